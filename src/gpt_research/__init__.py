@@ -1,0 +1,38 @@
+"""gpt-research: from raw corpora to a GPT one can trust.
+
+    import gpt_research
+    model, tokenizer = gpt_research.load("runs/demo")
+    print(gpt_research.generate(model, tokenizer, "ROMEO:")[0].text)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
+from gpt_research.errors import UserError
+from gpt_research.version import __version__
+
+if TYPE_CHECKING:
+    from gpt_research.checkpoint import load_model as load
+    from gpt_research.inference.generate import generate
+    from gpt_research.model import GPT
+
+__all__ = ["GPT", "GPTConfig", "GenerateConfig", "TrainConfig", "UserError", "__version__", "generate", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch when it is first asked for, so that `--help` and errors come at once."""
+    if name == "load":
+        from gpt_research.checkpoint import load_model
+
+        return load_model
+    if name == "generate":
+        from gpt_research.inference.generate import generate
+
+        return generate
+    if name == "GPT":
+        from gpt_research.model import GPT
+
+        return GPT
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

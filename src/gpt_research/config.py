@@ -86,7 +86,10 @@ class TrainConfig:
     out: str = "runs/gpt2-124m"
     """Run folder: config, metrics, samples, checkpoints."""
     resume: str = "auto"
-    """auto goes on where the run folder stopped; never wants an empty one; or another run folder to go on from."""
+    """auto goes on where the run folder stopped; never wants an empty one; a run folder goes on with that run
+    and its own config."""
+    allow_change: bool = False
+    """Go on although a setting that decides the result differs from the run's."""
     model: GPTConfig = field(default_factory=GPTConfig)
     """Shape of the model."""
     weights: dict[str, float] = field(default_factory=dict)
@@ -131,8 +134,8 @@ class TrainConfig:
     """Steps between two checkpoints; 0 saves at the end only."""
     keep_last: int = 2
     """Newest checkpoints that stay."""
-    sample_prompt: str = "\\n"
-    """Prompt of the samples drawn after each evaluation; a backslash and n stand for a line break."""
+    sample_prompt: str = "\n"
+    """Prompt of the sample drawn after each evaluation."""
     seed: int = 1337
     """Root of every random draw: initial weights, data order, dropout."""
     tracker: Literal["none", "wandb", "tensorboard"] = "none"
@@ -176,6 +179,60 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
+class PreprocessConfig:
+    """From corpora to token shards."""
+
+    corpora: list[str] = field(default_factory=list)
+    """NAME=PATH of each corpus. Empty: what lies under data/raw/, else the demo corpus."""
+    out: str = "data/tokens"
+    """Data set folder to write."""
+    tokenizer: str = "gpt2"
+    """gpt2, train (a byte-pair tokenizer from this text), or a tokenizer.json."""
+    vocab_size: int = 50257
+    """Entries of a tokenizer that is trained here."""
+    val_fraction: float = 0.005
+    """Share of documents kept for validation, chosen by a hash of each document."""
+    seed: int = 1337
+    """Changes which documents the hash chooses."""
+    workers: int = 0
+    """Processes at a time; 0 takes one a core. The output does not depend on it."""
+    tasks: int = 0
+    """Pieces of work; 0 chooses by size. Decides how many shards a corpus has."""
+    min_characters: int = 20
+    """Shorter documents are left out."""
+    near_duplicates: bool = True
+    """Leave out documents that share most of their text with an earlier one (MinHash)."""
+    contamination: Literal["report", "drop"] = "report"
+    """What to do with documents that overlap a benchmark: count them, or leave them out."""
+    benchmarks: str = ""
+    """Folder with the benchmark files to look for; empty looks for none."""
+    strict: bool = False
+    """Stop at the first damaged piece of input instead of setting it aside."""
+    executor: Literal["local", "slurm", "ray"] = "local"
+    """Where tasks run: processes of this machine, or a cluster with a shared file system."""
+    slurm_partition: str = ""
+    """Partition for --executor slurm."""
+    slurm_time: str = "12:00:00"
+    """Time limit of a job for --executor slurm."""
+    text_key: str | None = None
+    """JSON key or column that holds the text (default: found by name, `text` first)."""
+    keep_personal_data: bool = False
+    """Keep mail addresses, phone numbers and the like (enron) instead of putting placeholders."""
+    mail_header: Literal["none", "subject", "full"] = "subject"
+    """The short header put before a mail's body (enron)."""
+    unwrap_paragraphs: bool = False
+    """Join the hard-wrapped lines of a paragraph (gutenberg)."""
+    keep_disambiguation: bool = False
+    """Keep disambiguation pages (wikipedia)."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and below 1")
+        for name in ("workers", "tasks", "min_characters"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(257 <= self.vocab_size <= 2**24, "vocab_size", self.vocab_size, "257 (256 bytes and an end) or more")
+
+
+@dataclass(frozen=True)
 class GenerateConfig:
     """How text is drawn from a model."""
 
@@ -187,6 +244,10 @@ class GenerateConfig:
     """Draw among the k likeliest tokens only; 0 among all."""
     top_p: float = 1.0
     """Draw among the fewest tokens whose probabilities reach p; 1 among all."""
+    min_p: float = 0.0
+    """Draw among tokens at least this share as likely as the likeliest; 0 among all."""
+    repetition_penalty: float = 1.0
+    """Divides positive logits of tokens that the text holds already, and multiplies negative ones; 1 changes none."""
     num_samples: int = 1
     """Samples for each prompt."""
     seed: int = 1337
@@ -199,8 +260,71 @@ class GenerateConfig:
         require(0 <= self.temperature < math.inf, "temperature", self.temperature, "a number, 0 or more")
         require(self.top_k >= 0, "top_k", self.top_k, "0 or more")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
-        require(self.num_samples >= 1, "num_samples", self.num_samples, "at least 1")
+        require(0 <= self.min_p <= 1, "min_p", self.min_p, "between 0 and 1")
+        require(
+            0 < self.repetition_penalty < math.inf,
+            "repetition_penalty",
+            self.repetition_penalty,
+            "a number above 0",
+        )
+        require(1 <= self.num_samples <= 100_000, "num_samples", self.num_samples, "1 to 100000")
         require(all(self.stop), "stop", "", "a text of at least one character")
+
+
+@dataclass(frozen=True)
+class GenerateCommand(GenerateConfig):
+    """What `gpt-research generate` is asked to do."""
+
+    run: str = ""
+    """Run folder to write with. Empty: the newest under runs/."""
+    prompt: str = "\n"
+    """Text to go on from; - reads it from standard input; empty begins a document."""
+    interactive: bool = False
+    """Ask for prompts, one after another, until /quit."""
+    json: bool = False
+    """Print one JSON object a sample instead: prompt, text, ended, tokens, logprobs."""
+    weights: Literal["same", "int8"] = "same"
+    """int8 keeps the matrices in 8 bits: faster, a little less exact."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic and weights. auto: bf16 where the device is fast at it, else fp32."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(not (self.interactive and self.json), "json", True, "left out in an interactive session")
+        require(
+            not self.interactive or self.num_samples == 1,
+            "num_samples",
+            self.num_samples,
+            "1 in an interactive session",
+        )
+
+
+@dataclass(frozen=True)
+class EvaluateCommand:
+    """What `gpt-research evaluate` is asked to do."""
+
+    run: str = ""
+    """Run folder to evaluate. Empty: the newest under runs/."""
+    data: str = ""
+    """Data set folder. Empty: the one the run was trained on."""
+    split: Literal["val", "train"] = "val"
+    """Which side of the data set."""
+    max_tokens: int = 0
+    """Tokens of each corpus, evenly spread; 0 takes all."""
+    batch_size: int = 8
+    """Sequences at a time."""
+    json: str = ""
+    """Write the result to this file too."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of the matrix products."""
+
+    def __post_init__(self) -> None:
+        require(self.max_tokens >= 0, "max_tokens", self.max_tokens, "0 or more")
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -213,21 +337,32 @@ def write_yaml(config: Any, path: Path) -> None:
     path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def parser_for(config_class: type, prog: str = "gpt-research") -> Any:
-    """Return a jsonargparse parser with one flag a field of a config class; it raises instead of exiting."""
+def parser_for(
+    config_class: type, prog: str = "gpt-research", positional: str = "", *, many: bool = False
+) -> Any:
+    """Return a jsonargparse parser with one flag a field of a config class; it raises instead of exiting.
+
+    Args:
+        positional: the field that is given without a flag, if any.
+        many: whether it takes any number of values.
+    """
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog=prog, exit_on_error=False)
-    parser.add_class_arguments(config_class)
+    parser = ArgumentParser(prog=prog, exit_on_error=False, description=config_class.__doc__)
+    parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
+    if positional:
+        kind = {"nargs": "*", "default": []} if many else {"nargs": "?", "default": ""}
+        parser.add_argument(positional, **kind)
+    parser.add_class_arguments(config_class, skip={positional} if positional else set())
     return parser
 
 
-def field_names(config_class: type, prefix: str = "") -> list[str]:
-    """Return the dotted names of all settings of a config class: `max_steps`, `model.n_layer`, ..."""
+def field_names(config_class: type, prefix: str = "", *, nested: bool = True) -> list[str]:
+    """Return the names of all settings of a config class, `model.n_layer` for nested ones."""
     names = []
     for name, kind in get_type_hints(config_class).items():
-        if dataclasses.is_dataclass(kind):
+        if nested and dataclasses.is_dataclass(kind):
             names += field_names(kind, f"{prefix}{name}.")  # type: ignore[arg-type]
         else:
             names.append(prefix + name)
@@ -259,8 +394,53 @@ def read_yaml(config_class: type[Config], path: Path) -> Config:
         raise UserError(f"There is no config file {path}.")
     parser = parser_for(config_class)
     try:
-        return config_class(**vars(parser.instantiate(parser.parse_path(str(path)))))
+        fields = vars(parser.instantiate(parser.parse_args(["--config", str(path)])))
+        fields.pop("config")
+        return config_class(**fields)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # jsonargparse raises many kinds, all of them about this file
         raise parse_error(error, config_class, str(path)) from None
+
+
+@dataclass(frozen=True)
+class ExportCommand:
+    """What `gpt-research export` is asked to do."""
+
+    run: str = ""
+    """Run folder to export. Empty: the newest under runs/."""
+    out: str = ""
+    """Folder to write; it must not exist yet, or be empty."""
+    format: Literal["hf", "gguf", "safetensors"] = "hf"
+    """hf for transformers, gguf for llama.cpp, safetensors for weights under our own names."""
+    dtype: Literal["f32", "f16", "bf16", "q8_0"] = "f32"
+    """Type of the weights; q8_0 (8 bits) in gguf only. Only f32 keeps every bit."""
+    license: str = ""
+    """Licence of the weights for the model card, such as mit. Empty: the card says that none was chosen."""
+    text: str = ""
+    """Text file to check the export on. Empty: a built-in passage."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.out), "out", self.out, "the folder to write: --out DIR")
+        fits = self.dtype != "q8_0" or self.format == "gguf"
+        require(fits, "dtype", self.dtype, f"f32, f16 or bf16 for --format {self.format}")
+
+
+@dataclass(frozen=True)
+class ImportCommand:
+    """What `gpt-research import` is asked to do."""
+
+    source: str = ""
+    """A folder in Hugging Face's layout or of export --format safetensors, a hub name, or nanoGPT's ckpt.pt."""
+    out: str = ""
+    """Run folder to write; it must not exist yet, or be empty."""
+    tokenizer: str = "auto"
+    """auto takes the source's own, or GPT-2's where it has none and the size fits; gpt2; or a tokenizer.json."""
+    allow_pickle: bool = False
+    """Open a ckpt.pt, which is a pickle, with torch's restricted reader. Only for files you trust."""
+    revision: str = "main"
+    """Branch, tag or commit of a hub name."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.source), "source", self.source, "a folder, a hub name or a ckpt.pt")
+        require(bool(self.out), "out", self.out, "the run folder to write: --out DIR")

@@ -10,11 +10,12 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Literal
 
 _PROJECT = r"proje[ck]t[ \t]+gutenb[eu]rg"
 
-# `*** START OF THIS PROJECT GUTENBERG EBOOK X ***`, with or without the space, the stars after X maybe lines below.
+# `*** START OF THIS PROJECT GUTENBERG EBOOK X ***`, also without the space; its end may be lines below.
 _STARRED = re.compile(
     rf"[ \t>]*\*(?:[ \t]*\*)+[ \t]*(?P<kind>START|END)[ \t]+OF[ \t]+(?:TH[A-Z]+[ \t]+)?{_PROJECT}",
     re.IGNORECASE,
@@ -22,7 +23,7 @@ _STARRED = re.compile(
 # `*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*`
 _SMALL_PRINT_START = re.compile(r"^[ \t]*\*+[ \t]*START\*+[ \t]*THE SMALL PRINT", re.MULTILINE)
 _SMALL_PRINT_END = re.compile(r"[ \t]*\*+[ \t]*END[ \t]*\**[ \t]*(?:OF )?THE SMALL PRINT")
-# `End of the Project Gutenberg EBook of X`, `End of Project Gutenberg's X`, `Ende dieses Projekt Gutenberg Etextes`
+# `End of the Project Gutenberg EBook of X`, `End of Project Gutenberg's X`, `Ende dieses Projekt Gutenberg`
 _END_LINE = re.compile(
     rf"[ \t\[(_*]*(?:this is (?:the )?)?(?:end|ende|fin|fine|einde|loppu)\b.{{0,40}}?\b{_PROJECT}",
     re.IGNORECASE,
@@ -132,14 +133,17 @@ _WORK = (
 )
 _CREDIT = re.compile(
     rf"""[\s\[(*_-]*(?:
-        (?:(?:this|the)\s+)?(?:(?:project\ gutenberg\ )?(?:e-?text|e-?book|electronic\ (?:text|edition|book)|file|text
-            |html(?:\ version|\ file)?|edition)\s+)?(?:(?:was|is|were|has\ been)\s+)?(?:originally\ |first\ )?
+        (?:(?:this|the)\s+)?
+        (?:(?:project\ gutenberg\ )?
+            (?:e-?text|e-?book|electronic\ (?:text|edition|book)|file|text|html(?:\ version)?|edition)\s+)?
+        (?:(?:was|is|were|has\ been)\s+)?(?:originally\ |first\ )?
             {_WORK}(?:,?\ (?:and\ )?\w+){{0,3}}?\s+(?:by|from|for|at|through|using|with)\b
       | credits?:
       | (?:html|epub)\ (?:version|edition|file)\b
       | note:\s+(?:project\ gutenberg|images?\ of|the\ original)
       | images?\ of\ the\ original
-      | (?:release|posting)\ date:|(?:\[?date\ )?(?:this\ file\ )?(?:was\ )?(?:first\ posted|last\ updated|most\ recently)
+      | (?:release|posting)\ date:
+      | (?:\[?date\ )?(?:this\ file\ )?(?:was\ )?(?:first\ posted|last\ updated|most\ recently)
       | character\ set
       | (?:many|special|with)\ thanks\ to
       | (?:the\ )?internet\ archive
@@ -148,12 +152,13 @@ _CREDIT = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _MENTION = re.compile(
-    r"project\s+gutenb[eu]rg|\be-?texts?\b|distributed\s+proofread|gutenberg\.(?:org|net|ca)|pgdp\.net|pgdpcanada|@pglaf",
+    r"project\s+gutenb[eu]rg|\be-?texts?\b|proof-?reading|distributed\s+proofread|gutenberg\.(?:org|net|ca)|pgdp\.net|pgdpcanada|@pglaf",
     re.IGNORECASE,
 )
 _NOTE = re.compile(
-    r"[\s\[({*_=+|~-]*(?:transcri(?:ber|ption|ptionist|bed)|preparer|producer|redactor|updater|e-?text editor"
-    r"|proofreader|digiti[sz]er)(?:['’]?s?['’]?)?[ ]*(?:end)?notes?\b",
+    r"[\s\[({*_=+|~●-]*(?:original )?"
+    r"(?:transcri(?:ber|ption|ptionist|bed)|preparer|producer|redactor|updater|e-?text editor|proofreader)"
+    r"(?:['’]?s?['’]?)?[ ]*(?:end)?notes?\b",
     re.IGNORECASE,
 )
 _NOTE_AFTER_GAP = re.compile(
@@ -169,7 +174,7 @@ _NOTE_LENGTH = 6000
 
 
 def _without_credits(text: str) -> str:
-    """Take the credits and notes of the producers off the beginning; stop at the first paragraph of the book."""
+    """Take the producers' credits and notes off the beginning, up to the first paragraph of the book."""
     position = 0
     for _ in range(12):
         match = _PARAGRAPH.search(text, position)
@@ -178,13 +183,15 @@ def _without_credits(text: str) -> str:
         paragraph = match[0]
         if _NOTE.match(paragraph):
             position = _end_of_note(text, match)
-        elif len(paragraph) < _CREDIT_LENGTH and (_CREDIT.match(paragraph) or _MENTION.search(paragraph)):
-            position = match.end()
-        elif position and _RULE.match(paragraph):
+        elif _is_credit(paragraph) or (position and _RULE.match(paragraph)):
             position = match.end()
         else:
             break
     return text[position:].strip("\n")
+
+
+def _is_credit(paragraph: str) -> bool:
+    return len(paragraph) < _CREDIT_LENGTH and bool(_CREDIT.match(paragraph) or _MENTION.search(paragraph))
 
 
 def _end_of_note(text: str, opening: re.Match[str]) -> int:
@@ -203,7 +210,7 @@ def _end_of_note(text: str, opening: re.Match[str]) -> int:
 
 
 def _without_closing_note(text: str) -> str:
-    """Take a transcriber's note off the very end: a section under a heading of its own, or a last short one."""
+    """Take a transcriber's note off the end: a section with its own heading, or a short last paragraph."""
     longest = min(20_000, max(_NOTE_LENGTH, len(text) // 10))
     for match in _NOTE_AFTER_GAP.finditer(text, max(0, len(text) - longest)):
         heading_alone = match["rest"].strip(" \t|:.*_=]+-~") == ""
@@ -231,13 +238,17 @@ _SLACK = 8
 """A line may end this many characters before the width although the next word would have fitted."""
 
 
+_NARROWEST = 58
+"""Prose is wrapped at 60 to 80 characters; a text of shorter lines is verse or a list."""
+
+
 def unwrap(text: str) -> str:
     """Join the lines of every prose paragraph into one; verse, tables and lists keep their lines."""
     parts = _BLANK_LINES.split(text)
     widths = sorted(len(line) for part in parts[::2] for line in part.split("\n")[:-1])
-    if not widths:
+    width = widths[len(widths) * 9 // 10] if widths else 0
+    if width < _NARROWEST:
         return text
-    width = widths[len(widths) * 9 // 10]
     return "".join(_joined(part, width) if index % 2 == 0 else part for index, part in enumerate(parts))
 
 
@@ -263,7 +274,7 @@ def _is_wrapped_prose(lines: list[str], width: int) -> bool:
     width = min(width, max(max(len(line) for line in lines), width - 2 * indents[-1]))
     forced = sum(
         len(line.rstrip()) + 1 + len(following.split(None, 1)[0]) > width - _SLACK
-        for line, following in zip(lines, lines[1:], strict=False)
+        for line, following in pairwise(lines)
     )
     if forced < 0.8 * (len(lines) - 1):
         return False

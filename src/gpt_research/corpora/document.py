@@ -37,7 +37,7 @@ class Document:
     source: str
     """File relative to the corpus root, `/` between folders, `!` before a member of an archive."""
     position: int
-    """Index of the document within its source: row, line, page or message, counted from 0."""
+    """Where in its source: row, page or message, counted from 0; in JSON lines and text the byte offset."""
 
 
 @dataclass(slots=True)
@@ -71,10 +71,13 @@ class Unit:
 class Reader(Protocol):
     """One form of one corpus."""
 
-    name: str
-    """The name it has on the command line."""
-    licence: str
-    """One sentence for the data card: the licence or legal state of the texts."""
+    @property
+    def name(self) -> str:
+        """The name it has on the command line."""
+
+    @property
+    def licence(self) -> str:
+        """One sentence for the data card: the licence or legal state of the texts."""
 
     def units(self, root: Path) -> list[Unit]:
         """Cut the corpus at `root` (file or folder) into units, in a fixed order."""

@@ -7,19 +7,20 @@ character set is found from the content, since the line that names it lies.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from gpt_research.corpora.book import strip_boilerplate, unwrap
 from gpt_research.corpora.document import Document, Drop, ReadOptions, Unit
+from gpt_research.corpora.fields import MissingTextError, find_text_key, text_of
+from gpt_research.corpora.streams import MAX_RECORD, open_bytes
+from gpt_research.corpora.tables import Record, cut, form_of, records, relative, table_files, unit_file, walk
 from gpt_research.corpora.text import decode
 
-_BOOKS = (".txt", ".text", ".utf8")
-_COLUMNS = ["book_name", "paragraph"]
-_ROWS_AT_ONCE = 4096
+_BOOK, _PARAGRAPH = "book_name", "paragraph"
+_SUFFIXES = (".txt", ".text", ".utf8", ".txt.gz", ".txt.bz2", ".txt.xz", ".txt.zst")
 
 
 class GutenbergReader:
@@ -29,42 +30,111 @@ class GutenbergReader:
     licence = "Public domain in the USA (Project Gutenberg); other countries' terms may differ."
 
     def units(self, root: Path) -> list[Unit]:
-        """One unit per book, and one per row group of a table, in the order of the paths."""
-        if root.is_file():
-            return _units_of_file(root, root.name)
-        paths = (path for path in root.rglob("*") if path.suffix.lower() in (*_BOOKS, ".parquet"))
-        relative = sorted(path.relative_to(root).as_posix() for path in paths if path.is_file())
-        return [unit for path in relative for unit in _units_of_file(root / path, path)]
+        """One unit per book, and tables as all tables are cut, in the order of the paths."""
+        tables = {path for path in table_files(root) if form_of(path)[0] != "text"}
+        units: list[Unit] = []
+        for path in walk(root):
+            if path in tables:
+                units += cut(path, root)
+            elif path == root or path.name.lower().endswith(_SUFFIXES):
+                units.append(Unit(relative(path, root), path.stat().st_size))
+        return units
 
     def read(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
         """Give each book without what Project Gutenberg put around it."""
-        if unit.path.endswith(".parquet"):
+        path = unit_file(root, unit)
+        if form_of(path)[0] not in ("", "text"):
             yield from self._read_table(root, unit, options)
             return
-        text = _unix_lines(decode(_file(root, unit).read_bytes()))
-        yield _document(strip_boilerplate(text), unit.path, 0, options)
+        with open_bytes(path) as file:
+            data = file.read(MAX_RECORD + 1)
+        if len(data) > MAX_RECORD:
+            yield Drop("book_too_long", unit.path, 0, f"over {MAX_RECORD >> 20} MB", broken=True)
+            return
+        yield _document(decode(data), unit.path, 0, options)
+
+    def documents(
+        self, items: Iterable[Record | Drop], source: str, options: ReadOptions
+    ) -> Iterator[Document | Drop]:
+        """Join the rows of each book; a table without `book_name` holds a book in every row."""
+        for _, book in groupby(items, key=_book_of):
+            paragraphs = []
+            first = None
+            for item in book:
+                text = item if isinstance(item, Drop) else _paragraph(item, source, options)
+                if isinstance(text, str):
+                    first = item[0] if first is None and not isinstance(item, Drop) else first
+                    paragraphs.append(text.strip("\n"))
+                elif text.broken:
+                    yield text
+            if first is not None:
+                yield _document("\n\n".join(paragraphs), source, first, options)
 
     def _read_table(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
-        """Join the paragraphs of each book that begins in this row group.
+        """Give the books that begin in this unit.
 
-        The rows that finish the book of the row group before belong to that one; the last book is read on
-        into the row groups that follow, in the next file as well.
+        The rows that finish the last book of the unit before belong to that one; this unit's last book is
+        read on into the units that follow, in the next file as well.
         """
-        units = [each for each in self.units(root) if each.path.endswith(".parquet")]
+        units = [each for each in self.units(root) if form_of(unit_file(root, each))[0] not in ("", "text")]
         index = units.index(unit)
         unfinished = _last_book(root, units[index - 1]) if index else None
-        rows = (row for each in units[index:] for row in _rows(root, each))
-        for number, (book_name, book) in enumerate(groupby(rows, key=lambda row: row[2])):
-            begun_in, position, _, paragraph = next(book)
-            if begun_in != unit:
+        yield from self.documents(_whole_books(root, units[index:], unfinished, options), unit.path, options)
+
+
+def _whole_books(
+    root: Path, units: Sequence[Unit], unfinished: str | None, options: ReadOptions
+) -> Iterator[Record | Drop]:
+    """Stream the first unit's rows without those of the unfinished book, and then the rest of its last book."""
+    last: str | None = None
+    for number, unit in enumerate(units):
+        for item in records(unit_file(root, unit), unit, partial(_columns, options=options)):
+            book = None if isinstance(item, Drop) else item[1].get(_BOOK)
+            if number and (book is None or book != last):
                 return
-            if number > 0 or book_name != unfinished:
-                paragraphs = [paragraph, *(row[3] for row in book)]
-                text = "\n\n".join(each.strip("\n") for each in paragraphs if each and not each.isspace())
-                yield _document(strip_boilerplate(_unix_lines(text)), unit.path, position, options)
+            if not number and unfinished is not None:
+                if book == unfinished:
+                    continue
+                unfinished = None
+            last = book
+            yield item
+        if last is None:
+            return
 
 
-def _document(book: str, source: str, position: int, options: ReadOptions) -> Document | Drop:
+def _last_book(root: Path, unit: Unit) -> str | None:
+    """Name of the book that the last row of a unit belongs to."""
+    last = None
+    for item in records(unit_file(root, unit), unit, lambda names: [name for name in names if name == _BOOK]):
+        if not isinstance(item, Drop):
+            last = item[1].get(_BOOK)
+    return last
+
+
+def _columns(names: Sequence[str], options: ReadOptions) -> list[str]:
+    if _BOOK in names and _PARAGRAPH in names:
+        return [_BOOK, _PARAGRAPH]
+    return [find_text_key(names, options.text_key)]
+
+
+def _book_of(item: Record | Drop) -> object:
+    """What the rows of one book have in common; a row without a book's name stands for itself."""
+    if isinstance(item, Drop):
+        return id(item)
+    book = item[1].get(_BOOK)
+    return (item[0],) if book is None else book
+
+
+def _paragraph(item: Record, source: str, options: ReadOptions) -> str | Drop:
+    position, record = item
+    try:
+        return text_of(record[_columns(list(record), options)[-1]], source, position)
+    except MissingTextError as error:
+        return Drop("no_text_key", source, position, str(error)[:400], broken=True)
+
+
+def _document(text: str, source: str, position: int, options: ReadOptions) -> Document | Drop:
+    book = strip_boilerplate(_unix_lines(text))
     if not book.strip():
         return Drop("empty", source, position, "nothing between header and footer")
     return Document(unwrap(book) if options.unwrap_paragraphs else book, source, position)
@@ -75,34 +145,3 @@ def _unix_lines(text: str) -> str:
     if "\r" not in text:
         return text
     return text.replace("\r\r\n", "\n").replace("\r\n", "\n").replace("\r", "\n")
-
-
-def _file(root: Path, unit: Unit) -> Path:
-    return root if root.is_file() else root / unit.path
-
-
-def _units_of_file(path: Path, relative: str) -> list[Unit]:
-    size = path.stat().st_size
-    if path.suffix != ".parquet":
-        return [Unit(relative, size)]
-    with pq.ParquetFile(path) as table:
-        groups = table.metadata.num_row_groups
-    return [Unit(relative, size // groups, group, group + 1) for group in range(groups)]
-
-
-def _rows(root: Path, unit: Unit) -> Iterator[tuple[Unit, int, str, str | None]]:
-    """Stream `(unit, row within the file, book name, paragraph)` of one row group."""
-    with pq.ParquetFile(_file(root, unit)) as table:
-        position = sum(table.metadata.row_group(group).num_rows for group in range(unit.start))
-        for batch in table.iter_batches(_ROWS_AT_ONCE, row_groups=[unit.start], columns=_COLUMNS):
-            names, paragraphs = (batch.column(column).to_pylist() for column in _COLUMNS)
-            for book_name, paragraph in zip(names, paragraphs, strict=True):
-                yield unit, position, book_name, paragraph
-                position += 1
-
-
-def _last_book(root: Path, unit: Unit) -> str | None:
-    """Name of the book that the last row of a row group belongs to."""
-    with pq.ParquetFile(_file(root, unit)) as table:
-        names = table.read_row_group(unit.start, columns=_COLUMNS[:1]).column(0)
-    return names[-1].as_py() if len(names) else None

@@ -14,7 +14,7 @@ Knows nothing about models; gives plain torch tensors.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -109,15 +109,15 @@ class SampleOrder:
         return quota
 
     def block(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return (corpus, window, pass) of the samples [number * MIX_BLOCK, (number + 1) * MIX_BLOCK), each (MIX_BLOCK,)."""
-        corpus, window, epoch = self.corpora, np.empty(MIX_BLOCK, np.int64), np.empty(MIX_BLOCK, np.int64)
+        """Return corpus, window and pass, each (MIX_BLOCK,), of the samples from number * MIX_BLOCK on."""
+        corpus = np.random.default_rng((self.seed, 1, number)).permutation(self.corpora)
+        window, epoch = np.empty(MIX_BLOCK, np.int64), np.empty(MIX_BLOCK, np.int64)
         for index in np.flatnonzero(self.quota):
             mine = corpus == index
             j = number * self.quota[index] + np.arange(self.quota[index])
             epoch[mine], place = np.divmod(j, self.num_windows[index])
             window[mine] = self._windows(int(index), epoch[mine], place)
-        order = np.random.default_rng((self.seed, 1, number)).permutation(MIX_BLOCK)
-        return corpus[order], window[order], epoch[order]
+        return corpus, window, epoch
 
     def _windows(self, corpus: int, epochs: np.ndarray, places: np.ndarray) -> np.ndarray:
         out = np.empty_like(places)
@@ -201,3 +201,27 @@ class DataLoader:
             self._plan = list(zip(arrays, starts.tolist(), strict=True))
             self._block = block
         return self._plan
+
+
+def evaluation_batches(
+    files: TokenFiles, max_tokens: int | None, batch_size: int, rank: int = 0, world_size: int = 1
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield tokens and targets, each (batch_size, block_size), that cover a split once; no randomness.
+
+    Every token but the first of a shard is a target once; places without one hold -1, as do the rows that fill
+    the last batch. With `max_tokens`, about so many are taken in windows evenly spread over the split.
+    """
+    T = files.block_size
+    starts = [(a, t) for a in files.arrays for t in range(0, len(a) - 1, T)]
+    if max_tokens is not None and len(starts) * T > max_tokens:
+        count = max(1, max_tokens // T)
+        starts = [starts[i * len(starts) // count] for i in range(count)]
+    mine = starts[rank::world_size]
+    for first in range(0, len(mine), batch_size):
+        tokens = np.zeros((batch_size, T), dtype=np.int64)
+        targets = np.full((batch_size, T), -1, dtype=np.int64)
+        for row, (array, start) in enumerate(mine[first : first + batch_size]):
+            window = array[start : start + T + 1]
+            tokens[row, : len(window) - 1] = window[:-1]
+            targets[row, : len(window) - 1] = window[1:]
+        yield torch.from_numpy(tokens), torch.from_numpy(targets)

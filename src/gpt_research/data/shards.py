@@ -2,13 +2,15 @@
 
 A data set is a folder:
 
-    manifest.json                      tokenizer fingerprint, dtype, and every corpus with its shards
-    tokenizer.json                     the tokenizer itself
+    dataset.json                       names the corpora; written last, so a folder without it is not finished
+    tokenizer.json                     the tokenizer
+    <corpus>/manifest.json             tokenizer fingerprint, dtype, shards with counts and SHA-256, sources, drops
     <corpus>/<split>_00000.bin         tokens: headerless, little-endian, uint16 where the vocabulary fits, else uint32
-    <corpus>/<split>_00000.parquet     document index: one row a document (see `DOCUMENT_SCHEMA`)
+    <corpus>/<split>_00000.parquet     document index: one row a document (`DOCUMENT_COLUMNS`)
 
-Each document ends with the end-of-text token. nanoGPT's `train.bin` / `val.bin` and llm.c's `*_train_*.bin` /
-`*_val_*.bin` (a header of 256 int32, magic 20240520) are read as well. This module knows nothing about text.
+Each document ends with the end-of-text token. The folder of one corpus is a data set too. nanoGPT's `train.bin` /
+`val.bin` and llm.c's `*_train_*.bin` / `*_val_*.bin` (a header of 256 int32, magic 20240520) are read as well.
+This module knows nothing about text.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ from gpt_research.errors import UserError
 FORMAT_VERSION = 1
 LLMC_MAGIC = 20240520
 LLMC_HEADER_BYTES = 256 * 4
+DOCUMENT_COLUMNS = ("start", "tokens", "bytes", "source", "position")
+"""Columns of a document index: first token in the shard, tokens with the end-of-text token, UTF-8 bytes of the
+text, and where it came from: the source file and the document's position in it."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,10 @@ class Shard:
     """One file of tokens."""
 
     path: str
-    """Relative to the data set's folder."""
+    """Relative to the folder of its manifest."""
     tokens: int
     """Tokens, end-of-text tokens included."""
     documents: int = 0
-    """Documents."""
     bytes: int = 0
     """UTF-8 bytes of the documents' text."""
     sha256: str = ""
@@ -48,35 +52,35 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class CorpusEntry:
-    """One corpus of a data set: its shards for each split and the story of how they came to be."""
-
-    splits: dict[str, list[Shard]]
-    """train and val, each a list of shards in order."""
-    sources: list[dict[str, Any]] = field(default_factory=list)
-    """The files it was read from: path, bytes, sha256."""
-    drops: dict[str, int] = field(default_factory=dict)
-    """Documents left out, by reason."""
-    reader: str = ""
-    licence: str = ""
-
-    def tokens(self, split: str) -> int:
-        return sum(shard.tokens for shard in self.splits.get(split, []))
-
-
-@dataclass(frozen=True)
 class Manifest:
-    """What a data set holds and how it was made."""
+    """What one corpus of a data set holds and how it came to be."""
 
     fingerprint: str
     """Of the tokenizer; empty where the data was prepared elsewhere."""
     vocab_size: int
     dtype: str
     """uint16 or uint32."""
-    corpora: dict[str, CorpusEntry]
+    splits: dict[str, list[Shard]]
+    """train and val, each a list of shards in order."""
+    reader: str = ""
+    licence: str = ""
+    documents_read: int = 0
+    """Documents the reader found, kept or not."""
+    drops: dict[str, int] = field(default_factory=dict)
+    """Documents left out, by reason."""
+    drop_examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """A few for each reason: source, position, detail."""
+    contamination: dict[str, int] = field(default_factory=dict)
+    """Documents kept that share 13 words in a row with a benchmark, by benchmark."""
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    """The files it was read from: path, bytes, sha256."""
     options: dict[str, Any] = field(default_factory=dict)
     """The settings of preprocessing that decide what comes out."""
     version: int = FORMAT_VERSION
+
+    def count(self, split: str, what: str = "tokens") -> int:
+        """Return the tokens, documents or bytes of a split."""
+        return sum(getattr(shard, what) for shard in self.splits.get(split, []))
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
@@ -89,79 +93,86 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.replace(path)
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `manifest.json` whole or not at all: it is what makes a folder a data set."""
-    part = folder / "manifest.json.part"
-    part.write_text(json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(folder / "manifest.json")
+    write_json(folder / "manifest.json", asdict(manifest))
 
 
-def read_manifest(folder: Path) -> Manifest:
-    """Read `manifest.json`, or make one up for nanoGPT's or llm.c's files.
+def read_manifests(folder: Path) -> dict[str, tuple[Path, Manifest]]:
+    """Return the folder and manifest of each corpus of a data set, by name.
 
     Raises:
-        UserError: no data there, or a manifest that is damaged or of a newer version.
+        UserError: no data there, an unfinished or damaged data set, or corpora of different tokenizers.
     """
-    path = folder / "manifest.json"
-    if not path.is_file():
-        return _foreign_manifest(folder)
+    if (folder / "dataset.json").is_file():
+        names = _read_json(folder / "dataset.json")["corpora"]
+        found = {name: (folder / name, _read_manifest(folder / name / "manifest.json")) for name in names}
+    elif (folder / "manifest.json").is_file():
+        found = {folder.resolve().name: (folder, _read_manifest(folder / "manifest.json"))}
+    else:
+        found = {folder.resolve().name: (folder, _foreign_manifest(folder))}
+    fingerprints = {manifest.fingerprint for _, manifest in found.values()}
+    if len(fingerprints) > 1:
+        raise UserError(f"The corpora in {folder} were written with different tokenizers. Run preprocessing again.")
+    return found
+
+
+def _read_json(path: Path) -> dict[str, Any]:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        version = fields["version"]
-        if version > FORMAT_VERSION:
-            raise UserError(
-                f"{path} is of version {version}, this program reads {FORMAT_VERSION}. Update gpt-research."
-            )
-        corpora = {
-            name: CorpusEntry(
-                **{
-                    **entry,
-                    "splits": {
-                        split: [Shard(**s) for s in shards] for split, shards in entry["splits"].items()
-                    },
-                }
-            )
-            for name, entry in fields.pop("corpora").items()
-        }
-        return Manifest(**fields, corpora=corpora)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        version = fields.get("version")
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error}). Run preprocessing again.") from None
+    if version != FORMAT_VERSION:
+        raise UserError(f"{path} is of version {version}, this program reads {FORMAT_VERSION}. Update gpt-research.")
+    return fields  # type: ignore[no-any-return]
+
+
+def _read_manifest(path: Path) -> Manifest:
+    fields = _read_json(path)
+    try:
+        splits = {split: [Shard(**s) for s in shards] for split, shards in fields.pop("splits").items()}
+        manifest = Manifest(**fields, splits=splits)
+        if manifest.dtype not in ("uint16", "uint32"):
+            raise UserError(f'{path} names the dtype "{manifest.dtype}", but tokens are uint16 or uint32.')
+    except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error!r}). Run preprocessing again.") from None
+    return manifest
 
 
 def _foreign_manifest(folder: Path) -> Manifest:
     """Describe data prepared elsewhere: GPT-2's vocabulary unless a `tokenizer.json` lies beside it."""
     if not folder.is_dir():
-        raise UserError(
-            f'No data set at {folder}. Run "python preprocessing.py" first, or name one with --data.'
-        )
+        raise UserError(f'No data set at {folder}. Run "python preprocessing.py" first, or name one with --data.')
     splits: dict[str, list[Shard]] = {}
-    dtype = np.dtype("<u2")
     for split in ("train", "val"):
         paths = sorted({*folder.glob(f"{split}.bin"), *folder.glob(f"*_{split}_*.bin")})
-        splits[split] = []
-        for path in paths:
-            size = path.stat().st_size
-            header = np.fromfile(path, dtype="<i4", count=3)
-            if len(header) == 3 and header[0] == LLMC_MAGIC:
-                shard = Shard(path.name, int(header[2]), header_bytes=LLMC_HEADER_BYTES)
-            elif path.name == f"{split}.bin":
-                shard = Shard(path.name, size // dtype.itemsize)
-                if size % dtype.itemsize:
-                    raise UserError(f"{path} has {size} bytes, no whole number of tokens. Prepare it again.")
-            else:
-                raise UserError(
-                    f"{path} begins with {header[:1]}, not with llm.c's magic number {LLMC_MAGIC}. "
-                    "Prepare it again."
-                )
-            splits[split].append(shard)
+        splits[split] = [_foreign_shard(path, is_nanogpt=path.name == f"{split}.bin") for path in paths]
     if not splits["train"]:
         raise UserError(
-            f"No shards in {folder}: neither a manifest.json nor train.bin files. "
+            f"No finished data set in {folder}: neither a dataset.json nor train.bin files. "
             'Run "python preprocessing.py" first, or name a data set with --data.'
         )
-    return Manifest(
-        "", 50257, "uint16", {folder.resolve().name: CorpusEntry(splits, reader="prepared elsewhere")}
-    )
+    return Manifest("", 50257, "uint16", splits, reader="prepared elsewhere")
+
+
+def _foreign_shard(path: Path, *, is_nanogpt: bool) -> Shard:
+    size, header = path.stat().st_size, np.fromfile(path, dtype="<i4", count=3)
+    if len(header) == 3 and header[0] == LLMC_MAGIC:
+        return Shard(path.name, int(header[2]), header_bytes=LLMC_HEADER_BYTES)
+    if not is_nanogpt:
+        raise UserError(
+            f"{path} begins with {header[:1].tolist()}, not with llm.c's magic number {LLMC_MAGIC}. Prepare it again."
+        )
+    if size % 2:
+        raise UserError(f"{path} has {size} bytes, no whole number of uint16 tokens. Prepare it again.")
+    return Shard(path.name, size // 2)
 
 
 class TokenFiles:
@@ -198,7 +209,7 @@ def _map_shard(folder: Path, shard: Shard, dtype: np.dtype[Any]) -> np.ndarray:
     path = folder / shard.path
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(
-            f"{folder / 'manifest.json'} names {shard.path!r}, outside of the data set. Do not use it."
+            f"{folder / 'manifest.json'} names {shard.path!r}, outside of its folder. Do not use it."
         )
     expected = shard.header_bytes + shard.tokens * dtype.itemsize
     try:
@@ -233,13 +244,13 @@ class Dataset:
             UserError: no data, damaged shards, or no window of `block_size` tokens in any training shard.
         """
         self.folder = Path(folder)
-        self.manifest = read_manifest(self.folder)
         self.block_size = block_size
-        dtype = np.dtype(self.manifest.dtype).newbyteorder("<")
+        manifests = read_manifests(self.folder)
+        self.manifests = {name: manifest for name, (_, manifest) in manifests.items()}
         self.splits = {
             split: {
-                name: TokenFiles(self.folder, entry.splits.get(split, []), dtype, block_size)
-                for name, entry in self.manifest.corpora.items()
+                name: TokenFiles(where, manifest.splits.get(split, []), np.dtype(manifest.dtype), block_size)
+                for name, (where, manifest) in manifests.items()
             }
             for split in ("train", "val")
         }
@@ -252,5 +263,14 @@ class Dataset:
             )
 
     @property
-    def vocab_size(self) -> int:
-        return self.manifest.vocab_size
+    def fingerprint(self) -> str:
+        """Of the tokenizer; empty where the data was prepared elsewhere."""
+        return next(iter(self.manifests.values())).fingerprint
+
+    @property
+    def tokenizer_file(self) -> Path | None:
+        """`tokenizer.json` of the data set, or of the one its folder is a corpus of."""
+        for folder in (self.folder, self.folder.resolve().parent):
+            if (folder / "tokenizer.json").is_file():
+                return folder / "tokenizer.json"
+        return None

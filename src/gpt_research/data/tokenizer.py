@@ -1,20 +1,27 @@
 """Text to token ids and back, without loss.
 
-A `Tokenizer` holds one byte-level byte-pair vocabulary (GPT-2's, one from a tokenizer.json, or one trained here)
-and encodes with it. Three promises: the ids are those of `tiktoken` and of Hugging Face `tokenizers`; any bytes
-come back (`decode_bytes(encode(b)) == b`); and text is only ever text, so that "<|endoftext|>" written in a document
-becomes ordinary tokens. Bytes that are not UTF-8 become one token per byte. A surrogate pair in a str is read as the
-character it stands for and a lone surrogate as U+FFFD, as tiktoken does: neither can be written as UTF-8.
+A `Tokenizer` holds one byte-level byte-pair vocabulary (GPT-2's, one from a tokenizer.json, or one trained
+here) and encodes with it. Three promises: the ids are those of `tiktoken` and of Hugging Face `tokenizers`;
+any bytes come back (`decode_bytes(encode(b)) == b`); and text is only ever text: "<|endoftext|>" written in
+a document becomes ordinary tokens. Bytes that are not UTF-8 become one token per byte. A surrogate pair in a
+str is read as the character it stands for and a lone surrogate as U+FFFD, as tiktoken does: UTF-8 can write
+neither.
 
-It knows nothing about documents, shards or models.
+`fastokens` encodes, in one thread per caller. `benchmarks/tokenizer.py` says why: of the encoders whose ids
+agreed with tiktoken's on every character it was the fastest, and its cache has a limit. This module knows
+nothing about documents, shards or models.
 """
 
 from __future__ import annotations
 
 import codecs
+import itertools
+import json
 import operator
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +30,6 @@ import numpy as np
 
 from gpt_research.data.vocabulary import (
     END_OF_TEXT,
-    SPLIT_PATTERN,
     Vocabulary,
     read_gpt2,
     read_tokenizer_json,
@@ -33,9 +39,10 @@ from gpt_research.data.vocabulary import (
 from gpt_research.errors import UserError
 
 if TYPE_CHECKING:
-    import tiktoken
+    import fastokens
 
 _SURROGATES = re.compile("([\ud800-\udfff]+)")
+_LONG_WORD, _LONG_SPACE = re.compile(r"(\S{1000})"), re.compile(r"(\s{1000})")
 
 
 class Tokenizer:
@@ -51,7 +58,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
-        """Read a tokenizer.json; UserError naming the file where it is missing, corrupt or of another kind."""
+        """Read a tokenizer.json; UserError naming the file and the reason where it cannot be used."""
         return cls(read_tokenizer_json(Path(path)))
 
     @classmethod
@@ -98,21 +105,34 @@ class Tokenizer:
     def encode(self, text: str | bytes) -> list[int]:
         """Return the ids of one text or of any bytes."""
         if isinstance(text, str):
-            return self._reference.encode_ordinary(_as_unicode(text))
+            return self._encode_text(_without_surrogates(text))
         ids: list[int] = []
         # surrogateescape marks each byte that is not UTF-8 by a lone surrogate, which no UTF-8 can hold.
         for i, piece in enumerate(_SURROGATES.split(text.decode("utf-8", "surrogateescape"))):
             if i % 2:
                 ids += [self.vocabulary.ids[bytes([ord(character) - 0xDC00])] for character in piece]
-            elif piece:
-                ids += self._reference.encode_ordinary(piece)
+            else:
+                ids += self._encode_text(piece)
         return ids
 
     def encode_batch(self, texts: Sequence[str], threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ids of many texts: all of them in one array of `dtype`, and each text's count (int64)."""
-        rows = [np.array(self.encode(text), dtype=self.dtype) for text in texts]
-        lengths = np.array([len(row) for row in rows], dtype=np.int64)
-        return (np.concatenate(rows) if rows else np.empty(0, self.dtype)), lengths
+        """Return the ids of many texts: all of them in one array of `dtype`, and each text's count (int64).
+
+        The fast way for bulk. `threads` shares the texts out; leave it at 1 where every core has its process.
+        """
+        if threads > 1 and len(texts) > 1:
+            step = -(-len(texts) // threads)
+            shares = [texts[start : start + step] for start in range(0, len(texts), step)]
+            with ThreadPoolExecutor(threads) as pool:
+                parts = list(pool.map(self.encode_batch, shares))
+            return np.concatenate([ids for ids, _ in parts]), np.concatenate([counts for _, counts in parts])
+        if self._added is not None:
+            rows = [self.encode(text) for text in texts]
+            counts = np.array([len(row) for row in rows], dtype=np.int64)
+            return np.fromiter(itertools.chain.from_iterable(rows), self.dtype, int(counts.sum())), counts
+        data, offsets = self._encoder.encode_batch_flat([_without_surrogates(text) for text in texts])
+        bounds = np.frombuffer(offsets, dtype="<u8").astype(np.int64)
+        return np.frombuffer(data, dtype="<u4").astype(self.dtype), bounds[1:] - bounds[:-1]
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Return the text of `tokens`; bytes that are not UTF-8 become U+FFFD."""
@@ -135,13 +155,29 @@ class Tokenizer:
             )
         return self.vocabulary.tokens[index]
 
-    @cached_property
-    def _reference(self) -> tiktoken.Encoding:
-        import tiktoken
+    def _encode_text(self, text: str) -> list[int]:
+        """Return the ids of a text without surrogates."""
+        if self._added is None:
+            return self._encoder.encode(text).ids
+        ids: list[int] = []
+        for i, piece in enumerate(self._added.split(text)):
+            ids += [self.vocabulary.added[piece]] if i % 2 else self._encoder.encode(piece).ids
+        return ids
 
-        return tiktoken.Encoding(
-            "gpt_research", pat_str=SPLIT_PATTERN, mergeable_ranks=self.vocabulary.ids, special_tokens={}
-        )
+    @cached_property
+    def _added(self) -> re.Pattern[str] | None:
+        """Finds the added tokens in a text, the longest where several begin."""
+        names = sorted(self.vocabulary.added, key=len, reverse=True)
+        return re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
+
+    @cached_property
+    def _encoder(self) -> fastokens.Tokenizer:
+        # fastokens reads this once. More threads inside one call would fight over the cores with the other
+        # processes; `threads` shares out whole texts instead.
+        os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
+        import fastokens
+
+        return fastokens.Tokenizer.from_json_str(self.vocabulary.to_merges_json())
 
 
 class StreamDecoder:
@@ -162,32 +198,38 @@ class StreamDecoder:
         return text
 
 
-def _as_unicode(text: str) -> str:
-    """Return `text` without surrogates: pairs joined, lone ones replaced by U+FFFD."""
+def _without_surrogates(text: str) -> str:
+    """Return `text` as Unicode: surrogate pairs joined, lone surrogates replaced by U+FFFD."""
     if text.isascii() or not _SURROGATES.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _training_texts(texts: Iterable[str]) -> Iterator[str]:
+    """Yield `texts` with runs of over 1,000 characters cut up: learning takes time quadratic in a piece."""
+    for text in map(_without_surrogates, texts):
+        parts = _LONG_SPACE.split(text)
+        if max(map(len, text.split()), default=0) > 1000:  # for the pattern alone would be slow
+            parts = [piece for part in parts for piece in _LONG_WORD.split(part)]
+        yield from filter(None, parts)
 
 
 def _learn_merges(texts: Iterable[str], vocab_size: int) -> list[tuple[bytes, bytes]]:
     """Return at most `vocab_size` - 257 merges, the most frequent pair first."""
     if vocab_size < 257:
         raise UserError(
-            f"vocab_size is {vocab_size}: byte-level BPE needs at least 257, for the 256 bytes and {END_OF_TEXT}."
+            f"vocab_size is {vocab_size}, but 256 bytes and {END_OF_TEXT} need 257. Choose 257 or more."
         )
-    import json
-
-    from tokenizers import Tokenizer as HuggingFaceTokenizer
+    import tokenizers
     from tokenizers import models, pre_tokenizers, trainers
 
-    learner = HuggingFaceTokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # type: ignore[assignment]
+    learner = tokenizers.Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - 1,  # <|endoftext|> comes on top
         show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
-    cleaned: Iterator[str] = map(_as_unicode, texts)
-    learner.train_from_iterator(cleaned, trainer)
+    learner.train_from_iterator(_training_texts(texts), trainer)
     merges = json.loads(learner.to_str())["model"]["merges"]
     return [(unspell(left), unspell(right)) for left, right in merges]

@@ -1,18 +1,19 @@
 """What a tokenizer is made of: the bytes of every token, the merges, the special tokens; and its file.
 
 A `Vocabulary` is data only. It is read from GPT-2's two files or from a tokenizer.json (the format of Hugging
-Face `tokenizers`), written as a tokenizer.json, and named by a fingerprint that depends on nothing but what it
-says. Text is split by GPT-2's pattern and by no other, so that every vocabulary is lossless: a file that
+Face `tokenizers`), written as a tokenizer.json, and named by a fingerprint that depends on nothing but what
+it says. Text is split by GPT-2's pattern and by no other, and every vocabulary is lossless: a file that
 normalises, adds spaces or splits otherwise is refused. It knows nothing about how text is encoded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -71,13 +72,14 @@ class Vocabulary:
     """Pairs of tokens that become one, the earliest first."""
     specials: dict[str, int]
     """Special tokens and their ids; `<|endoftext|>` is among them."""
+    added: dict[str, int] = field(default_factory=dict)
+    """Ordinary text that is cut out as one token before all else (runs of spaces, in some code models)."""
 
     def __post_init__(self) -> None:
-        specials = set(self.specials.values())
         ordinary = self.ids
         if END_OF_TEXT not in self.specials:
             raise UserError(f"the special token {END_OF_TEXT} is missing")
-        if len(ordinary) + len(specials) != len(self.tokens) or len(specials) != len(self.specials):
+        if len(ordinary) + len(self.specials) + len(self.added) != len(self.tokens):
             raise UserError("two tokens share their bytes or their id")
         if missing := [byte for byte in range(256) if bytes([byte]) not in ordinary]:
             raise UserError(f"{len(missing)} of the 256 bytes have no token (the first: {missing[0]})")
@@ -87,9 +89,9 @@ class Vocabulary:
 
     @cached_property
     def ids(self) -> dict[bytes, int]:
-        """The id of each ordinary token, by its bytes."""
-        specials = set(self.specials.values())
-        return {token: index for index, token in enumerate(self.tokens) if index not in specials}
+        """The id of each token that merges can make, by its bytes."""
+        apart = {*self.specials.values(), *self.added.values()}
+        return {token: index for index, token in enumerate(self.tokens) if index not in apart}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -99,8 +101,9 @@ class Vocabulary:
             digest.update(len(token).to_bytes(4, "little") + token)
         for left, right in self.merges:
             digest.update(self.ids[left].to_bytes(4, "little") + self.ids[right].to_bytes(4, "little"))
-        for name, index in sorted(self.specials.items()):
-            digest.update(f"\n{index} {name}".encode())
+        for kind, names in (("special", self.specials), ("added", self.added)):
+            for name, index in sorted(names.items()):
+                digest.update(f"\n{kind} {index} {name}".encode())
         return digest.hexdigest()
 
     @classmethod
@@ -109,16 +112,31 @@ class Vocabulary:
         tokens = [bytes([byte]) for byte in BYTE_ORDER] + [left + right for left, right in merges]
         return cls((*tokens, b""), tuple(merges), {END_OF_TEXT: len(tokens)})
 
-    def to_json(self, with_specials: bool = True) -> str:
-        """Return the text of a tokenizer.json; without special tokens, for encoders that must not see them."""
-        specials = sorted(self.specials.items(), key=lambda item: item[1]) if with_specials else []
-        vocab = {spell(token): index for token, index in self.ids.items()} | dict(specials)
-        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    def to_json(self) -> str:
+        """Return the text of a tokenizer.json, which `tokenizers` and `transformers` read too."""
+        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+        ids = self.specials | self.added
+        added = [
+            {"id": ids[name], "content": name} | flags | {"special": name in self.specials}
+            for name in sorted(ids, key=ids.__getitem__)
+        ]
+        return self._file(self.specials, added)
+
+    def to_merges_json(self) -> str:
+        """Return a tokenizer.json of the merges alone, for an encoder that takes all text as ordinary.
+
+        Encoders want ids without gaps: names that no text can spell keep the places of the other tokens.
+        """
+        apart = [*self.specials.values(), *self.added.values()]
+        return self._file({f"\ue000{index}": index for index in apart}, [])
+
+    def _file(self, names: dict[str, int], added: list[dict[str, Any]]) -> str:
+        vocab = {spell(token): index for token, index in self.ids.items()} | names
         content = {
             "version": "1.0",
             "truncation": None,
             "padding": None,
-            "added_tokens": [{"id": index, "content": name} | flags for name, index in specials],
+            "added_tokens": added,
             "normalizer": None,
             "pre_tokenizer": _BYTE_LEVEL,
             "post_processor": _BYTE_LEVEL | {"trim_offsets": False},
@@ -127,8 +145,8 @@ class Vocabulary:
                 "type": "BPE",
                 "dropout": None,
                 "unk_token": None,
-                "continuing_subword_prefix": "",
-                "end_of_word_suffix": "",
+                "continuing_subword_prefix": None,
+                "end_of_word_suffix": None,
                 "fuse_unk": False,
                 "byte_fallback": False,
                 "ignore_merges": False,
@@ -159,7 +177,7 @@ def read_gpt2() -> Vocabulary:
             )
     ids: dict[str, int] = json.loads(contents["encoder.json"])
     lines = contents["vocab.bpe"].decode("utf-8").split("\n")[1:]  # the first line is a version
-    return _assemble(ids, [line.split(" ") for line in lines if line], {END_OF_TEXT: ids[END_OF_TEXT]})
+    return _assemble(ids, [line.split(" ") for line in lines if line], {END_OF_TEXT: ids[END_OF_TEXT]}, {})
 
 
 def read_tokenizer_json(path: Path) -> Vocabulary:
@@ -171,9 +189,15 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
     try:
         _require_gpt2_form(content)
         model = content["model"]
-        specials = {token["content"]: token["id"] for token in content.get("added_tokens") or []}
+        specials: dict[str, int] = {}
+        added: dict[str, int] = {}
+        if END_OF_TEXT in model["vocab"]:
+            specials[END_OF_TEXT] = model["vocab"][END_OF_TEXT]
+        for token in content.get("added_tokens") or []:
+            names = specials if token["special"] or token["content"] == END_OF_TEXT else added
+            names[token["content"]] = token["id"]
         merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
-        return _assemble(model["vocab"], merges, specials)
+        return _assemble(model["vocab"], merges, specials, added)
     except UserError as error:
         reason = str(error)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -199,7 +223,8 @@ def write_tokenizer_json(vocabulary: Vocabulary, path: Path) -> None:
             f"Cannot write {path}: {error.strerror}. Choose another folder or free space."
         ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone already where all went well
+            temporary.unlink()
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -226,21 +251,26 @@ def _require_gpt2_form(content: dict[str, Any]) -> None:
         if model.get(option):
             raise UserError(f"its model sets {option}, which is not supported")
     for token in content.get("added_tokens") or []:
-        if not token["special"] and token["content"] != END_OF_TEXT:
-            raise UserError(f"it adds the token {token['content']!r} outside its merges")
+        if not token["content"]:
+            raise UserError("it adds a token without text")
+        if any(token.get(flag) for flag in ("single_word", "lstrip", "rstrip")) and not token["special"]:
+            raise UserError(f"its added token {token['content']!r} depends on the text around it")
 
 
-def _assemble(vocab: dict[str, int], merges: list[list[str]], specials: dict[str, int]) -> Vocabulary:
-    """Build a vocabulary from a file's spelled tokens; UserError where ids leave gaps or spelling is foreign."""
-    tokens: dict[int, bytes] = dict.fromkeys(specials.values(), b"")
+def _assemble(
+    vocab: dict[str, int], merges: list[list[str]], specials: dict[str, int], added: dict[str, int]
+) -> Vocabulary:
+    """Build a vocabulary from spelled tokens; UserError where ids leave gaps or spelling is foreign."""
+    tokens = dict.fromkeys(specials.values(), b"")
+    tokens |= {index: name.encode() for name, index in added.items()}
     for spelling, index in vocab.items():
-        if spelling in specials:
-            continue
+        if tokens.get(index) is not None and (spelling in specials or spelling in added):
+            continue  # files list their added tokens here too, or leave them out
         try:
             tokens[index] = unspell(spelling)
         except KeyError:
             raise UserError(f"its token {spelling!r} is not spelled in bytes") from None
-    if sorted(tokens) != list(range(len(tokens))) or len(tokens) != len(vocab.keys() | specials.keys()):
+    if sorted(tokens) != list(range(len(tokens))) or len(tokens) < len(vocab):
         raise UserError("its token ids are not the numbers from 0 on, one each")
     pairs = tuple((unspell(left), unspell(right)) for left, right in merges)
-    return Vocabulary(tuple(tokens[index] for index in range(len(tokens))), pairs, specials)
+    return Vocabulary(tuple(tokens[index] for index in range(len(tokens))), pairs, specials, added)

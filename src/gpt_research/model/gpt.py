@@ -59,12 +59,13 @@ class GPT(nn.Module):
     ) -> torch.Tensor:
         """Return logits (B, T, V), or with `targets` (B, T) the summed cross-entropy in nats, a scalar.
 
-        With a `cache` the tokens continue what it holds, and are added to it.
+        Targets of -1 do not count. With a `cache` the tokens continue what it holds, and are added to it.
         """
         h = self.hidden(tokens, cache)
         if targets is None:
             return self.logits(h)
-        return F.cross_entropy(self.logits(h).flatten(0, 1).float(), targets.flatten(), reduction="sum")
+        logits = self.logits(h).flatten(0, 1).float()
+        return F.cross_entropy(logits, targets.flatten(), ignore_index=-1, reduction="sum")
 
     def hidden(self, tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
         """Return the final, normed hidden states (B, T, C) of `tokens` (B, T)."""
@@ -74,8 +75,6 @@ class GPT(nn.Module):
                 x = checkpoint(block, x, use_reentrant=False)
             else:
                 x = block(x, cache.layers[index] if cache is not None else None)
-        if cache is not None:
-            cache.length += tokens.size(1)
         return self.norm(x)
 
     def logits(self, h: torch.Tensor) -> torch.Tensor:
@@ -85,7 +84,7 @@ class GPT(nn.Module):
     def _embed(self, tokens: torch.Tensor, cache: KVCache | None) -> torch.Tensor:
         T = tokens.size(1)
         assert T <= self.config.block_size, f"{T} tokens do not fit a context of {self.config.block_size}"
-        positions = torch.arange(T, device=tokens.device) if cache is None else cache.positions(T)
+        positions = torch.arange(T, device=tokens.device) if cache is None else cache.extend(T)
         x = self.token_embedding(tokens)  # (B, T, C)
         if self.config.positions == "learned":
             x = x + self.position_embedding(positions)

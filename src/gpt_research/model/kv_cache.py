@@ -1,10 +1,14 @@
-"""Keys and values of the tokens a model has read, so that each new token costs one position, not the whole text.
+"""Keys and values of the tokens a model has read, so that a new token costs one position, not the whole text.
 
-Memory is taken once, for the longest context. Every row of the batch has the same length; shorter prompts are
-padded on the left, and `starts` tells where each row's text begins, so that its padding is never attended to.
+Memory is taken once, for the longest text. Every row stands on its own: its text begins in column 0 and its
+next token goes to column `lengths[row]`, whatever its neighbours hold, so a row's results do not depend on its
+batch. Prompts of different lengths are padded on the right; causality hides the padding from the text before it,
+and `truncate` frees its columns for what is written next.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 
@@ -12,58 +16,79 @@ from gpt_research.config import GPTConfig
 
 
 class KVCache:
-    """The cache of a whole model: one `LayerCache` a block."""
+    """The cache of a whole model: one `LayerCache` a block.
+
+    B rows, H heads of size D, S columns in use, T new tokens.
+    """
 
     def __init__(
         self,
         config: GPTConfig,
         batch_size: int,
         *,
+        capacity: int | None = None,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
-        starts: torch.Tensor | None = None,
     ) -> None:
-        """Make an empty cache for `batch_size` rows.
-
-        Args:
-            starts: (batch_size,) index of each row's first real token; None where no row is padded.
-        """
+        """Make an empty cache for `batch_size` rows of `capacity` tokens, by default the whole context."""
+        capacity = min(capacity or config.block_size, config.block_size)
+        shape = (config.n_layer, 2, batch_size, config.n_head, capacity, config.head_size)
         self.config = config
-        self.starts = starts
-        self.length = 0
-        shape = (config.n_layer, 2, batch_size, config.n_head, config.block_size, config.head_size)
-        storage = torch.zeros(shape, device=device, dtype=dtype)
-        self.layers = [LayerCache(self, storage[i, 0], storage[i, 1]) for i in range(config.n_layer)]
+        self._adopt(torch.zeros(shape, device=device, dtype=dtype), [0] * batch_size)
 
-    def positions(self, new_tokens: int) -> torch.Tensor:
-        """Return the positions of the next tokens: (T,), or (B, T) where rows begin at different places."""
-        device = self.layers[0].keys.device
-        positions = torch.arange(self.length, self.length + new_tokens, device=device)
-        if self.starts is None:
-            return positions
-        return (positions - self.starts[:, None]).clamp(min=0)  # what stands on padding is never read
+    def _adopt(self, storage: torch.Tensor, lengths: list[int]) -> None:
+        self.storage = storage  # (n_layer, 2, B, H, capacity, D)
+        self.lengths = lengths
+        self.layers = [LayerCache(self, layer[0], layer[1]) for layer in storage]
+        self.begin = self.end = 0
+        self.columns: torch.Tensor | None = None
+        self.mask: torch.Tensor | None = None
 
-    def mask(self, new_tokens: int) -> torch.Tensor | None:
-        """Return who may see whom, (B or 1, 1, T, S) with True for yes; None where plain causality says it all."""
-        if self.starts is None and (self.length == 0 or new_tokens == 1):
-            return None
-        device = self.layers[0].keys.device
-        seen = torch.arange(self.length + new_tokens, device=device)
-        asking = torch.arange(self.length, self.length + new_tokens, device=device)
-        allowed = (seen <= asking[:, None])[None]  # (1, T, S)
-        if self.starts is not None:
-            # A padding position sees itself, so that its softmax is not empty and gives no NaN.
-            allowed = allowed & ((seen >= self.starts[:, None, None]) | (seen == asking[:, None]))
-        return allowed[:, None]
+    @property
+    def capacity(self) -> int:
+        return self.storage.size(4)
 
-    def clear(self, starts: torch.Tensor | None = None) -> None:
-        """Forget every token, keep the memory."""
-        self.length = 0
-        self.starts = starts
+    def extend(self, new_tokens: int) -> torch.Tensor:
+        """Lay out the next tokens of every row; return their positions: (T,), or (B, T) where lengths differ.
+
+        Where they go and who may see whom is worked out here, once for all layers.
+        """
+        self.begin, self.end = min(self.lengths), max(self.lengths) + new_tokens
+        assert self.end <= self.capacity, "the cache is full: the caller must slide the context first"
+        device = self.storage.device
+        steps = torch.arange(new_tokens, device=device)
+        if self.begin + new_tokens == self.end:  # all rows are as long: slices do, and often no mask
+            self.columns, positions = None, steps + self.begin
+            asking = positions[None]
+        else:
+            self.columns = positions = asking = torch.tensor(self.lengths, device=device)[:, None] + steps
+        self.mask = None
+        if self.columns is not None or (self.begin > 0 and new_tokens > 1):
+            seen = torch.arange(self.end, device=device)
+            self.mask = (seen <= asking[..., None])[:, None]  # (B or 1, 1, T, S)
+        self.lengths = [length + new_tokens for length in self.lengths]
+        return positions
+
+    def truncate(self, lengths: Sequence[int]) -> None:
+        """Forget what each row holds beyond its length."""
+        assert all(new <= old for new, old in zip(lengths, self.lengths, strict=True)), "truncate only shortens"
+        self.lengths = list(lengths)
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Keep these rows, in this order; a row may come more than once."""
+        index = torch.tensor(rows, device=self.storage.device)
+        self._adopt(self.storage.index_select(2, index), [self.lengths[row] for row in rows])
+
+    def replace(self, rows: Sequence[int], other: KVCache) -> None:
+        """Put the rows of another cache in place of these."""
+        index, columns = torch.tensor(rows, device=self.storage.device), max(other.lengths)
+        self.storage[:, :, index, :, :columns] = other.storage[:, :, :, :, :columns]
+        for row, length in zip(rows, other.lengths, strict=True):
+            self.lengths[row] = length
 
 
 class LayerCache:
-    """Keys and values of one block, each (B, H, block_size, D)."""
+    """Keys and values of one block, each (B, H, capacity, D)."""
 
     def __init__(self, cache: KVCache, keys: torch.Tensor, values: torch.Tensor) -> None:
         self.cache = cache
@@ -73,9 +98,16 @@ class LayerCache:
     def append(
         self, k: torch.Tensor, v: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Store k and v (B, H, T, D) behind what is there; return all keys, all values and the mask."""
-        begin, end = self.cache.length, self.cache.length + k.size(2)
-        assert end <= self.keys.size(2), "the cache is full: the caller must slide the context first"
-        self.keys[:, :, begin:end] = k
-        self.values[:, :, begin:end] = v
-        return self.keys[:, :, :end], self.values[:, :, :end], self.cache.mask(end - begin)
+        """Store k and v (B, H, T, D) where `extend` laid them out; return all keys, all values and the mask.
+
+        The mask is (B or 1, 1, T, S) with True for "may see", or None where plain causality says it all.
+        """
+        cache = self.cache
+        if cache.columns is None:
+            self.keys[:, :, cache.begin : cache.end] = k
+            self.values[:, :, cache.begin : cache.end] = v
+        else:
+            rows = torch.arange(k.size(0), device=k.device)[:, None]
+            self.keys[rows, :, cache.columns] = k.transpose(1, 2)
+            self.values[rows, :, cache.columns] = v.transpose(1, 2)
+        return self.keys[:, :, : cache.end], self.values[:, :, : cache.end], cache.mask

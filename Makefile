@@ -1,0 +1,39 @@
+# make demo: everything from an empty machine to a GPT that writes.  make test: the whole test suite.
+PYTHON ?= python3
+# An environment that is active already is used; otherwise .venv is made.
+VENV := $(or $(VIRTUAL_ENV),.venv)
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.gpt-research-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test test-faults check format install clean
+
+install: $(INSTALLED)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# Torch comes first and pinned, so that no other package can bring another build of it.
+$(INSTALLED): $(BIN)/python requirements.txt constraints.txt pyproject.toml
+	$(PIP) install --quiet --constraint constraints.txt torch
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $(INSTALLED)
+
+demo: $(INSTALLED)
+	$(BIN)/python demo.py
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not slow"
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

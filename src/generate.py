@@ -1,0 +1,11 @@
+"""Continue a prompt: `python src/generate.py --prompt TEXT`. The same as `gpt-research generate`."""
+
+import sys
+
+from gpt_research.cli import main
+from gpt_research.inference.generate import generate
+
+__all__ = ["generate"]
+
+if __name__ == "__main__":
+    sys.exit(main(["generate", *sys.argv[1:]]))

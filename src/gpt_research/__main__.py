@@ -1,0 +1,8 @@
+"""`python -m gpt_research`, also under torchrun."""
+
+import sys
+
+from gpt_research.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

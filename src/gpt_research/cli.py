@@ -1,0 +1,136 @@
+"""The command line: one subcommand per stage, its flags made from the stage's config class.
+
+`main(argv)` returns the exit code: 0 done, 2 the user's mistake (one sentence, no traceback), 3 done with damaged input
+set aside, 128 + n stopped by signal n. A stage's code is imported only when its command is called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from gpt_research import config as configs
+from gpt_research.config import field_names, parse_error
+from gpt_research.errors import UserError, closest
+from gpt_research.version import __version__
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand: its config class, the module whose `run(config)` does it, and its positional argument."""
+
+    config: str
+    module: str
+    help: str
+    positional: str = ""
+    many: bool = False
+
+
+COMMANDS = {
+    "preprocess": Command(
+        "PreprocessConfig", "gpt_research.data.command", "Turn corpora into token shards.", "corpora", many=True
+    ),
+    "train": Command("TrainConfig", "gpt_research.training.command", "Train a model on token shards."),
+    "generate": Command("GenerateCommand", "gpt_research.inference.command", "Continue a prompt with a run.", "run"),
+    "evaluate": Command("EvaluateCommand", "gpt_research.evaluation.command", "Measure a run's loss.", "run"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line, without the program's name; return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(arguments)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        sys.stderr.close()
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        print(f"gpt-research {__version__}")
+        return 0
+    name = arguments[0]
+    if name not in COMMANDS:
+        raise UserError(f'There is no command "{name}".{closest(name, COMMANDS)} Commands: {", ".join(COMMANDS)}.')
+    config = parse(name, arguments[1:])
+    if config is None:  # --help or --print_config answered
+        return 0
+    return int(importlib.import_module(COMMANDS[name].module).run(config))
+
+
+def _overview() -> str:
+    lines = [f"gpt-research {__version__}: from raw corpora to a GPT one can trust.", "", "Commands:"]
+    lines += [f"  {name:<11} {command.help}" for name, command in COMMANDS.items()]
+    return "\n".join([*lines, "", "gpt-research COMMAND --help shows every setting of a command."])
+
+
+def parse(name: str, arguments: list[str]) -> Any:
+    """Return the config object of a command's arguments, or None where they asked for help.
+
+    Raises:
+        UserError: an unknown flag or key (with the closest known one), a wrong type, a broken rule, no such file.
+    """
+    command = COMMANDS[name]
+    config_class = getattr(configs, command.config)
+    parser = configs.parser_for(config_class, f"gpt-research {name}", command.positional, many=command.many)
+    if name == "train":
+        arguments = _resume_arguments(arguments)
+    try:
+        namespace = parser.instantiate(parser.parse_args(_spell_out_booleans(arguments, config_class)))
+    except SystemExit as done:
+        if done.code in (0, None):
+            return None
+        raise
+    except UserError:
+        raise
+    except Exception as error:  # jsonargparse raises many kinds, all of them about the arguments
+        raise parse_error(error, config_class, name) from None
+    fields = {k: v for k, v in vars(namespace).items() if k in field_names(config_class, nested=False)}
+    if command.positional and not command.many:
+        fields[command.positional] = fields[command.positional] or ""
+    return config_class(**fields)
+
+
+def _resume_arguments(arguments: list[str]) -> list[str]:
+    """`--resume RUN_DIR` means that run's own config, in its own folder; flags given beside it still count."""
+    for index, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if flag != "--resume":
+            continue
+        run = value if equals else "".join(arguments[index + 1 : index + 2])
+        if run in ("auto", "never", ""):
+            return arguments
+        rest = arguments[:index] + arguments[index + (1 if equals else 2) :]
+        return ["--config", f"{run}/config.yaml", "--out", run, *rest]
+    return arguments
+
+
+def _spell_out_booleans(arguments: list[str], config_class: type) -> list[str]:
+    """Let `--compile` stand for `--compile true`."""
+    booleans = {f"--{name}" for name, kind in _leaf_types(config_class) if kind is bool}
+    out = []
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+        bare = argument in booleans and following.lower() not in ("true", "false")
+        out.append(f"{argument}=true" if bare else argument)
+    return out
+
+
+def _leaf_types(config_class: type, prefix: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for name, kind in get_type_hints(config_class).items():
+        nested = hasattr(kind, "__dataclass_fields__")
+        found += _leaf_types(kind, f"{prefix}{name}.") if nested else [(prefix + name, kind)]
+    return found

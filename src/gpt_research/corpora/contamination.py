@@ -1,0 +1,196 @@
+"""Find documents that hold passages of the benchmarks a model will be judged by.
+
+As in appendix C of the GPT-3 paper (Brown et al., 2020): a document overlaps a benchmark where 13 words in a
+row are the same, lower case and without punctuation (words as in `duplicates.hash_words`). A passage of
+fewer than 13 words cannot be found, and a document of fewer never overlaps.
+
+Tasks ask `overlaps`, or keep `hits` and let the reduce step `count` them over all documents, which can pass
+over phrases that many documents share. 64-bit hashes stand for the words: a trillion foreign 13-grams meet an
+index of a million by chance with a probability of 5%.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import os
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from gpt_research.corpora.duplicates import Words, hash_words
+from gpt_research.errors import UserError
+
+WORDS = 13
+"""Words in a row that make an overlap."""
+_VERSION = 1  # of the file and of the hashes in it
+_MARKERS = re.compile(r"\[(header|title|step|substeps)\]")  # put into HellaSwag's texts, not part of them
+
+
+@dataclass(frozen=True)
+class BenchmarkIndex:
+    """The 13-grams of one or more benchmarks; 16 bytes each, and 16 to 32 more to look them up quickly."""
+
+    names: tuple[str, ...]
+    """The benchmarks, at most 64."""
+    grams: np.ndarray
+    """(m,) uint64: hashes of the different 13-grams, sorted."""
+    members: np.ndarray
+    """(m,) uint64: bit j is set where benchmark j holds the 13-gram."""
+
+    @classmethod
+    def from_texts(cls, benchmarks: Mapping[str, Iterable[str]]) -> BenchmarkIndex:
+        """Index each benchmark's passages by its name."""
+        if len(benchmarks) > 64:
+            raise UserError(f"{len(benchmarks)} benchmarks; one index holds at most 64.")
+        parts = [_different_grams(list(texts)) for texts in benchmarks.values()]
+        grams = np.unique(np.concatenate([np.empty(0, dtype=np.uint64), *parts]))
+        members = np.zeros(len(grams), dtype=np.uint64)
+        for j, part in enumerate(parts):
+            members[np.searchsorted(grams, part)] |= np.uint64(1 << j)
+        return cls(tuple(benchmarks), grams, members)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> BenchmarkIndex:
+        """Index the benchmarks in `folder`: one folder each, named as the benchmark.
+
+        Read are plain text (.txt, .raw), HellaSwag's six lines a task (the same suffixes) and .jsonl with
+        `text`, or with HellaSwag's `ctx`, `endings` and `label`; each also as .gz or .bz2.
+        """
+        folders = sorted(path for path in folder.glob("*") if path.is_dir())
+        if not folders:
+            raise UserError(
+                f"No benchmarks in {folder}. Put each into a folder of its own there: {folder}/lambada."
+            )
+        benchmarks = {path.name: list(_folder_passages(path)) for path in folders}
+        for name, passages in benchmarks.items():
+            if not passages:
+                raise UserError(
+                    f"No benchmark text in {folder / name}. Known are .txt, .raw and .jsonl (.gz, .bz2)."
+                )
+        return cls.from_texts(benchmarks)
+
+    def save(self, path: Path) -> None:
+        """Write the index to `path`, whole or not at all."""
+        part = path.with_name(path.name + ".part")
+        names = np.array(self.names, dtype=np.str_)
+        with part.open("wb") as file:
+            np.savez_compressed(file, version=_VERSION, names=names, grams=self.grams, members=self.members)
+        os.replace(part, path)
+
+    @classmethod
+    def load(cls, path: Path) -> BenchmarkIndex:
+        """Read what `save` wrote."""
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                if int(arrays["version"]) != _VERSION:
+                    raise UserError(f"{path} was written by another version. Build the index again.")
+                return cls(tuple(map(str, arrays["names"])), arrays["grams"], arrays["members"])
+        except FileNotFoundError:
+            raise UserError(f"No benchmark index at {path}. Build it first.") from None
+        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is no benchmark index ({error}). Build it again.") from error
+
+    def overlaps(self, words: Words) -> np.ndarray:
+        """Return (n_texts, n_benchmarks) int64: how many different 13-grams each text shares with each."""
+        return self.count(self.hits(words), len(words))
+
+    def hits(self, words: Words) -> np.ndarray:
+        """Return (m, 2) int64, one row for each different 13-gram a text shares: text, place in `grams`."""
+        shift, mask = np.uint64(64 - self._filter_bits), np.uint64((1 << self._filter_bits) - 1)
+        keys = [np.empty(0, dtype=np.int64)]
+        for grams, texts in words.ngrams(WORDS):
+            maybe = np.flatnonzero(self._filter.take((grams >> shift).view(np.int64)))
+            maybe = maybe[self._filter[grams[maybe] & mask]]
+            grams, texts = grams[maybe], texts[maybe]
+            places = np.searchsorted(self.grams, grams)
+            places[places == len(self.grams)] = 0
+            found = self.grams[places] == grams
+            keys.append(texts[found] * len(self.grams) + places[found])
+        different = np.unique(np.concatenate(keys))
+        return np.stack(np.divmod(different, max(len(self.grams), 1)), axis=1)
+
+    def count(self, hits: np.ndarray, n_texts: int, most_texts: int | None = None) -> np.ndarray:
+        """Return `overlaps` from the `hits` of many tasks, their first column counting over all documents.
+
+        A 13-gram in more than `most_texts` documents is passed over. GPT-3 took 10: what more documents than
+        that share is a common phrase, law or liturgy rather than the benchmark.
+        """
+        if most_texts is not None:
+            sharing = np.bincount(hits[:, 1], minlength=len(self.grams))
+            hits = hits[sharing[hits[:, 1]] <= most_texts]
+        counts = np.zeros((n_texts, len(self.names)), dtype=np.int64)
+        members = self.members[hits[:, 1]]
+        for j in range(len(self.names)):
+            counts[:, j] = np.bincount(
+                hits[(members >> np.uint64(j)) & np.uint64(1) == 1, 0], minlength=n_texts
+            )
+        return counts
+
+    @property
+    def _filter_bits(self) -> int:
+        return min(max(16, (16 * len(self.grams)).bit_length()), 28)
+
+    @cached_property
+    def _filter(self) -> np.ndarray:
+        """(2**_filter_bits,) bool, true at the high bits and at the low bits of every 13-gram in the index.
+
+        A Bloom filter with two probes: at most an eighth is true, so that searching the index itself, which
+        takes fifty times as long, is left for one 13-gram in sixty-four or fewer.
+        """
+        bits = self._filter_bits
+        table = np.zeros(1 << bits, dtype=bool)
+        table[self.grams >> np.uint64(64 - bits)] = True
+        table[self.grams & np.uint64((1 << bits) - 1)] = True
+        return table
+
+
+def _different_grams(texts: list[str]) -> np.ndarray:
+    grams = [np.empty(0, dtype=np.uint64), *(grams for grams, _ in hash_words(texts).ngrams(WORDS))]
+    return np.unique(np.concatenate(grams))
+
+
+def _folder_passages(folder: Path) -> Iterator[str]:
+    """Yield the passages of one benchmark from its files, in the order of their names."""
+    for path in sorted(folder.rglob("*")):
+        suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".bz2")]
+        if not suffixes or suffixes[-1] not in (".txt", ".raw", ".jsonl") or not path.is_file():
+            continue
+        try:
+            lines = _decompressed(path).splitlines()
+            yield from map(_row_passage, lines) if suffixes[-1] == ".jsonl" else _text_passages(lines)
+        except (OSError, EOFError, ValueError, KeyError) as error:
+            raise UserError(f"Cannot read the benchmark {path}: {error!r}.") from error
+
+
+def _decompressed(path: Path) -> bytes:
+    data = path.read_bytes()
+    return {".gz": gzip.decompress, ".bz2": bz2.decompress}.get(path.suffix, bytes)(data)
+
+
+def _row_passage(line: bytes) -> str:
+    row: dict[str, Any] = orjson.loads(line)
+    if "endings" not in row:
+        return str(row["text"])
+    return _MARKERS.sub(" ", f"{row['ctx']} {row['endings'][int(row['label'])]}")
+
+
+def _text_passages(lines: list[bytes]) -> Iterator[str]:
+    """Yield a text's paragraphs, or, of HellaSwag's tasks (context, label, four endings), the true texts.
+
+    False endings were written by a machine for the benchmark: they tell no more than the context does.
+    """
+    texts = [line.decode() for line in lines]
+    labels = texts[1::6]
+    if labels and len(texts) % 6 == 0 and set(labels) <= {"0", "1", "2", "3"}:
+        for start, label in zip(range(0, len(texts), 6), labels, strict=True):
+            yield _MARKERS.sub(" ", f"{texts[start]} {texts[start + 2 + int(label)]}")
+    else:
+        yield from texts

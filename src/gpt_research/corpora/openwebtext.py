@@ -1,0 +1,96 @@
+"""OpenWebText: web pages in archives within archives, streamed and never unpacked to disk.
+
+Read are the original `openwebtext.tar.xz` (a tar of `urlsf_subset*.xz`, each an xz of a tar of `.txt`), a
+folder of those `.xz`, the newer `subsets/urlsf_subset*.tar` (tars of the same `.xz`), and the hub's tables.
+A document's source is the innermost archive, its position the index among that archive's files.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt_research.corpora.document import Document, Drop, ReadOptions, Unit
+from gpt_research.corpora.fields import text_of
+from gpt_research.corpora.streams import (
+    MAX_RECORD,
+    BrokenInputError,
+    Member,
+    decode_text,
+    decompressed,
+    open_bytes,
+    tar_members,
+)
+from gpt_research.corpora.tables import GenericReader, cut, form_of, relative, unit_file, walk
+
+ARCHIVES = (".tar", ".xz", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst")
+_SHARE_BYTES = 512 << 20
+_MAX_SHARES = 8
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class OpenWebTextReader(GenericReader):
+    """OpenWebText in its original archives or as tables."""
+
+    name: str = "openwebtext"
+    licence: str = "Texts belong to their authors; the packaging of OpenWebText is CC0."
+
+    def files(self, root: Path) -> list[Path]:
+        """Return the archives, or the tables and texts where there is no archive."""
+        archives = [path for path in walk(root) if is_archive(path)]
+        return archives or super().files(root)
+
+    def units(self, root: Path) -> list[Unit]:
+        """Cut into files, and a large outer archive into shares of its members.
+
+        A share `start` of `stop` takes every `stop`-th member. Its reader runs over the whole outer archive,
+        which is cheap: what is compressed already is stored nearly as it is.
+        """
+        units: list[Unit] = []
+        for path in self.files(root):
+            if not is_archive(path):
+                units += cut(path, root)
+                continue
+            size = path.stat().st_size
+            shares = min(_MAX_SHARES, -(-size // _SHARE_BYTES)) or 1
+            units += [Unit(relative(path, root), size // shares, i, shares) for i in range(shares)]
+        return units
+
+    def read(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
+        """Stream one unit."""
+        path = unit_file(root, unit)
+        if not is_archive(path):
+            yield from super().read(root, unit, options)
+            return
+        with open_bytes(path) as stream:
+            yield from _documents(stream, unit.path, unit.start, max(unit.stop, 1))
+
+
+def is_archive(path: Path) -> bool:
+    """Say whether the file's name is that of an archive of texts."""
+    return path.name.lower().endswith(ARCHIVES) and not form_of(path)[0]
+
+
+def _documents(stream: io.BufferedReader, source: str, share: int, shares: int) -> Iterator[Document | Drop]:
+    for position, member in enumerate(tar_members(stream)):
+        if position % shares != share:
+            continue
+        if member.name.endswith(ARCHIVES):
+            inner = f"{source}!{member.name}"
+            try:
+                # The members of an inner archive are not shared out again.
+                yield from _documents(decompressed(io.BufferedReader(member, _BLOCK)), inner, 0, 1)
+            except BrokenInputError as error:
+                yield Drop(error.reason, inner, 0, error.detail, broken=True)
+        else:
+            yield _document(member, source, position)
+
+
+def _document(member: Member, source: str, position: int) -> Document | Drop:
+    if member.size > MAX_RECORD:
+        return Drop("text_too_long", source, position, f"{member.name}: {member.size} bytes", broken=True)
+    text = text_of(decode_text(member.read(member.size)), source, position)
+    return text if isinstance(text, Drop) else Document(text, source, position)

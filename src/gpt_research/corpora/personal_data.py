@@ -1,0 +1,82 @@
+"""Placeholders in the place of addresses and numbers that belong to a person.
+
+`mask` knows mail and street addresses, telephone numbers, social-security and card numbers as they are
+written in the United States. Names, prices, dates and order numbers stay. Where a number may be a telephone
+number or not, it is masked.
+"""
+
+from __future__ import annotations
+
+import re
+
+EMAIL, PHONE, ADDRESS, SSN, CARD = "[EMAIL]", "[PHONE]", "[ADDRESS]", "[SSN]", "[CARD]"
+
+_EMAIL = re.compile(r"(?:\bmailto:|\bsmtp:)?[\w.+'%&-]{1,64}@{1,2}[\w-]+(?:\.[\w-]+)+")
+# Inside Enron: `Sherri Sera@ENRON`, `Jeff Dasovich/NA/Enron@Enron`.
+_HOUSE = r"@(?:ENRON|Enron|EES|ECT|GPGFIN|EWC|AZURIX|PGN)\w*(?: COMMUNICATIONS)?"
+_HOUSE_SIGN = re.compile(_HOUSE)
+_HOUSE_EMAIL = re.compile(rf"[\w.'-]{{1,40}}(?:[ /][\w.&'-]{{1,40}}){{0,6}}{_HOUSE}")
+_NOT_IN_NUMBER = r"(?<![\w$.,/-])"
+_PHONE = re.compile(
+    # (713) 853-1234, 713/853-1234, 1-800-555-1234, 713.853.1234
+    rf"{_NOT_IN_NUMBER}(?:\+?1[-. ]{{0,2}})?\(?\d{{3}}\)?[-./ ]{{0,3}}\d{{3}}[-. ]{{1,2}}\d{{4}}(?![\w-])"
+    # +44 (0) 20 7783 0000, 011 44 20 7783 0000
+    rf"|(?<![\w.])(?:\+\d{{1,3}}|011)[ .()-]{{1,3}}\d[\d .()-]{{5,14}}\d(?!\w)"
+    # 853-1234 and the house's own x31234, 3-1234
+    rf"|{_NOT_IN_NUMBER}(?:\d{{3}}|[3-9])-\d{{4}}(?![\w-])"
+    r"|\b(?:[xX]\s?-?|[eE]xt(?:ension|n)?\.?:?\s?)\d{4,5}\b"
+)
+_BARE_PHONE = re.compile(
+    r"\b(?P<kind>phone|telephone|fax|tel|cell|pager|mobile|voice)"
+    r"(?P<gap>[ .:#]{0,3}(?:no\.?|number|is)?[ .:#]{0,3})\d{7,11}\b",
+    re.IGNORECASE,
+)
+_SSN = re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])")
+_CARD = re.compile(
+    r"(?<![\w.-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|\d{4}([ -])\d{6}\2\d{5}|[3-6]\d{14,15})(?![\w-])"
+)
+_KINDS_OF_STREET = (
+    r"(?:Street|St\.?|Avenue|Ave\.?|Road|Rd\.?|Drive|Dr\.?|Lane|Ln\.?|Boulevard|Blvd\.?|Court|Ct\.?|Place|Pl\.?"
+    r"|Parkway|Pkwy\.?|Highway|Hwy\.?|Way|Plaza|Circle|Terrace|Square)"
+)
+_STREET = re.compile(
+    rf"{_NOT_IN_NUMBER}\d{{1,5}} (?:[A-Z0-9][\w.']* ){{1,4}}{_KINDS_OF_STREET}(?!\w)"
+    r"(?:,? (?:[NS]\.?[EW]\.?))?(?:,? (?:Suite|Ste\.?|Room|Rm\.?|Apt\.?|Floor|Unit|#) ?[\w-]+)?"
+    r"|\bP\.? ?O\.? Box \d+"
+)
+_ZIP = re.compile(
+    r"(?<=\b(?:A[LKZR]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]|T[NX]"
+    r"|UT|V[AT]|W[AIVY]))(?P<gap>\.?,? {1,3})\d{5}(?:-\d{4})?(?![\w-])"
+)
+_NUMBERS = (
+    (_CARD, CARD),
+    (_SSN, SSN),
+    (_ZIP, rf"\g<gap>{ADDRESS}"),
+    (_PHONE, PHONE),
+    (_BARE_PHONE, rf"\g<kind>\g<gap>{PHONE}"),
+)
+_DIGIT = re.compile("[0-9]")
+# A year or a price is none: four figures in a row only as part of what is longer.
+_LONG_NUMBER = re.compile(r"\d{5}|\d[-. )/]{1,3}\d{3}|[xXt][ .:-]{0,3}\d{4}")
+
+
+def mask(text: str) -> str:
+    """Return `text` with a placeholder for each personal address and number; none spans two lines."""
+    if "@" not in text and not _DIGIT.search(text):
+        return text
+    return "\n".join(map(_masked_line, text.split("\n")))
+
+
+def _masked_line(line: str) -> str:
+    if "@" in line:
+        line = _EMAIL.sub(EMAIL, line)
+        if _HOUSE_SIGN.search(line):
+            line = _HOUSE_EMAIL.sub(EMAIL, line)
+    if not _DIGIT.search(line):
+        return line
+    line = _STREET.sub(ADDRESS, line)
+    if _LONG_NUMBER.search(line):
+        # The longer kinds first, for a telephone number is part of many.
+        for pattern, placeholder in _NUMBERS:
+            line = pattern.sub(placeholder, line)
+    return line

@@ -1,0 +1,173 @@
+"""From corpora to a data set: plan, read, select, tokenise, finish.
+
+The stages run on datatrove's executors: processes of this machine, or a cluster that shares the file system. A run
+that was killed goes on with the tasks that are not done; a run that is done is recognised and left as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from datatrove.executor import LocalPipelineExecutor
+from loguru import logger
+
+from gpt_research.config import PreprocessConfig
+from gpt_research.data.shards import Manifest, read_manifests
+from gpt_research.data.stages import Finish, Read, Select, Stage, Tokenize, plan_digest
+from gpt_research.data.work import Plan, Work, make_plan
+from gpt_research.errors import UserError
+
+Watch = Callable[[str, Plan, Work], contextlib.AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a call of `preprocess` leaves."""
+
+    out: Path
+    manifests: dict[str, Manifest]
+    broken: dict[str, int]
+    """Damaged pieces of input that were set aside, by reason."""
+    reused: bool
+    """The data set was there already."""
+
+
+def _nobody_watches(stage: str, plan: Plan, work: Work) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
+def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prepared | None:
+    """Turn `config.corpora`, each given as NAME=PATH, into a data set at `config.out`.
+
+    Args:
+        watch: entered around each stage, for a progress bar.
+
+    Returns:
+        What was made; None where a cluster works on it now.
+
+    Raises:
+        UserError: wrong paths or settings, another data set in the way, a full disk, or damage under `strict`.
+    """
+    out = Path(config.out)
+    config = dataclasses.replace(config, workers=config.workers or os.cpu_count() or 1)
+    if config.tokenizer not in ("gpt2", "train") and not Path(config.tokenizer).is_file():
+        raise UserError(f'tokenizer is "{config.tokenizer}", but it must be gpt2, train or a tokenizer.json.')
+    plan = make_plan(config)
+    if (out / "dataset.json").is_file():
+        return _reuse(out, plan)
+    work = _work_folder(out, plan)
+    try:
+        if config.executor != "local":
+            _submit(work, plan, config)
+            return None
+        for name, stage, tasks in _stages(work, plan, config):
+            with watch(name, plan, work):
+                _QuietExecutor(
+                    [stage], tasks=tasks, workers=min(config.workers, tasks), logging_dir=str(work.folder / "logs" / name)
+                ).run()
+    except OSError as error:
+        raise UserError(f"{out} could not be written ({error.strerror or error}). Free some space and start again: "
+                        "what is done stays.") from None  # fmt: skip
+    broken = _broken(work, plan)
+    shutil.rmtree(work.folder)
+    return Prepared(out, _manifests(out), broken, reused=False)
+
+
+def _stages(work: Work, plan: Plan, config: PreprocessConfig) -> list[tuple[str, Stage, int]]:
+    tasks = len(plan.tasks)
+    return [
+        ("read", Read(work, config.strict), tasks),
+        ("select", Select(work), 1),
+        ("tokenize", Tokenize(work), tasks),
+        ("finish", Finish(work), 1),
+    ]
+
+
+class _QuietExecutor(LocalPipelineExecutor):
+    """datatrove's local executor, whose log goes to the work folder and not to the terminal."""
+
+    launched: ClassVar[bool] = False
+
+    def run(self) -> Any:
+        logger.remove()
+        return super().run()
+
+    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
+        with contextlib.redirect_stderr(io.StringIO()):
+            return super()._run_for_rank(rank, local_rank, node_rank)
+
+
+def _submit(work: Work, plan: Plan, config: PreprocessConfig) -> None:
+    """Hand the stages to a cluster, each to begin when the one before is done."""
+    previous: Any = None
+    for name, stage, tasks in _stages(work, plan, config):
+        logs = str(work.folder / "logs" / name)
+        if config.executor == "slurm":
+            from datatrove.executor import SlurmPipelineExecutor
+
+            if not config.slurm_partition:
+                raise UserError("--executor slurm needs --slurm_partition NAME.")
+            previous = SlurmPipelineExecutor(
+                [stage], tasks=tasks, workers=config.workers, time=config.slurm_time, logging_dir=logs,
+                partition=config.slurm_partition, job_name=f"gpt-research-{name}", depends=previous,
+            )  # fmt: skip
+        else:
+            try:
+                from datatrove.executor import RayPipelineExecutor
+
+                previous = RayPipelineExecutor(
+                    [stage], tasks=tasks, workers=config.workers, logging_dir=logs, depends=previous
+                )
+            except ImportError:
+                raise UserError('ray is not installed. Run: pip install "gpt-research[cluster]"') from None
+    previous.run()  # launches what it depends on first
+
+
+def _work_folder(out: Path, plan: Plan) -> Work:
+    """Return the work folder: that of a run cut short if it had the same plan, else a new one."""
+    work = Work(out / ".work")
+    try:
+        if (work.folder / "plan.json").is_file() and work.load_plan().as_json() == plan.as_json():
+            return work
+    except (ValueError, KeyError, TypeError):
+        pass  # a plan of another version: begin again
+    try:
+        shutil.rmtree(work.folder, ignore_errors=True)
+        work.save_plan(plan)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written ({error.strerror}). Name another folder with --out.") from None
+    return work
+
+
+def _reuse(out: Path, plan: Plan) -> Prepared:
+    """Return the data set that is there if it is the one asked for."""
+    found = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
+    if found.get("plan") != plan_digest(plan):
+        old, new = found.get("options", {}), plan.options
+        changed = [f"{k}: {old.get(k)!r} -> {new[k]!r}" for k in new if old.get(k) != new[k]]
+        raise UserError(
+            f"{out} holds a data set made with other {'settings (' + '; '.join(changed) + ')' if changed else 'input'}. "
+            "Name another folder with --out, or delete that one."
+        )
+    return Prepared(out, _manifests(out), {}, reused=True)
+
+
+def _manifests(out: Path) -> dict[str, Manifest]:
+    return {name: manifest for name, (_, manifest) in read_manifests(out).items()}
+
+
+def _broken(work: Work, plan: Plan) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for rank in range(len(plan.tasks)):
+        for reason, count in work.load_json("read", rank)["broken"].items():
+            found[reason] = found.get(reason, 0) + count
+    return found

@@ -1,0 +1,116 @@
+"""`gpt-research export` and `gpt-research import`: runs out to other programs, their weights into runs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+from gpt_research import checkpoint
+from gpt_research.config import ExportCommand, ImportCommand
+from gpt_research.data.vocabulary import END_OF_TEXT
+from gpt_research.errors import UserError
+from gpt_research.export import gguf, huggingface, plain
+from gpt_research.export.importing import import_model
+from gpt_research.export.model_card import model_card
+from gpt_research.export.new_folder import new_folder
+from gpt_research.export.proof import PASSAGE, Bound, OurReader, Proof, Reader, prove
+from gpt_research.export.source import Source, load_source
+
+BOUNDS = {
+    "f32": Bound(1e-3, 1e-6),
+    "f16": Bound(5e-2, 1e-4),
+    "bf16": Bound(4e-1, 2e-3),
+    "q8_0": Bound(1.0, 1e-2),
+}
+"""About ten times what the rounding of a type costs (docs/export.md); a wrong tensor costs far more."""
+
+LLAMA_CPP_BOUND = Bound(5e-2, 1e-4)
+"""llama.cpp computes GELU from a table in fp16, whatever the weights are."""
+
+MAX_TEXT = 20_000
+"""Characters of a given text that are read; the proof needs no more."""
+
+
+def run(command: ExportCommand | ImportCommand) -> int:
+    """Do what the command line asked for and print what came of it; return the exit code."""
+    if isinstance(command, ExportCommand):
+        proofs = export_run(command)
+        print(f"Wrote {command.out} ({command.format}, {command.dtype}).")
+        for proof in proofs:
+            print(f"  {proof}")
+    else:
+        for line in import_model(command):
+            print(line)
+        print(f'Next: gpt-research generate {command.out} --prompt "Once upon a time"')
+    return 0
+
+
+def export_run(command: ExportCommand) -> list[Proof]:
+    """Write an export, read it back with other programs, and keep it only if it says what the run says.
+
+    Raises:
+        UserError: no such run, a missing extra, a taken folder, or an export that fails its proof (none is
+        left).
+    """
+    _require_extras(command.format)
+    text = _read_text(command.text)
+    source = load_source(Path(command.run) if command.run else checkpoint.newest_run(Path("runs")))
+    with new_folder(Path(command.out)) as folder:
+        file = _write(folder, source, command)
+        ours = OurReader(source.model, source.tokenizer)
+        proofs = []
+        for reader, bound in _readers(folder, file, source, command):
+            proofs.append(prove(ours, reader, bound, text))
+        card = model_card(source, command.format, command.dtype, command.license, proofs, file)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    return proofs
+
+
+def _write(folder: Path, source: Source, command: ExportCommand) -> str:
+    """Write weights and tokenizer; return the name of the file with the weights."""
+    if command.format == "gguf":
+        file = f"{source.name}-{command.dtype}.gguf"
+        gguf.write(folder / file, source, command.dtype, command.license)
+        return file
+    write = huggingface.write if command.format == "hf" else plain.write
+    write(folder, source, command.dtype)
+    return "model.safetensors"
+
+
+def _readers(
+    folder: Path, file: str, source: Source, command: ExportCommand
+) -> Iterator[tuple[Reader, Bound]]:
+    bound = BOUNDS[command.dtype]
+    if command.format == "hf":
+        yield huggingface.TransformersReader(folder), bound
+    elif command.format == "safetensors":
+        yield OurReader(*plain.read_model(folder), "safetensors, read back"), bound
+    else:
+        yield OurReader(*gguf.read(folder / file), "gguf, read back"), bound
+        if importlib.util.find_spec("xllamacpp") is not None:
+            config = source.model.config
+            loosest = max(bound, LLAMA_CPP_BOUND, key=lambda b: b.largest)
+            with contextlib.closing(
+                gguf.LlamaCppReader(folder / file, config.vocab_size, config.block_size)
+            ) as reader:
+                yield reader, loosest
+
+
+def _require_extras(format: str) -> None:
+    needed = {"hf": "transformers", "gguf": "gguf"}.get(format)
+    if needed and importlib.util.find_spec(needed) is None:
+        raise UserError(f'--format {format} needs {needed}. Run: pip install "gpt-research[export]"')
+
+
+def _read_text(file: str) -> str:
+    if not file:
+        return PASSAGE
+    try:
+        with open(file, encoding="utf-8") as stream:
+            text = stream.read(MAX_TEXT)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"Cannot read the text file {file}: {error}.") from None
+    # transformers reads the name of a special token in a text as the token itself; for us text is only text.
+    return text.replace(END_OF_TEXT, "")

@@ -1,0 +1,200 @@
+"""One .gguf file for llama.cpp: weights in f32, f16, bf16 or q8_0, and the tokenizer inside.
+
+Only the matrices take the chosen type. Norms, biases and positions stay f32, as llama.cpp wants them. The
+file is the "gpt2" architecture of GGUF; its matrices are stored (out, in), as ours are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt_research.checkpoint import restore_model
+from gpt_research.config import GPTConfig
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, spell, unspell
+from gpt_research.errors import UserError
+from gpt_research.export.source import Source, gpt2_form
+from gpt_research.model import GPT
+
+FILE_TYPES = {"f32": ("F32", "ALL_F32"), "f16": ("F16", "MOSTLY_F16")}
+FILE_TYPES |= {"bf16": ("BF16", "MOSTLY_BF16"), "q8_0": ("Q8_0", "MOSTLY_Q8_0")}
+Q8_0_BLOCK = 32
+NORMAL, CONTROL, ADDED = 1, 3, 4
+"""Types of a token; an added one is text that is cut out before all else."""
+
+_NAMES = {
+    "token_embedding": "token_embd",
+    "position_embedding": "position_embd",
+    "norm": "output_norm",
+    "head": "output",
+    "norm_1": "attn_norm",
+    "attention.qkv": "attn_qkv",
+    "attention.proj": "attn_output",
+    "norm_2": "ffn_norm",
+    "mlp.up": "ffn_up",
+    "mlp.down": "ffn_down",
+}
+
+
+def gguf_name(name: str) -> str:
+    """Return GGUF's name of one of our parameters; KeyError for any other name."""
+    if match := re.fullmatch(r"blocks\.(\d+)\.([\w.]+)\.(weight|bias)", name):
+        return f"blk.{match[1]}.{_NAMES[match[2]]}.{match[3]}"
+    module, _, kind = name.rpartition(".")
+    return f"{_NAMES[module]}.{kind}"
+
+
+def write(path: Path, source: Source, dtype: str, licence: str = "") -> None:
+    """Write one .gguf file.
+
+    Raises:
+        UserError: q8_0 for a width that its blocks do not divide.
+    """
+    import gguf
+
+    config, tensors = gpt2_form(source.model)
+    if dtype == "q8_0" and config.n_embd % Q8_0_BLOCK:
+        raise UserError(
+            f"q8_0 packs {Q8_0_BLOCK} weights together, and model.n_embd is {config.n_embd}. Use --dtype f16."
+        )
+    quantization, file_type = FILE_TYPES[dtype]
+    writer = gguf.GGUFWriter(path, "gpt2")
+    writer.add_name(source.name)
+    if licence:
+        writer.add_license(licence)
+    writer.add_file_type(gguf.LlamaFileType[file_type])
+    writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
+    writer.add_context_length(config.block_size)
+    writer.add_embedding_length(config.n_embd)
+    writer.add_feed_forward_length(4 * config.n_embd)
+    writer.add_block_count(config.n_layer)
+    writer.add_head_count(config.n_head)
+    writer.add_layer_norm_eps(1e-5)
+    _add_tokenizer(writer, source.tokenizer.vocabulary)
+    for name, tensor in tensors.items():
+        wanted = quantization if tensor.dim() == 2 and name != "position_embedding.weight" else "F32"
+        kind = gguf.GGMLQuantizationType[wanted]
+        writer.add_tensor(gguf_name(name), gguf.quants.quantize(tensor.numpy(), kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def _add_tokenizer(writer: Any, vocabulary: Vocabulary) -> None:
+    types = dict.fromkeys(vocabulary.specials.values(), CONTROL) | dict.fromkeys(
+        vocabulary.added.values(), ADDED
+    )
+    names = {index: name for name, index in (vocabulary.specials | vocabulary.added).items()}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    writer.add_token_list([names.get(i) or spell(token) for i, token in enumerate(vocabulary.tokens)])
+    writer.add_token_types([types.get(i, NORMAL) for i in range(len(vocabulary.tokens))])
+    writer.add_token_merges([f"{spell(left)} {spell(right)}" for left, right in vocabulary.merges])
+    writer.add_bos_token_id(vocabulary.specials[END_OF_TEXT])
+    writer.add_eos_token_id(vocabulary.specials[END_OF_TEXT])
+    writer.add_add_bos_token(False)
+
+
+def read(path: Path) -> tuple[GPT, Tokenizer]:
+    """Return model and tokenizer of a file that `write` wrote, its weights as llama.cpp will see them."""
+    import gguf
+
+    reader = gguf.GGUFReader(path)
+    values = {name: field.contents() for name, field in reader.fields.items()}
+    found = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
+    config = GPTConfig(
+        n_layer=values["gpt2.block_count"],
+        n_head=values["gpt2.attention.head_count"],
+        n_embd=values["gpt2.embedding_length"],
+        block_size=values["gpt2.context_length"],
+        vocab_size=len(values["tokenizer.ggml.tokens"]),
+        tie_weights="output.weight" not in found,
+    )
+    model = GPT(config)
+    names = {gguf_name(name): name for name, _ in model.named_parameters()}
+    tensors = {names[name]: torch.from_numpy(array.copy()) for name, array in found.items()}
+    restore_model(model, tensors, str(path))
+    return model, _read_tokenizer(values)
+
+
+def _read_tokenizer(values: dict[str, Any]) -> Tokenizer:
+    spelled, types = values["tokenizer.ggml.tokens"], values["tokenizer.ggml.token_type"]
+    named: dict[int, dict[str, int]] = {CONTROL: {}, ADDED: {}}
+    tokens = []
+    for index, (name, kind) in enumerate(zip(spelled, types, strict=True)):
+        if kind != NORMAL:
+            named[kind][name] = index
+        tokens.append(b"" if kind == CONTROL else name.encode() if kind == ADDED else unspell(name))
+    merges = [merge.split(" ") for merge in values["tokenizer.ggml.merges"]]
+    pairs = tuple((unspell(left), unspell(right)) for left, right in merges)
+    return Tokenizer(Vocabulary(tuple(tokens), pairs, named[CONTROL], named[ADDED]))
+
+
+class LlamaCppReader:
+    """An exported file, loaded by llama.cpp on the CPU with an fp32 cache."""
+
+    name = "llama.cpp"
+
+    def __init__(self, path: Path, vocab_size: int, block_size: int) -> None:
+        import xllamacpp
+
+        self._vocab_size, self._block_size = vocab_size, block_size
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_ctx = block_size
+        params.n_parallel = 1
+        params.n_gpu_layers = 0
+        params.warmup = False
+        params.fit_params = False
+        params.verbosity = -1
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self._server = xllamacpp.Server(params)
+
+    def close(self) -> None:
+        """Stop llama.cpp and give its memory back."""
+        del self._server
+
+    def encode(self, text: str) -> list[int]:
+        """Ask llama.cpp's own tokenizer, over the address it listens on within this machine."""
+        request = urllib.request.Request(
+            f"{self._server.listening_address}/tokenize",
+            data=json.dumps({"content": text, "add_special": False, "parse_special": False}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return list(json.load(answer)["tokens"])
+
+    def log_probs(self, tokens: list[int]) -> tuple[list[int], torch.Tensor]:
+        """Take a few places only: llama.cpp gives the distribution of the next token alone."""
+        places = sorted({0, 1, 2, len(tokens) // 2, len(tokens) - 2} & set(range(len(tokens))))
+        rows = torch.full((len(places), self._vocab_size), torch.nan)
+        for row, place in zip(rows, places, strict=True):
+            best = self._complete(tokens[: place + 1], 1, self._vocab_size)[0]["top_logprobs"]
+            for entry in best:
+                row[entry["id"]] = entry["logprob"]
+        return places, rows
+
+    def greedy(self, tokens: list[int], count: int) -> list[int]:
+        count = min(count, self._block_size - len(tokens))
+        return [entry["id"] for entry in self._complete(tokens, count, 1)] if count > 0 else []
+
+    def _complete(self, tokens: list[int], count: int, logprobs: int) -> list[dict[str, Any]]:
+        answer = self._server.handle_completions(
+            {
+                "prompt": tokens,
+                "max_tokens": count,
+                "temperature": 0,
+                "logprobs": logprobs,
+                "ignore_eos": True,
+                "cache_prompt": False,
+            }
+        )
+        return list(answer["choices"][0]["logprobs"]["content"])

@@ -1,0 +1,217 @@
+"""Weights from elsewhere become a run folder: Hugging Face's layout, our own plain export, nanoGPT's ckpt.pt.
+
+What comes in is safetensors and JSON. A ckpt.pt is a pickle: it is opened only by explicit wish, with torch's
+restricted reader (weights_only), which refuses to call anything but the rebuilding of tensors. Every name and
+shape is checked against the config before a run folder appears.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt_research import checkpoint
+from gpt_research.config import GPTConfig, ImportCommand, TrainConfig, write_yaml
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, unspell
+from gpt_research.errors import UserError
+from gpt_research.export import huggingface, plain
+from gpt_research.export.gpt2_names import from_gpt2
+from gpt_research.export.new_folder import new_folder
+from gpt_research.export.source import shapes
+
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_FILES = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+)
+GPT2_VOCABULARY = 50257
+MOST_PADDING = 512
+"""More rows than this above the tokenizer's entries are no padding but another vocabulary."""
+
+
+def import_model(command: ImportCommand) -> list[str]:
+    """Write a run folder with the source's weights at step 0; return lines that tell what was done.
+
+    Raises:
+        UserError: nothing there, a pickle without leave, not a GPT-2, files that do not fit together, a taken
+        folder.
+    """
+    place = _find(command)
+    if place.is_file():
+        config, tensors = _read_nanogpt(place, command.allow_pickle)
+    elif plain.is_plain(place):
+        config, tensors = plain.read(place)
+    else:
+        config, tensors = huggingface.read(place)
+    _check(config, tensors, str(place))
+    tokenizer = _find_tokenizer(command.tokenizer, place, config.vocab_size)
+    lines = [f"Read {place}: {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}."]
+    if tokenizer.vocab_size < config.vocab_size:
+        padding = config.vocab_size - tokenizer.vocab_size
+        lines.append(f"Left out {padding} rows of the embedding that stand for no token (padding).")
+        tensors = {n: t[: tokenizer.vocab_size] if _has_rows(n) else t for n, t in tensors.items()}
+        config = replace(config, vocab_size=tokenizer.vocab_size)
+    with new_folder(Path(command.out)) as run:
+        write_yaml(_train_config(config, command.out), run / "config.yaml")
+        tokenizer.save(run / "tokenizer.json")
+        state = {"tokenizer": tokenizer.fingerprint, "imported_from": command.source}
+        checkpoint.save(run, checkpoint.Checkpoint(0, tensors, {}, state), keep_last=1)
+        checkpoint.load_model(run)
+    lines.append(f"Wrote the run folder {command.out}.")
+    return lines
+
+
+def _find(command: ImportCommand) -> Path:
+    """Return the folder or ckpt.pt that the source names, downloading it where it is a hub name."""
+    path = Path(command.source)
+    if path.is_dir():
+        if (path / "checkpoints").is_dir() and (path / "config.yaml").is_file():
+            raise UserError(f"{path} is a run folder already; there is nothing to import.")
+        known = ("config.json", "model.safetensors", "model.safetensors.index.json")
+        checkpoints = sorted(path.glob("*.pt"))
+        if checkpoints and not any((path / name).is_file() for name in known):
+            return checkpoints[0] if len(checkpoints) == 1 else path / "ckpt.pt"
+        return path
+    if path.is_file():
+        if path.suffix == ".safetensors":
+            raise UserError(f"{path} is one file of a model. Name its folder: {path.parent}.")
+        return path
+    if not HUB_NAME.fullmatch(command.source) or command.source.startswith("."):
+        raise UserError(
+            f"There is no {path}. Name a folder, a ckpt.pt, or a hub name such as openai-community/gpt2."
+        )
+    return _download(command.source, command.revision)
+
+
+def _download(name: str, revision: str) -> Path:
+    import huggingface_hub
+
+    try:
+        folder = huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES))
+    except Exception as error:  # no network, no such model, no access: the hub's library has many kinds
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f'There is no folder "{name}", and it could not be fetched from the hub as a model: {reason}'
+        ) from None
+    return Path(folder)
+
+
+def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
+    """Read a checkpoint that nanoGPT's train.py saved."""
+    if not path.is_file():
+        raise UserError(f"There is no {path}. Name one of the .pt files in its folder.")
+    if not allow_pickle:
+        raise UserError(
+            f"{path} is a pickle, which can be made to run code when opened. If you trust where it is from, "
+            "give --allow_pickle."
+        )
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is not a checkpoint that torch.save writes, or it was cut short.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # whatever a hostile or broken file provokes, it is the file that is at fault
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path} was refused: it is damaged, or holds more than weights and plain values ({reason})."
+        ) from None
+    try:
+        arguments, tensors = content["model_args"], content["model"]
+        config = GPTConfig(
+            n_layer=int(arguments["n_layer"]),
+            n_head=int(arguments["n_head"]),
+            n_embd=int(arguments["n_embd"]),
+            block_size=int(arguments["block_size"]),
+            vocab_size=int(arguments["vocab_size"]),
+            bias=bool(arguments.get("bias", True)),
+        )
+        if not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+            raise TypeError("its model holds more than tensors")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} is no checkpoint of nanoGPT ({type(error).__name__}: {error}).") from None
+    found = {name: tensor.float().clone() for name, tensor in from_gpt2(tensors, str(path)).items()}
+    return replace(config, tie_weights="head.weight" not in found), found
+
+
+def _check(config: GPTConfig, tensors: dict[str, torch.Tensor], where: str) -> None:
+    """Refuse tensors that do not fit the config by name or shape, and numbers that are none."""
+    blocks = {match[1] for name in tensors if (match := re.match(r"blocks\.(\d+)\.", name))}
+    if len(blocks) != config.n_layer:  # before shapes(), which a made-up layer count would keep busy
+        raise UserError(
+            f"{where} is damaged: its config says {config.n_layer} layers, its weights {len(blocks)}."
+        )
+    expected = shapes(config)
+    if differ := sorted(expected.keys() ^ tensors.keys()):
+        what = "lacks" if differ[0] in expected else "has the unknown"
+        raise UserError(f"{where} is not a whole GPT-2: it {what} {differ[0]} (and {len(differ) - 1} more).")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name]:
+            raise UserError(
+                f"{where} is damaged: {name} has shape {tuple(tensor.shape)}, and its config says "
+                f"{tuple(expected[name])}."
+            )
+        if not tensor.isfinite().all():
+            raise UserError(f"{where} holds a number that is not finite in {name}: it cannot be used.")
+
+
+def _has_rows(name: str) -> bool:
+    return name in ("token_embedding.weight", "head.weight")
+
+
+def _find_tokenizer(wanted: str, place: Path, vocab_size: int) -> Tokenizer:
+    """Return the tokenizer, which may have fewer entries than the model has rows, but never more."""
+    folder = place if place.is_dir() else place.parent
+    if wanted == "gpt2":
+        tokenizer = Tokenizer.gpt2()
+    elif wanted != "auto":
+        tokenizer = Tokenizer.load(Path(wanted))
+    elif place.is_dir() and (folder / "tokenizer.json").is_file():
+        tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        tokenizer = Tokenizer(_read_vocab_and_merges(folder))
+    elif 0 <= vocab_size - GPT2_VOCABULARY < MOST_PADDING:
+        tokenizer = Tokenizer.gpt2()
+    else:
+        raise UserError(
+            f"{place} comes without a tokenizer, and has {vocab_size} tokens. Name one with --tokenizer."
+        )
+    if not 0 <= vocab_size - tokenizer.vocab_size < MOST_PADDING:
+        raise UserError(
+            f"The tokenizer has {tokenizer.vocab_size} entries and the model {vocab_size}: they do not "
+            "belong "
+            "together. Name the right one with --tokenizer."
+        )
+    return tokenizer
+
+
+def _read_vocab_and_merges(folder: Path) -> Vocabulary:
+    """Read a tokenizer in GPT-2's older two files."""
+    try:
+        ids: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+        lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+        pairs = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+        tokens: list[Any] = [None] * len(ids)
+        for spelling, index in ids.items():
+            tokens[index] = b"" if spelling == END_OF_TEXT else unspell(spelling)
+        merges = tuple((unspell(left), unspell(right)) for left, right in pairs)
+        return Vocabulary(tuple(tokens), merges, {END_OF_TEXT: ids[END_OF_TEXT]})
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, UserError) as error:
+        raise UserError(f"vocab.json and merges.txt in {folder} cannot be used: {error!r}.") from None
+
+
+def _train_config(config: GPTConfig, out: str) -> TrainConfig:
+    """Return the settings a run of this model would begin with; the step is fitted to the context."""
+    default = TrainConfig()
+    micro_tokens = default.micro_batch * config.block_size
+    steps = max(1, default.tokens_per_step // micro_tokens)
+    return TrainConfig(out=out, model=config, tokens_per_step=steps * micro_tokens)

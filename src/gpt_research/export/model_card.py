@@ -1,0 +1,141 @@
+"""The model card: what the model is, what it was trained on and how, what it scores, and how to run it.
+
+Everything comes from the run folder and, where it is still there, the data set's manifest. What is not known
+is said to be unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gpt_research.config import TrainConfig
+from gpt_research.data.shards import read_manifests
+from gpt_research.errors import UserError
+from gpt_research.export.proof import Proof
+from gpt_research.export.source import Source
+from gpt_research.training.metrics import read_metrics
+from gpt_research.version import __version__
+
+USAGE = {
+    "hf": """```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("PATH/TO/THIS/FOLDER")
+model = AutoModelForCausalLM.from_pretrained("PATH/TO/THIS/FOLDER")
+tokens = tokenizer("Once upon a time", return_tensors="pt")
+print(tokenizer.decode(model.generate(**tokens, max_new_tokens=50)[0]))
+```""",
+    "gguf": """```sh
+llama-completion -m FILE -p "Once upon a time" -n 50 -no-cnv
+```""",
+    "safetensors": """```sh
+gpt-research import PATH/TO/THIS/FOLDER --out runs/RUN
+gpt-research generate runs/RUN --prompt "Once upon a time"
+```""",
+}
+
+
+def model_card(
+    source: Source, format: str, dtype: str, licence: str, proofs: Sequence[Proof], file: str = ""
+) -> str:
+    """Return the text of README.md."""
+    parts = [
+        _front_matter(format, licence),
+        f"# {source.name}",
+        _model(source, dtype),
+        "## Use\n\n" + USAGE[format].replace("FILE", file).replace("RUN", source.name),
+        _data(source.config),
+        _recipe(source),
+        _scores(source.run, source.step),
+        "## Checked\n\nRead back and compared with the run on real text, in nats:\n\n"
+        + "\n".join(f"- {proof}" for proof in proofs),
+        _licence(licence),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(format: str, licence: str) -> str:
+    lines = ["pipeline_tag: text-generation", "tags: [gpt2, gpt-research]"]
+    if format == "hf":
+        lines.insert(0, "library_name: transformers")
+    if licence:
+        lines.append(f"license: {licence}")
+    return "\n".join(["---", *lines, "---"])
+
+
+def _model(source: Source, dtype: str) -> str:
+    config = source.model.config
+    return (
+        f"A GPT-2 of {source.model.num_parameters():,} parameters: {config.n_layer} layers, {config.n_head} "
+        "heads, "
+        f"width {config.n_embd}, context {config.block_size} tokens, {config.positions} positions, "
+        f"{'' if config.bias else 'no '}biases, {'tied' if config.tie_weights else 'untied'} head. "
+        f"Vocabulary: byte-level BPE of {config.vocab_size:,} entries, fingerprint "
+        f"`{source.tokenizer.fingerprint[:16]}`. Weights in {dtype}, from step {source.step:,}, exported by "
+        f"gpt-research {__version__}. It continues text; it follows no instructions and may write what is "
+        "untrue "
+        "or harmful."
+    )
+
+
+def _data(config: TrainConfig) -> str:
+    folder = Path(config.data)
+    try:
+        corpora = read_manifests(folder)
+    except UserError:
+        return f"## Data\n\nData set `{folder.name}`; its manifests were not at hand when this was exported."
+    rows = ["| corpus | documents | training tokens | licence |", "|---|---:|---:|---|"]
+    for name, (_, corpus) in sorted(corpora.items()):
+        documents, tokens = corpus.count("train", "documents"), corpus.count("train")
+        rows.append(f"| {name} | {documents:,} | {tokens:,} | {corpus.licence or 'not recorded'} |")
+    return "## Data\n\n" + "\n".join(rows)
+
+
+def _recipe(source: Source) -> str:
+    config = source.config
+    if source.step == 0:
+        return "## Recipe\n\nImported weights; how they were trained is not known here."
+    tokens = source.step * config.tokens_per_step
+    return (
+        f"## Recipe\n\n{source.step:,} of {config.max_steps:,} steps of {config.tokens_per_step:,} tokens "
+        f"({tokens:,} in all). AdamW, betas {config.beta1} and {config.beta2}, weight decay "
+        f"{config.weight_decay} on "
+        f"matrices and embeddings, gradients clipped at {config.grad_clip}. Learning rate "
+        f"{config.learning_rate}, "
+        f"{config.warmup_steps} steps of warm-up, {config.schedule} decay to {config.min_lr_ratio:.0%}. "
+        "Dropout "
+        f"{config.model.dropout}, precision {config.precision}, seed {config.seed}. The run's `config.yaml` "
+        "repeats it."
+    )
+
+
+def _scores(run: Path, step: int) -> str:
+    measured = [m for m in read_metrics(run) if m.get("val_loss") is not None and m["step"] <= step]
+    if not measured:
+        return "## Scores\n\nThis run was not evaluated."
+    last = measured[-1]
+    rows = ["| validation split | nats a token | bits a byte |", "|---|---:|---:|"]
+    rows.append(f"| all | {_number(last['val_loss'])} | {_number(last.get('val_bits_per_byte'))} |")
+    corpora = last.get("corpora")
+    for name, entry in sorted(corpora.items() if isinstance(corpora, dict) else []):
+        numbers = entry if isinstance(entry, dict) else {"val_loss": entry}
+        loss = numbers.get("val_loss", numbers.get("loss"))
+        bits = numbers.get("val_bits_per_byte", numbers.get("bits_per_byte"))
+        rows.append(f"| {name} | {_number(loss)} | {_number(bits)} |")
+    return f"## Scores\n\nOf the run itself at step {last['step']:,}, before any rounding:\n\n" + "\n".join(
+        rows
+    )
+
+
+def _number(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, int | float) else "-"
+
+
+def _licence(licence: str) -> str:
+    chosen = f"The weights are under {licence}." if licence else "No licence was chosen for the weights."
+    return (
+        f"## Licence\n\n{chosen} Texts they were trained on keep their own licences and owners, given above "
+        "where they "
+        "are known; some may not allow every use."
+    )

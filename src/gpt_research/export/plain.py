@@ -1,0 +1,70 @@
+"""Weights under our own names in one safetensors file, with the model's config in its header, and the
+tokenizer.
+
+What needs nothing but `safetensors` and `tokenizers` to be read; `gpt-research import` makes it a run again,
+bit by bit.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+
+from gpt_research.checkpoint import model_tensors, restore_model
+from gpt_research.config import GPTConfig, to_dict
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.errors import UserError
+from gpt_research.export.huggingface import TORCH_TYPES, read_safetensors
+from gpt_research.export.source import Source
+from gpt_research.model import GPT
+
+CONFIG_KEY = "gpt_research_model"
+"""Entry of the header that holds the model's config as JSON."""
+
+
+def write(folder: Path, source: Source, dtype: str) -> None:
+    """Write weights and tokenizer into an existing folder."""
+    tensors = {n: t.to(TORCH_TYPES[dtype]).contiguous() for n, t in model_tensors(source.model).items()}
+    metadata = {"format": "pt", CONFIG_KEY: json.dumps(to_dict(source.model.config))}
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", metadata=metadata)
+    source.tokenizer.save(folder / "tokenizer.json")
+
+
+def is_plain(folder: Path) -> bool:
+    """Say whether a folder holds what `write` writes."""
+    return (folder / "model.safetensors").is_file() and CONFIG_KEY in _metadata(folder)
+
+
+def read(folder: Path) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
+    """Return config and fp32 tensors of a folder that `write` wrote.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    try:
+        config = GPTConfig(**json.loads(_metadata(folder)[CONFIG_KEY]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{folder / 'model.safetensors'} is damaged: its header says {error}.") from None
+    return config, {name: tensor.float() for name, tensor in read_safetensors(folder).items()}
+
+
+def read_model(folder: Path) -> tuple[GPT, Tokenizer]:
+    """Return model and tokenizer of a folder that `write` wrote."""
+    config, tensors = read(folder)
+    model = GPT(config)
+    restore_model(model, tensors, str(folder))
+    return model, Tokenizer.load(folder / "tokenizer.json")
+
+
+def _metadata(folder: Path) -> dict[str, str]:
+    path = folder / "model.safetensors"
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} is damaged: {error}.") from None

@@ -1,0 +1,166 @@
+"""The proof of an export: what was written is read back by another program and must say what our model says.
+
+On one passage of real text, the other program must cut it into the same tokens, give every next token the
+same log-probability within the format's bound, and continue it greedily with the same tokens. A different
+choice passes only where it is a tie: our log-probabilities of the two tokens lie nearer than four times the
+largest difference just measured (each of the two is off, and at this place perhaps by a little more).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.errors import UserError
+from gpt_research.model import GPT
+
+PASSAGE = (
+    "Call me Ishmael. Some years ago\u2014never mind how long precisely\u2014having little or no money in my "
+    "purse, and nothing particular to interest me on shore, I thought I would sail about a little and see the "
+    "watery part of the world. It is a way I have of driving off the spleen, and regulating the circulation.\n\n"
+    "    def whale(n): return [2 ** i for i in range(n)]  # 1851, 24% off\n\n"
+    "\u00ab Qu\u2019est-ce que c\u2019est ? \u00bb  Stra\u00dfe, na\u00efve caf\u00e9s, \u041a\u0438\u0442, "
+    "\u767d\u9be8\u3068\u6d77, \U0001f40b\U0001f30a. It's 3 o'clock; they'll sail, we've time.\t The end "
+)
+"""Prose (Melville 1851), code, digits, several scripts and odd spaces."""
+
+PASSAGE_TOKENS = 128
+PROMPT_TOKENS = 16
+NEW_TOKENS = 24
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How far log-probabilities may be from ours, in nats."""
+
+    largest: float
+    """At any token of the vocabulary, at any place, for each nat of the logits' standard deviation."""
+    divergence: float
+    """Kullback-Leibler divergence from ours, the mean over places."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was measured."""
+
+    reader: str
+    places: int
+    """Places at which the whole distribution was compared."""
+    largest: float
+    divergence: float
+    new_tokens: int
+    """Greedy tokens that were equal."""
+    tied: bool = False
+    """The greedy continuations parted at a tie."""
+
+    def __str__(self) -> str:
+        tie = ", then a tie" if self.tied else ""
+        return (
+            f"{self.reader}: log-probabilities within {self.largest:.1e}, divergence {self.divergence:.1e} "
+            "nats "
+            f"at {self.places} places; {self.new_tokens} greedy tokens equal{tie}"
+        )
+
+
+class Reader(Protocol):
+    """A program that has loaded a model."""
+
+    name: str
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def log_probs(self, tokens: list[int]) -> tuple[list[int], torch.Tensor]:
+        """Return some places (P,) in `tokens` and the log-probabilities (P, V) of what follows each."""
+        ...
+
+    def greedy(self, tokens: list[int], count: int) -> list[int]:
+        """Return up to `count` likeliest next tokens, one after the other, as far as the context goes."""
+        ...
+
+
+class OurReader:
+    """Our own model, over the run's weights or over weights read back from a file."""
+
+    def __init__(self, model: GPT, tokenizer: Tokenizer, name: str = "gpt-research") -> None:
+        self.name = name
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+
+    def encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text)
+
+    @torch.no_grad()
+    def log_probs(self, tokens: list[int]) -> tuple[list[int], torch.Tensor]:
+        logits = self.model(torch.tensor([tokens]))[0].float()
+        return list(range(len(tokens))), logits.log_softmax(-1)
+
+    def greedy(self, tokens: list[int], count: int) -> list[int]:
+        new: list[int] = []
+        while len(new) < min(count, self.model.config.block_size - len(tokens)):
+            new.append(int(self.log_probs(tokens + new)[1][-1].argmax()))
+        return new
+
+
+def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> Proof:
+    """Compare another program with our model on `text`.
+
+    Raises:
+        UserError: they differ by more than the bound; says where and by how much.
+    """
+    expected_ids, ids = ours.encode(text), other.encode(text)
+    if ids != expected_ids:
+        place = next((i for i, (a, b) in enumerate(zip(expected_ids, ids, strict=False)) if a != b), len(ids))
+        raise _refusal(
+            other, f"it cuts text into other tokens (from token {place} of {len(expected_ids)} on)"
+        )
+    tokens = expected_ids[: min(PASSAGE_TOKENS, ours.model.config.block_size)]
+    if not tokens:
+        raise UserError("The text to check the export with is empty. Name another with --text.")
+    places, found = other.log_probs(tokens)
+    expected = ours.log_probs(tokens)[1][places]
+    if found.shape != expected.shape:
+        raise _refusal(other, f"its vocabulary has {found.shape[-1]} entries, not {expected.shape[-1]}")
+    spread = float(expected.std(dim=-1).mean()) or 1.0
+    largest = float((found - expected).abs().max()) / spread
+    divergence = float((expected.exp() * (expected - found)).sum(-1).mean())
+    # Written so that NaN fails.
+    if not (largest <= bound.largest and abs(divergence) <= bound.divergence):
+        raise _refusal(
+            other,
+            f"log-probabilities differ by {largest:.1e} (allowed {bound.largest:.0e}), "
+            f"divergence {divergence:.1e} nats (allowed {bound.divergence:.0e})",
+        )
+    agreed, tied = _compare_greedy(ours, other, tokens, 4 * largest * spread)
+    return Proof(other.name, len(places), largest, divergence, agreed, tied)
+
+
+def _compare_greedy(ours: OurReader, other: Reader, tokens: list[int], tie: float) -> tuple[int, bool]:
+    """Return how many greedy tokens are equal, and whether a tie ended the comparison."""
+    prompt = tokens[: min(PROMPT_TOKENS, max(1, len(tokens) // 2))]
+    expected, found = ours.greedy(prompt, NEW_TOKENS), other.greedy(prompt, NEW_TOKENS)
+    parted = _first_difference(expected, found)
+    if parted is None:
+        return len(expected), False
+    choices = ours.log_probs(prompt + expected[:parted])[1][-1]
+    if parted < len(found) and float(choices.max() - choices[found[parted]]) <= tie:
+        return parted, True
+    raise _refusal(other, f"its greedy continuation parts at token {parted} of {len(expected)}")
+
+
+def _first_difference(expected: Sequence[int], found: Sequence[int]) -> int | None:
+    if list(expected) == list(found):
+        return None
+    pairs = zip(expected, found, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(found)))
+
+
+def _refusal(other: Reader, what: str) -> UserError:
+    return UserError(
+        f"The export was not written: read back by {other.name}, it does not compute what the run computes: "
+        f"{what}. "
+        "Choose a finer --dtype, or report this."
+    )

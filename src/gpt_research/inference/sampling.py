@@ -1,0 +1,83 @@
+"""From logits to a token: temperature, top-k, top-p, min-p, repetition penalty, and the draw.
+
+Rows are independent, and a draw is a pure function of a row's logits and of one uniform number, so that a
+does not depend on what else is in its batch. Filters set what they remove to -inf and compare tokens by value
+alone: equally likely tokens stay or go together, whatever their ids.
+
+Shapes: B rows, V tokens of the vocabulary. Knows nothing about models or text.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from gpt_research.config import GenerateConfig
+
+
+def choose(
+    logits: torch.Tensor, config: GenerateConfig, uniforms: torch.Tensor, seen: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Return one token for each row, (B,).
+
+    Args:
+        logits: (B, V), as the model gives them.
+        uniforms: (B,) float64 numbers in [0, 1), one a row; greedy choice ignores them.
+        seen: (B, V) True where a row's text holds the token; None without a repetition penalty.
+    """
+    if seen is not None:
+        logits = penalise_repetition(logits, seen, config.repetition_penalty)
+    if config.temperature == 0:
+        return logits.argmax(-1)
+    logits = logits / config.temperature
+    if 0 < config.top_k < logits.size(-1):
+        logits = keep_top_k(logits, config.top_k)
+    if config.top_p < 1:
+        logits = keep_top_p(logits, config.top_p)
+    if config.min_p > 0:
+        logits = keep_min_p(logits, config.min_p)
+    return draw(logits, uniforms)
+
+
+def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
+    """Divide the positive logits of tokens already seen by `penalty`, and multiply the negative ones.
+
+    Source: Keskar et al. 2019, "CTRL", section 4.1, with the sign taken care of as Hugging Face does.
+    """
+    weakened = torch.where(logits > 0, logits / penalty, logits * penalty)
+    return torch.where(seen, weakened, logits)
+
+
+def keep_top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
+    """Keep each token that fewer than `k` tokens are likelier than. Source: Fan et al. 2018."""
+    smallest = logits.topk(min(k, logits.size(-1)), sorted=False).values.amin(-1, keepdim=True)
+    return logits.masked_fill(logits < smallest, -torch.inf)
+
+
+def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
+    """Keep each token where all likelier tokens together have a probability below `p`: the nucleus.
+
+    Source: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
+    """
+    ordered = logits.double().softmax(-1).sort(-1, descending=True).values
+    likelier = ordered.cumsum(-1) - ordered  # the first of equals has just the mass of those above it
+    kept = (likelier < p).sum(-1, keepdim=True)  # at least 1
+    smallest = logits.sort(-1, descending=True).values.gather(-1, kept - 1)
+    return logits.masked_fill(logits < smallest, -torch.inf)
+
+
+def keep_min_p(logits: torch.Tensor, min_p: float) -> torch.Tensor:
+    """Keep each token at least `min_p` times as likely as the likeliest.
+
+    Source: Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling".
+    """
+    likeliest = logits.amax(-1, keepdim=True)
+    return logits.masked_fill(logits < likeliest + torch.tensor(min_p).log().item(), -torch.inf)
+
+
+def draw(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
+    """Return the token at which each row's cumulative probability passes its uniform number, (B,)."""
+    cumulative = logits.double().softmax(-1).cumsum(-1)
+    total = cumulative[:, -1:]
+    below_total = torch.nextafter(total, torch.zeros_like(total))  # so that the last token drawn has a share
+    point = torch.minimum(uniforms[:, None] * total, below_total)
+    return torch.searchsorted(cumulative, point, right=True).squeeze(-1)

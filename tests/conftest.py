@@ -1,0 +1,84 @@
+"""Small real inputs that many tests share."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from gpt_research.config import GPTConfig, PreprocessConfig, TrainConfig
+from gpt_research.data.preprocess import preprocess
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real samples beside the checkout."""
+    if not (SHARED / "README.md").is_file():
+        pytest.skip("no folder of real samples beside the checkout")
+    return SHARED
+
+
+def make_text(seed: int, sentences: int) -> str:
+    """Return text with a grammar: learnable, and another one for every seed."""
+    rng = random.Random(seed)
+    people, things = ["the king", "a fool", "my lord", "the queen", "Romeo"], ["crown", "sword", "letter", "horse"]
+    verbs = ["takes", "gives", "loves", "hates", "breaks"]
+    lines = [
+        f"{rng.choice(people)} {rng.choice(verbs)} the {rng.choice(things)} {rng.randrange(1000)}."
+        for _ in range(sentences)
+    ]
+    return "\n".join(lines)
+
+
+@pytest.fixture(scope="session")
+def text_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty small documents."""
+    folder = tmp_path_factory.mktemp("texts")
+    for seed in range(40):
+        (folder / f"{seed:02d}.txt").write_text(make_text(seed, 60), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def dataset_folder(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of two corpora with a trained tokenizer."""
+    out = tmp_path_factory.mktemp("data") / "tokens"
+    other = tmp_path_factory.mktemp("other")
+    for seed in range(100, 110):
+        (other / f"{seed}.txt").write_text(make_text(seed, 80), encoding="utf-8")
+    preprocess(
+        PreprocessConfig(
+            corpora=[f"plays={text_folder}", f"tales={other}"],
+            out=str(out),
+            tokenizer="train",
+            vocab_size=300,
+            val_fraction=0.1,
+            workers=1,
+            near_duplicates=False,
+        )
+    )
+    return out
+
+
+@pytest.fixture
+def tiny_run(dataset_folder: Path, tmp_path: Path) -> TrainConfig:
+    """A run of a few seconds."""
+    return TrainConfig(
+        data=str(dataset_folder),
+        out=str(tmp_path / "run"),
+        model=GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=32, dropout=0.1),
+        max_steps=12,
+        tokens_per_step=256,
+        micro_batch=4,
+        learning_rate=3e-3,
+        warmup_steps=2,
+        log_interval=1,
+        eval_interval=6,
+        eval_tokens=512,
+        save_interval=4,
+        precision="fp32",
+        device="cpu",
+    )

@@ -1,0 +1,235 @@
+"""From text to shards: what comes out is what went in, whatever the workers, and however often it was killed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from gpt_research.config import PreprocessConfig
+from gpt_research.data.preprocess import preprocess
+from gpt_research.data.shards import read_manifests
+from gpt_research.data.stages import cut_document
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.errors import UserError
+
+
+def config_of(out: Path, *corpora: str, **changes: object) -> PreprocessConfig:
+    settings = {"workers": 1, "near_duplicates": False, "val_fraction": 0.2, **changes}
+    return PreprocessConfig(corpora=list(corpora), out=str(out), **settings)  # type: ignore[arg-type]
+
+
+def digest(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def documents(folder: Path, corpus: str, split: str) -> list[str]:
+    """Read a split back, document by document, through the document index."""
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    where, manifest = read_manifests(folder)[corpus]
+    texts = []
+    for shard in manifest.splits[split]:
+        tokens = np.fromfile(where / shard.path, dtype=manifest.dtype)
+        index = pq.read_table((where / shard.path).with_suffix(".parquet")).to_pylist()
+        for row in index:
+            piece = tokens[row["start"] : row["start"] + row["tokens"]]
+            assert piece[-1] == tokenizer.end_of_text
+            assert len(tokenizer.decode_bytes(piece[:-1])) == row["bytes"]
+            texts.append(tokenizer.decode(piece[:-1]))
+    return texts
+
+
+@pytest.mark.parametrize("tokenizer", ["gpt2", "train"])
+def test_documents_come_back_whole(text_folder: Path, tmp_path: Path, tokenizer: str) -> None:
+    preprocess(config_of(tmp_path / "out", f"plays={text_folder}", tokenizer=tokenizer, vocab_size=300))
+    train, val = (documents(tmp_path / "out", "plays", split) for split in ("train", "val"))
+    expected = sorted(path.read_text() for path in text_folder.glob("*.txt"))
+    assert sorted(train + val) == expected
+    assert 2 <= len(val) <= 16  # 8 of 40 expected
+
+
+def test_exact_copies_go_also_across_corpora(text_folder: Path, tmp_path: Path) -> None:
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    for name in ("03.txt", "17.txt"):
+        (copies / f"again-{name}").write_text((text_folder / name).read_text() + "\n\n")
+    (copies / "new.txt").write_text("Something that nobody has written before, of some length.")
+    prepared = preprocess(config_of(tmp_path / "out", f"plays={text_folder}", f"copies={copies}"))
+    assert prepared is not None
+    assert prepared.manifests["copies"].drops == {"exact_duplicate": 2}
+    examples = prepared.manifests["copies"].drop_examples["exact_duplicate"]
+    assert [e["source"] for e in examples] == ["again-03.txt", "again-17.txt"]
+    assert prepared.manifests["plays"].drops == {}
+
+
+def test_the_split_of_a_document_does_not_change_when_data_is_added(text_folder: Path, tmp_path: Path) -> None:
+    fewer = tmp_path / "fewer"
+    fewer.mkdir()
+    for path in sorted(text_folder.glob("*.txt"))[10:]:
+        (fewer / path.name).write_text(path.read_text())
+    preprocess(config_of(tmp_path / "a", f"plays={fewer}"))
+    preprocess(config_of(tmp_path / "b", f"plays={text_folder}"))
+    few, many = set(documents(tmp_path / "a", "plays", "val")), set(documents(tmp_path / "b", "plays", "val"))
+    assert few
+    assert few <= many
+
+
+def test_another_seed_chooses_other_documents(text_folder: Path, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        preprocess(config_of(tmp_path / str(seed), f"plays={text_folder}", seed=seed))
+    one, two = (set(documents(tmp_path / str(seed), "plays", "val")) for seed in (1, 2))
+    assert one != two
+
+
+def test_the_output_is_the_same_for_any_number_of_workers(text_folder: Path, tmp_path: Path) -> None:
+    for workers in (1, 3):
+        preprocess(
+            config_of(tmp_path / str(workers), f"plays={text_folder}", workers=workers, tasks=5, near_duplicates=True)
+        )
+    one, three = digest(tmp_path / "1"), digest(tmp_path / "3")
+    assert one == three
+    assert len([name for name in one if name.endswith(".bin")]) >= 5
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(text_folder: Path, tmp_path: Path) -> None:
+    preprocess(config_of(tmp_path / "whole", f"plays={text_folder}", tasks=6))
+    command = [
+        sys.executable, "-m", "gpt_research", "preprocess", f"plays={text_folder}", "--out", str(tmp_path / "killed"),
+        "--workers", "1", "--tasks", "6", "--near_duplicates", "false", "--val_fraction", "0.2",
+    ]  # fmt: skip
+    kills = 0
+    for after in (1.0, 1.5, 2.0, 3.0):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(after)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+        unfinished = not (tmp_path / "killed" / "dataset.json").exists()
+        if unfinished:
+            with pytest.raises(UserError):
+                read_manifests(tmp_path / "killed")
+    assert kills
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert digest(tmp_path / "killed") == digest(tmp_path / "whole")
+
+
+def test_a_second_run_reuses_and_other_settings_are_refused(text_folder: Path, tmp_path: Path) -> None:
+    first = preprocess(config_of(tmp_path / "out", f"plays={text_folder}"))
+    before = digest(tmp_path / "out")
+    again = preprocess(config_of(tmp_path / "out", f"plays={text_folder}", workers=2))
+    assert first is not None
+    assert again is not None
+    assert (first.reused, again.reused) == (False, True)
+    with pytest.raises(UserError, match=r"val_fraction: 0\.2 -> 0\.3"):
+        preprocess(config_of(tmp_path / "out", f"plays={text_folder}", val_fraction=0.3))
+    assert digest(tmp_path / "out") == before
+
+
+def test_a_lone_document_gives_its_end_to_validation(tmp_path: Path) -> None:
+    folder = tmp_path / "one"
+    folder.mkdir()
+    text = "\n\n".join(f"Paragraph {i} says something new about the number {i * i}." for i in range(200))
+    (folder / "input.txt").write_text(text)
+    preprocess(config_of(tmp_path / "out", f"one={folder}", val_fraction=0.1))
+    (train,), (val,) = (documents(tmp_path / "out", "one", split) for split in ("train", "val"))
+    assert train + "\n\n" + val == text
+    assert 0.05 < len(val) / len(text) < 0.15
+
+
+def test_a_cut_loses_no_text_but_the_border() -> None:
+    assert cut_document("a b c d e f g h i j", 0.5) == ("a b c d", "e f g h i j")
+    assert cut_document("x" * 10, 0.2) == ("x" * 8, "xx")
+
+
+def test_damaged_input_is_set_aside_and_counted(text_folder: Path, tmp_path: Path) -> None:
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    (mixed / "a.jsonl").write_text('{"text": "A good line that is long enough."}\n{"text": "cut of\n')
+    (mixed / "b.jsonl").write_text("")
+    prepared = preprocess(config_of(tmp_path / "out", f"mixed={mixed}", f"plays={text_folder}"))
+    assert prepared is not None
+    assert sum(prepared.broken.values()) == 2
+    with pytest.raises(UserError, match="--strict"):
+        preprocess(config_of(tmp_path / "strict", f"mixed={mixed}", f"plays={text_folder}", strict=True))
+    assert not (tmp_path / "strict" / "dataset.json").exists()
+
+
+def test_a_corpus_of_nothing_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "none"
+    folder.mkdir()
+    (folder / "a.txt").write_text("   \n\n ")
+    with pytest.raises(UserError, match="No document is left"):
+        preprocess(config_of(tmp_path / "out", f"none={folder}"))
+    assert not (tmp_path / "out" / "dataset.json").exists()
+
+
+def test_the_manifest_names_the_sources_with_their_hashes(dataset_folder: Path, text_folder: Path) -> None:
+    manifest = json.loads((dataset_folder / "plays" / "manifest.json").read_text())
+    assert len(manifest["sources"]) == 40
+    for source in manifest["sources"]:
+        data = (text_folder / source["path"]).read_bytes()
+        assert (source["bytes"], source["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
+
+
+def test_a_tokenizer_file_is_taken(dataset_folder: Path, text_folder: Path, tmp_path: Path) -> None:
+    file = dataset_folder / "tokenizer.json"
+    prepared = preprocess(config_of(tmp_path / "out", f"plays={text_folder}", tokenizer=str(file)))
+    assert prepared is not None
+    assert prepared.manifests["plays"].fingerprint == Tokenizer.load(file).fingerprint
+    with pytest.raises(UserError, match=r"must be gpt2, train or a tokenizer\.json"):
+        preprocess(config_of(tmp_path / "other", f"plays={text_folder}", tokenizer="gpt3"))
+
+
+def test_near_copies_go_and_say_of_what(text_folder: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    words = [f"word{i}" for i in rng.integers(0, 5000, 600)]
+    changed = list(words)
+    for place in rng.integers(0, 600, 12):
+        changed[place] = "other"
+    folder = tmp_path / "near"
+    folder.mkdir()
+    (folder / "a.txt").write_text(" ".join(words))
+    (folder / "b.txt").write_text(" ".join(changed))
+    (folder / "c.txt").write_text(" ".join(words[::-1]))
+    prepared = preprocess(config_of(tmp_path / "out", f"near={folder}", near_duplicates=True))
+    assert prepared is not None
+    assert prepared.manifests["near"].drops == {"near_duplicate": 1}
+    (example,) = prepared.manifests["near"].drop_examples["near_duplicate"]
+    assert (example["source"], example["detail"]) == ("b.txt", "copy of near: a.txt (0)")
+
+
+@pytest.mark.parametrize("choice", ["report", "drop"])
+def test_benchmark_text_is_reported_and_dropped_by_option(text_folder: Path, tmp_path: Path, choice: str) -> None:
+    benchmark = tmp_path / "benchmarks" / "quiz"
+    benchmark.mkdir(parents=True)
+    passage = "the quick brown fox jumps over the lazy dog while seven wizards watch from a very tall tower"
+    (benchmark / "test.txt").write_text(passage)
+    folder = tmp_path / "web"
+    folder.mkdir()
+    (folder / "leak.txt").write_text(f"Once somebody wrote: {passage.upper()}! And so it went on for long.")
+    (folder / "clean.txt").write_text("Nothing of that kind stands in this text, which is about another thing.")
+    prepared = preprocess(
+        config_of(tmp_path / "out", f"web={folder}", benchmarks=str(tmp_path / "benchmarks"), contamination=choice)
+    )
+    assert prepared is not None
+    manifest = prepared.manifests["web"]
+    if choice == "drop":
+        assert manifest.drops == {"contaminated": 1}
+        assert manifest.contamination == {"quiz": 0}
+    else:
+        assert manifest.drops == {}
+        assert manifest.contamination == {"quiz": 1}

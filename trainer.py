@@ -1,0 +1,11 @@
+"""Train a GPT: `python trainer.py --help` shows every setting. The same as `gpt-research train`."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
+
+from gpt_research.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))

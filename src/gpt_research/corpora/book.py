@@ -137,7 +137,7 @@ _CREDIT = re.compile(
         (?:(?:project\ gutenberg\ )?
             (?:e-?text|e-?book|electronic\ (?:text|edition|book)|file|text|html(?:\ version)?|edition)\s+)?
         (?:(?:was|is|were|has\ been)\s+)?(?:originally\ |first\ )?
-            {_WORK}(?:,?\ (?:and\ )?\w+){{0,3}}?\s+(?:by|from|for|at|through|using|with)\b
+            {_WORK}(?:(?:,\ |,?\ and\ |\ &\ ){_WORK})*\s+(?:by|from|at|through|using|with)\b
       | credits?:
       | (?:html|epub)\ (?:version|edition|file)\b
       | note:\s+(?:project\ gutenberg|images?\ of|the\ original)

@@ -85,7 +85,7 @@ class GutenbergReader:
 def _whole_books(
     root: Path, units: Sequence[Unit], unfinished: str | None, options: ReadOptions
 ) -> Iterator[Record | Drop]:
-    """Stream the first unit's rows without those of the unfinished book, and then the rest of its last book."""
+    """Stream the first unit's rows but those of the unfinished book, and then the rest of its last book."""
     last: str | None = None
     for number, unit in enumerate(units):
         for item in records(unit_file(root, unit), unit, partial(_columns, options=options)):

@@ -15,13 +15,17 @@ _EMAIL = re.compile(r"(?:\bmailto:|\bsmtp:)?[\w.+'%&-]{1,64}@{1,2}[\w-]+(?:\.[\w
 # Inside Enron: `Sherri Sera@ENRON`, `Jeff Dasovich/NA/Enron@Enron`.
 _HOUSE = r"@(?:ENRON|Enron|EES|ECT|GPGFIN|EWC|AZURIX|PGN)\w*(?: COMMUNICATIONS)?"
 _HOUSE_SIGN = re.compile(_HOUSE)
-_HOUSE_EMAIL = re.compile(rf"[\w.'-]{{1,40}}(?:[ /][\w.&'-]{{1,40}}){{0,6}}{_HOUSE}")
+_HOUSE_EMAIL = re.compile(
+    rf"(?:[A-Z][\w.'-]{{0,40}} ){{0,3}}[\w.'-]{{1,40}}(?:/[\w.&'-]{{1,40}}){{0,4}}{_HOUSE}"
+)
 _NOT_IN_NUMBER = r"(?<![\w$.,/-])"
 _PHONE = re.compile(
     # (713) 853-1234, 713/853-1234, 1-800-555-1234, 713.853.1234
     rf"{_NOT_IN_NUMBER}(?:\+?1[-. ]{{0,2}})?\(?\d{{3}}\)?[-./ ]{{0,3}}\d{{3}}[-. ]{{1,2}}\d{{4}}(?![\w-])"
     # +44 (0) 20 7783 0000, 011 44 20 7783 0000
     rf"|(?<![\w.])(?:\+\d{{1,3}}|011)[ .()-]{{1,3}}\d[\d .()-]{{5,14}}\d(?!\w)"
+    # 7138531234, where the figures can be an American number
+    rf"|{_NOT_IN_NUMBER}[2-9]\d\d[2-9]\d{{6}}(?![\w.,-])"
     # 853-1234 and the house's own x31234, 3-1234
     rf"|{_NOT_IN_NUMBER}(?:\d{{3}}|[3-9])-\d{{4}}(?![\w-])"
     r"|\b(?:[xX]\s?-?|[eE]xt(?:ension|n)?\.?:?\s?)\d{4,5}\b"

@@ -147,7 +147,7 @@ def _windows_sign(control: re.Match[str]) -> str:
 # --- what is no text --------------------------------------------------------------------------------------
 
 _SAMPLE = 4096
-_WORD_BYTES = bytes([*b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ ", *range(128, 256)])
+_LETTERS = bytes([*b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", *range(128, 256)])
 
 
 def drop_reason(text: str, min_characters: int = 1) -> str | None:
@@ -162,10 +162,10 @@ def drop_reason(text: str, min_characters: int = 1) -> str | None:
         return "too_short"
     middle = max(0, (len(text) - _SAMPLE) // 2)
     sample = text[middle : middle + _SAMPLE].encode(errors="replace")
-    letters = len(sample) - len(sample.translate(None, _WORD_BYTES))
+    letters = len(sample) - len(sample.translate(None, _LETTERS))
     spaces = sample.count(b" ") + sample.count(b"\n")
     endless = sample.isascii() and len(sample) > 400 and len(sample) > 60 * (spaces + 1)
     replaced = text.count("\ufffd", middle, middle + _SAMPLE) * 3
-    if letters < 0.25 * len(sample) or endless or replaced > 0.1 * len(sample):
+    if letters < 0.3 * (len(sample) - spaces) or endless or replaced > 0.1 * len(sample):
         return "not_text"
     return None

@@ -130,7 +130,10 @@ class Tokenizer:
             rows = [self.encode(text) for text in texts]
             counts = np.array([len(row) for row in rows], dtype=np.int64)
             return np.fromiter(itertools.chain.from_iterable(rows), self.dtype, int(counts.sum())), counts
-        data, offsets = self._encoder.encode_batch_flat([_without_surrogates(text) for text in texts])
+        try:
+            data, offsets = self._encoder.encode_batch_flat(list(texts))
+        except UnicodeEncodeError:  # looking for surrogates first would take longer than encoding
+            data, offsets = self._encoder.encode_batch_flat([_without_surrogates(text) for text in texts])
         bounds = np.frombuffer(offsets, dtype="<u8").astype(np.int64)
         return np.frombuffer(data, dtype="<u4").astype(self.dtype), bounds[1:] - bounds[:-1]
 
@@ -200,9 +203,11 @@ class StreamDecoder:
 
 def _without_surrogates(text: str) -> str:
     """Return `text` as Unicode: surrogate pairs joined, lone surrogates replaced by U+FFFD."""
-    if text.isascii() or not _SURROGATES.search(text):
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    try:
+        text.encode()  # the quickest way to look
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
 
 
 def _training_texts(texts: Iterable[str]) -> Iterator[str]:

@@ -20,8 +20,9 @@ from gpt_research.model import GPT
 
 PASSAGE = (
     "Call me Ishmael. Some years ago\u2014never mind how long precisely\u2014having little or no money in my "
-    "purse, and nothing particular to interest me on shore, I thought I would sail about a little and see the "
-    "watery part of the world. It is a way I have of driving off the spleen, and regulating the circulation.\n\n"
+    "purse, and nothing particular to interest me on shore, I thought I would sail about a little and see "
+    "the watery part of the world. It is a way I have of driving off the spleen, and regulating the "
+    "circulation.\n\n"
     "    def whale(n): return [2 ** i for i in range(n)]  # 1851, 24% off\n\n"
     "\u00ab Qu\u2019est-ce que c\u2019est ? \u00bb  Stra\u00dfe, na\u00efve caf\u00e9s, \u041a\u0438\u0442, "
     "\u767d\u9be8\u3068\u6d77, \U0001f40b\U0001f30a. It's 3 o'clock; they'll sail, we've time.\t The end "

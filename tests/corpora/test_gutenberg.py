@@ -1,0 +1,239 @@
+"""Books lose what Project Gutenberg put around them, in every variant, and nothing of their own."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpt_research.corpora import tables
+from gpt_research.corpora.book import strip_boilerplate, unwrap
+from gpt_research.corpora.document import Document, Drop, ReadOptions
+from gpt_research.corpora.gutenberg import GutenbergReader
+
+SHARED = Path(__file__).parents[2].parent / "shared" / "corpora"
+
+BOOK = """MOBY DICK
+
+by Herman Melville
+
+
+CHAPTER 1. Loomings.
+
+Call me Ishmael. Some years ago--never mind how long precisely--having
+little or no money in my purse, I thought I would sail about a little."""
+
+HEADER = """The Project Gutenberg EBook of Moby Dick, by Herman Melville
+
+This eBook is for the use of anyone anywhere at no cost and with
+almost no restrictions whatsoever.
+
+Title: Moby Dick
+
+Character set encoding: ASCII
+
+"""
+LICENCE = """
+
+Updated editions will replace the previous one--the old editions
+will be renamed.
+
+*** START: FULL LICENSE ***
+
+THE FULL PROJECT GUTENBERG LICENSE
+PLEASE READ THIS BEFORE YOU DISTRIBUTE OR USE THIS WORK
+"""
+SMALL_PRINT = """***START**THE SMALL PRINT!**FOR PUBLIC DOMAIN ETEXTS**START***
+Why is this "Small Print!" statement here?  You know: lawyers.
+They tell us you might sue us if there is something wrong with
+your copy of this etext, even if you got it for free.
+
+*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*
+"""
+OLD_HEADER = "****The Project Gutenberg Etext of Moby Dick****\n\nPlease take a look at this header.\n\n"
+
+START = HEADER + "*** START OF THIS PROJECT GUTENBERG EBOOK MOBY DICK ***\n"
+STARTS = [
+    START,
+    HEADER + "***START OF THE PROJECT GUTENBERG EBOOK MOBY DICK***\n",
+    HEADER + "*** START OF THE PROJECT GUTENBERG EBOOK MOBY DICK ***\n",
+    HEADER + "*** START OF THE PROJECT GUTENBERG EBOOK 2701 ***\n",
+    HEADER + "*** START OF THE PROJECT GUTENBERG EBOOK, MOBY DICK ***\n",
+    HEADER + "***START OF THE PROJECT GUTENBERG EBOOK MOBY DICK; OR,\nTHE WHALE, IN THREE VOLUMES***\n",
+    START + "\n\nProduced by David Widger\n",
+    START + "\nE-text prepared by Jane Doe and the Online\nDistributed Proofreading Team\n"
+    "(http://www.pgdp.net)\n\n\n\nNote: Project Gutenberg also has an HTML version.\n",
+    START + "\nTranscribed from the 1892 edition by D. Price\n",
+    START + "\nScanned and proofed by A. Haines.  HTML version by B. Boss.\n",
+    START
+    + "\nProduced by X\n\n\n\nTranscriber's Note:\n\n   Spelling kept.\n\n   Italics are _marked_.\n\n\n",
+    START + "\n[Transcriber's Note: kept\n\nas it is.]\n",
+    OLD_HEADER + SMALL_PRINT,
+    OLD_HEADER + SMALL_PRINT.replace("ETEXTS", "EBOOKS").replace("*END*THE", "*END THE"),
+    "",
+]
+ENDS = [
+    "End of the Project Gutenberg EBook of Moby Dick, by Herman Melville\n\n"
+    "*** END OF THIS PROJECT GUTENBERG EBOOK MOBY DICK ***\n" + LICENCE,
+    "***END OF THE PROJECT GUTENBERG EBOOK MOBY DICK***\n\n\n******* This file should be named 2701 *******\n"
+    + LICENCE,
+    "*** END OF THE PROJECT GUTENBERG EBOOK MOBY DICK ***\n" + LICENCE,
+    "End of Project Gutenberg's Moby Dick, by Herman Melville\n" + LICENCE,
+    "End of Project Gutenberg’s Moby Dick\n",
+    "End of this Project Gutenberg Etext of Moby Dick\n",
+    "End of The Project Gutenburg Etext of Moby Dick\n",
+    "Ende dieses Projekt Gutenberg Etextes Moby Dick\n",
+    "Transcriber's Notes:\n\nPage 3: whlae changed to whale\n\n\n"
+    "*** END OF THE PROJECT GUTENBERG EBOOK MOBY DICK ***\n" + LICENCE,
+    "*** END OF THE PROJECT GUTENBERG EBOOK MOBY DICK ***\n" + SMALL_PRINT,
+    "",
+]
+
+
+@pytest.mark.parametrize("end", ENDS, ids=range(len(ENDS)))
+@pytest.mark.parametrize("start", STARTS, ids=range(len(STARTS)))
+def test_every_variant_of_header_and_footer_leaves_the_book_alone(start: str, end: str) -> None:
+    assert strip_boilerplate(f"{start}\n\n\n{BOOK}\n\n\n\n{end}") == BOOK
+
+
+def test_a_text_without_markers_is_kept_whole() -> None:
+    text = "Gutenberg printed Bibles.\n\nProject Gutenberg is named after him.\n\nThe end of the story."
+    assert strip_boilerplate(text) == text
+
+
+def test_an_end_line_deep_in_a_book_does_not_cut_it() -> None:
+    book = "End of Project Gutenberg's first part\n\n" + "It goes on and on. " * 2000
+    assert strip_boilerplate(book) == book.strip("\n")
+
+
+def test_a_file_of_two_books_gives_both_without_what_lies_between() -> None:
+    first = f"{START}\n{BOOK}\n{ENDS[0]}"
+    text = strip_boilerplate(first + "\n" + first.replace("Ishmael", "Ahab"))
+    assert "Ishmael" in text
+    assert "Ahab" in text
+    assert "utenberg" not in text
+    assert "FULL LICENSE" not in text
+
+
+def test_the_first_paragraph_of_a_book_is_not_taken_for_a_credit() -> None:
+    for opening in (
+        "Prepared as he was for the worst, John wept.",
+        "NOTE: The whale is a fish.",
+        "[Illustration]",
+    ):
+        assert strip_boilerplate(f"{START}\n{opening}\n\n{BOOK}\n{ENDS[2]}").startswith(opening)
+
+
+def read(path: Path, options: ReadOptions | None = None) -> list[Document | Drop]:
+    reader = GutenbergReader()
+    return [item for unit in reader.units(path) for item in reader.read(path, unit, options or ReadOptions())]
+
+
+def texts(items: list[Document | Drop]) -> list[str]:
+    assert all(isinstance(item, Document) for item in items), items
+    return [item.text for item in items if isinstance(item, Document)]
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-32"], ids=lambda encoding: encoding
+)
+def test_the_encoding_is_found_from_the_content(tmp_path: Path, encoding: str) -> None:
+    header = HEADER.replace("ASCII", "ISO-8859-1")
+    book = "“Où est le cœur?” – Ça va, dit Zoë; it’s naïve.\n" * 20
+    path = tmp_path / "book.txt"
+    path.write_bytes(f"{header}***START OF THE PROJECT GUTENBERG EBOOK X***\n\n{book}".encode(encoding))
+    assert texts(read(path)) == [book.strip("\n")]
+
+
+def test_line_ends_of_any_system_become_newlines(tmp_path: Path) -> None:
+    for number, end in enumerate(("\r\n", "\r", "\r\r\n", "\n")):
+        path = tmp_path / f"{number}.txt"
+        path.write_bytes((START + BOOK + "\n" + ENDS[0]).replace("\n", end).encode())
+    assert texts(read(tmp_path)) == [BOOK] * 4
+
+
+def test_a_file_with_nothing_between_header_and_footer_is_dropped_as_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(START + "\n\n" + ENDS[0])
+    [drop] = read(tmp_path)
+    assert isinstance(drop, Drop)
+    assert drop.reason == "empty"
+    assert not drop.broken
+
+
+@given(st.lists(st.text("abcdefgh,", min_size=1, max_size=9), min_size=40, max_size=200))
+def test_unwrapping_undoes_the_wrapping_of_prose(words: list[str]) -> None:
+    paragraph = " ".join(words)
+    wrapped = textwrap.fill(paragraph, width=70, break_on_hyphens=False)
+    assert unwrap(wrapped) == paragraph
+
+
+def test_unwrapping_leaves_verse_tables_and_blank_lines_alone() -> None:
+    prose = textwrap.fill("the quick brown fox jumps over the lazy dog and " * 12, width=70)
+    verse = (
+        "Shall I compare thee to a summer’s day?\nThou art more lovely and more temperate:\nRough winds do"
+    )
+    table = "Wheat      12      14\nBarley      7       9\nOats        3       2"
+    text = f"{prose}\n\n\n{verse}\n\n{table}\n\n{prose}"
+    joined = prose.replace("\n", " ")
+    assert unwrap(text) == f"{joined}\n\n\n{verse}\n\n{table}\n\n{joined}"
+
+
+def test_unwrapping_is_an_option(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text(BOOK)
+    assert texts(read(tmp_path)) == [BOOK]
+    assert "having little or no money" in texts(read(tmp_path, ReadOptions(unwrap_paragraphs=True)))[0]
+
+
+ROWS = [
+    (f"book {book}", f"{book}.{paragraph}")
+    for book, count in enumerate((3, 1, 7, 2))
+    for paragraph in range(count)
+]
+
+
+@pytest.mark.parametrize("group", [1, 2, 3, 5, 100])
+@pytest.mark.parametrize("split", [4, 5, 9])
+def test_a_hub_book_is_one_document_wherever_row_groups_and_files_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int, split: int
+) -> None:
+    monkeypatch.setattr(tables, "UNIT_BYTES", 1)
+    for number, rows in enumerate((ROWS[:split], ROWS[split:])):
+        columns = dict(zip(("book_name", "paragraph"), map(list, zip(*rows, strict=True)), strict=True))
+        pq.write_table(pa.table(columns), tmp_path / f"train-{number}.parquet", row_group_size=group)
+    items = read(tmp_path)
+    assert texts(items) == ["0.0\n\n0.1\n\n0.2", "1.0", "\n\n".join(f"2.{n}" for n in range(7)), "3.0\n\n3.1"]
+    assert [item.position for item in items[:2]] == [0, 3]
+
+
+def test_the_shards_of_an_older_download_tool_are_joined_too(tmp_path: Path) -> None:
+    lines = [f'{{"book_name": "{book}", "paragraph": "{paragraph}"}}\n' for book, paragraph in ROWS]
+    (tmp_path / "shard_0000.jsonl").write_text("".join(lines[:6]))
+    (tmp_path / "shard_0001.jsonl").write_text("".join(lines[6:]))
+    assert [text.count("\n\n") + 1 for text in texts(read(tmp_path))] == [3, 1, 7, 2]
+
+
+@pytest.mark.parametrize("folder", ["gutenberg", "gutenberg_old"])
+def test_real_books_keep_their_text_and_lose_the_licence(folder: str) -> None:
+    root = SHARED / folder
+    if not root.is_dir():
+        pytest.skip(f"no sample books in {root}")
+    reader = GutenbergReader()
+    for unit in reader.units(root)[:: 5 if folder == "gutenberg" else 1]:
+        [item] = reader.read(root, unit, ReadOptions())
+        assert isinstance(item, Document), unit.path
+        assert len(item.text) > max(2000, 0.85 * (unit.size - 22_000)), unit.path
+        for residue in (
+            "SMALL PRINT",
+            "START OF TH",
+            "Project Gutenberg License",
+            "Literary Archive Foundation",
+        ):
+            assert residue not in item.text, (unit.path, residue)
+        assert "Produced by" not in item.text[:300], unit.path
+        assert "\r" not in item.text
+        assert "\ufeff" not in item.text

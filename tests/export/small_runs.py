@@ -1,0 +1,41 @@
+"""Run folders of every kind of model, with weights that all show in the logits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from gpt_research import checkpoint
+from gpt_research.config import GPTConfig, TrainConfig, write_yaml
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.model import GPT
+
+SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=48)
+VARIANTS = {
+    "gpt2": SMALL,
+    "no_bias": replace(SMALL, bias=False),
+    "untied": replace(SMALL, tie_weights=False),
+    "sinusoidal": replace(SMALL, positions="sinusoidal"),
+    "sinusoidal_bare": replace(SMALL, positions="sinusoidal", bias=False, tie_weights=False),
+}
+
+
+def write_run(folder: Path, config: GPTConfig, tokenizer: Tokenizer, step: int = 7) -> GPT:
+    """Write a run folder with random weights, norms and biases too; return its model."""
+    torch.manual_seed(3)
+    model = GPT(replace(config, vocab_size=tokenizer.vocab_size)).eval()
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.normal_(float("norm" in name and name.endswith("weight")), 0.2)
+    folder.mkdir(parents=True)
+    train = TrainConfig(
+        model=model.config, tokens_per_step=8 * config.block_size, data=str(folder / "no_data")
+    )
+    write_yaml(train, folder / "config.yaml")
+    tokenizer.save(folder / "tokenizer.json")
+    state = {"tokenizer": tokenizer.fingerprint}
+    saved = checkpoint.Checkpoint(step, checkpoint.model_tensors(model), {}, state)
+    checkpoint.save(folder, saved, keep_last=1)
+    return model

@@ -1,0 +1,88 @@
+"""The proof of an export fails on what is wrong and passes over what is a tie."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gpt_research.config import GPTConfig
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.errors import UserError
+from gpt_research.export.proof import Bound, OurReader, prove
+from gpt_research.model import GPT
+
+ANY = Bound(1e9, 1e9)
+
+
+class Altered(OurReader):
+    """Our own model with something wrong in it."""
+
+    name = "altered"
+    noise = 0.0
+    ids: list[int] | None = None
+    continuation: list[int] | None = None
+
+    def encode(self, text: str) -> list[int]:
+        return super().encode(text) if self.ids is None else self.ids
+
+    def log_probs(self, tokens: list[int]) -> tuple[list[int], torch.Tensor]:
+        places, rows = super().log_probs(tokens)
+        return places, rows + self.noise
+
+    def greedy(self, tokens: list[int], count: int) -> list[int]:
+        return super().greedy(tokens, count) if self.continuation is None else self.continuation
+
+
+@pytest.fixture
+def readers(tokenizer: Tokenizer) -> tuple[OurReader, Altered]:
+    torch.manual_seed(0)
+    config = GPTConfig(n_layer=1, n_head=1, n_embd=16, block_size=40, vocab_size=tokenizer.vocab_size)
+    model = GPT(config)
+    with torch.no_grad():
+        model.token_embedding.weight.normal_()
+    return OurReader(model, tokenizer), Altered(model, tokenizer)
+
+
+def test_the_same_model_passes_with_no_difference(readers: tuple[OurReader, Altered]) -> None:
+    proof = prove(*readers, Bound(0, 0))
+    assert (proof.largest, proof.divergence, proof.places, proof.new_tokens) == (0, 0, 40, 24)
+
+
+@pytest.mark.parametrize("noise", [1e-2, float("nan"), float("inf")])
+def test_differences_beyond_the_bound_and_numbers_that_are_none_fail(
+    readers: tuple[OurReader, Altered], noise: float
+) -> None:
+    ours, other = readers
+    other.noise = noise
+    with pytest.raises(UserError, match="log-probabilities differ"):
+        prove(ours, other, Bound(1e-3, 1))
+
+
+def test_other_tokens_fail_and_the_place_is_named(readers: tuple[OurReader, Altered]) -> None:
+    ours, other = readers
+    text = "Call me Ishmael"
+    ids = ours.encode(text)
+    other.ids = [*ids[:2], 0, *ids[3:]]
+    with pytest.raises(UserError, match=f"from token 2 of {len(ids)} on"):
+        prove(ours, other, ANY, text)
+    other.ids = ids[:-1]
+    with pytest.raises(UserError, match=f"from token {len(ids) - 1} of {len(ids)} on"):
+        prove(ours, other, ANY, text)
+
+
+def test_another_continuation_fails_unless_it_is_a_tie(readers: tuple[OurReader, Altered]) -> None:
+    ours, other = readers
+    prompt = ours.encode("Call me")
+    tokens = prompt[: max(1, len(prompt) // 2)]
+    right = ours.greedy(tokens, 24)
+    choices = ours.log_probs(tokens + right[:3])[1][-1]
+    second = int(choices.topk(2).indices[1])
+    gap = float(choices.max() - choices[second])
+    other.continuation = [*right[:3], second, *right[4:]]
+    with pytest.raises(UserError, match="parts at token 3"):
+        prove(ours, other, ANY, "Call me")
+    other.noise = gap / 3  # now the two programs are known to differ by enough to swap them
+    assert prove(ours, other, ANY, "Call me").tied
+    other.continuation = right[:-1]
+    with pytest.raises(UserError, match="parts at token 23"):
+        prove(ours, other, ANY, "Call me")

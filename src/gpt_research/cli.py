@@ -122,7 +122,8 @@ def _spell_out_booleans(arguments: list[str], config_class: type) -> list[str]:
     """Let `--compile` stand for `--compile true`."""
     booleans = {f"--{name}" for name, kind in _leaf_types(config_class) if kind is bool}
     out = []
-    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=True):
+    for index, argument in enumerate(arguments):
+        following = arguments[index + 1] if index + 1 < len(arguments) else ""
         bare = argument in booleans and following.lower() not in ("true", "false")
         out.append(f"{argument}=true" if bare else argument)
     return out

@@ -379,8 +379,9 @@ def parse_error(error: Exception, config_class: type, where: str) -> UserError:
         return UserError(f'{where}: unknown setting "{name}".{closest(name, known)}')
     wrong = re.search(r'Parser key "([\w.]+)": (?:Problem with given .*?: )?Expected (?:a|an) (.+?)\. Got value: (.*)', text)
     if wrong:
-        kind = re.sub(r"<class '(\w+)'>", r"\1", wrong[2]).replace("typing.", "")
-        return UserError(f"{where}: {wrong[1]} is {wrong[3]!r}, but it must be of type {kind}.")
+        kind = re.sub(r"<class '(\w+)'>", r"\1", wrong[2])
+        said = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(kind, f"of type {kind}")
+        return UserError(f"{where}: {wrong[1]} is {wrong[3]!r}, but it must be {said}.")
     return UserError(f"{where}: {text}")
 
 

@@ -121,7 +121,7 @@ def test_llama_cpp_cuts_hard_text_as_gpt2s_tokenizer_does(tmp_path: Path, shared
     write_run(tmp_path / "run", VARIANTS["gpt2"], tokenizer)
     path = tmp_path / "model.gguf"
     gguf.write(path, load_source(tmp_path / "run"), "f16")
-    reader = gguf.LlamaCppReader(path, tokenizer.vocab_size, 48)
+    reader = gguf.LlamaCppReader(path, tokenizer, 48)
     texts = [
         "a\u0300e\u0301 \u00a0\u2003x \u3000\u200b\ufeff",
         "\r\n\r\n \n\t\t  end   ",
@@ -179,7 +179,7 @@ def test_an_export_that_computes_something_else_is_refused_and_leaves_nothing(
     monkeypatch.setattr(where, function, wrong)
     folder, _ = make_run()
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(UserError, match="was not written: .*log-probabilities differ"):
+    with pytest.raises(UserError, match=r"was not written: .*log-probabilities differ"):
         export_run(ExportCommand(run=str(folder), out=str(tmp_path / "out"), format=format, dtype=dtype))
     assert sorted(tmp_path.iterdir()) == before
 
@@ -249,13 +249,13 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(export_command.plain, "write", full)
-    with pytest.raises(UserError, match="No space left on device.*Free some space"):
+    with pytest.raises(UserError, match=r"No space left on device.*Free some space"):
         export_run(ExportCommand(run=str(folder), out=str(tmp_path / "out"), format="safetensors"))
     assert sorted(path.name for path in tmp_path.iterdir()) == [folder.name]
 
 
 def test_settings_that_no_format_has_are_refused(make_run: MakeRun, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="dtype is 'q8_0'.*--format hf"):
+    with pytest.raises(UserError, match=r"dtype is 'q8_0'.*--format hf"):
         ExportCommand(run="r", out="o", dtype="q8_0")
     with pytest.raises(UserError, match="--out DIR"):
         ExportCommand(run="r")
@@ -281,7 +281,7 @@ def test_q8_0_needs_a_width_that_its_blocks_divide(tmp_path: Path, tokenizer: To
     from gpt_research.config import GPTConfig
 
     write_run(tmp_path / "run", GPTConfig(n_layer=1, n_head=1, n_embd=48, block_size=32), tokenizer)
-    with pytest.raises(UserError, match="packs 32 weights together, and model.n_embd is 48"):
+    with pytest.raises(UserError, match=r"packs 32 weights together, and model.n_embd is 48"):
         export_run(
             ExportCommand(run=str(tmp_path / "run"), out=str(tmp_path / "o"), format="gguf", dtype="q8_0")
         )

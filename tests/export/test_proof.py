@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
+from small_runs import VARIANTS, write_run
 
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
-from gpt_research.export.proof import Bound, OurReader, prove
+from gpt_research.export import gguf, huggingface
+from gpt_research.export.proof import Bound, OurReader, Reader, prove
+from gpt_research.export.source import load_source
 from gpt_research.model import GPT
 
 ANY = Bound(1e9, 1e9)
@@ -86,3 +92,24 @@ def test_another_continuation_fails_unless_it_is_a_tie(readers: tuple[OurReader,
     other.continuation = right[:-1]
     with pytest.raises(UserError, match="parts at token 23"):
         prove(ours, other, ANY, "Call me")
+
+
+@pytest.mark.parametrize("program", ["transformers", "xllamacpp"])
+def test_every_reader_stops_after_an_end_of_text(program: str, tmp_path: Path, tokenizer: Tokenizer) -> None:
+    pytest.importorskip(program, reason=f"{program} is not installed")
+    model = write_run(tmp_path / "run", VARIANTS["gpt2"], tokenizer)
+    end = tokenizer.end_of_text
+    with torch.no_grad():  # every position now says that the text ends
+        model.norm.bias += 20 * model.token_embedding.weight[end]
+    source = replace(load_source(tmp_path / "run"), model=model)
+    reader: Reader
+    if program == "transformers":
+        huggingface.write(tmp_path, source, "f32")
+        reader = huggingface.TransformersReader(tmp_path)
+    else:
+        pytest.importorskip("gguf", reason="gguf is not installed")
+        gguf.write(tmp_path / "model.gguf", source, "f32")
+        reader = gguf.LlamaCppReader(tmp_path / "model.gguf", tokenizer, 48)
+    ours = OurReader(model, tokenizer)
+    assert ours.greedy([1, 2, 3], 5) == reader.greedy([1, 2, 3], 5) == [end]
+    assert prove(ours, reader, Bound(5e-2, 1e-4)).new_tokens == 1

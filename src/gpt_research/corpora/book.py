@@ -166,7 +166,7 @@ _NOTE_AFTER_GAP = re.compile(
 )
 # A note in brackets in the middle of a book: `[Transcriber's note: the original reads "coneal".]`
 _INLINE_NOTE = re.compile(r"[ \t]*\[\s*Transcriber['’]?s?['’]?\s+[Nn]otes?\b[^\[\]]{0,2000}\]")
-_PARAGRAPH = re.compile(r"[^\n]*\S[^\n]*(?:\n[^\n]*\S[^\n]*)*")
+_PARAGRAPH = re.compile(r"\S[^\n]*(?:\n[^\S\n]*\S[^\n]*)*")
 _RULE = re.compile(r"[\s*_=+~.-]+\Z")
 _WIDE_GAP = re.compile(r"\n[ \t]*\n[ \t]*\n")
 _CREDIT_LENGTH = 1500

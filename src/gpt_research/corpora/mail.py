@@ -127,6 +127,10 @@ _QUOTATIONS = (
         r"""[ \t>|]*(?:_{5,}[ \t]*\n+[ \t]*)?from:[ \t].*\n(?:.*\n){0,3}?[ \t>|]*(?:sent|date|to):[ \t]""",
     ),
     (
+        ("X-Mozilla-Status", "Message-I[dD]:", "Received: from"),
+        r"(?:X-Mozilla-Status2?|Message-Id|Received):[ ]",
+    ),
+    (
         ("wrote", "writes"),
         r"""[ \t]*(?:(?:on|at|in[ ]a[ ]message[ ]dated)[ ].{8,100}(?:\n.{0,80})?\b(?:wrote|writes):?[ \t]*$
           | .{2,90}\b(?:wrote|writes):[ \t]*\n\s*>)""",

@@ -79,7 +79,7 @@ _CONTROLS = bytes([*range(9), *range(11, 32), 127])
 # gigabytes per second; every other pattern at a hundred megabytes. So the cheap ones decide about the others.
 _C1_BYTES = re.compile(rb"\xc2[\x80-\x9f]")
 _ODD = ("\u2028", "\u2029", "\ufeff", "\ufffe", "\uffff")
-_BLANKS = (" ", "\t", "\xa0", "\u3000")
+_BLANKS = " \t\xa0\u3000"
 # UTF-8 that was read as Windows-1252 or Latin-1 shows an accented letter before a sign of the upper half (in
 # UTF-8 again: \xc3 and what follows). Mac Roman makes `√©` and `‚Äô` of it, a DOS code page `ΓÇÖ`.
 _MOJIBAKE_BYTES = re.compile(
@@ -92,7 +92,6 @@ _LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\u2028\u2029]")
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _C1 = re.compile("[\x80-\x9f]")
-_TRAILING = re.compile("[ \t\xa0\u3000]+\n")
 _BLANK_RUN = re.compile("\n{3,}")
 
 
@@ -124,7 +123,7 @@ def _repair_once(text: str) -> str:
         if _C1_BYTES.search(data) or any(odd in text for odd in _ODD):
             text = _C1.sub(_windows_sign, _REMOVED.sub("", _LINE_ENDS.sub("\n", text)))
     if any(blank in text and blank + "\n" in text for blank in _BLANKS):
-        text = _TRAILING.sub("\n", text)
+        text = "\n".join(line.rstrip(_BLANKS) for line in text.split("\n"))
     if "\n\n\n" in text:
         text = _BLANK_RUN.sub("\n\n", text)
     return text.rstrip().lstrip("\n")

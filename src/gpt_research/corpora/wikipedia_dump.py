@@ -66,12 +66,13 @@ def pages(path: Path, unit: Unit) -> Iterator[Page | Drop]:
             held = b""
             continue
         data, is_owned = piece
-        if owned and not is_owned:
-            # Past the end of the unit: only the page that has begun is still this unit's.
-            owned = False
-            if _OPEN not in held:
-                return
+        begun = len(held)
         held += data
+        if owned and not is_owned:
+            # Past the end of the unit: only the page whose tag has begun is still this unit's.
+            owned = False
+            if not 0 <= held.find(_OPEN) < begun:
+                return
         at = 0
         while (end := held.find(_CLOSE, at)) >= 0:
             begin = held.rfind(_OPEN, at, end)

@@ -20,10 +20,8 @@ _DEPTH = 40
 
 def plain_text(wikitext: str) -> str:
     """Return the prose of an article; headings are lines of their own, list items begin with "- "."""
-    text = _without_unseen(wikitext)
     kept: list[str] = []
-    if _VERBATIM_SIGN.search(text):
-        text = _VERBATIM.sub(lambda match: _set_aside(match, kept), text)
+    text = _without_unseen(wikitext, kept)
     text = _without_links(text)
     text = _innermost_first(_TEMPLATE, _shown, text)
     if "{|" in text:
@@ -47,35 +45,54 @@ _DISAMBIGUATION = re.compile(
 # --- what is never seen, and what is shown as it stands -----------------------------------------------------
 
 _COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
-_REFERENCE = re.compile(r"<[rR][eE][fF]\b[^<>]*?(?:/>|>.*?</[rR][eE][fF]\s*>)", re.DOTALL)
-_UNSEEN = re.compile(
-    r"<(gallery|timeline|imagemap|score|hiero|graph|mapframe|maplink|references|templatestyles|section|indicator"
-    r"|includeonly|categorytree|inputbox|ce)\b[^<>]*?(?:/>|>.*?</\1\s*>)",
-    re.DOTALL | re.IGNORECASE,
+_UNSEEN = frozenset(
+    re.split(
+        r",\s+",
+        """ref, references, gallery, timeline, imagemap, score, hiero, graph, mapframe, maplink,
+        templatestyles, section, indicator, includeonly, categorytree, inputbox, chart""",
+    )
 )
-_UNSEEN_SIGN = re.compile(r"<(?:ga|ti|im|sc|hi|gr|ma|re|te|se|in|ca|ce)", re.IGNORECASE)
-_VERBATIM = re.compile(
-    r"<(nowiki|pre|math|chem|code|source|syntaxhighlight)\b[^<>]*?(?:/>|>(.*?)</\1\s*>)",
-    re.DOTALL | re.IGNORECASE,
+_VERBATIM = frozenset(("nowiki", "pre", "math", "chem", "code", "source", "syntaxhighlight"))
+_OPENING_TAG = re.compile(
+    rf"<({'|'.join(sorted(_UNSEEN | _VERBATIM, reverse=True))})\b[^<>]*>", re.IGNORECASE
 )
-_VERBATIM_SIGN = re.compile(r"<(?:now|pre|mat|che|cod|sou|syn)", re.IGNORECASE)
+_CLOSING_TAG = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in _UNSEEN | _VERBATIM}
 _ASIDE = re.compile("\ue000(\\d+)\ue001")
 
 
-def _without_unseen(text: str) -> str:
+def _without_unseen(text: str, kept: list[str]) -> str:
+    """Take out elements that show no text; put marks in the place of those whose brackets are no markup."""
+    text = text.replace("\ue000", "").replace("\ue001", "")
     if "<!--" in text:
         text = _COMMENT.sub("", text)
-    if "<" in text:
-        text = _REFERENCE.sub("", text)
-        if _UNSEEN_SIGN.search(text):
-            text = _UNSEEN.sub("", text)
-    return text.replace("\ue000", "").replace("\ue001", "")
+    pieces = []
+    at = 0
+    # Where each element's next closing tag stands; looked for once, so that unclosed ones cost no time.
+    closings: dict[str, tuple[int, int]] = {}
+    for opening in _OPENING_TAG.finditer(text) if "<" in text else ():
+        if opening.start() < at:
+            continue
+        pieces.append(text[at : opening.start()])
+        at = opening.end()
+        if opening[0].endswith("/>"):
+            continue
+        name = opening[1].lower()
+        if closings.get(name, (-1, -1))[0] < at:
+            closing = _CLOSING_TAG[name].search(text, at)
+            closings[name] = closing.span() if closing else (len(text) + 1, at)
+        start, stop = closings[name]
+        # Without an end, or with the next one's, it is a slip of the author: only the tag goes.
+        if start > len(text) or (name == "ref" and text.find("<ref", at, start) >= 0):
+            continue
+        if name in _VERBATIM:
+            pieces.append(_aside(name, text[at:start], kept))
+        at = stop
+    return "".join([*pieces, text[at:]])
 
 
-def _set_aside(match: re.Match[str], kept: list[str]) -> str:
-    """Put a mark in the place of a text whose brackets are no markup."""
-    content = match[2] or ""
-    if match[1].lower() in ("math", "chem"):
+def _aside(name: str, content: str, kept: list[str]) -> str:
+    """Keep a text for the end, and return the mark that stands for it."""
+    if name in ("math", "chem"):
         content = f"${' '.join(content.split())}$" if content.strip() else ""
     kept.append(html.unescape(content))
     return f"\ue000{len(kept) - 1}\ue001"
@@ -84,7 +101,7 @@ def _set_aside(match: re.Match[str], kept: list[str]) -> str:
 # --- links --------------------------------------------------------------------------------------------------
 
 _URL = r"(?:https?:|ftp:|mailto:|irc:|news:)?//[^\s\[\]<>|]+|mailto:[^\s\[\]<>|]+"
-_EXTERNAL_LINK = re.compile(rf"\[(?:{_URL})(?:[ \t]+([^\[\]\n]*))?\]")
+_EXTERNAL_LINK = re.compile(rf"\[(?:{_URL})(?:[ \t]+([^\[\]\n]*(?:\[[^\[\]\n]*\][^\[\]\n]*)*))?\]")
 _SIMPLE_LINK = re.compile(r"\[\[(?:[^\[\]|:{}]+\|([^\[\]|{}]+)|([^\[\]|:{}]+))\]\]")
 _LINK = re.compile(r"\[\[([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\]\]")
 _NO_TEXT_NAMESPACES = re.compile(r"(?:file|image|media|category|datei|fichier|archivo)$", re.IGNORECASE)
@@ -92,12 +109,20 @@ _LANGUAGE_OR_WIKI = re.compile(r"[a-z]{2,3}(?:-[a-z-]{2,10})?$")
 
 
 def _without_links(text: str) -> str:
-    if "//" in text or "mailto:" in text:
-        text = _EXTERNAL_LINK.sub(lambda match: match[1] or "", text)
-    if "[[" not in text:
-        return text
-    text = _SIMPLE_LINK.sub(r"\1\2", text)
-    return _innermost_first(_LINK, _link_text, text)
+    has_addresses = "//" in text or "mailto:" in text
+    if has_addresses:
+        text = _EXTERNAL_LINK.sub(_label, text)
+    if "[[" in text:
+        text = _SIMPLE_LINK.sub(r"\1\2", text)
+        if has_addresses:
+            # Again, for those that had a link in their label.
+            text = _EXTERNAL_LINK.sub(_label, text)
+        text = _innermost_first(_LINK, _link_text, text)
+    return text
+
+
+def _label(match: re.Match[str]) -> str:
+    return match[1] or ""
 
 
 def _link_text(match: re.Match[str]) -> str:
@@ -151,7 +176,7 @@ def _without_tables(text: str) -> str:
             depth -= 1
             if not depth and (rest := start[2:].strip()):
                 lines.append(rest)
-        elif depth and _HEADING.match(line):
+        elif depth and _heading(line.strip()):
             # A table that is never closed ends with its section.
             depth = 0
         if not depth and not start.startswith(("{|", "|}")):
@@ -187,7 +212,7 @@ def _without_markup(text: str) -> str:
     if "\xa0" in text:
         text = text.replace("\xa0", " ")
     text = _AFTER_OPENING.sub("(", _EMPTY_BRACKETS.sub("", text))
-    text = _BLANKS.sub(" ", text)
+    text = _BLANKS.sub(" ", text) + "\n"
     for hole, mended in _HOLES:
         text = text.replace(hole, mended)
     return text
@@ -195,7 +220,6 @@ def _without_markup(text: str) -> str:
 
 # --- lines and sections -------------------------------------------------------------------------------------
 
-_HEADING = re.compile(r"(={1,6})[ \t]*(.*?)[ \t]*\1[ \t]*$")
 _LIST_ITEM = re.compile(r"[*#:;]+[ \t]*")
 CLOSING_SECTIONS = frozenset(
     {
@@ -224,6 +248,15 @@ CLOSING_SECTIONS = frozenset(
 """Headings, in small letters, of sections that are lists of titles and addresses."""
 
 
+def _heading(line: str) -> tuple[int, str] | None:
+    """Level and title of the heading that a line without blanks around it is, or None."""
+    if line[:1] != "=" or line[-1:] != "=":
+        return None
+    title = line.strip("=")
+    level = min(len(line) - len(line.lstrip("=")), len(line) - len(line.rstrip("=")), 6)
+    return (level, title.strip()) if title.strip() else None
+
+
 def is_closing_section(heading: str) -> bool:
     """Say whether a heading is that of references and the like; `Notes and references` is one as well."""
     parts = re.split(r"\s*(?:\band\b|,|&|/)\s*", heading.strip().rstrip(":").lower())
@@ -237,8 +270,8 @@ def _prose(lines: list[str]) -> str:
     skipped_level = 7
     for line in lines:
         stripped = line.strip()
-        if stripped[:1] == "=" and (heading := _HEADING.match(stripped)) and heading[2]:
-            level, title = len(heading[1]), heading[2].strip("= ")
+        if heading := _heading(stripped):
+            level, title = heading
             if level <= skipped_level:
                 skipped_level = level if is_closing_section(title) else 7
                 # A heading waits for text below it; one of the same level before it has none.

@@ -90,11 +90,9 @@ def _readers(
     else:
         yield OurReader(*gguf.read(folder / file), "gguf, read back"), bound
         if importlib.util.find_spec("xllamacpp") is not None:
-            config = source.model.config
             loosest = max(bound, LLAMA_CPP_BOUND, key=lambda b: b.largest)
-            with contextlib.closing(
-                gguf.LlamaCppReader(folder / file, config.vocab_size, config.block_size)
-            ) as reader:
+            reader = gguf.LlamaCppReader(folder / file, source.tokenizer, source.model.config.block_size)
+            with contextlib.closing(reader):
                 yield reader, loosest
 
 

@@ -142,13 +142,14 @@ class LlamaCppReader:
 
     name = "llama.cpp"
 
-    def __init__(self, path: Path, vocab_size: int, block_size: int) -> None:
+    def __init__(self, path: Path, tokenizer: Tokenizer, block_size: int) -> None:
         import xllamacpp
 
-        self._vocab_size, self._block_size = vocab_size, block_size
+        self._vocab_size, self._end_of_text = tokenizer.vocab_size, tokenizer.end_of_text
+        self._block_size = block_size
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
-        params.n_ctx = block_size
+        params.n_ctx = self._block_size
         params.n_parallel = 1
         params.n_gpu_layers = 0
         params.warmup = False
@@ -163,38 +164,42 @@ class LlamaCppReader:
         del self._server
 
     def encode(self, text: str) -> list[int]:
-        """Ask llama.cpp's own tokenizer, over the address it listens on within this machine."""
-        request = urllib.request.Request(
-            f"{self._server.listening_address}/tokenize",
-            data=json.dumps({"content": text, "add_special": False, "parse_special": False}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return list(json.load(answer)["tokens"])
+        return list(self._ask("/tokenize", content=text, add_special=False, parse_special=False)["tokens"])
 
     def log_probs(self, tokens: list[int]) -> tuple[list[int], torch.Tensor]:
         """Take a few places only: llama.cpp gives the distribution of the next token alone."""
         places = sorted({0, 1, 2, len(tokens) // 2, len(tokens) - 2} & set(range(len(tokens))))
+        # It keeps the probabilities back while a character is incomplete, so the token drawn is made to be a
+        # whole one; they are those before the bias.
+        bias = [[self.encode("a")[0], 1e4]]
         rows = torch.full((len(places), self._vocab_size), torch.nan)
         for row, place in zip(rows, places, strict=True):
-            best = self._complete(tokens[: place + 1], 1, self._vocab_size)[0]["top_logprobs"]
-            for entry in best:
+            answer = self._complete(tokens[: place + 1], 1, n_probs=self._vocab_size, logit_bias=bias)
+            for entry in answer["completion_probabilities"][0]["top_logprobs"]:
                 row[entry["id"]] = entry["logprob"]
         return places, rows
 
     def greedy(self, tokens: list[int], count: int) -> list[int]:
         count = min(count, self._block_size - len(tokens))
-        return [entry["id"] for entry in self._complete(tokens, count, 1)] if count > 0 else []
+        if count <= 0:
+            return []
+        answer = self._complete(tokens, count, return_tokens=True)
+        new = list(answer["tokens"])
+        ended = answer["stop_type"] == "eos" and new[-1:] != [self._end_of_text]
+        return [*new, self._end_of_text] if ended else new
 
-    def _complete(self, tokens: list[int], count: int, logprobs: int) -> list[dict[str, Any]]:
-        answer = self._server.handle_completions(
-            {
-                "prompt": tokens,
-                "max_tokens": count,
-                "temperature": 0,
-                "logprobs": logprobs,
-                "ignore_eos": True,
-                "cache_prompt": False,
-            }
+    def _complete(self, tokens: list[int], count: int, **settings: Any) -> dict[str, Any]:
+        fixed = {"prompt": tokens, "n_predict": count, "temperature": 0, "cache_prompt": False}
+        return self._ask("/completion", **fixed, **settings)
+
+    def _ask(self, place: str, **content: Any) -> dict[str, Any]:
+        """Ask llama.cpp's server, which listens within this machine; no proxy may come between."""
+        request = urllib.request.Request(
+            self._server.listening_address + place,
+            data=json.dumps(content).encode(),
+            headers={"Content-Type": "application/json"},
         )
-        return list(answer["choices"][0]["logprobs"]["content"])
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            request, timeout=600
+        ) as answer:
+            return dict(json.load(answer))

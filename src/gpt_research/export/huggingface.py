@@ -214,8 +214,10 @@ class TransformersReader:
             self._model = transformers.AutoModelForCausalLM.from_pretrained(
                 str(folder), dtype=torch.float32, use_safetensors=True, local_files_only=True
             ).eval()
-        # Greedy, and on beyond an end of text, as our side of the proof does.
-        self._model.generation_config = transformers.GenerationConfig(do_sample=False)
+        end_of_text = self._model.generation_config.eos_token_id
+        self._model.generation_config = transformers.GenerationConfig(
+            do_sample=False, eos_token_id=end_of_text, pad_token_id=end_of_text
+        )
 
     def encode(self, text: str) -> list[int]:
         return list(self._tokenizer(text, verbose=False)["input_ids"])

@@ -79,7 +79,7 @@ class Reader(Protocol):
         ...
 
     def greedy(self, tokens: list[int], count: int) -> list[int]:
-        """Return up to `count` likeliest next tokens, one after the other, as far as the context goes."""
+        """Return up to `count` likeliest next tokens, one by one, until the context or the text ends."""
         ...
 
 
@@ -101,7 +101,8 @@ class OurReader:
 
     def greedy(self, tokens: list[int], count: int) -> list[int]:
         new: list[int] = []
-        while len(new) < min(count, self.model.config.block_size - len(tokens)):
+        room = self.model.config.block_size - len(tokens)
+        while len(new) < min(count, room) and new[-1:] != [self.tokenizer.end_of_text]:
             new.append(int(self.log_probs(tokens + new)[1][-1].argmax()))
         return new
 

@@ -1,0 +1,96 @@
+"""The cache changes what a token costs and nothing else: logits equal the full forward pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gpt_research.config import GPTConfig
+from gpt_research.model import GPT, KVCache
+
+SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=16, vocab_size=70)
+
+
+@pytest.fixture(autouse=True)
+def no_gradients() -> object:
+    with torch.inference_mode():
+        yield
+
+
+def make(config: GPTConfig = SMALL) -> GPT:
+    """A model whose attention matters: weights five times as large as at the start of training."""
+    torch.manual_seed(0)
+    model = GPT(config).eval()
+    for parameter in model.parameters():
+        parameter.mul_(5)
+    return model
+
+
+def draw(rows: int, length: int = 16) -> torch.Tensor:
+    return torch.randint(SMALL.vocab_size, (rows, length), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(
+    "config", [SMALL, replace(SMALL, positions="sinusoidal", bias=False, tie_weights=False)]
+)
+@pytest.mark.parametrize("cuts", [(16,), (1,) * 16, (7, 1, 1, 7), (1, 15), (5, 4, 3, 4)])
+def test_cached_logits_equal_full_forward(config: GPTConfig, cuts: tuple[int, ...]) -> None:
+    model, tokens = make(config), draw(3)
+    cache = KVCache(config, 3)
+    found = torch.cat([model(part, cache=cache) for part in tokens.split(cuts, dim=1)], dim=1)
+    torch.testing.assert_close(found, model(tokens), atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_rows_of_different_lengths_equal_each_row_alone(step: int) -> None:
+    model, tokens, lengths = make(), draw(4), [3, 9, 1, 10]
+    cache = KVCache(SMALL, 4)
+    model(tokens[:, :10], cache=cache)  # what follows a row's length is padding
+    cache.truncate(lengths)
+    for _ in range(6 // step):
+        begins = cache.lengths
+        new = torch.stack([row[begin : begin + step] for row, begin in zip(tokens, begins, strict=True)])
+        found = model(new, cache=cache)
+        for row, begin in enumerate(begins):
+            alone = model(tokens[row : row + 1, : begin + step])[0, -step:]
+            torch.testing.assert_close(found[row], alone, atol=1e-4, rtol=1e-5)
+
+
+def test_selected_rows_go_on_as_they_would_have() -> None:
+    model, tokens = make(), draw(3)
+    cache = KVCache(SMALL, 3)
+    model(tokens[:, :8], cache=cache)
+    cache.truncate([8, 5, 6])
+    cache.select([2, 0, 2])
+    assert cache.lengths == [6, 8, 6]
+    found = model(torch.tensor([[11], [12], [13]]), cache=cache)[:, 0]
+    for row, (source, length, token) in enumerate([(2, 6, 11), (0, 8, 12), (2, 6, 13)]):
+        text = torch.cat((tokens[source, :length], torch.tensor([token])))[None]
+        torch.testing.assert_close(found[row], model(text)[0, -1], atol=1e-4, rtol=1e-5)
+
+
+def test_a_replaced_row_leaves_its_neighbours_alone() -> None:
+    model, tokens = make(), draw(3)
+    cache, other = KVCache(SMALL, 3), KVCache(SMALL, 1)
+    model(tokens[:, :12], cache=cache)
+    model(tokens[1:2, 6:10], cache=other)
+    cache.replace([1], other)
+    assert cache.lengths == [12, 4, 12]
+    found = model(tokens[:, 12:13], cache=cache)[:, 0]
+    moved = torch.cat((tokens[1, 6:10], tokens[1, 12:13]))[None]
+    torch.testing.assert_close(found[1], model(moved)[0, -1], atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(found[[0, 2]], model(tokens[[0, 2], :13])[:, -1], atol=1e-4, rtol=1e-5)
+
+
+def test_memory_is_for_the_capacity_and_never_beyond_the_context() -> None:
+    assert KVCache(SMALL, 2, capacity=5).storage.numel() == 2 * 2 * 2 * 5 * 32
+    assert KVCache(SMALL, 2, capacity=1000).capacity == 16
+
+
+def test_a_full_cache_refuses_more() -> None:
+    model, cache = make(), KVCache(SMALL, 1, capacity=4)
+    model(draw(1, 4), cache=cache)
+    with pytest.raises(AssertionError, match="slide"):
+        model(draw(1, 1), cache=cache)

@@ -1,0 +1,174 @@
+"""A checkpoint is whole or it is not there; damage is caught before a tensor is used."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt_research import checkpoint
+from gpt_research.checkpoint import Checkpoint
+from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.errors import UserError
+from gpt_research.model import GPT
+from gpt_research.training.trainer import train
+
+CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=8, vocab_size=50)
+
+
+def make(step: int) -> Checkpoint:
+    torch.manual_seed(step)
+    model = GPT(CONFIG)
+    return Checkpoint(step, checkpoint.model_tensors(model), {"exp_avg/x": torch.randn(3)}, {"scaler": {"scale": 2.0}})
+
+
+def test_a_checkpoint_goes_round(tmp_path: Path) -> None:
+    saved = make(7)
+    checkpoint.save(tmp_path, saved, keep_last=2)
+    loaded = checkpoint.load_newest(tmp_path)
+    assert loaded is not None
+    assert (loaded.step, loaded.state) == (7, saved.state)
+    assert all(torch.equal(saved.model[k], v) for k, v in loaded.model.items())
+    assert torch.equal(saved.optimizer["exp_avg/x"], loaded.optimizer["exp_avg/x"])
+    other = GPT(CONFIG)
+    checkpoint.restore_model(other, loaded.model, "here")
+    assert all(torch.equal(saved.model[k], v) for k, v in checkpoint.model_tensors(other).items())
+
+
+def test_the_padding_rows_are_not_saved(tmp_path: Path) -> None:
+    assert make(1).model["token_embedding.weight"].shape == (50, 16)
+    assert GPT(CONFIG).token_embedding.weight.shape == (64, 16)
+    assert "head.weight" not in make(1).model  # tied
+
+
+def test_the_newest_is_the_highest_step_whatever_the_clock_says(tmp_path: Path) -> None:
+    for step in (200_000_000, 3, 40):
+        checkpoint.save(tmp_path, make(step), keep_last=9)
+    os.utime(checkpoint.checkpoint_path(tmp_path, 3), (4e9, 4e9))
+    assert checkpoint.saved_steps(tmp_path) == [3, 40, 200_000_000]
+    loaded = checkpoint.load_newest(tmp_path)
+    assert loaded is not None
+    assert loaded.step == 200_000_000
+
+
+def test_only_the_last_ones_stay(tmp_path: Path) -> None:
+    for step in range(5):
+        checkpoint.save(tmp_path, make(step), keep_last=2)
+    assert checkpoint.saved_steps(tmp_path) == [3, 4]
+
+
+def test_one_changed_byte_or_a_cut_is_caught_and_the_one_before_is_taken(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, make(1), keep_last=9)
+    newest = checkpoint.save(tmp_path, make(2), keep_last=9)
+    rng = random.Random(0)
+    originals = {path.name: path.read_bytes() for path in newest.iterdir()}
+    for trial in range(100):
+        name = rng.choice(["model.safetensors", "optimizer.safetensors"])
+        data = bytearray(originals[name])
+        if trial % 2:
+            data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        else:
+            del data[rng.randrange(len(data)) :]
+        (newest / name).write_bytes(data)
+        with pytest.raises(UserError, match=f"damaged.*{name}"):
+            checkpoint.load(newest)
+        (newest / name).write_bytes(originals[name])
+    (newest / "model.safetensors").write_bytes(b"")
+    with pytest.warns(UserWarning, match="Falling back to the one before"):
+        loaded = checkpoint.load_newest(tmp_path)
+    assert loaded is not None
+    assert loaded.step == 1
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"step": 2}', '{"step": 2, "files": {}}'])
+def test_a_strange_state_file_is_damage(tmp_path: Path, content: str) -> None:
+    folder = checkpoint.save(tmp_path, make(2), keep_last=9)
+    (folder / "state.json").write_text(content)
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.load(folder)
+
+
+def test_when_all_are_damaged_it_says_so(tmp_path: Path) -> None:
+    folder = checkpoint.save(tmp_path, make(2), keep_last=9)
+    (folder / "state.json").unlink()
+    with pytest.warns(UserWarning), pytest.raises(UserError, match="Every checkpoint"):  # noqa: PT031
+        checkpoint.load_newest(tmp_path)
+
+
+def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
+    assert checkpoint.load_newest(tmp_path) is None
+
+
+def test_a_partial_one_is_never_chosen_and_is_cleared_by_the_next(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, make(1), keep_last=9)
+    part = tmp_path / "checkpoints" / ".step_00000002.part"
+    part.mkdir()
+    (part / "model.safetensors").write_bytes(b"half")
+    assert checkpoint.saved_steps(tmp_path) == [1]
+    checkpoint.save(tmp_path, make(3), keep_last=9)
+    assert not part.exists()
+
+
+def test_a_full_disk_leaves_the_older_one_and_names_the_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint.save(tmp_path, make(1), keep_last=9)
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.safetensors.torch, "save_file", full)
+        with pytest.raises(UserError, match="Free some space"):
+            checkpoint.save(tmp_path, make(2), keep_last=9)
+    assert not list((tmp_path / "checkpoints").glob(".*"))
+    loaded = checkpoint.load_newest(tmp_path)
+    assert loaded is not None
+    assert loaded.step == 1
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
+    wide = GPT(GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=8, vocab_size=50))
+    with pytest.raises(UserError, match="has shape"):
+        checkpoint.restore_model(wide, make(1).model, "here")
+    deep = GPT(GPTConfig(n_layer=2, n_head=2, n_embd=16, block_size=8, vocab_size=50))
+    with pytest.raises(UserError, match="names differ"):
+        checkpoint.restore_model(deep, make(1).model, "here")
+
+
+def test_a_run_folder_can_be_moved_and_still_generates(tiny_run: TrainConfig, tmp_path: Path) -> None:
+    import gpt_research
+
+    train(tiny_run)
+    moved = tmp_path / "elsewhere"
+    Path(tiny_run.out).rename(moved)
+    model, tokenizer = gpt_research.load(str(moved))
+    assert not model.training
+    settings = gpt_research.GenerateConfig(max_new_tokens=5, temperature=0)
+    (sample,) = gpt_research.generate(model, tokenizer, "the king", settings)
+    assert len(sample.tokens) == 5
+
+
+def test_a_run_with_another_tokenizer_is_refused(tiny_run: TrainConfig) -> None:
+    from gpt_research.data.tokenizer import Tokenizer
+
+    train(tiny_run)
+    run = Path(tiny_run.out)
+    Tokenizer.train(["something else " * 40], 270).save(run / "tokenizer.json")
+    with pytest.raises(UserError, match="not the tokenizer this model was trained with"):
+        checkpoint.load_model(run)
+
+
+def test_no_file_of_a_run_folder_is_a_pickle(tiny_run: TrainConfig) -> None:
+
+    train(tiny_run)
+    for path in Path(tiny_run.out).rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert not data.startswith((b"PK", b"\x80")), f"{path} looks like a pickle or a zip"
+            if path.suffix == ".json":
+                json.loads(data)

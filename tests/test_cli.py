@@ -1,0 +1,114 @@
+"""Every mistake on the command line is one sentence with the remedy, exit code 2 and no traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gpt_research.cli import main, parse
+from gpt_research.config import TrainConfig, field_names, read_yaml, to_dict, write_yaml
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["trian"], 'Did you mean "train"?'),
+        (["train", "--max_stepz", "5"], 'unknown setting "max_stepz". Did you mean "max_steps"?'),
+        (["train", "--model.n_layr", "5"], 'unknown setting "model.n_layr". Did you mean "model.n_layer"?'),
+        (["train", "--max_steps", "many"], "max_steps is 'many', but it must be a whole number."),
+        (["train", "--precision", "fp8"], "precision"),
+        (["train", "--model.n_head", "5"], "model.n_embd is 768, but it must be a multiple of model.n_head (5)."),
+        (["train", "--model.dropout", "1.5"], "model.dropout is 1.5"),
+        (["train", "--tokens_per_step", "1000"], "tokens_per_step is 1000, but it must be a multiple of"),
+        (["train", "--learning_rate", ".nan"], "learning_rate is nan"),
+        (["train", "--learning_rate", "nan"], "learning_rate is 'nan', but it must be a number."),
+        (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["train", "--resume", "nowhere"], "nowhere/config.yaml"),
+        (["train", "--data", "nowhere", "--device", "cpu"], "No data set at nowhere"),
+        (["train", "--device", "tpu"], 'device is "tpu"'),
+        (["generate", "--temperature", "-1"], "temperature is -1.0, but it must be a number, 0 or more."),
+        (["generate", "--temperature", "nan"], "temperature is 'nan', but it must be a number."),
+        (["generate", "--top_p", "0"], "top_p is 0.0"),
+        (["generate", "--max_new_tokens", "0"], "max_new_tokens is 0"),
+        (["generate", "nowhere"], "nowhere is not a run folder"),
+        (["generate"], "No run with a checkpoint under runs"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["preprocess", "nonsense"], "NAME=PATH"),
+        (["preprocess", "a=nowhere"], "nowhere does not exist"),
+        (["preprocess", "--val_fraction", "2"], "val_fraction is 2.0"),
+        (["preprocess", "--vocab_size", "10"], "vocab_size is 10"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: ")
+    assert says in captured.err
+    assert "Traceback" not in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_an_unknown_key_in_a_file_names_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("max_steps: 5\nmodel:\n  n_layerz: 3\n")
+    assert main(["train", "--config", str(path)]) == 2
+    error = capsys.readouterr().err
+    assert "n_layerz" in error
+    assert 'Did you mean "model.n_layer"?' in error
+
+
+def test_flags_win_over_the_file_and_the_file_over_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("max_steps: 5\nlearning_rate: 1e-3\nweights:\n  enron: 2\nmodel:\n  n_layer: 3\n")
+    config = parse("train", ["--config", str(path), "--max_steps", "7", "--weights.cnn", "0.5", "--compile"])
+    assert (config.max_steps, config.learning_rate, config.model.n_layer) == (7, 1e-3, 3)
+    assert config.weights == {"enron": 2.0, "cnn": 0.5}
+    assert config.compile is True
+    assert config.model.n_head == TrainConfig().model.n_head
+
+
+def test_a_config_survives_the_file(tmp_path: Path) -> None:
+    config = parse("train", ["--weights.enron", "0.5", "--sample_prompt", "Où\n", "--model.n_layer", "2"])
+    write_yaml(config, tmp_path / "config.yaml")
+    assert read_yaml(TrainConfig, tmp_path / "config.yaml") == config
+
+
+def test_print_config_prints_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--max_steps", "9", "--print_config"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed.keys() >= to_dict(TrainConfig()).keys()
+    assert printed["max_steps"] == 9
+
+
+def test_help_shows_every_setting_with_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    text = capsys.readouterr().out
+    for name in field_names(TrainConfig):
+        assert f"--{name}" in text, name
+    assert "Highest learning rate, reached after warm-up." in " ".join(text.split())
+
+
+def test_the_preset_file_says_what_the_defaults_are() -> None:
+    path = Path(__file__).parents[1] / "configs" / "gpt2-124m.yaml"
+    assert read_yaml(TrainConfig, path) == TrainConfig()
+
+
+@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda p: p.name)
+def test_every_preset_is_valid(path: Path) -> None:
+    read_yaml(TrainConfig, path)
+
+
+def test_help_and_version_need_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from gpt_research.cli import main; main(['--help']); main(['--version']); "
+        "main(['train', '--help']); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

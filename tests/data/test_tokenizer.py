@@ -183,7 +183,7 @@ def test_ids_equal_tiktokens_around_every_code_point(gpt2: Tokenizer, oracle: ti
 
 @needs_corpora
 def test_ids_equal_tiktokens_on_a_sample_of_the_corpora(gpt2: Tokenizer, oracle: tiktoken.Encoding) -> None:
-    for path in FILES[:: len(FILES) // 60]:
+    for path in FILES[:: len(FILES) // 60 + 1]:
         assert_same_ids(gpt2, oracle, [text[:20_000] for text in readings(path)])
 
 

@@ -39,7 +39,7 @@ def make(tokenizer: Tokenizer, **shape: Any) -> GPT:
     model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, **sizes))
     for name, parameter in model.named_parameters():
         if "norm" not in name:
-            torch.nn.init.normal_(parameter, std=0.8)
+            torch.nn.init.normal_(parameter, std=0.4)
     return model.eval()
 
 

@@ -159,7 +159,14 @@ class DataLoader:
         seed: int,
         rank: int = 0,
         world_size: int = 1,
+        vocab_size: int | None = None,
     ) -> None:
+        """Fix the order of samples.
+
+        Args:
+            samples_per_step: windows of one optimizer step over all ranks.
+            vocab_size: refuse tokens from this on, which no embedding has a row for.
+        """
         assert samples_per_step % (micro_batch * world_size) == 0, (
             "a step must divide over ranks and micro-batches"
         )
@@ -168,14 +175,24 @@ class DataLoader:
         self.samples_per_step = samples_per_step
         self.micro_batch = micro_batch
         self.micro_steps = samples_per_step // (micro_batch * world_size)
-        self.rank, self.world_size = rank, world_size
+        self.rank, self.world_size, self.vocab_size = rank, world_size, vocab_size
         self.block_size = self.files[0].block_size
         self._block = -1
         self._plan: list[tuple[np.ndarray, int]] = []
 
     def batch(self, step: int, micro_step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return tokens and targets of a micro-batch, each (micro_batch, block_size) int64."""
-        windows = torch.from_numpy(gather(self.places(step, micro_step), self.block_size))
+        """Return tokens and targets of a micro-batch, each (micro_batch, block_size) int64.
+
+        Raises:
+            UserError: a token outside of the vocabulary.
+        """
+        gathered = gather(self.places(step, micro_step), self.block_size)
+        if self.vocab_size is not None and gathered.max() >= self.vocab_size:
+            raise UserError(
+                f"A shard holds the token {gathered.max()}, but the vocabulary has {self.vocab_size} entries: it is "
+                "damaged or of another tokenizer. Find it with --verify_data, or run preprocessing again."
+            )
+        windows = torch.from_numpy(gathered)
         return windows[:, :-1], windows[:, 1:]
 
     def places(self, step: int, micro_step: int) -> list[tuple[np.ndarray, int]]:

@@ -262,6 +262,20 @@ class Dataset:
                 "Lower model.block_size or add text."
             )
 
+    def verify(self) -> None:
+        """Check every shard against the SHA-256 in its manifest, where it has one.
+
+        Raises:
+            UserError: a shard was changed.
+        """
+        for folder, manifest in read_manifests(self.folder).values():
+            for shard in (shard for shards in manifest.splits.values() for shard in shards):
+                if shard.sha256 and file_sha256(folder / shard.path) != shard.sha256:
+                    raise UserError(
+                        f"Shard {folder / shard.path} was changed: its SHA-256 is not that of its manifest. "
+                        "Run preprocessing again."
+                    )
+
     @property
     def fingerprint(self) -> str:
         """Of the tokenizer; empty where the data was prepared elsewhere."""

@@ -177,7 +177,7 @@ class LlamaCppReader:
             answer = self._complete(tokens[: place + 1], 1, n_probs=self._vocab_size, logit_bias=bias)
             for entry in answer["completion_probabilities"][0]["top_logprobs"]:
                 row[entry["id"]] = entry["logprob"]
-        return places, rows
+        return places, rows.log_softmax(-1)  # its own sum in fp32 is off by 1e-4
 
     def greedy(self, tokens: list[int], count: int) -> list[int]:
         count = min(count, self._block_size - len(tokens))

@@ -96,6 +96,9 @@ class TerminalReporter(Reporter):
     def saved(self, step: int, path: Path) -> None:
         self.console.print(f"step {step:,}  saved {path}")
 
+    def note(self, text: str) -> None:
+        self.console.print(text)
+
     def close(self) -> None:
         if self.bar is not None:
             self.bar.stop()

@@ -22,7 +22,8 @@ from gpt_research.errors import UserError
 # Settings that may differ on resume: they change where numbers go or how fast they come, not what is learnt.
 FREE = {
     "out", "data", "resume", "allow_change", "device", "compile", "gradient_checkpointing", "micro_batch",
-    "log_interval", "eval_interval", "eval_tokens", "save_interval", "keep_last", "sample_prompt", "tracker",
+    "log_interval", "eval_interval", "eval_tokens", "save_interval", "keep_last", "keep_every", "sample_prompt",
+    "tracker", "verify_data", "spike_z",
 }  # fmt: skip
 
 

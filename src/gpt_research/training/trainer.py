@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import math
 import time
 from collections.abc import Callable
@@ -22,8 +24,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gpt_research import checkpoint
 from gpt_research import runtime as runtimes
-from gpt_research.checkpoint import Checkpoint
-from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
+from gpt_research.checkpoint import BackgroundSaver, Checkpoint
+from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig, to_dict
 from gpt_research.data.dataloader import DataLoader, evaluation_batches
 from gpt_research.data.shards import Dataset
 from gpt_research.data.tokenizer import Tokenizer
@@ -32,11 +34,14 @@ from gpt_research.evaluation.loss import Loss, measure, total
 from gpt_research.inference.generate import generate
 from gpt_research.model import GPT
 from gpt_research.runtime import Runtime, stream
+from gpt_research.training.black_box import write_black_box
+from gpt_research.training.health import MOST_BAD_STEPS, Health
 from gpt_research.training.metrics import Metrics, draw_loss_curve
 from gpt_research.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
-from gpt_research.training.run_folder import open_run
+from gpt_research.training.run_folder import FREE, open_run
 from gpt_research.training.schedule import learning_rate
 from gpt_research.training.signals import StopWish, stop_wish
+from gpt_research.version import __version__
 
 
 @dataclass(frozen=True)
@@ -68,29 +73,32 @@ class Reporter:
     def note(self, text: str) -> None: ...
 
 
-def train(config: TrainConfig, reporter: Reporter | None = None) -> Outcome:
+def train(config: TrainConfig, reporter: Reporter | None = None, until: int | None = None) -> Outcome:
     """Train as `config` says, from the start or from where its run folder stopped.
 
+    Args:
+        until: stop after this step, as a signal would, though `max_steps` is further.
+
     Raises:
-        UserError: anything the user can mend: data, settings, folder, disk.
+        UserError: anything the user can mend: data, settings, folder, disk, or numbers gone wrong.
     """
     runtime = runtimes.start(config.device, config.precision)
     try:
         dataset = Dataset(config.data, config.model.block_size)
+        if config.verify_data:
+            dataset.verify()
         tokenizer, tokenizer_file = dataset_tokenizer(dataset)
         config = dataclasses.replace(
-            config,
-            precision=runtime.precision,
-            model=fit_vocabulary(config.model, dataset, tokenizer),
+            config, precision=runtime.precision, model=fit_vocabulary(config.model, dataset, tokenizer)
         )
         folder = open_run(config, tokenizer_file, is_main=runtime.is_main)
         try:
-            runtime.wait_for_all()
             if tokenizer_file is None and runtime.is_main:
                 tokenizer.save(folder.path / "tokenizer.json")
+            runtime.wait_for_all()
             trainer = Trainer(config, runtime, dataset, tokenizer, reporter or Reporter())
             with stop_wish() as wish:
-                return trainer.run(wish)
+                return trainer.run(wish, until)
         finally:
             folder.close()
     finally:
@@ -138,6 +146,7 @@ class Trainer:
         self.config, self.runtime, self.dataset, self.tokenizer = config, runtime, dataset, tokenizer
         self.reporter = reporter if runtime.is_main else Reporter()
         self.run_folder = Path(config.out)
+        self.micro_steps = config.accumulation_steps(runtime.world_size)
         self.loader = DataLoader(
             dataset.train,
             config.weights,
@@ -146,76 +155,100 @@ class Trainer:
             seed=config.seed,
             rank=runtime.rank,
             world_size=runtime.world_size,
+            vocab_size=config.model.vocab_size,
         )
-        self.micro_steps = config.accumulation_steps(runtime.world_size)
         self.byte_lengths = torch.from_numpy(tokenizer.byte_lengths).to(runtime.device)
         torch.manual_seed(stream(config.seed, "weights"))
         self.model = GPT(config.model).to(runtime.device)
         self.model.gradient_checkpointing = config.gradient_checkpointing
         self.optimizer = make_optimizer(self.model, config)
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
-        self.compute: torch.nn.Module = self.model  # what runs a step: the model, compiled and shared over ranks
-        if config.compile:
-            self.compute = torch.compile(self.model)
+        self.health = Health(config.spike_z)
+        self.saver = BackgroundSaver(self.run_folder, config.keep_last, config.keep_every)
+        # `forward` is the model, compiled by option; `compute` shares its gradients over ranks as well.
+        self.forward: torch.nn.Module = torch.compile(self.model) if config.compile else self.model
+        self.compute: torch.nn.Module = self.forward
         if runtime.world_size > 1:
             devices = [runtime.device.index] if runtime.device.type == "cuda" else None
-            self.compute = DistributedDataParallel(self.compute, device_ids=devices)
+            self.compute = DistributedDataParallel(self.forward, device_ids=devices, broadcast_buffers=False)
         self.skipped = torch.zeros((), device=runtime.device)
-        self.start_step = self._resume()
+        self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []  # steps whose numbers are still on the device
+        self.losses: dict[str, Loss] = {}
+        self.metrics: Metrics | None = None
+        self.data_s = 0.0
+        self.start_step = self.saved_step = self._resume()
 
-    def run(self, wish: StopWish) -> Outcome:
-        """Take steps until max_steps or until `wish`; evaluate, save and log on the way."""
-        config = self.config
-        metrics = Metrics(self.run_folder, config, self.start_step) if self.runtime.is_main else None
+    def run(self, wish: StopWish, until: int | None = None) -> Outcome:
+        """Take steps until max_steps, `until` or `wish`; log, evaluate and save on the way."""
+        config, step = self.config, self.start_step
+        last = min(until or config.max_steps, config.max_steps)
+        if self.runtime.is_main:
+            self.metrics = Metrics(self.run_folder, config, self.start_step)
         self.peak_flops = runtimes.peak_flops(self.runtime)
         self.reporter.start(self)
-        losses: dict[str, Loss] = {}
-        saved_at, started_at, window_at, window_step = self.start_step, time.perf_counter(), time.perf_counter(), self.start_step
-        step = self.start_step
+        self.started_at = self.window_at = time.perf_counter()
+        self.window_step = step
         try:
-            while step < config.max_steps and not self._agreed(wish):
+            while step < last and not self._agreed(wish):
                 result = self.take_step(step, stop=lambda: self.micro_steps > 1 and self._agreed(wish))
                 if result is None:  # stopped inside the step, which is taken again on resume
                     break
                 step += 1
-                if step % config.log_interval == 0 or step == config.max_steps:
-                    loss, grad_norm = (x.item() for x in result)
-                    now = time.perf_counter()
-                    values = self._speed(step - window_step, now - window_at)
-                    values = {"loss": loss, "learning_rate": learning_rate(config, step - 1), "grad_norm": grad_norm,
-                              **values, "skipped_steps": int(self.skipped.item()), "elapsed_s": now - started_at}  # fmt: skip
-                    if metrics:
-                        metrics.log(step, values)
-                    self.reporter.step(step, values)
-                    window_at, window_step = now, step
+                self.unread.append((step, *result))
+                if self._reads_every_step or step % config.log_interval == 0 or step == last:
+                    self._read_results()
                 paused_at = time.perf_counter()
                 if self._due(step, config.eval_interval):
-                    losses = self.evaluate()
-                    self._record_evaluation(step, losses, metrics)
+                    self._record_evaluation(step)
                 if self._due(step, config.save_interval):
                     self.save(step)
-                    saved_at = step
-                window_at += time.perf_counter() - paused_at  # the speed is that of steps
-            if step > saved_at:
+                self.window_at += time.perf_counter() - paused_at  # the speed is that of steps
+            if step > self.saved_step:
                 self.save(step)
+            self.saver.wait()
         finally:
-            if metrics:
-                metrics.finish()
+            if self.metrics:
+                self.metrics.finish()
         if self.runtime.is_main:
             draw_loss_curve(self.run_folder)
-        return Outcome(self.run_folder, step, step - self.start_step, losses, wish.signal)
+        self.runtime.wait_for_all()
+        return Outcome(self.run_folder, step, step - self.start_step, self.losses, wish.signal)
 
     def take_step(
         self, step: int, stop: Callable[[], bool] = lambda: False
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
         """Take one optimizer step; return its mean loss and gradient norm, or None where `stop` cut it short.
 
+        A step whose gradient is not finite leaves weights and optimizer as they were, on all ranks: the gradient
+        that each has is the mean over all.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.config, step)
+        loss = self.accumulate(step, stop)
+        if loss is None:
+            return None
+        self.scaler.unscale_(self.optimizer)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip or math.inf)
+        leave_out = ~torch.isfinite(norm)
+        if self.config.skip_spikes and self.health.is_spike(loss.item()):
+            leave_out = torch.ones_like(leave_out)
+        if not self.scaler.is_enabled():
+            self.optimizer.found_inf = leave_out.float()  # fused AdamW then changes nothing, without asking the host
+            self.optimizer.step()
+        elif not (self.config.skip_spikes and leave_out.item()):
+            self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.skipped += leave_out
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss, norm
+
+    def accumulate(self, step: int, stop: Callable[[], bool] = lambda: False) -> torch.Tensor | None:
+        """Add up the gradient of a step, micro-batch by micro-batch; return the mean loss over all ranks.
+
         The loss is normalised by the tokens of the whole step, so neither micro_batch nor the number of ranks
-        changes it. A step whose gradient is not finite leaves weights and optimizer as they were.
+        changes the gradient. Returns None, and drops what was added up, where `stop` says so.
         """
         config, runtime = self.config, self.runtime
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(config, step)
         torch.manual_seed(stream(config.seed, "dropout", step, runtime.rank))
         self.compute.train()
         loss = torch.zeros((), device=runtime.device)
@@ -223,23 +256,16 @@ class Trainer:
             if stop():
                 self.optimizer.zero_grad(set_to_none=True)
                 return None
+            asked_at = time.perf_counter()
             tokens, targets = (x.to(runtime.device, non_blocking=True) for x in self.loader.batch(step, micro_step))
+            self.data_s += time.perf_counter() - asked_at
             with self._gradients_stay_local(micro_step), runtime.autocast():
                 nats = self.compute(tokens, targets)
                 # DDP takes the mean over ranks, so each divides by its own share of the step's tokens
                 share = nats * (runtime.world_size / config.tokens_per_step)
                 self.scaler.scale(share).backward()
             loss += nats.detach() / config.tokens_per_step
-        self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.grad_clip or math.inf)
-        not_finite = (~torch.isfinite(norm)).float()
-        if not self.scaler.is_enabled():
-            self.optimizer.found_inf = not_finite  # fused AdamW then leaves everything as it was, on the device
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.skipped += not_finite
-        self.optimizer.zero_grad(set_to_none=True)
-        return runtime.sum_over_ranks(loss), norm
+        return runtime.sum_over_ranks(loss)
 
     def evaluate(self) -> dict[str, Loss]:
         """Return the validation loss of each corpus that has a validation split."""
@@ -249,24 +275,38 @@ class Trainer:
                 batches = evaluation_batches(
                     files, self.config.eval_tokens, self.config.micro_batch, self.runtime.rank, self.runtime.world_size
                 )
-                losses[name] = measure(self.compute, batches, self.byte_lengths, self.runtime)
+                losses[name] = measure(self.forward, batches, self.byte_lengths, self.runtime)
         return losses
 
     def save(self, step: int) -> None:
-        """Write a checkpoint of `step`."""
-        if self.runtime.is_main:
-            state = {
-                "tokenizer": self.tokenizer.fingerprint,
-                "scaler": self.scaler.state_dict(),
-                "skipped_steps": int(self.skipped.item()),
-            }
-            saved = Checkpoint(
-                step, checkpoint.model_tensors(self.model), optimizer_tensors(self.optimizer, self.model), state
-            )
-            path = checkpoint.save(self.run_folder, saved, self.config.keep_last)
-            draw_loss_curve(self.run_folder)
-            self.reporter.saved(step, path)
-        self.runtime.wait_for_all()
+        """Copy the state of `step` aside and let it be written while training goes on."""
+        self._read_results()
+        self.saved_step = step
+        if not self.runtime.is_main:
+            return
+        state = {
+            "lineage": self.lineage(),
+            "scaler": self.scaler.state_dict(),
+            "health": self.health.state_dict(),
+            "skipped_steps": int(self.skipped.item()),
+        }
+        tensors = checkpoint.model_tensors(self.model), optimizer_tensors(self.optimizer, self.model)
+        self.saver.save(Checkpoint(step, *tensors, state))
+        self.reporter.saved(step, checkpoint.checkpoint_path(self.run_folder, step))
+
+    def lineage(self) -> dict[str, str]:
+        """Return what the weights come from: tokenizer, data, settings and program, each by a fingerprint."""
+
+        def digest(value: object) -> str:
+            return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+        manifests = {name: dataclasses.asdict(manifest) for name, manifest in self.dataset.manifests.items()}
+        return {
+            "tokenizer": self.tokenizer.fingerprint,
+            "data": digest(manifests),
+            "config": digest({k: v for k, v in to_dict(self.config).items() if k not in FREE}),
+            "code": f"gpt-research {__version__}, torch {torch.__version__}",
+        }
 
     def _resume(self) -> int:
         """Load the newest whole checkpoint of the run folder, if any; return its step."""
@@ -274,13 +314,26 @@ class Trainer:
         if found is None:
             return 0
         place = str(checkpoint.checkpoint_path(self.run_folder, found.step))
-        if found.state.get("tokenizer") != self.tokenizer.fingerprint:
-            raise UserError(f"{place} was trained with another tokenizer than that of {self.dataset.folder}.")
+        self._check_lineage(found, place)
         checkpoint.restore_model(self.model, found.model, place)
         restore_optimizer(self.optimizer, self.model, found.optimizer)
-        self.scaler.load_state_dict(found.state["scaler"])
+        self.scaler.load_state_dict(found.state.get("scaler", {}))
+        if "health" in found.state:
+            self.health.load_state_dict(found.state["health"])
         self.skipped.fill_(found.state.get("skipped_steps", 0))
         return found.step
+
+    def _check_lineage(self, found: Checkpoint, place: str) -> None:
+        """Refuse weights of another tokenizer, and other data unless the user allows it."""
+        before, now = found.state.get("lineage", {}), self.lineage()
+        if before.get("tokenizer", now["tokenizer"]) != now["tokenizer"]:
+            raise UserError(f"{place} was trained with another tokenizer than that of {self.dataset.folder}.")
+        if before.get("data", now["data"]) != now["data"] and not self.config.allow_change:
+            raise UserError(
+                f"{place} was trained on other data than {self.dataset.folder} holds now "
+                f"({before['data'][:12]} -> {now['data'][:12]}). Name the old data with --data, or take the new by "
+                "--allow_change."
+            )
 
     def _gradients_stay_local(self, micro_step: int) -> contextlib.AbstractContextManager[None]:
         """Ranks exchange gradients once a step, with the last micro-batch."""
@@ -297,33 +350,86 @@ class Trainer:
     def _due(self, step: int, interval: int) -> bool:
         return step == self.config.max_steps or (interval > 0 and step % interval == 0)
 
-    def _speed(self, steps: int, seconds: float) -> dict[str, float]:
-        tokens_per_s = steps * self.config.tokens_per_step / max(seconds, 1e-9)
-        flops = tokens_per_s * self.model.flops_per_token()
-        return {"tokens_per_s": tokens_per_s, "mfu": flops / (self.peak_flops * self.runtime.world_size)}
+    @property
+    def _reads_every_step(self) -> bool:
+        """On a GPU asking for a number waits for the device, so it is done for many steps at once."""
+        return self.runtime.device.type == "cpu" or self.config.skip_spikes
 
-    def _record_evaluation(self, step: int, losses: dict[str, Loss], metrics: Metrics | None) -> None:
-        if metrics is None or not losses:
+    def _read_results(self) -> None:
+        """Fetch the numbers of the steps since the last time, look after their health, and log the last one if due."""
+        if not self.unread:
             return
-        overall = total(losses)
-        metrics.log(
+        numbers = torch.stack([torch.stack(pair) for _, *pair in self.unread]).tolist()
+        steps, self.unread = [step for step, *_ in self.unread], []
+        # fp16 looks for its scale by letting it overflow; only a scale of 1 or less means trouble
+        counts = not self.scaler.is_enabled() or self.scaler.get_scale() <= 1
+        for step, (loss, norm) in zip(steps, numbers, strict=True):
+            finding = self.health.observe(loss, norm, counts=counts)
+            if finding is not None:
+                self._record_finding(step, finding, loss, norm)
+            if step % self.config.log_interval == 0 or step == self.config.max_steps:
+                self._log(step, loss, norm)
+
+    def _log(self, step: int, loss: float, norm: float) -> None:
+        now = time.perf_counter()
+        seconds, steps = now - self.window_at, step - self.window_step
+        tokens_per_s = steps * self.config.tokens_per_step / max(seconds, 1e-9)
+        values = {
+            "loss": loss,
+            "learning_rate": learning_rate(self.config, step - 1),
+            "grad_norm": norm,
+            "tokens_per_s": tokens_per_s,
+            "mfu": tokens_per_s * self.model.flops_per_token() / (self.peak_flops * self.runtime.world_size),
+            "data_wait": self.data_s / max(seconds, 1e-9),
+            "skipped_steps": int(self.skipped.item()),
+            "elapsed_s": now - self.started_at,
+        }
+        if self.metrics:
+            self.metrics.log(step, values)
+        self.reporter.step(step, values)
+        self.window_at, self.window_step, self.data_s = now, step, 0.0
+
+    def _record_finding(self, step: int, finding: str, loss: float, norm: float) -> None:
+        """Write a black box of a step gone wrong, and stop where it is one too many."""
+        path = write_black_box(self, step, finding, loss, norm)
+        if self.metrics:
+            self.metrics.log(step, {"event": finding, "loss_then": loss, "grad_norm_then": norm})
+        said = "its gradient is not finite, so it was skipped" if finding == "not_finite" else "its loss is a spike"
+        self.reporter.note(f"step {step:,}  {said}: {path}")
+        if self.health.hopeless:
+            self.saver.wait()
+            raise UserError(
+                f"{MOST_BAD_STEPS} steps in a row, up to step {step}, had a gradient that is not finite. The weights "
+                f"before them are saved. Look with: gpt-research replay {self.run_folder} --step {step}; then lower "
+                "learning_rate, or use bf16 or fp32."
+            )
+
+    def _record_evaluation(self, step: int) -> None:
+        self.losses = self.evaluate()
+        if self.metrics is None or not self.losses:
+            return
+        overall = total(self.losses)
+        self.metrics.log(
             step,
             {
                 "val_loss": overall.loss,
                 "val_bits_per_byte": overall.bits_per_byte,
                 "corpora": {
-                    name: {"loss": loss.loss, "bits_per_byte": loss.bits_per_byte} for name, loss in losses.items()
+                    name: {"loss": loss.loss, "bits_per_byte": loss.bits_per_byte}
+                    for name, loss in self.losses.items()
                 },
             },
         )
-        self.reporter.evaluated(step, losses)
+        self.reporter.evaluated(step, self.losses)
         self._write_sample(step)
+        draw_loss_curve(self.run_folder)
 
     def _write_sample(self, step: int) -> None:
         """Append one sample to `samples.txt`; its draw touches no random stream of training."""
         prompt = self.config.sample_prompt
-        settings = GenerateConfig(max_new_tokens=min(200, max(1, self.config.model.block_size // 2)), seed=self.config.seed)
+        length = min(200, max(1, self.config.model.block_size // 2))
         with self.runtime.autocast():
+            settings = GenerateConfig(max_new_tokens=length, seed=self.config.seed)
             sample = generate(self.model, self.tokenizer, prompt, settings)[0]
         with open(self.run_folder / "samples.txt", "a", encoding="utf-8") as file:
             file.write(f"--- step {step} ---\n{prompt}{sample.text}\n\n")

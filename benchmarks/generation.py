@@ -1,0 +1,238 @@
+"""Tokens a second of `gpt_research.generate` beside Hugging Face `generate` and nanoGPT's loop.
+
+    python benchmarks/generation.py --batch 1 16 --tokens 256 --rounds 5 --nanogpt PATH --json out.json
+    python benchmarks/generation.py --loss RUN_DIR --text FILE      what 16 and 8 bit weights cost, in nats a token
+
+Random weights of one shape, greedy, a prompt of one token. The contenders take turns within each round, so that a
+busy machine slows all alike; medians over the rounds, and the median of each round's ratio. nanoGPT reads the whole
+text again for each token, so it writes a token at each of some lengths spread over the text and the mean counts.
+"limit" is what reading weights, keys and values once a step allows at the memory speed measured in the same rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from gpt_research import checkpoint, runtime
+from gpt_research.config import GenerateConfig, GPTConfig
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.inference.generate import generate
+from gpt_research.inference.packed import pack
+from gpt_research.model import GPT
+from gpt_research.runtime import Runtime
+
+Contender = Callable[[int], float]
+"""Takes a batch size; returns seconds a token of the batch."""
+
+
+class Endless(Tokenizer):
+    """A tokenizer without an end, so that every contender writes as many tokens."""
+
+    @property
+    def end_of_text(self) -> int:
+        return -1
+
+
+def timed(action: Callable[[], object], machine: Runtime) -> float:
+    machine.synchronize()
+    started_at = time.perf_counter()
+    action()
+    machine.synchronize()
+    return time.perf_counter() - started_at
+
+
+def ours(model: GPT, machine: Runtime, tokens: int) -> Contender:
+    tokenizer = Endless.gpt2()
+
+    def run(batch: int) -> float:
+        config = GenerateConfig(max_new_tokens=tokens, temperature=0, num_samples=batch)
+        return timed(lambda: generate(model, tokenizer, "\n", config), machine) / tokens
+
+    return run
+
+
+def hugging_face(config: GPTConfig, machine: Runtime, tokens: int) -> Contender:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    shape = GPT2Config(
+        n_layer=config.n_layer,
+        n_head=config.n_head,
+        n_embd=config.n_embd,
+        n_positions=config.block_size,
+        vocab_size=config.vocab_size,
+        bos_token_id=0,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    model = GPT2LMHeadModel(shape).to(machine.device, machine.dtype).eval()
+
+    def run(batch: int) -> float:
+        prompt = torch.full((batch, 1), 198, device=machine.device)
+        write = lambda: model.generate(  # noqa: E731
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            max_new_tokens=tokens,
+            do_sample=False,
+            use_cache=True,
+        )
+        seconds = timed(write, machine)
+        return seconds / tokens
+
+    return run
+
+
+def nanogpt(path: Path, config: GPTConfig, machine: Runtime, tokens: int) -> Contender:
+    sys.path.insert(0, str(path))
+    from model import GPT as NanoGPT  # type: ignore[import-not-found]
+    from model import GPTConfig as NanoConfig
+
+    model = NanoGPT(
+        NanoConfig(config.block_size, config.vocab_size, config.n_layer, config.n_head, config.n_embd, 0.0)
+    )
+    model = model.to(machine.device).eval()
+    points = min(4, tokens)
+    lengths = [(2 * i + 1) * tokens // (2 * points) or 1 for i in range(points)]
+
+    def run(batch: int) -> float:
+        texts = [torch.full((batch, length), 198, device=machine.device) for length in lengths]
+        return statistics.mean(timed(lambda t=text: model.generate(t, 1, top_k=1), machine) for text in texts)
+
+    return run
+
+
+def memory_speed(machine: Runtime) -> float:
+    """Bytes a second that a sum over 256 MB reads."""
+    block = torch.ones(64 << 20, device=machine.device)
+    return block.nbytes / min(timed(block.sum, machine) for _ in range(3))
+
+
+def bytes_a_step(config: GPTConfig, batch: int, tokens: int, weight_bytes: int, cache_bytes: int) -> float:
+    """What a step must read: every matrix once, and each row's keys and values at half the final length."""
+    matrices = 12 * config.n_layer * config.n_embd**2 + config.padded_vocab_size * config.n_embd
+    return matrices * weight_bytes + batch * config.n_layer * 2 * config.n_embd * cache_bytes * tokens / 2
+
+
+def contenders(
+    arguments: argparse.Namespace, config: GPTConfig, machine: Runtime
+) -> dict[str, tuple[Contender, int, int]]:
+    """Name -> how to run it, bytes of a weight, bytes of a cached number."""
+    torch.manual_seed(0)
+    model = GPT(config).to(machine.device).eval()
+    size = machine.dtype.itemsize
+    name = machine.precision
+    found = {
+        f"ours {name}": (ours(pack(model, machine), machine, arguments.tokens), size, size),
+        f"Hugging Face {name}": (hugging_face(config, machine, arguments.tokens), size, size),
+    }
+    if machine.device.type == "cpu":
+        half = Runtime(machine.device, "fp16")
+        found["ours, unpacked fp32"] = (ours(model, machine, arguments.tokens), 4, 4)
+        found["ours fp16 weights"] = (ours(pack(model, half), machine, arguments.tokens), 2, 4)
+        found["ours int8 weights"] = (ours(pack(model, machine, "int8"), machine, arguments.tokens), 1, 4)
+    if arguments.nanogpt:
+        found["nanoGPT fp32"] = (nanogpt(arguments.nanogpt, config, machine, arguments.tokens), 4, 0)
+    return found
+
+
+def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
+    """Time every contender at every batch size; print a table as it goes and return its rows."""
+    machine = runtime.start(arguments.device, arguments.precision)
+    config = GPTConfig(
+        n_layer=arguments.n_layer, n_head=arguments.n_head, n_embd=arguments.n_embd, block_size=512
+    )
+    field = contenders(arguments, config, machine)
+    first, rows = next(iter(field)), []
+    for batch in arguments.batch:
+        seconds: dict[str, list[float]] = {name: [] for name in field}
+        speeds = []
+        for _ in range(arguments.rounds):
+            speeds.append(memory_speed(machine))
+            for name, (run, _, _) in field.items():
+                seconds[name].append(run(batch))
+        speed = max(speeds)
+        print(
+            f"\nbatch {batch}, {arguments.tokens} tokens, memory {speed / 1e9:.1f} GB/s, load {os.getloadavg()[0]}"
+        )
+        print(f"{'':24}{'tokens/s':>10}{'best':>10}{'of limit':>10}{first + ' is':>16}")
+        for name, (_, weight_bytes, cache_bytes) in field.items():
+            limit = batch * speed / bytes_a_step(config, batch, arguments.tokens, weight_bytes, cache_bytes)
+            ratios = [theirs / mine for theirs, mine in zip(seconds[name], seconds[first], strict=True)]
+            row = {
+                "name": name,
+                "batch": batch,
+                "tokens_per_s": batch / statistics.median(seconds[name]),
+                "best_tokens_per_s": batch / min(seconds[name]),
+                "limit_tokens_per_s": limit,
+                "ours_is_times_as_fast": statistics.median(ratios),
+            }
+            rows.append(row)
+            print(
+                f"{name:24}{row['tokens_per_s']:10.1f}{row['best_tokens_per_s']:10.1f}"
+                f"{row['tokens_per_s'] / limit:10.0%}{row['ours_is_times_as_fast']:15.2f}x",
+                flush=True,
+            )
+    return rows
+
+
+@torch.inference_mode()
+def loss(run_folder: Path, text: Path) -> list[dict[str, object]]:
+    """The loss on a text, in nats a token, of each way to keep the weights."""
+    machine = runtime.start("cpu", "fp32")
+    model, tokenizer = checkpoint.load_model(run_folder)
+    size = model.config.block_size
+    tokens = torch.tensor(tokenizer.encode(text.read_text(encoding="utf-8"))[: 200 * size + 1])
+    windows = len(tokens) // size - (len(tokens) % size == 0)
+    inputs, targets = tokens[: windows * size].view(-1, size), tokens[1 : windows * size + 1].view(-1, size)
+    ways = {
+        "fp32": pack(model, machine),
+        "fp16": pack(model, Runtime(machine.device, "fp16")),
+        "bf16": pack(model, Runtime(machine.device, "bf16")),
+        "int8": pack(model, machine, "int8"),
+    }
+    rows: list[dict[str, object]] = []
+    for name, packed in ways.items():
+        pairs = zip(inputs.split(8), targets.split(8), strict=True)
+        total = sum(packed(x, y).item() for x, y in pairs)
+        rows.append({"weights": name, "loss": total / targets.numel(), "tokens": targets.numel()})
+        cost = rows[-1]["loss"] - rows[0]["loss"]  # type: ignore[operator]
+        print(f"{name:6}{rows[-1]['loss']:10.5f} nats a token {cost:+.5f}", flush=True)
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--tokens", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch (default: its own choice)")
+    parser.add_argument("--nanogpt", type=Path, help="a clone of nanoGPT")
+    parser.add_argument("--n_layer", type=int, default=12)
+    parser.add_argument("--n_head", type=int, default=12)
+    parser.add_argument("--n_embd", type=int, default=768)
+    parser.add_argument("--loss", type=Path, help="a run folder")
+    parser.add_argument("--text", type=Path, help="the text for --loss")
+    parser.add_argument("--json", type=Path, help="write the rows there too")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    rows = loss(arguments.loss, arguments.text) if arguments.loss else measure(arguments)
+    if arguments.json:
+        about = {"torch": torch.__version__, "threads": torch.get_num_threads(), "tokens": arguments.tokens}
+        arguments.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

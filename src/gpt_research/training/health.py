@@ -1,0 +1,58 @@
+"""Watches the numbers of a run: gradients that are not finite, and losses far above what they were."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import deque
+from typing import Literal
+
+Finding = Literal["not_finite", "spike"]
+
+WINDOW, FEWEST = 100, 20
+MOST_BAD_STEPS = 3
+
+
+class Health:
+    """Remembers the last losses, and how many steps in a row had no finite gradient."""
+
+    def __init__(self, spike_z: float) -> None:
+        self.spike_z = spike_z
+        self.losses: deque[float] = deque(maxlen=WINDOW)
+        self.bad_in_a_row = 0
+
+    def is_spike(self, loss: float) -> bool:
+        """Whether a loss lies `spike_z` standard deviations above the mean of the last ones, or is no number."""
+        return not math.isfinite(loss) or (len(self.losses) >= FEWEST and self.z(loss) > self.spike_z)
+
+    def z(self, loss: float) -> float:
+        """Return how many standard deviations a loss lies above the mean of the last ones."""
+        spread = statistics.pstdev(self.losses)
+        # A floor, so that a loss that has stopped to move makes no spike out of rounding.
+        return (loss - statistics.fmean(self.losses)) / max(spread, 1e-3)
+
+    def observe(self, loss: float, grad_norm: float, *, counts: bool = True) -> Finding | None:
+        """Take in a step's numbers, in the order of steps, and say what is wrong with them.
+
+        Args:
+            counts: False where a gradient that is not finite is part of a search, as fp16's for its scale.
+        """
+        if not math.isfinite(grad_norm):
+            self.bad_in_a_row += counts
+            return "not_finite" if counts else None
+        self.bad_in_a_row = 0
+        spike = self.is_spike(loss)
+        if not spike:  # a spike would hide the next one
+            self.losses.append(loss)
+        return "spike" if spike else None
+
+    @property
+    def hopeless(self) -> bool:
+        return self.bad_in_a_row >= MOST_BAD_STEPS
+
+    def state_dict(self) -> dict[str, object]:
+        return {"losses": list(self.losses), "bad_in_a_row": self.bad_in_a_row}
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        self.losses = deque(state["losses"], maxlen=WINDOW)  # type: ignore[arg-type]
+        self.bad_in_a_row = int(state["bad_in_a_row"])  # type: ignore[call-overload]

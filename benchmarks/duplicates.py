@@ -22,13 +22,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from gpt_research.corpora.contamination import BenchmarkIndex
-from gpt_research.corpora.duplicates import (
-    MinHash,
-    exact_duplicates,
-    hash_words,
-    near_duplicates,
-    text_hashes,
-)
+from gpt_research.corpora.duplicates import MinHash, exact_duplicates, near_duplicates, text_hashes
+from gpt_research.corpora.words import hash_words
 
 RUNS = 7
 SIZES = (200, 1_000, 5_000, 100_000)
@@ -142,9 +137,7 @@ def print_reduce(documents: int) -> None:
     rows[copies, 16:] = rows[copies - 1, 16:]
     hashes[copies] = hashes[copies - 1]
     print(f"\nReduce step, {documents} documents\n")
-    print(
-        "| step | seconds | input, bytes a document | peak beside it, bytes a document |\n|---|---|---|---|"
-    )
+    print("| step | seconds | input, bytes a document | peak beside it, bytes a document |\n|---|---|---|---|")
     steps: dict[str, tuple[np.ndarray, Callable[[], object]]] = {
         "exact_duplicates": (hashes, lambda: exact_duplicates([hashes])),
         "near_duplicates": (rows, lambda: near_duplicates([rows], MINHASH)),
@@ -163,9 +156,7 @@ def print_reduce(documents: int) -> None:
 def print_overlaps(folder: Path, index: BenchmarkIndex) -> None:
     """Which files share how many 13-grams with which benchmark."""
     paths = sorted(folder.rglob("*.txt"))
-    counts = [
-        index.overlaps(hash_words([path.read_text(encoding="utf-8", errors="replace")]))[0] for path in paths
-    ]
+    counts = [index.overlaps(hash_words([path.read_text(encoding="utf-8", errors="replace")]))[0] for path in paths]
     print(f"\nContamination of {len(paths)} files\n\n| file | {' | '.join(index.names)} |")
     print("|" + "---|" * (len(index.names) + 1))
     for path, count in zip(paths, counts, strict=True):

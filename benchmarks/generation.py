@@ -95,9 +95,7 @@ def nanogpt(path: Path, config: GPTConfig, machine: Runtime, tokens: int) -> Con
     from model import GPT as NanoGPT  # type: ignore[import-not-found]
     from model import GPTConfig as NanoConfig
 
-    model = NanoGPT(
-        NanoConfig(config.block_size, config.vocab_size, config.n_layer, config.n_head, config.n_embd, 0.0)
-    )
+    model = NanoGPT(NanoConfig(config.block_size, config.vocab_size, config.n_layer, config.n_head, config.n_embd, 0.0))
     model = model.to(machine.device).eval()
     points = min(4, tokens)
     lengths = [(2 * i + 1) * tokens // (2 * points) or 1 for i in range(points)]
@@ -146,9 +144,7 @@ def contenders(
 def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
     """Time every contender at every batch size; print a table as it goes and return its rows."""
     machine = runtime.start(arguments.device, arguments.precision)
-    config = GPTConfig(
-        n_layer=arguments.n_layer, n_head=arguments.n_head, n_embd=arguments.n_embd, block_size=512
-    )
+    config = GPTConfig(n_layer=arguments.n_layer, n_head=arguments.n_head, n_embd=arguments.n_embd, block_size=512)
     field = contenders(arguments, config, machine)
     first, rows = next(iter(field)), []
     for batch in arguments.batch:
@@ -159,9 +155,7 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
             for name, (run, _, _) in field.items():
                 seconds[name].append(run(batch))
         speed = max(speeds)
-        print(
-            f"\nbatch {batch}, {arguments.tokens} tokens, memory {speed / 1e9:.1f} GB/s, load {os.getloadavg()[0]}"
-        )
+        print(f"\nbatch {batch}, {arguments.tokens} tokens, memory {speed / 1e9:.1f} GB/s, load {os.getloadavg()[0]}")
         print(f"{'':24}{'tokens/s':>10}{'best':>10}{'of limit':>10}{first + ' is':>16}")
         for name, (_, weight_bytes, cache_bytes) in field.items():
             limit = batch * speed / bytes_a_step(config, batch, arguments.tokens, weight_bytes, cache_bytes)
@@ -209,9 +203,7 @@ def loss(run_folder: Path, text: Path) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)

@@ -45,18 +45,14 @@ def build_tiktoken(tokenizer: Tokenizer) -> Encode:
 
     ranks = tokenizer.vocabulary.ids
     encoding = tiktoken.Encoding("gpt2", pat_str=SPLIT_PATTERN, mergeable_ranks=ranks, special_tokens={})
-    return lambda texts: np.concatenate(
-        [encoding.encode_to_numpy(text, disallowed_special=()) for text in texts]
-    )
+    return lambda texts: np.concatenate([encoding.encode_to_numpy(text, disallowed_special=()) for text in texts])
 
 
 def build_tokenizers(tokenizer: Tokenizer) -> Encode:
     import tokenizers
 
     peer = tokenizers.Tokenizer.from_str(tokenizer.vocabulary.to_merges_json())
-    return lambda texts: np.concatenate(
-        [np.array(peer.encode(text, add_special_tokens=False).ids) for text in texts]
-    )
+    return lambda texts: np.concatenate([np.array(peer.encode(text, add_special_tokens=False).ids) for text in texts])
 
 
 def build_gigatoken(tokenizer: Tokenizer) -> Encode:
@@ -76,9 +72,7 @@ def build_tokie(tokenizer: Tokenizer) -> Encode:
         path = Path(folder) / "tokenizer.json"
         path.write_text(tokenizer.vocabulary.to_merges_json(), encoding="utf-8")
         peer = tokie.Tokenizer.from_json(str(path))
-    return lambda texts: np.concatenate(
-        [np.array(peer.encode(text, add_special_tokens=False).ids) for text in texts]
-    )
+    return lambda texts: np.concatenate([np.array(peer.encode(text, add_special_tokens=False).ids) for text in texts])
 
 
 ENCODERS = {
@@ -175,9 +169,7 @@ def print_table(results: dict[str, list[dict[str, float | str]]], text_mb: float
         for kind in ("fresh_s", "warm_s"):
             cells += [f"{speed[name, kind]:.1f}", f"{speed[name, kind] / speed['tiktoken', kind]:.1f}"]
         wrong = [
-            place
-            for place, key in (("text", "ids"), ("code points", "code_points"))
-            if runs[0][key] != reference[key]
+            place for place, key in (("text", "ids"), ("code points", "code_points")) if runs[0][key] != reference[key]
         ]
         cells += [f"no ({', '.join(wrong)})" if wrong else "yes"]
         cells += [
@@ -188,9 +180,7 @@ def print_table(results: dict[str, list[dict[str, float | str]]], text_mb: float
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, required=True, help="a text file, or a folder of them")
     parser.add_argument("--megabytes", type=float, default=20, help="how much of it to encode (default 20)")
     parser.add_argument("--unseen_mb", type=float, default=50, help="random words for the memory test (50)")

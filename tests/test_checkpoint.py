@@ -95,7 +95,7 @@ def test_a_strange_state_file_is_damage(tmp_path: Path, content: str) -> None:
 def test_when_all_are_damaged_it_says_so(tmp_path: Path) -> None:
     folder = checkpoint.save(tmp_path, make(2), keep_last=9)
     (folder / "state.json").unlink()
-    with pytest.warns(UserWarning), pytest.raises(UserError, match="Every checkpoint"):  # noqa: PT031
+    with pytest.warns(UserWarning, match="damaged"), pytest.raises(UserError, match="Every checkpoint"):
         checkpoint.load_newest(tmp_path)
 
 
@@ -113,9 +113,7 @@ def test_a_partial_one_is_never_chosen_and_is_cleared_by_the_next(tmp_path: Path
     assert not part.exists()
 
 
-def test_a_full_disk_leaves_the_older_one_and_names_the_remedy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_leaves_the_older_one_and_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint.save(tmp_path, make(1), keep_last=9)
 
     def full(*args: object, **kwargs: object) -> None:

@@ -19,7 +19,10 @@ from gpt_research.config import TrainConfig, field_names, read_yaml, to_dict, wr
         (["train", "--model.n_layr", "5"], 'unknown setting "model.n_layr". Did you mean "model.n_layer"?'),
         (["train", "--max_steps", "many"], "max_steps is 'many', but it must be a whole number."),
         (["train", "--precision", "fp8"], "precision"),
-        (["train", "--model.n_head", "5"], "model.n_embd is 768, but it must be a multiple of model.n_head (5)."),
+        (
+            ["train", "--model.n_head", "5"],
+            "model.n_embd is 768, but it must be a multiple of model.n_head (5).",
+        ),
         (["train", "--model.dropout", "1.5"], "model.dropout is 1.5"),
         (["train", "--tokens_per_step", "1000"], "tokens_per_step is 1000, but it must be a multiple of"),
         (["train", "--learning_rate", ".nan"], "learning_rate is nan"),
@@ -42,7 +45,11 @@ from gpt_research.config import TrainConfig, field_names, read_yaml, to_dict, wr
     ],
 )
 def test_a_mistake_is_one_sentence(
-    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == 2

@@ -20,7 +20,9 @@ ROOT = Path(__file__).parents[1]
 
 def read_split(folder: Path, split: str) -> np.ndarray:
     where, manifest = read_manifests(folder)["shakespeare"]
-    return np.concatenate([np.fromfile(where / s.path, manifest.dtype) for s in manifest.splits[split]]).astype(np.int64)
+    return np.concatenate([np.fromfile(where / s.path, manifest.dtype) for s in manifest.splits[split]]).astype(
+        np.int64
+    )
 
 
 def bigram_bits_per_byte(tokens: Path) -> float:

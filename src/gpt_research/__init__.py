@@ -1,8 +1,8 @@
 """gpt-research: from raw corpora to a GPT one can trust.
 
-    import gpt_research
-    model, tokenizer = gpt_research.load("runs/demo")
-    print(gpt_research.generate(model, tokenizer, "ROMEO:")[0].text)
+import gpt_research
+model, tokenizer = gpt_research.load("runs/demo")
+print(gpt_research.generate(model, tokenizer, "ROMEO:")[0].text)
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from gpt_research.inference.generate import generate
     from gpt_research.model import GPT
 
-__all__ = ["GPT", "GPTConfig", "GenerateConfig", "TrainConfig", "UserError", "__version__", "generate", "load"]
+__all__ = [
+    "GPT",
+    "GPTConfig",
+    "GenerateConfig",
+    "TrainConfig",
+    "UserError",
+    "__version__",
+    "generate",
+    "load",
+]
 
 
 def __getattr__(name: str) -> Any:

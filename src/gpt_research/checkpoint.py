@@ -205,8 +205,7 @@ def verify(folder: Path) -> dict[str, Any]:
             path, expected = folder / name, files[name]
             if path.stat().st_size != expected["bytes"]:
                 raise UserError(
-                    f"Checkpoint {folder} is damaged: {name} has {path.stat().st_size} bytes, "
-                    f"not {expected['bytes']}."
+                    f"Checkpoint {folder} is damaged: {name} has {path.stat().st_size} bytes, not {expected['bytes']}."
                 )
             if file_sha256(path) != expected["sha256"]:
                 raise UserError(f"Checkpoint {folder} is damaged: the SHA-256 of {name} differs.")
@@ -216,7 +215,7 @@ def verify(folder: Path) -> dict[str, Any]:
         raise UserError(f"Checkpoint {folder} is damaged: {error.filename}: {error.strerror}.") from None
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"Checkpoint {folder} is damaged: state.json: {error!r}.") from None
-    return state  # type: ignore[no-any-return]
+    return state
 
 
 def model_tensors(model: GPT) -> dict[str, torch.Tensor]:
@@ -241,7 +240,7 @@ def restore_model(model: GPT, tensors: Mapping[str, torch.Tensor], where: str) -
         raise UserError(f"{where} is of another model than its config: the names differ ({differ}, ...).")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            rows = parameter
+            rows: torch.Tensor = parameter
             if name in ("token_embedding.weight", "head.weight"):
                 rows = parameter[: model.config.vocab_size]
             if rows.shape != tensors[name].shape:

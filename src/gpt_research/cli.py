@@ -31,7 +31,11 @@ class Command:
 
 COMMANDS = {
     "preprocess": Command(
-        "PreprocessConfig", "gpt_research.data.command", "Turn corpora into token shards.", "corpora", many=True
+        "PreprocessConfig",
+        "gpt_research.data.command",
+        "Turn corpora into token shards.",
+        "corpora",
+        many=True,
     ),
     "train": Command("TrainConfig", "gpt_research.training.command", "Train a model on token shards."),
     "generate": Command("GenerateCommand", "gpt_research.inference.command", "Continue a prompt with a run.", "run"),

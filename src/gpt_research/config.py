@@ -150,13 +150,25 @@ class TrainConfig:
     """Where metrics go besides metrics.jsonl. W&B works offline with WANDB_MODE=offline."""
 
     def __post_init__(self) -> None:
-        for name in ("max_steps", "tokens_per_step", "micro_batch", "log_interval", "keep_last", "eval_tokens"):
+        for name in (
+            "max_steps",
+            "tokens_per_step",
+            "micro_batch",
+            "log_interval",
+            "keep_last",
+            "eval_tokens",
+        ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("warmup_steps", "eval_interval", "save_interval", "keep_every", "weight_decay", "grad_clip"):
+        for name in (
+            "warmup_steps",
+            "eval_interval",
+            "save_interval",
+            "keep_every",
+            "weight_decay",
+            "grad_clip",
+        ):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        require(
-            0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "a finite number above 0"
-        )
+        require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "a finite number above 0")
         require(self.spike_z > 0, "spike_z", self.spike_z, "above 0")
         require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio", self.min_lr_ratio, "between 0 and 1")
         for name in ("beta1", "beta2"):
@@ -238,7 +250,12 @@ class PreprocessConfig:
         require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and below 1")
         for name in ("workers", "tasks", "min_characters"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        require(257 <= self.vocab_size <= 2**24, "vocab_size", self.vocab_size, "257 (256 bytes and an end) or more")
+        require(
+            257 <= self.vocab_size <= 2**24,
+            "vocab_size",
+            self.vocab_size,
+            "257 (256 bytes and an end) or more",
+        )
 
 
 @dataclass(frozen=True)
@@ -346,9 +363,7 @@ def write_yaml(config: Any, path: Path) -> None:
     path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
-def parser_for(
-    config_class: type, prog: str = "gpt-research", positional: str = "", *, many: bool = False
-) -> Any:
+def parser_for(config_class: type, prog: str = "gpt-research", positional: str = "", *, many: bool = False) -> Any:
     """Return a jsonargparse parser with one flag a field of a config class; it raises instead of exiting.
 
     Args:
@@ -386,7 +401,9 @@ def parse_error(error: Exception, config_class: type, where: str) -> UserError:
     if unknown and "Expected" not in text and "does not exist" not in text:
         name = (unknown[1] or unknown[2]).lstrip("-").split("=")[0]
         return UserError(f'{where}: unknown setting "{name}".{closest(name, known)}')
-    wrong = re.search(r'Parser key "([\w.]+)": (?:Problem with given .*?: )?Expected (?:a|an) (.+?)\. Got value: (.*)', text)
+    wrong = re.search(
+        r'Parser key "([\w.]+)": (?:Problem with given .*?: )?Expected (?:a|an) (.+?)\. Got value: (.*)', text
+    )
     if wrong:
         kind = re.sub(r"<class '(\w+)'>", r"\1", wrong[2])
         said = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(kind, f"of type {kind}")

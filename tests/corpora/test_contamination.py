@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from gpt_research.corpora.contamination import WORDS, BenchmarkIndex
-from gpt_research.corpora.duplicates import hash_words
+from gpt_research.corpora.words import hash_words
 from gpt_research.errors import UserError
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -126,9 +126,7 @@ def test_a_file_that_is_no_index_is_named(index: BenchmarkIndex, tmp_path: Path,
 
 def write_benchmarks(folder: Path) -> dict[str, str]:
     """Write each form that is read, and return a passage of each by the benchmark's name."""
-    passages = {
-        name: random_text(30, seed) for seed, name in enumerate(("lambada", "wikitext", "tasks", "swag"))
-    }
+    passages = {name: random_text(30, seed) for seed, name in enumerate(("lambada", "wikitext", "tasks", "swag"))}
     for name in passages:
         (folder / name).mkdir()
     (folder / "FORMATS.txt").write_text(random_text(30, 80))

@@ -15,14 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_research.corpora import duplicates
+from gpt_research.corpora import words as word_hashing
 from gpt_research.corpora.duplicates import (
     MinHash,
     exact_duplicates,
     group_keys,
-    hash_words,
     near_duplicates,
     text_hashes,
 )
+from gpt_research.corpora.words import hash_words
 from gpt_research.errors import UserError
 
 GUTENBERG = Path(__file__).parents[2].parent / "shared" / "corpora" / "gutenberg"
@@ -74,9 +75,9 @@ def test_a_text_has_the_same_words_alone_and_in_a_batch(texts: list[str]) -> Non
 def test_a_long_text_has_the_words_of_its_lines() -> None:
     lines = [" ".join(generated_words(50, seed)) for seed in range(1500)]
     text = "\n".join(lines)
-    assert len(text) > 3 * duplicates._BLOCK
+    assert len(text) > 3 * word_hashing.BLOCK
     assert np.array_equal(hash_words([text]).hashes, hash_words(lines).hashes)
-    without_space = 3 * duplicates._BLOCK
+    without_space = 3 * word_hashing.BLOCK
     assert np.diff(hash_words(["漢" * without_space, "y"]).offsets).tolist() == [without_space, 1]
     assert 3 <= len(hash_words(["x" * without_space]).hashes) <= 4  # cut where the room ends
 
@@ -120,7 +121,7 @@ def test_ngrams_are_those_of_each_text_alone(n: int, monkeypatch: pytest.MonkeyP
     words = hash_words(texts)
     alone = [[hash for grams, _ in hash_words([text]).ngrams(n) for hash in grams.tolist()] for text in texts]
     assert [len(grams) for grams in alone] == [max(len(text.split()) - n + 1, 0) for text in texts]
-    monkeypatch.setattr(duplicates, "_BLOCK", 7)
+    monkeypatch.setattr(word_hashing, "BLOCK", 7)
     found: list[list[int]] = [[] for _ in texts]
     for grams, owners in words.ngrams(n):
         assert len(grams) <= 7
@@ -158,9 +159,7 @@ def test_a_signature_depends_on_the_set_of_shingles_alone() -> None:
 
 
 def test_signatures_do_not_depend_on_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts = [
-        " ".join(generated_words(length, length)) for length in (5, 4, 0, 12, 300, 1500, 5000, 40, 7, 90)
-    ]
+    texts = [" ".join(generated_words(length, length)) for length in (5, 4, 0, 12, 300, 1500, 5000, 40, 7, 90)]
     together = signatures(texts)
     assert np.array_equal(together, np.concatenate([signatures([text]) for text in texts]))
     monkeypatch.setattr(duplicates, "_TEXTS", 3)

@@ -79,11 +79,7 @@ def test_words_that_resemble_a_quotation_stay(text: str) -> None:
 
 
 def test_legal_notices_and_marks_of_attachments_go() -> None:
-    notice = (
-        "*" * 70
-        + "\nThis e-mail is the property of Enron Corp. and may contain confidential words\n"
-        + "*" * 70
-    )
+    notice = "*" * 70 + "\nThis e-mail is the property of Enron Corp. and may contain confidential words\n" + "*" * 70
     assert own_words(f"{WORDS}\n\n - forecast.xls\n <<plan.doc>>\n\n{notice}") == WORDS
 
 
@@ -92,10 +88,7 @@ def test_no_body_makes_the_rules_fail(body: str) -> None:
     assert len(own_words(body)) <= len(body)
 
 
-@given(
-    st.binary()
-    | st.binary().map(lambda data: b"Subject: =?x?Q?=E9?=\nContent-Type: multipart/mixed\n\n" + data)
-)
+@given(st.binary() | st.binary().map(lambda data: b"Subject: =?x?Q?=E9?=\nContent-Type: multipart/mixed\n\n" + data))
 def test_no_message_makes_the_parser_fail(data: bytes) -> None:
     parse(data)
 
@@ -108,9 +101,7 @@ def test_folded_empty_and_encoded_headers_are_read() -> None:
     assert mail.body == WORDS
 
 
-QUOTED = (
-    b"A long line that goes on and on and on until it must be broken here=\n, caf=E9 =20\nprice =3D 5=20\n"
-)
+QUOTED = b"A long line that goes on and on and on until it must be broken here=\n, caf=E9 =20\nprice =3D 5=20\n"
 
 
 @pytest.mark.parametrize("transfer", ["quoted-printable", "7bit"])

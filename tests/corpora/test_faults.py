@@ -30,9 +30,7 @@ def texts(items: list[Document | Drop]) -> list[str]:
 
 
 def rows(count: int) -> bytes:
-    return b"".join(
-        json.dumps({"text": f"document {i} " + "x y z " * 50}).encode() + b"\n" for i in range(count)
-    )
+    return b"".join(json.dumps({"text": f"document {i} " + "x y z " * 50}).encode() + b"\n" for i in range(count))
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,7 @@ STARTS = [
     "(http://www.pgdp.net)\n\n\n\nNote: Project Gutenberg also has an HTML version.\n",
     START + "\nTranscribed from the 1892 edition by D. Price\n",
     START + "\nScanned and proofed by A. Haines.  HTML version by B. Boss.\n",
-    START
-    + "\nProduced by X\n\n\n\nTranscriber's Note:\n\n   Spelling kept.\n\n   Italics are _marked_.\n\n\n",
+    START + "\nProduced by X\n\n\n\nTranscriber's Note:\n\n   Spelling kept.\n\n   Italics are _marked_.\n\n\n",
     START + "\n[Transcriber's Note: kept\n\nas it is.]\n",
     OLD_HEADER + SMALL_PRINT,
     OLD_HEADER + SMALL_PRINT.replace("ETEXTS", "EBOOKS").replace("*END*THE", "*END THE"),
@@ -174,9 +173,7 @@ def test_unwrapping_undoes_the_wrapping_of_prose(words: list[str]) -> None:
 
 def test_unwrapping_leaves_verse_tables_and_blank_lines_alone() -> None:
     prose = textwrap.fill("the quick brown fox jumps over the lazy dog and " * 12, width=70)
-    verse = (
-        "Shall I compare thee to a summer’s day?\nThou art more lovely and more temperate:\nRough winds do"
-    )
+    verse = "Shall I compare thee to a summer’s day?\nThou art more lovely and more temperate:\nRough winds do"
     table = "Wheat      12      14\nBarley      7       9\nOats        3       2"
     text = f"{prose}\n\n\n{verse}\n\n{table}\n\n{prose}"
     joined = prose.replace("\n", " ")
@@ -190,9 +187,7 @@ def test_unwrapping_is_an_option(tmp_path: Path) -> None:
 
 
 ROWS = [
-    (f"book {book}", f"{book}.{paragraph}")
-    for book, count in enumerate((3, 1, 7, 2))
-    for paragraph in range(count)
+    (f"book {book}", f"{book}.{paragraph}") for book, count in enumerate((3, 1, 7, 2)) for paragraph in range(count)
 ]
 
 

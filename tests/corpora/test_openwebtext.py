@@ -45,9 +45,7 @@ def test_sample_equals_what_the_standard_library_unpacks():
     assert [item.text for item in items] == expected
 
 
-@pytest.mark.parametrize(
-    ("name", "mode"), [("openwebtext.tar.xz", "w:xz"), ("subsets/urlsf_subset00.tar", "w")]
-)
+@pytest.mark.parametrize(("name", "mode"), [("openwebtext.tar.xz", "w:xz"), ("subsets/urlsf_subset00.tar", "w")])
 def test_nested_archives_stream_without_touching_the_disk(tmp_path, name, mode):
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)

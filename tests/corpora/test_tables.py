@@ -96,9 +96,7 @@ def test_cutting_a_file_by_bytes_loses_and_repeats_nothing(tmp_path, monkeypatch
 def test_units_cover_a_large_file_and_depend_on_it_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "UNIT_BYTES", 1000)
     (tmp_path / "a.jsonl").write_bytes(jsonl(["x" * 90] * 50))
-    pq.write_table(
-        pa.table({"text": [f"{i}" * 200 for i in range(60)]}), tmp_path / "b.parquet", row_group_size=5
-    )
+    pq.write_table(pa.table({"text": [f"{i}" * 200 for i in range(60)]}), tmp_path / "b.parquet", row_group_size=5)
     units = GenericReader().units(tmp_path)
     assert len([u for u in units if u.path == "a.jsonl"]) > 3
     groups = [(u.start, u.stop) for u in units if u.path == "b.parquet"]
@@ -118,20 +116,14 @@ def test_position_of_a_json_line_is_the_offset_one_can_seek(tmp_path):
             assert orjson.loads(file.readline())["text"] == item.text
 
 
-CELL = st.text(
-    st.sampled_from("ab,\"\n\t é'") | st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=12
-)
+CELL = st.text(st.sampled_from("ab,\"\n\t é'") | st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=12)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200)
-@given(
-    rows=st.lists(st.tuples(CELL, CELL, CELL), max_size=6), quoting=st.sampled_from([0, 1]), end=st.booleans()
-)
+@given(rows=st.lists(st.tuples(CELL, CELL, CELL), max_size=6), quoting=st.sampled_from([0, 1]), end=st.booleans())
 def test_csv_rows_equal_the_standard_library(tmp_path, rows, quoting, end):
     buffer = io.StringIO()
-    csv.writer(buffer, quoting=quoting, lineterminator="\r\n" if end else "\n").writerows(
-        [["a", "b", "c"], *rows]
-    )
+    csv.writer(buffer, quoting=quoting, lineterminator="\r\n" if end else "\n").writerows([["a", "b", "c"], *rows])
     path = tmp_path / "a.csv"
     path.write_bytes(buffer.getvalue().encode())
     expected = list(csv.reader(io.StringIO(buffer.getvalue(), newline=""), strict=True))[1:]
@@ -140,9 +132,7 @@ def test_csv_rows_equal_the_standard_library(tmp_path, rows, quoting, end):
     assert [tuple(record.values()) for _, record in got] == [tuple(row) for row in expected]
 
 
-@pytest.mark.parametrize(
-    "key", ["content", "maintext", "Article text", "body", "message", "Text", "raw_content"]
-)
+@pytest.mark.parametrize("key", ["content", "maintext", "Article text", "body", "message", "Text", "raw_content"])
 def test_known_text_keys_are_found(tmp_path, key):
     (tmp_path / "a.jsonl").write_bytes(jsonl(TEXTS, key))
     assert texts_of(tmp_path) == TEXTS

@@ -91,9 +91,7 @@ def test_no_wikitext_makes_it_fail(wikitext: str) -> None:
     plain_text(wikitext)
 
 
-@pytest.mark.parametrize(
-    "piece", ["[[", "{{", "{|\n", "<ref>", "<!--", "{{a|[[b|", "[http://x ", "''", "(", "=\n"]
-)
+@pytest.mark.parametrize("piece", ["[[", "{{", "{|\n", "<ref>", "<!--", "{{a|[[b|", "[http://x ", "''", "(", "=\n"])
 def test_unclosed_markup_takes_no_more_than_linear_time(piece: str) -> None:
     # A hundred thousand of them would take hours if the time grew with the square.
     plain_text(piece * 100_000)
@@ -174,9 +172,7 @@ def test_units_share_no_page_and_lose_none(
 
 def test_a_broken_page_is_set_aside_and_the_next_is_read(tmp_path: Path) -> None:
     dump = HEAD + page(1, "One.") + page(2, "Two.").replace("</title>", "</tittle>")
-    dump += (
-        page(3, "Three.") + page(4, "Four.").replace("</page>", "") + page(5, "Five.") + "<page><title>cut"
-    )
+    dump += page(3, "Three.") + page(4, "Four.").replace("</page>", "") + page(5, "Five.") + "<page><title>cut"
     (tmp_path / "a.xml").write_text(dump)
     items = read(tmp_path)
     assert reasons(items) == ["Title 1", "invalid_xml", "Title 3", "invalid_xml", "Title 5", "truncated_xml"]
@@ -243,9 +239,7 @@ def test_the_real_dump_gives_its_articles_without_markup() -> None:
 def test_the_prose_of_real_articles_agrees_with_a_parser() -> None:
     """Nearly every word that a full parser finds in the lead is kept, and no other is added."""
     path = sample()
-    articles = [
-        each for each in pages(path, Unit(path.name, 0)) if isinstance(each, Page) and not each.is_redirect
-    ]
+    articles = [each for each in pages(path, Unit(path.name, 0)) if isinstance(each, Page) and not each.is_redirect]
     kept = found = added = 0
     for article in articles[::4]:
         lead = re.split(r"^==", article.wikitext, maxsplit=1, flags=re.MULTILINE)[0]

@@ -84,9 +84,7 @@ def test_the_samples_of_a_step_do_not_depend_on_ranks_or_micro_batch(
     files = {"a": files_of(tmp_path, 9000)}
     alone = loader_of(files)
     expected = torch.cat([alone.batch(9, m)[0] for m in range(4)])
-    ranks = [
-        loader_of(files, rank=rank, world_size=world_size, micro_batch=micro_batch) for rank in range(world_size)
-    ]
+    ranks = [loader_of(files, rank=rank, world_size=world_size, micro_batch=micro_batch) for rank in range(world_size)]
     found = torch.cat([r.batch(9, m)[0] for m in range(ranks[0].micro_steps) for r in ranks])
     assert torch.equal(found, expected)
 

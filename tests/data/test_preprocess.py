@@ -97,7 +97,13 @@ def test_another_seed_chooses_other_documents(text_folder: Path, tmp_path: Path)
 def test_the_output_is_the_same_for_any_number_of_workers(text_folder: Path, tmp_path: Path) -> None:
     for workers in (1, 3):
         preprocess(
-            config_of(tmp_path / str(workers), f"plays={text_folder}", workers=workers, tasks=5, near_duplicates=True)
+            config_of(
+                tmp_path / str(workers),
+                f"plays={text_folder}",
+                workers=workers,
+                tasks=5,
+                near_duplicates=True,
+            )
         )
     one, three = digest(tmp_path / "1"), digest(tmp_path / "3")
     assert one == three
@@ -112,7 +118,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(text_folder: Path, tmp
     ]  # fmt: skip
     kills = 0
     for after in (1.0, 1.5, 2.0, 3.0):
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
         time.sleep(after)
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)

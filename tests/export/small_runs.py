@@ -30,9 +30,7 @@ def write_run(folder: Path, config: GPTConfig, tokenizer: Tokenizer, step: int =
         for name, p in model.named_parameters():
             p.normal_(float("norm" in name and name.endswith("weight")), 0.2)
     folder.mkdir(parents=True)
-    train = TrainConfig(
-        model=model.config, tokens_per_step=8 * config.block_size, data=str(folder / "no_data")
-    )
+    train = TrainConfig(model=model.config, tokens_per_step=8 * config.block_size, data=str(folder / "no_data"))
     write_yaml(train, folder / "config.yaml")
     tokenizer.save(folder / "tokenizer.json")
     state = {"tokenizer": tokenizer.fingerprint}

@@ -125,9 +125,7 @@ def test_an_index_that_leaves_the_folder_is_refused(hf_folder: Path, tmp_path: P
         refused(hf_folder, tmp_path, "names files outside the folder")
 
 
-def test_the_two_older_tokenizer_files_serve_too(
-    hf_folder: Path, tmp_path: Path, tokenizer: Tokenizer
-) -> None:
+def test_the_two_older_tokenizer_files_serve_too(hf_folder: Path, tmp_path: Path, tokenizer: Tokenizer) -> None:
     content = json.loads((hf_folder / "tokenizer.json").read_text())
     (hf_folder / "tokenizer.json").unlink()
     (hf_folder / "vocab.json").write_text(json.dumps(content["model"]["vocab"]))
@@ -154,9 +152,7 @@ def write_nanogpt(path: Path, model: GPT, rows: int, **changes: Any) -> None:
 
 
 @pytest.mark.parametrize("variant", ["gpt2", "no_bias"])
-def test_nanogpts_checkpoint_is_read_and_its_padding_left_out(
-    variant: str, make_run: MakeRun, tmp_path: Path
-) -> None:
+def test_nanogpts_checkpoint_is_read_and_its_padding_left_out(variant: str, make_run: MakeRun, tmp_path: Path) -> None:
     folder, model = make_run(variant)
     (tmp_path / "nano").mkdir()
     write_nanogpt(tmp_path / "nano" / "ckpt.pt", model, rows=model.config.vocab_size + 47)
@@ -258,9 +254,7 @@ def test_a_source_that_is_nothing_is_one_sentence(
         raise ConnectionError("no way to the hub\nand a second line")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", no_network)
-    refused(
-        "some-owner/some-model", tmp_path, "could not be fetched from the hub as a model: no way to the hub$"
-    )
+    refused("some-owner/some-model", tmp_path, "could not be fetched from the hub as a model: no way to the hub$")
     refused(tmp_path / "nowhere" / "at" / "all", tmp_path, "There is no")
     refused(make_run()[0], tmp_path, "is a run folder already")
     (tmp_path / "void").mkdir()

@@ -98,9 +98,7 @@ def test_without_any_run_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest
         run(GenerateCommand(device="cpu"))
 
 
-def test_an_empty_prompt_begins_a_document_and_says_so(
-    run_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_empty_prompt_begins_a_document_and_says_so(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(command(run_folder, prompt="")) == 0
     printed = capsys.readouterr()
     assert printed.out == expected(run_folder, "")[0] + "\n"
@@ -178,9 +176,7 @@ def talk(folder: Path, lines: list[str], **settings: Any) -> str:
     """What an interactive session prints to standard output."""
     model, tokenizer = checkpoint.load_model(folder)
     said, answers = iter(lines), io.StringIO()
-    converse(
-        model, tokenizer, command(folder, interactive=True, **settings), answers.write, lambda _: next(said)
-    )
+    converse(model, tokenizer, command(folder, interactive=True, **settings), answers.write, lambda _: next(said))
     assert next(said, None) is None, "the session ended early"
     return answers.getvalue()
 
@@ -192,9 +188,7 @@ def test_a_session_goes_on_from_each_line_and_from_its_own_text(run_folder: Path
     assert talk(run_folder, ["a", "", "/quit"]) == f"a{first}\n{second}\n"
 
 
-def test_a_session_changes_settings_and_survives_mistakes(
-    run_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_session_changes_settings_and_survives_mistakes(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [
         "/temperature 0",
         "/temperature -1",

@@ -47,9 +47,7 @@ class Scripted(GPT):
     """A model that writes given tokens, one after another, from the first position after the prompt."""
 
     def __init__(self, script: list[int], prompt_length: int, vocab_size: int, block_size: int = 64) -> None:
-        super().__init__(
-            GPTConfig(n_layer=1, n_head=1, n_embd=2, block_size=block_size, vocab_size=vocab_size)
-        )
+        super().__init__(GPTConfig(n_layer=1, n_head=1, n_embd=2, block_size=block_size, vocab_size=vocab_size))
         self.script, self.prompt_length = script, prompt_length
 
     def hidden(self, tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
@@ -99,9 +97,7 @@ def test_cached_greedy_tokens_equal_uncached_ones_beyond_the_context(
 
 
 @pytest.mark.parametrize("config", [GREEDY, DRAWN])
-def test_a_sample_does_not_depend_on_its_batch(
-    model: GPT, tokenizer: Tokenizer, config: GenerateConfig
-) -> None:
+def test_a_sample_does_not_depend_on_its_batch(model: GPT, tokenizer: Tokenizer, config: GenerateConfig) -> None:
     together = generate(model, tokenizer, PROMPTS, config, notice=print)
     alone = [generate(model, tokenizer, prompt, config, notice=print)[0] for prompt in PROMPTS]
     assert [sample.tokens for sample in together] == [sample.tokens for sample in alone]
@@ -118,8 +114,7 @@ def test_the_first_samples_are_the_same_however_many_are_drawn(model: GPT, token
 
 def test_another_seed_gives_another_sample(model: GPT, tokenizer: Tokenizer) -> None:
     first, again, other = (
-        generate(model, tokenizer, "a", replace(DRAWN, seed=seed), notice=print)[0].tokens
-        for seed in (1, 1, 2)
+        generate(model, tokenizer, "a", replace(DRAWN, seed=seed), notice=print)[0].tokens for seed in (1, 1, 2)
     )
     assert first == again != other
 
@@ -176,17 +171,13 @@ def test_characters_of_several_tokens_stream_whole(tokenizer: Tokenizer) -> None
     assert (sample.text, pieces, sample.ended) == ("é🙂!", ["é", "🙂", "!"], "length")
 
 
-@pytest.mark.parametrize(
-    ("stop", "text"), [(["\n\n"], "one\ntwo"), (["wo", "e"], "on"), (["two\n\nthr"], "one\n")]
-)
+@pytest.mark.parametrize(("stop", "text"), [(["\n\n"], "one\ntwo"), (["wo", "e"], "on"), (["two\n\nthr"], "one\n")])
 def test_a_sample_ends_before_the_first_stop_text(tokenizer: Tokenizer, stop: list[str], text: str) -> None:
     script = tokenizer.encode("one\ntwo\n\nthree\n\nfour")
     sample, pieces = write(tokenizer, script, max_new_tokens=len(script), stop=stop)
     assert (sample.text, sample.ended) == (text, "stop")
     assert "".join(pieces) == text
-    assert tokenizer.decode(sample.tokens).startswith(
-        text + min(s for s in stop if text + s in "one\ntwo\n\nthree")
-    )
+    assert tokenizer.decode(sample.tokens).startswith(text + min(s for s in stop if text + s in "one\ntwo\n\nthree"))
 
 
 def test_a_sample_ends_at_the_end_of_text(tokenizer: Tokenizer) -> None:
@@ -265,9 +256,7 @@ def test_a_tokenizer_larger_than_the_model_is_refused(tokenizer: Tokenizer) -> N
 
 def test_entries_beyond_the_tokenizer_are_never_drawn(tokenizer: Tokenizer) -> None:
     torch.manual_seed(0)
-    model = GPT(
-        GPTConfig(n_layer=1, n_head=1, n_embd=4, block_size=8, vocab_size=100 * tokenizer.vocab_size)
-    ).eval()
+    model = GPT(GPTConfig(n_layer=1, n_head=1, n_embd=4, block_size=8, vocab_size=100 * tokenizer.vocab_size)).eval()
     tokens = generate(model, tokenizer, "a", replace(DRAWN, max_new_tokens=7))[0].tokens
     assert max(tokens) < tokenizer.vocab_size
 

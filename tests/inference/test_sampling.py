@@ -77,9 +77,7 @@ def test_top_k_keeps_the_tokens_that_fewer_than_k_are_likelier_than(k: int) -> N
     assert all(len(row) == k for row in expected)
 
 
-@pytest.mark.parametrize(
-    ("k", "expected"), [(1, {1, 4}), (2, {1, 4}), (3, {1, 2, 3, 4, 6}), (6, {0, 1, 2, 3, 4, 6})]
-)
+@pytest.mark.parametrize(("k", "expected"), [(1, {1, 4}), (2, {1, 4}), (3, {1, 2, 3, 4, 6}), (6, {0, 1, 2, 3, 4, 6})])
 def test_top_k_keeps_equals_together(k: int, expected: set[int]) -> None:
     assert kept(keep_top_k(TIES, k)) == [expected]
 

@@ -44,9 +44,7 @@ def test_changing_a_later_token_changes_no_earlier_logit(name: str) -> None:
             changed[:, place] = (changed[:, place] + 1) % config.vocab_size
             after = model(changed)
             assert torch.equal(after[:, :place], before[:, :place])
-            assert (after[:, place:] != before[:, place:]).any(-1).all(), (
-                "a later position does not see the token"
-            )
+            assert (after[:, place:] != before[:, place:]).any(-1).all(), "a later position does not see the token"
 
 
 def test_initial_weights_have_gpt2s_spread() -> None:
@@ -94,11 +92,7 @@ def test_padding_of_the_vocabulary_is_never_seen(name: str) -> None:
         assert table.grad is not None
         assert not table.grad[config.vocab_size :].any()
         assert table.grad[: config.vocab_size].any()
-    assert all(
-        t.size(0) == config.vocab_size
-        for n, t in model_tensors(model).items()
-        if n.startswith(("tok", "hea"))
-    )
+    assert all(t.size(0) == config.vocab_size for n, t in model_tensors(model).items() if n.startswith(("tok", "hea")))
 
 
 def test_sinusoidal_positions_follow_the_formula() -> None:
@@ -145,9 +139,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(dropout: floa
         torch.manual_seed(5)
         loss = model(draw(config), draw(config, seed=2))
         loss.backward()
-        assert len(ran) == (2 if checkpointing else 1), (
-            "checkpointing runs a block again in the backward pass"
-        )
+        assert len(ran) == (2 if checkpointing else 1), "checkpointing runs a block again in the backward pass"
         results.append((loss, [p.grad for p in model.parameters()]))
     (loss, gradients), (loss_again, gradients_again) = results
     assert torch.equal(loss, loss_again)

@@ -32,9 +32,7 @@ def draw(rows: int, length: int = 16) -> torch.Tensor:
     return torch.randint(SMALL.vocab_size, (rows, length), generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize(
-    "config", [SMALL, replace(SMALL, positions="sinusoidal", bias=False, tie_weights=False)]
-)
+@pytest.mark.parametrize("config", [SMALL, replace(SMALL, positions="sinusoidal", bias=False, tie_weights=False)])
 @pytest.mark.parametrize("cuts", [(16,), (1,) * 16, (7, 1, 1, 7), (1, 15), (5, 4, 3, 4)])
 def test_cached_logits_equal_full_forward(config: GPTConfig, cuts: tuple[int, ...]) -> None:
     model, tokens = make(config), draw(3)

@@ -34,9 +34,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     content = json.loads(path.read_text())
     config = content.pop("config")
     tensors = {
-        name: torch.frombuffer(bytearray(base64.b64decode(entry["data"])), dtype=torch.float32).view(
-            entry["shape"]
-        )
+        name: torch.frombuffer(bytearray(base64.b64decode(entry["data"])), dtype=torch.float32).view(entry["shape"])
         for name, entry in content.items()
     }
     return config, tensors
@@ -198,6 +196,4 @@ def test_logits_and_every_gradient_equal_transformers(name: str) -> None:
     for n, gradient in to_gpt2(gradients).items():
         scale = reference[n].abs().max().item()
         assert scale > 0, n
-        torch.testing.assert_close(
-            gradient, reference[n], atol=1e-5 * scale, rtol=0, msg=lambda m, n=n: f"{n}: {m}"
-        )
+        torch.testing.assert_close(gradient, reference[n], atol=1e-5 * scale, rtol=0, msg=lambda m, n=n: f"{n}: {m}")

@@ -113,9 +113,7 @@ def test_the_micro_batch_does_not_change_the_gradient(tiny_run: TrainConfig, mic
         trainer.take_step(3)
         return kept
 
-    for a, b in zip(
-        gradients(config), gradients(dataclasses.replace(config, micro_batch=micro_batch)), strict=True
-    ):
+    for a, b in zip(gradients(config), gradients(dataclasses.replace(config, micro_batch=micro_batch)), strict=True):
         assert torch.linalg.vector_norm(a - b) <= 1e-6 * max(1.0, float(torch.linalg.vector_norm(a)))
 
 
@@ -147,7 +145,10 @@ def test_a_gradient_that_is_not_finite_skips_the_step(tiny_run: TrainConfig, pre
 
 
 def test_gradient_checkpointing_learns_the_same(tiny_run: TrainConfig) -> None:
-    plain, saving = make_trainer(tiny_run), make_trainer(dataclasses.replace(tiny_run, gradient_checkpointing=True))
+    plain, saving = (
+        make_trainer(tiny_run),
+        make_trainer(dataclasses.replace(tiny_run, gradient_checkpointing=True)),
+    )
     for step in range(3):
         a, b = plain.take_step(step), saving.take_step(step)
         assert a is not None
@@ -160,9 +161,9 @@ def test_another_setting_needs_allow_change(tiny_run: TrainConfig) -> None:
     with pytest.raises(UserError, match=r"max_steps: 4 -> 8.*--allow_change"):
         train(dataclasses.replace(tiny_run, max_steps=8))
     assert train(dataclasses.replace(tiny_run, max_steps=8, allow_change=True)).step == 8
+    other = dataclasses.replace(tiny_run, model=dataclasses.replace(tiny_run.model, n_layer=3), allow_change=True)
     with pytest.raises(UserError, match="another shape"):
-        model = dataclasses.replace(tiny_run.model, n_layer=3)
-        train(dataclasses.replace(tiny_run, max_steps=8, model=model, allow_change=True))
+        train(other)
 
 
 def test_resume_never_wants_an_empty_folder(tiny_run: TrainConfig) -> None:
@@ -232,9 +233,7 @@ def test_a_killed_run_frees_its_folder_and_goes_on(tiny_run: TrainConfig, tmp_pa
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_leaves(tiny_run: TrainConfig, tmp_path: Path, number: signal.Signals) -> None:
     config = dataclasses.replace(tiny_run, max_steps=1_000_000, eval_interval=0, save_interval=0)
-    process = subprocess.Popen(
-        arguments(config, tmp_path / "config.yaml"), stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen(arguments(config, tmp_path / "config.yaml"), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not losses(config.out):
         assert time.monotonic() < deadline
@@ -253,7 +252,15 @@ def test_two_ranks_learn_what_one_learns(tiny_run: TrainConfig, tmp_path: Path) 
     train(config)
     two = dataclasses.replace(config, out=tiny_run.out + "-2")
     command = arguments(two, tmp_path / "config.yaml")
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", *command[1:]]
+    launcher = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        *command[1:],
+    ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     result = subprocess.run(launcher, capture_output=True, text=True, env=environment, timeout=240)
     assert result.returncode == 0, result.stderr
@@ -263,9 +270,7 @@ def test_two_ranks_learn_what_one_learns(tiny_run: TrainConfig, tmp_path: Path) 
         assert other[step] == pytest.approx(loss, rel=1e-5)
 
 
-def test_a_tracker_gets_the_numbers_without_a_network(
-    tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tracker_gets_the_numbers_without_a_network(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     train(dataclasses.replace(tiny_run, max_steps=2, tracker="wandb"))

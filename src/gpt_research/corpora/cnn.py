@@ -32,9 +32,7 @@ _PLACE = re.compile(r"[A-Z][\w.’'-]*(?:[,/]? (?:[A-Z][\w.’'-]*|of|de|the|and
 # The pattern starts with the mark, which is found at the speed of C, and looks back from there.
 _SEAM = re.compile(r"[.!?](?P<close>[”’)]?)(?P<quote>[\"']?)(?=[“‘(]?\"?(?:[A-Z][a-zé’']|[A-Z]{2}|[AI]\s))")
 _SENTENCE = re.compile(r"(?:[a-zé)\]%”\"]|\d\d|[A-Z]{2})$")
-_NO_SEAM_AFTER = re.compile(
-    r"\b(?:Mr|Mrs|Ms|Dr|St|Sen|Rep|Gov|Gen|Lt|Col|Sgt|Capt|Jr|Sr|No|vs|Ft|Mt|Ph|www)$"
-)
+_NO_SEAM_AFTER = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Sen|Rep|Gov|Gen|Lt|Col|Sgt|Capt|Jr|Sr|No|vs|Ft|Mt|Ph|www)$")
 _NO_SEAM_BEFORE = re.compile(r"(?:Com|Org|Net|TV|AI|IO|FM)\b")
 
 # Between two highlights there is not even a full stop: `Grand PrixMcLaren driver`.
@@ -67,9 +65,7 @@ class CnnReader(GenericReader):
         body = find_text_key(names, options.text_key)
         return [body, *(name for name in _HEADLINES if name in names and name != body)]
 
-    def documents(
-        self, items: Iterable[Record | Drop], source: str, options: ReadOptions
-    ) -> Iterator[Document | Drop]:
+    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make an article of each record."""
         for item in items:
             if isinstance(item, Drop):
@@ -128,18 +124,14 @@ def _split_highlights(body: str) -> tuple[list[str], str]:
     if mark and not _PLACE.fullmatch(body[seams[-1] if seams else 0 : limit].strip()):
         seams.append(limit)  # no place stands before the mark: the last highlight reaches to it
     starts = [0, *seams]
-    return [line for a, b in zip(starts, seams, strict=False) if (line := body[a:b].strip())], body[
-        starts[-1] :
-    ]
+    return [line for a, b in zip(starts, seams, strict=False) if (line := body[a:b].strip())], body[starts[-1] :]
 
 
 def _is_camel_seam(word: str) -> bool:
     if not word.isalpha():
         return True
     # Not within McLaren, LeBron, iPhone, YouTube.
-    return (
-        word not in _CAMEL_NAMES if word[0].isupper() and len(word) > 2 else word.islower() and len(word) > 1
-    )
+    return word not in _CAMEL_NAMES if word[0].isupper() and len(word) > 2 else word.islower() and len(word) > 1
 
 
 def _repair_lead(body: str) -> str:

@@ -1,7 +1,7 @@
 """Find documents that hold passages of the benchmarks a model will be judged by.
 
 As in appendix C of the GPT-3 paper (Brown et al., 2020): a document overlaps a benchmark where 13 words in a
-row are the same, lower case and without punctuation (words as in `duplicates.hash_words`). A passage of
+row are the same, lower case and without punctuation (words as in `words.hash_words`). A passage of
 fewer than 13 words cannot be found, and a document of fewer never overlaps.
 
 Tasks ask `overlaps`, or keep `hits` and let the reduce step `count` them over all documents, which can pass
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from gpt_research.corpora.duplicates import Words, hash_words
+from gpt_research.corpora.words import Words, hash_words
 from gpt_research.errors import UserError
 
 WORDS = 13
@@ -66,15 +66,11 @@ class BenchmarkIndex:
         """
         folders = sorted(path for path in folder.glob("*") if path.is_dir())
         if not folders:
-            raise UserError(
-                f"No benchmarks in {folder}. Put each into a folder of its own there: {folder}/lambada."
-            )
+            raise UserError(f"No benchmarks in {folder}. Put each into a folder of its own there: {folder}/lambada.")
         benchmarks = {path.name: list(_folder_passages(path)) for path in folders}
         for name, passages in benchmarks.items():
             if not passages:
-                raise UserError(
-                    f"No benchmark text in {folder / name}. Known are .txt, .raw and .jsonl (.gz, .bz2)."
-                )
+                raise UserError(f"No benchmark text in {folder / name}. Known are .txt, .raw and .jsonl (.gz, .bz2).")
         return cls.from_texts(benchmarks)
 
     def save(self, path: Path) -> None:
@@ -129,9 +125,7 @@ class BenchmarkIndex:
         counts = np.zeros((n_texts, len(self.names)), dtype=np.int64)
         members = self.members[hits[:, 1]]
         for j in range(len(self.names)):
-            counts[:, j] = np.bincount(
-                hits[(members >> np.uint64(j)) & np.uint64(1) == 1, 0], minlength=n_texts
-            )
+            counts[:, j] = np.bincount(hits[(members >> np.uint64(j)) & np.uint64(1) == 1, 0], minlength=n_texts)
         return counts
 
     @property

@@ -41,9 +41,7 @@ class EnronReader:
             for name in sorted(names):
                 path = Path(folder, name)
                 if form_of(path)[0] not in ("", "text") or name.lower().endswith(_ARCHIVES):
-                    units += (
-                        cut(path, root) if form_of(path)[0] else [Unit(relative(path, root), _size(path))]
-                    )
+                    units += cut(path, root) if form_of(path)[0] else [Unit(relative(path, root), _size(path))]
                 elif not _NO_MAIL.match(name):
                     mails += _size(path)
             if mails:
@@ -63,9 +61,7 @@ class EnronReader:
         else:
             yield _document(parse(path.read_bytes()), unit.path, 0, options)
 
-    def documents(
-        self, items: Iterable[Record | Drop], source: str, options: ReadOptions
-    ) -> Iterator[Document | Drop]:
+    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make documents of rows: `file, message` (a whole message) or `text` (a simplified one)."""
         for item in items:
             if isinstance(item, Drop):
@@ -100,9 +96,7 @@ def _size(path: Path) -> int:
 def _read_folder(folder: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
     """Read the mails of a folder, in the order of their names; not those of the folders within."""
     with os.scandir(folder) as entries:
-        names = sorted(
-            entry.name for entry in entries if not entry.is_dir() and not _NO_MAIL.match(entry.name)
-        )
+        names = sorted(entry.name for entry in entries if not entry.is_dir() and not _NO_MAIL.match(entry.name))
     for name in names:
         path = folder / name
         if form_of(path)[0] not in ("", "text") or name.lower().endswith(_ARCHIVES):

@@ -53,9 +53,7 @@ class GutenbergReader:
             return
         yield _document(decode(data), unit.path, 0, options)
 
-    def documents(
-        self, items: Iterable[Record | Drop], source: str, options: ReadOptions
-    ) -> Iterator[Document | Drop]:
+    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Join the rows of each book; a table without `book_name` holds a book in every row."""
         for _, book in groupby(items, key=_book_of):
             paragraphs = []

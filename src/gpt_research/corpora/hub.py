@@ -23,9 +23,7 @@ _ADDRESS = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?:@(?
 class RecordInterpreter(Protocol):
     """The half of a reader that makes documents of records, wherever they come from."""
 
-    def documents(
-        self, items: Iterable[Record | Drop], source: str, options: ReadOptions
-    ) -> Iterator[Document | Drop]:
+    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make documents of records."""
         ...
 

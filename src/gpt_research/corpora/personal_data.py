@@ -15,9 +15,7 @@ _EMAIL = re.compile(r"(?:\bmailto:|\bsmtp:)?[\w.+'%&-]{1,64}@{1,2}[\w-]+(?:\.[\w
 # Inside Enron: `Sherri Sera@ENRON`, `Jeff Dasovich/NA/Enron@Enron`.
 _HOUSE = r"@(?:ENRON|Enron|EES|ECT|GPGFIN|EWC|AZURIX|PGN)\w*(?: COMMUNICATIONS)?"
 _HOUSE_SIGN = re.compile(_HOUSE)
-_HOUSE_EMAIL = re.compile(
-    rf"(?:[A-Z][\w.'-]{{0,40}} ){{0,3}}[\w.'-]{{1,40}}(?:/[\w.&'-]{{1,40}}){{0,4}}{_HOUSE}"
-)
+_HOUSE_EMAIL = re.compile(rf"(?:[A-Z][\w.'-]{{0,40}} ){{0,3}}[\w.'-]{{1,40}}(?:/[\w.&'-]{{1,40}}){{0,4}}{_HOUSE}")
 _NOT_IN_NUMBER = r"(?<![\w$.,/-])"
 _PHONE = re.compile(
     # (713) 853-1234, 713/853-1234, 1-800-555-1234, 713.853.1234
@@ -36,9 +34,7 @@ _BARE_PHONE = re.compile(
     re.IGNORECASE,
 )
 _SSN = re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])")
-_CARD = re.compile(
-    r"(?<![\w.-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|\d{4}([ -])\d{6}\2\d{5}|[3-6]\d{14,15})(?![\w-])"
-)
+_CARD = re.compile(r"(?<![\w.-])(?:\d{4}([ -])\d{4}\1\d{4}\1\d{4}|\d{4}([ -])\d{6}\2\d{5}|[3-6]\d{14,15})(?![\w-])")
 _KINDS_OF_STREET = (
     r"(?:Street|St\.?|Avenue|Ave\.?|Road|Rd\.?|Drive|Dr\.?|Lane|Ln\.?|Boulevard|Blvd\.?|Court|Ct\.?|Place|Pl\.?"
     r"|Parkway|Pkwy\.?|Highway|Hwy\.?|Way|Plaza|Circle|Terrace|Square)"

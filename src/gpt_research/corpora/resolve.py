@@ -70,9 +70,7 @@ class Corpus:
                 if item.reason == "no_text_key":
                     problem = problem or f"{item.source}: {item.detail}"
         if problem:
-            raise UserError(
-                f'Corpus "{self.name}" has {problem}. Name the one that holds the text: --text_key KEY.'
-            )
+            raise UserError(f'Corpus "{self.name}" has {problem}. Name the one that holds the text: --text_key KEY.')
 
     def read(self, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
         """Stream one unit. Damaged input becomes a drop with `broken=True`; what came before it stays."""

@@ -104,9 +104,7 @@ def cut(path: Path, root: Path) -> list[Unit]:
     if whole or size <= UNIT_BYTES:
         return [Unit(name, size)]
     starts = range(0, size, UNIT_BYTES)
-    return [
-        Unit(name, min(UNIT_BYTES, size - start), start, min(start + UNIT_BYTES, size)) for start in starts
-    ]
+    return [Unit(name, min(UNIT_BYTES, size - start), start, min(start + UNIT_BYTES, size)) for start in starts]
 
 
 def _cut_row_groups(path: Path, name: str, size: int) -> list[Unit]:
@@ -118,9 +116,7 @@ def _cut_row_groups(path: Path, name: str, size: int) -> list[Unit]:
     units: list[Unit] = []
     start = held = 0
     for group in range(metadata.num_row_groups):
-        held += sum(
-            metadata.row_group(group).column(i).total_compressed_size for i in range(metadata.num_columns)
-        )
+        held += sum(metadata.row_group(group).column(i).total_compressed_size for i in range(metadata.num_columns))
         if held >= UNIT_BYTES or group == metadata.num_row_groups - 1:
             units.append(Unit(name, held, start, group + 1))
             start, held = group + 1, 0
@@ -254,18 +250,14 @@ def _parquet_records(path: Path, unit: Unit, columns: Columns) -> Iterator[Recor
         for group in range(unit.start, len(sizes) if unit.stop < 0 else unit.stop):
             position = sum(sizes[:group])
             try:
-                batches = file.iter_batches(
-                    _BATCH_ROWS, row_groups=[group], columns=chosen, use_threads=False
-                )
+                batches = file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=chosen, use_threads=False)
                 for batch in batches:
                     values = [_values(column) for column in batch.columns]
                     for row in zip(*values, strict=True):
                         yield position, dict(zip(batch.schema.names, row, strict=True))
                         position += 1
             except (pa.ArrowException, OSError) as error:
-                yield Drop(
-                    "broken_parquet", unit.path, position, f"row group {group}: {error}"[:200], broken=True
-                )
+                yield Drop("broken_parquet", unit.path, position, f"row group {group}: {error}"[:200], broken=True)
 
 
 def _values(column: Any) -> list[Any]:
@@ -275,9 +267,7 @@ def _values(column: Any) -> list[Any]:
         return list(column.cast("binary").to_pylist())
 
 
-def text_documents(
-    items: Iterable[Record | Drop], source: str, options: ReadOptions
-) -> Iterator[Document | Drop]:
+def text_documents(items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
     """Make documents of records by their text field alone."""
     key: str | None = None
     for item in items:
@@ -314,9 +304,7 @@ class GenericReader:
         """Return the columns to read of a table."""
         return [find_text_key(names, options.text_key)]
 
-    def documents(
-        self, items: Iterable[Record | Drop], source: str, options: ReadOptions
-    ) -> Iterator[Document | Drop]:
+    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make documents of records, which may come from a file or from the hub."""
         return text_documents(items, source, options)
 

@@ -22,9 +22,7 @@ class TransWebReader(GenericReader):
     """TransWeb-Edu's English chunks."""
 
     name: str = "transweb"
-    licence: str = (
-        "Web pages belong to their authors; see the card of britllm/TransWeb-Edu-English for its terms."
-    )
+    licence: str = "Web pages belong to their authors; see the card of britllm/TransWeb-Edu-English for its terms."
 
     def files(self, root: Path) -> list[Path]:
         """Return the tables, of several languages the English ones."""

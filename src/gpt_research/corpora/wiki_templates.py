@@ -26,9 +26,7 @@ _FIRST = frozenset(
 _LAST = frozenset(("lang", "transl", "transliteration", "color", "font color", "fontcolor", "colored link"))
 
 # Templates that stand for a sign; a blank beside it is part of it.
-_DASHES = dict.fromkeys(("ndash", "endash", "en dash"), "–") | dict.fromkeys(
-    ("mdash", "emdash", "em dash"), "—"
-)
+_DASHES = dict.fromkeys(("ndash", "endash", "en dash"), "–") | dict.fromkeys(("mdash", "emdash", "em dash"), "—")
 _SPACED = dict.fromkeys(("spaced ndash", "snd", "spnd", "snds", "sndash"), " – ") | {"spaced mdash": " — "}
 _MARKS = {"nbsp": " ", "space": " ", "'": "'", "!": ",", "=": "=", "·": " · ", "dot": " · ", "bullet": " • "}
 _LETTERS = {"pi": "π", "okina": "ʻ", "hamza": "ʼ", "ayin": "ʽ", "ell": "ℓ", "hbar": "ħ", "dagger": "†"}

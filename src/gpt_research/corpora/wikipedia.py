@@ -47,9 +47,7 @@ class WikipediaReader:
             items = records(path, unit, partial(_columns, options=options))
             yield from self.documents(items, unit.path, options)
 
-    def documents(
-        self, items: Iterable[Record | Drop], source: str, options: ReadOptions
-    ) -> Iterator[Document | Drop]:
+    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make documents of rows: `title, text` or `title, maintext`."""
         for item in items:
             if isinstance(item, Drop):
@@ -61,9 +59,7 @@ class WikipediaReader:
             except MissingTextError as error:
                 yield Drop("no_text_key", source, position, str(error)[:400], broken=True)
                 continue
-            yield (
-                text if isinstance(text, Drop) else _row(record.get("title"), text, source, position, options)
-            )
+            yield (text if isinstance(text, Drop) else _row(record.get("title"), text, source, position, options))
 
 
 def _columns(names: Sequence[str], options: ReadOptions) -> list[str]:

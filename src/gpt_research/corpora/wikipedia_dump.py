@@ -42,14 +42,10 @@ def cut_dump(path: Path, name: str) -> list[Unit]:
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(64)
-    if size <= UNIT_BYTES or not (
-        head.startswith(_BZ2_START) or head.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"<")
-    ):
+    if size <= UNIT_BYTES or not (head.startswith(_BZ2_START) or head.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"<")):
         return [Unit(name, size)]
     starts = range(0, size, UNIT_BYTES)
-    return [
-        Unit(name, min(UNIT_BYTES, size - start), start, min(start + UNIT_BYTES, size)) for start in starts
-    ]
+    return [Unit(name, min(UNIT_BYTES, size - start), start, min(start + UNIT_BYTES, size)) for start in starts]
 
 
 def pages(path: Path, unit: Unit) -> Iterator[Page | Drop]:

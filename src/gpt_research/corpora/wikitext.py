@@ -53,9 +53,7 @@ _UNSEEN = frozenset(
     )
 )
 _VERBATIM = frozenset(("nowiki", "pre", "math", "chem", "code", "source", "syntaxhighlight"))
-_OPENING_TAG = re.compile(
-    rf"<({'|'.join(sorted(_UNSEEN | _VERBATIM, reverse=True))})\b[^<>]*>", re.IGNORECASE
-)
+_OPENING_TAG = re.compile(rf"<({'|'.join(sorted(_UNSEEN | _VERBATIM, reverse=True))})\b[^<>]*>", re.IGNORECASE)
 _CLOSING_TAG = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in _UNSEEN | _VERBATIM}
 _ASIDE = re.compile("\ue000(\\d+)\ue001")
 
@@ -140,11 +138,7 @@ def _link_text(match: re.Match[str]) -> str:
     if not bar:
         return target.lstrip(":")
     # The pipe trick: `[[Mercury (planet)|]]` shows "Mercury".
-    return (
-        label.rpartition("|")[2]
-        if label
-        else re.sub(r"\s*\([^()]*\)$|,.*$", "", target.partition(":")[2] or target)
-    )
+    return label.rpartition("|")[2] if label else re.sub(r"\s*\([^()]*\)$|,.*$", "", target.partition(":")[2] or target)
 
 
 def _innermost_first(pattern: re.Pattern[str], text_of: Callable[[re.Match[str]], str], text: str) -> str:
@@ -185,9 +179,7 @@ def _without_tables(text: str) -> str:
 
 
 _QUOTES = re.compile(r"''+")
-_LINE_BREAK = re.compile(
-    r"<(?:br|p|/p|/?div|/?blockquote|/?center|/?poem|hr|/li|/tr)\b[^<>]*>", re.IGNORECASE
-)
+_LINE_BREAK = re.compile(r"<(?:br|p|/p|/?div|/?blockquote|/?center|/?poem|hr|/li|/tr)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,500}>")
 _MAGIC_WORD = re.compile(r"__[A-Z]{3,}__")
 # Patterns that begin with one literal character, and plain replacements, are ten times as fast as the others.

@@ -61,7 +61,12 @@ def find_corpora(console: Console) -> list[str]:
 def _progress_bar(console: Console, stage: str, plan: Plan, work: Work) -> Iterator[None]:
     """Show how far the tasks of a stage are, read from their counters."""
     total = sum(task.size for task in plan.tasks)
-    columns = (TextColumn("{task.description:<9}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description:<9}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         shown = bar.add_task(stage, total=total or 1, note="")
         ended, started_at = threading.Event(), time.perf_counter()

@@ -1,6 +1,6 @@
 """Batches for training: a batch is a pure function of (seed, step), so that nothing need be saved but the step.
 
-The samples of a run are numbered 0, 1, 2, ... over all steps and ranks. Sample i goes to a corpus and to a window of it:
+The samples of a run are numbered 0, 1, 2, ... over all steps and ranks. Sample i is a window of a corpus:
 
 - Which corpus: samples come in blocks of 4,096. Every block holds the same number of each corpus, in proportion to the
   weights, in an order shuffled by (seed, block).
@@ -89,9 +89,7 @@ class SampleOrder:
                     + closest(name, self.names)
                 )
             if weight > 0 and self.num_windows[self.names.index(name)] == 0:
-                raise UserError(
-                    f"weights.{name} is {weight}, but {name} holds no window of the context length."
-                )
+                raise UserError(f"weights.{name} is {weight}, but {name} holds no window of the context length.")
         share = np.array(
             [
                 weights.get(name, 0.0) if weights else float(n)
@@ -167,9 +165,7 @@ class DataLoader:
             samples_per_step: windows of one optimizer step over all ranks.
             vocab_size: refuse tokens from this on, which no embedding has a row for.
         """
-        assert samples_per_step % (micro_batch * world_size) == 0, (
-            "a step must divide over ranks and micro-batches"
-        )
+        assert samples_per_step % (micro_batch * world_size) == 0, "a step must divide over ranks and micro-batches"
         self.files = list(files.values())
         self.order = SampleOrder({name: f.num_windows for name, f in files.items()}, weights, seed)
         self.samples_per_step = samples_per_step

@@ -72,7 +72,10 @@ def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prep
         for name, stage, tasks in _stages(work, plan, config):
             with watch(name, plan, work):
                 _QuietExecutor(
-                    [stage], tasks=tasks, workers=min(config.workers, tasks), logging_dir=str(work.folder / "logs" / name)
+                    [stage],
+                    tasks=tasks,
+                    workers=min(config.workers, tasks),
+                    logging_dir=str(work.folder / "logs" / name),
                 ).run()
     except OSError as error:
         raise UserError(f"{out} could not be written ({error.strerror or error}). Free some space and start again: "
@@ -155,7 +158,7 @@ def _reuse(out: Path, plan: Plan) -> Prepared:
         old, new = found.get("options", {}), plan.options
         changed = [f"{k}: {old.get(k)!r} -> {new[k]!r}" for k in new if old.get(k) != new[k]]
         raise UserError(
-            f"{out} holds a data set made with other {'settings (' + '; '.join(changed) + ')' if changed else 'input'}. "
+            f"{out} holds a data set of other {'settings (' + '; '.join(changed) + ')' if changed else 'input'}. "
             "Name another folder with --out, or delete that one."
         )
     return Prepared(out, _manifests(out), {}, reused=True)

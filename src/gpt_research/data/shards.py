@@ -131,7 +131,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged ({error}). Run preprocessing again.") from None
     if version != FORMAT_VERSION:
         raise UserError(f"{path} is of version {version}, this program reads {FORMAT_VERSION}. Update gpt-research.")
-    return fields  # type: ignore[no-any-return]
+    return fields
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -208,18 +208,14 @@ def _map_shard(folder: Path, shard: Shard, dtype: np.dtype[Any]) -> np.ndarray:
     """Map one shard, refusing a file whose size is not what the manifest says."""
     path = folder / shard.path
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(
-            f"{folder / 'manifest.json'} names {shard.path!r}, outside of its folder. Do not use it."
-        )
+        raise UserError(f"{folder / 'manifest.json'} names {shard.path!r}, outside of its folder. Do not use it.")
     expected = shard.header_bytes + shard.tokens * dtype.itemsize
     try:
         size = path.stat().st_size
     except OSError as error:
         raise UserError(f"Shard {path} cannot be read ({error.strerror}). Run preprocessing again.") from None
     if size != expected:
-        raise UserError(
-            f"Shard {path} has {size} bytes, but its manifest says {expected}. Run preprocessing again."
-        )
+        raise UserError(f"Shard {path} has {size} bytes, but its manifest says {expected}. Run preprocessing again.")
     if shard.tokens == 0:
         return np.empty(0, dtype)
     mapped = np.memmap(path, dtype, mode="r", offset=shard.header_bytes, shape=(shard.tokens,))

@@ -26,11 +26,11 @@ from gpt_research.corpora.duplicates import (
     MinHash,
     exact_duplicates,
     group_keys,
-    hash_words,
     near_duplicates,
     text_hashes,
 )
 from gpt_research.corpora.text import drop_reason, repair
+from gpt_research.corpora.words import hash_words
 from gpt_research.data.shards import (
     FORMAT_VERSION,
     Manifest,
@@ -97,12 +97,16 @@ class Read(Stage):
         hashes, signatures, hits = [text_hashes([])], [MinHash().signatures(hash_words([]))], [_NO_HITS]
         documents = text_bytes = 0
         options = pa.ipc.IpcWriteOptions(compression="lz4")
-        with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, DOCUMENT_SCHEMA, options=options) as writer:
+        with (
+            pa.OSFile(str(part), "wb") as file,
+            pa.ipc.new_file(file, DOCUMENT_SCHEMA, options=options) as writer,
+        ):
             for batch, done in self._batches(plan, task, drops):
                 texts = [document.text for document in batch]
                 writer.write_batch(
                     pa.record_batch(
-                        [texts, [d.source for d in batch], [d.position for d in batch]], schema=DOCUMENT_SCHEMA
+                        [texts, [d.source for d in batch], [d.position for d in batch]],
+                        schema=DOCUMENT_SCHEMA,
                     )
                 )
                 hashes.append(text_hashes(texts))
@@ -138,7 +142,7 @@ class Read(Stage):
                     item = Drop(reason, item.source, item.position, item.text[:100])
                 elif item.broken and self.strict:
                     raise UserError(
-                        f'{corpus.name}: {item.source}: {item.reason}: {item.detail} '
+                        f"{corpus.name}: {item.source}: {item.reason}: {item.detail} "
                         "Mend the file, or leave --strict out to set it aside."
                     )
                 drops.add(item)
@@ -239,7 +243,7 @@ class Select(Stage):
 def _unit_interval(keys: np.ndarray, seed: int) -> np.ndarray:
     """Map document keys (n,) uint64 to [0, 1), another way for every seed."""
     mixed = (keys ^ np.random.SeedSequence(seed).generate_state(1, np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
-    return (mixed >> np.uint64(11)) * 2.0**-53  # type: ignore[no-any-return]
+    return (mixed >> np.uint64(11)) * 2.0**-53
 
 
 def _fill_both_splits(split: np.ndarray, place: np.ndarray, kept: np.ndarray, val_fraction: float) -> None:
@@ -267,7 +271,12 @@ class ShardWriter:
             return
         if split not in self._open:
             path = self.folder / f"{split}_{self.number:05d}.bin.part"
-            self._open[split] = {"file": open(path, "wb"), "sha256": hashlib.sha256(), "tokens": 0, "index": []}  # noqa: SIM115
+            self._open[split] = {
+                "file": open(path, "wb"),
+                "sha256": hashlib.sha256(),
+                "tokens": 0,
+                "index": [],
+            }
         state = self._open[split]
         tokens, lengths = self.tokenizer.encode_batch(texts)
         data = self._with_ends(tokens, lengths).tobytes()
@@ -308,9 +317,7 @@ class ShardWriter:
             (self.folder / f"{name}.parquet.part").replace(self.folder / f"{name}.parquet")
             (self.folder / f"{name}.bin.part").replace(self.folder / f"{name}.bin")
             total = int(np.sum(index["bytes"].to_numpy())) if len(index) else 0
-            self.shards[split] = Shard(
-                f"{name}.bin", state["tokens"], len(index), total, state["sha256"].hexdigest()
-            )
+            self.shards[split] = Shard(f"{name}.bin", state["tokens"], len(index), total, state["sha256"].hexdigest())
         return self.shards
 
 
@@ -320,7 +327,9 @@ class Tokenize(Stage):
     def run(self, plan: Plan, rank: int) -> None:
         task, drops, progress = plan.tasks[rank], Drops(), self.work.progress()
         writer = ShardWriter(
-            self.work.folder.parent / task.corpus, task.number, Tokenizer.load(self.work.folder / "tokenizer.json")
+            self.work.folder.parent / task.corpus,
+            task.number,
+            Tokenizer.load(self.work.folder / "tokenizer.json"),
         )
         chosen, row, encoded = self.work.load_array("chosen", rank), 0, 0
         alone = self._is_lone_document(plan, task, chosen)
@@ -329,7 +338,13 @@ class Tokenize(Stage):
             row += len(batch)
             for index in np.flatnonzero(status != KEPT).tolist():
                 place = batch["source"][index].as_py(), batch["position"][index].as_py()
-                drops.add(Drop(STATUS_NAMES[status[index]], *place, self._detail(status[index], originals[index], drops)))
+                drops.add(
+                    Drop(
+                        STATUS_NAMES[status[index]],
+                        *place,
+                        self._detail(status[index], originals[index], drops),
+                    )
+                )
             for side, name in enumerate(SPLITS):
                 part = batch.filter(pa.array((status == KEPT) & (split == side)))
                 texts = part["text"].to_pylist()
@@ -343,7 +358,9 @@ class Tokenize(Stage):
         shards = writer.finish()
         overlaps = (chosen[chosen[:, 0] == KEPT, 3:] > 0).sum(axis=0).tolist()
         self.work.save_json(
-            "tokens", rank, {"shards": {k: asdict(v) for k, v in shards.items()}, "overlaps": overlaps, **vars(drops)}
+            "tokens",
+            rank,
+            {"shards": {k: asdict(v) for k, v in shards.items()}, "overlaps": overlaps, **vars(drops)},
         )
 
     def _detail(self, status: int, original: int, drops: Drops) -> str:
@@ -396,7 +413,12 @@ class Finish(Stage):
         shutil.copyfile(self.work.folder / "tokenizer.json", out / "tokenizer.json")
         write_json(
             out / "dataset.json",
-            {"version": FORMAT_VERSION, "corpora": list(plan.corpora), "plan": plan_digest(plan), "options": plan.options},
+            {
+                "version": FORMAT_VERSION,
+                "corpora": list(plan.corpora),
+                "plan": plan_digest(plan),
+                "options": plan.options,
+            },
         )
 
     def _manifest(self, plan: Plan, name: str, tokenizer: Tokenizer) -> Manifest:

@@ -222,9 +222,7 @@ def _training_texts(texts: Iterable[str]) -> Iterator[str]:
 def _learn_merges(texts: Iterable[str], vocab_size: int) -> list[tuple[bytes, bytes]]:
     """Return at most `vocab_size` - 257 merges, the most frequent pair first."""
     if vocab_size < 257:
-        raise UserError(
-            f"vocab_size is {vocab_size}, but 256 bytes and {END_OF_TEXT} need 257. Choose 257 or more."
-        )
+        raise UserError(f"vocab_size is {vocab_size}, but 256 bytes and {END_OF_TEXT} need 257. Choose 257 or more.")
     import tokenizers
     from tokenizers import models, pre_tokenizers, trainers
 

@@ -219,9 +219,7 @@ def write_tokenizer_json(vocabulary: Vocabulary, path: Path) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(
-            f"Cannot write {path}: {error.strerror}. Choose another folder or free space."
-        ) from None
+        raise UserError(f"Cannot write {path}: {error.strerror}. Choose another folder or free space.") from None
     finally:
         with contextlib.suppress(OSError):  # gone already where all went well
             temporary.unlink()
@@ -244,9 +242,7 @@ def _require_gpt2_form(content: dict[str, Any]) -> None:
     if split.get("add_prefix_space", True):
         raise UserError("it puts a space before every text (add_prefix_space), so texts would not come back")
     if content.get("normalizer"):
-        raise UserError(
-            f"it normalises text ({content['normalizer'].get('type')}), so texts would not come back"
-        )
+        raise UserError(f"it normalises text ({content['normalizer'].get('type')}), so texts would not come back")
     for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
         if model.get(option):
             raise UserError(f"its model sets {option}, which is not supported")

@@ -69,7 +69,7 @@ class Plan:
         return resolve(self.corpora[name])
 
     def as_json(self) -> dict[str, Any]:
-        return json.loads(json.dumps(asdict(self)))  # type: ignore[no-any-return]  # tuples become lists
+        return json.loads(json.dumps(asdict(self)))  # tuples become lists
 
 
 def make_plan(config: PreprocessConfig) -> Plan:
@@ -128,7 +128,7 @@ class Work:
         part.replace(place)
 
     def load_array(self, kind: str, task: int) -> np.ndarray:
-        return np.load(self.path(kind, task, "npy"))  # type: ignore[no-any-return]
+        return np.load(self.path(kind, task, "npy"))
 
     def save_json(self, kind: str, task: int, value: Any) -> None:
         write_json(self.path(kind, task, "json"), value)

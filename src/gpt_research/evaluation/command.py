@@ -52,7 +52,10 @@ def evaluate(run_folder: Path, data: str, command: EvaluateCommand) -> dict[str,
     byte_lengths = torch.from_numpy(tokenizer.byte_lengths).to(runtime.device)
     losses = {
         name: measure(
-            model, evaluation_batches(files, command.max_tokens or None, command.batch_size), byte_lengths, runtime
+            model,
+            evaluation_batches(files, command.max_tokens or None, command.batch_size),
+            byte_lengths,
+            runtime,
         )
         for name, files in dataset.splits[command.split].items()
         if files.num_tokens > 1
@@ -68,7 +71,13 @@ def _table(title: str, losses: dict[str, Loss], console: Console) -> None:
         table.add_column(heading, justify="right")
     rows = {**losses, "overall": total(losses)} if len(losses) > 1 else losses
     for name, loss in rows.items():
-        table.add_row(name, f"{loss.tokens:,}", f"{loss.loss:.4f}", f"{loss.perplexity:.2f}", f"{loss.bits_per_byte:.4f}")
+        table.add_row(
+            name,
+            f"{loss.tokens:,}",
+            f"{loss.loss:.4f}",
+            f"{loss.perplexity:.2f}",
+            f"{loss.bits_per_byte:.4f}",
+        )
     console.print(table)
 
 

@@ -79,9 +79,7 @@ def _write(folder: Path, source: Source, command: ExportCommand) -> str:
     return "model.safetensors"
 
 
-def _readers(
-    folder: Path, file: str, source: Source, command: ExportCommand
-) -> Iterator[tuple[Reader, Bound]]:
+def _readers(folder: Path, file: str, source: Source, command: ExportCommand) -> Iterator[tuple[Reader, Bound]]:
     bound = BOUNDS[command.dtype]
     if command.format == "hf":
         yield huggingface.TransformersReader(folder), bound

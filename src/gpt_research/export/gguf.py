@@ -88,9 +88,7 @@ def write(path: Path, source: Source, dtype: str, licence: str = "") -> None:
 
 
 def _add_tokenizer(writer: Any, vocabulary: Vocabulary) -> None:
-    types = dict.fromkeys(vocabulary.specials.values(), CONTROL) | dict.fromkeys(
-        vocabulary.added.values(), ADDED
-    )
+    types = dict.fromkeys(vocabulary.specials.values(), CONTROL) | dict.fromkeys(vocabulary.added.values(), ADDED)
     names = {index: name for name, index in (vocabulary.specials | vocabulary.added).items()}
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
@@ -199,7 +197,5 @@ class LlamaCppReader:
             data=json.dumps(content).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-            request, timeout=600
-        ) as answer:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=600) as answer:
             return dict(json.load(answer))

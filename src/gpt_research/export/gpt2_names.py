@@ -96,9 +96,7 @@ def from_gpt2(tensors: Mapping[str, torch.Tensor], where: str = "The model") -> 
                 f'{where} is no GPT-2: it has the tensor "{name}". Only GPT-2\'s architecture can be read.'
             ) from None
     if _layout_of(ours) == "conv1d":
-        ours = {
-            name: t.t().contiguous() if _is_matrix(name) and t.dim() == 2 else t for name, t in ours.items()
-        }
+        ours = {name: t.t().contiguous() if _is_matrix(name) and t.dim() == 2 else t for name, t in ours.items()}
     head, embedding = ours.get("head.weight"), ours.get("token_embedding.weight")
     if head is not None and embedding is not None and torch.equal(head, embedding):
         del ours["head.weight"]

@@ -113,9 +113,7 @@ def read(folder: Path) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
     tensors = {name: tensor.float() for name, tensor in found.items()}
     config = replace(config, tie_weights="head.weight" not in tensors)
     own = settings.get("gpt_research")
-    if (
-        isinstance(own, dict) and own.get("bias") is False
-    ):  # our own export: the zeros were put in for GPT-2's sake
+    if isinstance(own, dict) and own.get("bias") is False:  # our own export: the zeros were put in for GPT-2's sake
         biases = [name for name in tensors if name.endswith("bias")]
         if not any(tensors[name].any() for name in biases):
             config = replace(config, bias=False)

@@ -88,9 +88,7 @@ def _find(command: ImportCommand) -> Path:
             raise UserError(f"{path} is one file of a model. Name its folder: {path.parent}.")
         return path
     if not HUB_NAME.fullmatch(command.source) or command.source.startswith("."):
-        raise UserError(
-            f"There is no {path}. Name a folder, a ckpt.pt, or a hub name such as openai-community/gpt2."
-        )
+        raise UserError(f"There is no {path}. Name a folder, a ckpt.pt, or a hub name such as openai-community/gpt2.")
     return _download(command.source, command.revision)
 
 
@@ -147,9 +145,7 @@ def _check(config: GPTConfig, tensors: dict[str, torch.Tensor], where: str) -> N
     """Refuse tensors that do not fit the config by name or shape, and numbers that are none."""
     blocks = {match[1] for name in tensors if (match := re.match(r"blocks\.(\d+)\.", name))}
     if len(blocks) != config.n_layer:  # before shapes(), which a made-up layer count would keep busy
-        raise UserError(
-            f"{where} is damaged: its config says {config.n_layer} layers, its weights {len(blocks)}."
-        )
+        raise UserError(f"{where} is damaged: its config says {config.n_layer} layers, its weights {len(blocks)}.")
     expected = shapes(config)
     if differ := sorted(expected.keys() ^ tensors.keys()):
         what = "lacks" if differ[0] in expected else "has the unknown"
@@ -182,9 +178,7 @@ def _find_tokenizer(wanted: str, place: Path, vocab_size: int) -> Tokenizer:
     elif 0 <= vocab_size - GPT2_VOCABULARY < MOST_PADDING:
         tokenizer = Tokenizer.gpt2()
     else:
-        raise UserError(
-            f"{place} comes without a tokenizer, and has {vocab_size} tokens. Name one with --tokenizer."
-        )
+        raise UserError(f"{place} comes without a tokenizer, and has {vocab_size} tokens. Name one with --tokenizer.")
     if not 0 <= vocab_size - tokenizer.vocab_size < MOST_PADDING:
         raise UserError(
             f"The tokenizer has {tokenizer.vocab_size} entries and the model {vocab_size}: they do not "

@@ -36,9 +36,7 @@ gpt-research generate runs/RUN --prompt "Once upon a time"
 }
 
 
-def model_card(
-    source: Source, format: str, dtype: str, licence: str, proofs: Sequence[Proof], file: str = ""
-) -> str:
+def model_card(source: Source, format: str, dtype: str, licence: str, proofs: Sequence[Proof], file: str = "") -> str:
     """Return the text of README.md."""
     parts = [
         _front_matter(format, licence),
@@ -48,7 +46,7 @@ def model_card(
         _data(source.config),
         _recipe(source),
         _scores(source.run, source.step),
-        "## Checked\n\nRead back and compared with the run on real text, in nats:\n\n"
+        "## Checked\n\nRead back and compared with the run on real text:\n\n"
         + "\n".join(f"- {proof}" for proof in proofs),
         _licence(licence),
     ]
@@ -123,9 +121,7 @@ def _scores(run: Path, step: int) -> str:
         loss = numbers.get("val_loss", numbers.get("loss"))
         bits = numbers.get("val_bits_per_byte", numbers.get("bits_per_byte"))
         rows.append(f"| {name} | {_number(loss)} | {_number(bits)} |")
-    return f"## Scores\n\nOf the run itself at step {last['step']:,}, before any rounding:\n\n" + "\n".join(
-        rows
-    )
+    return f"## Scores\n\nOf the run itself at step {last['step']:,}, before any rounding:\n\n" + "\n".join(rows)
 
 
 def _number(value: object) -> str:

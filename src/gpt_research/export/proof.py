@@ -36,12 +36,12 @@ NEW_TOKENS = 24
 
 @dataclass(frozen=True)
 class Bound:
-    """How far log-probabilities may be from ours, in nats."""
+    """How far another program's log-probabilities may be from ours."""
 
     largest: float
-    """At any token of the vocabulary, at any place, for each nat of the logits' standard deviation."""
+    """At any token of the vocabulary, at any place, as a share of the spread (standard deviation) of ours."""
     divergence: float
-    """Kullback-Leibler divergence from ours, the mean over places."""
+    """Kullback-Leibler divergence from ours in nats, the mean over places."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,7 @@ class Proof:
     places: int
     """Places at which the whole distribution was compared."""
     largest: float
+    """In the units of `Bound.largest`."""
     divergence: float
     new_tokens: int
     """Greedy tokens that were equal."""
@@ -61,7 +62,7 @@ class Proof:
     def __str__(self) -> str:
         tie = ", then a tie" if self.tied else ""
         return (
-            f"{self.reader}: log-probabilities within {self.largest:.1e}, divergence {self.divergence:.1e} "
+            f"{self.reader}: log-probabilities within {self.largest:.1e} of their spread, divergence {self.divergence:.1e} "
             "nats "
             f"at {self.places} places; {self.new_tokens} greedy tokens equal{tie}"
         )
@@ -116,9 +117,7 @@ def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> 
     expected_ids, ids = ours.encode(text), other.encode(text)
     if ids != expected_ids:
         place = next((i for i, (a, b) in enumerate(zip(expected_ids, ids, strict=False)) if a != b), len(ids))
-        raise _refusal(
-            other, f"it cuts text into other tokens (from token {place} of {len(expected_ids)} on)"
-        )
+        raise _refusal(other, f"it cuts text into other tokens (from token {place} of {len(expected_ids)} on)")
     tokens = expected_ids[: min(PASSAGE_TOKENS, ours.model.config.block_size)]
     if not tokens:
         raise UserError("The text to check the export with is empty. Name another with --text.")
@@ -133,7 +132,7 @@ def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> 
     if not (largest <= bound.largest and abs(divergence) <= bound.divergence):
         raise _refusal(
             other,
-            f"log-probabilities differ by {largest:.1e} (allowed {bound.largest:.0e}), "
+            f"log-probabilities differ by {largest:.1e} of their spread (allowed {bound.largest:.0e}), "
             f"divergence {divergence:.1e} nats (allowed {bound.divergence:.0e})",
         )
     agreed, tied = _compare_greedy(ours, other, tokens, 4 * largest * spread)

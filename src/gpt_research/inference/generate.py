@@ -191,9 +191,7 @@ class _Engine:
         tokens = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt)] = torch.tensor(prompt)
-        cache = KVCache(
-            self.model.config, len(prompts), capacity=capacity, device=self.device, dtype=self.dtype
-        )
+        cache = KVCache(self.model.config, len(prompts), capacity=capacity, device=self.device, dtype=self.dtype)
         h = self.model.hidden(tokens.to(self.device), cache)  # (B, T, C)
         cache.truncate(lengths)
         return cache, h[torch.arange(len(prompts)), torch.tensor(lengths) - 1]

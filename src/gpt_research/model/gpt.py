@@ -34,6 +34,7 @@ class GPT(nn.Module):
             self.position_embedding = nn.Embedding(config.block_size, config.n_embd)
         else:
             table = sinusoidal_positions(config.block_size, config.n_embd)
+            self.position_table: torch.Tensor
             self.register_buffer("position_table", table, persistent=False)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.norm = nn.LayerNorm(config.n_embd, bias=config.bias)
@@ -83,7 +84,7 @@ class GPT(nn.Module):
 
     def _embed(self, tokens: torch.Tensor, cache: KVCache | None) -> torch.Tensor:
         T = tokens.size(1)
-        assert T <= self.config.block_size, f"{T} tokens do not fit a context of {self.config.block_size}"
+        assert self.config.block_size >= T, f"{T} tokens do not fit a context of {self.config.block_size}"
         positions = torch.arange(T, device=tokens.device) if cache is None else cache.extend(T)
         x = self.token_embedding(tokens)  # (B, T, C)
         if self.config.positions == "learned":

@@ -95,9 +95,7 @@ class LayerCache:
         self.keys = keys
         self.values = values
 
-    def append(
-        self, k: torch.Tensor, v: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    def append(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Store k and v (B, H, T, D) where `extend` laid them out; return all keys, all values and the mask.
 
         The mask is (B or 1, 1, T, S) with True for "may see", or None where plain causality says it all.

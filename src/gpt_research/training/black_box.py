@@ -1,6 +1,6 @@
 """What is kept of a step gone wrong: what it read, how its layers stood, and how to run it again.
 
-    <run>/black_box/step_00000123.json
+<run>/black_box/step_00000123.json
 """
 
 from __future__ import annotations

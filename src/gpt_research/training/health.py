@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections import deque
-from typing import Literal
+from typing import Any, Literal
 
 Finding = Literal["not_finite", "spike"]
 
@@ -50,9 +50,9 @@ class Health:
     def hopeless(self) -> bool:
         return self.bad_in_a_row >= MOST_BAD_STEPS
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         return {"losses": list(self.losses), "bad_in_a_row": self.bad_in_a_row}
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
-        self.losses = deque(state["losses"], maxlen=WINDOW)  # type: ignore[arg-type]
-        self.bad_in_a_row = int(state["bad_in_a_row"])  # type: ignore[call-overload]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.losses = deque(state["losses"], maxlen=WINDOW)
+        self.bad_in_a_row = state["bad_in_a_row"]

@@ -93,7 +93,12 @@ class WandbTracker:
         import wandb
 
         self._run = wandb.init(
-            project="gpt-research", name=run.name, dir=run, config=to_dict(config), resume="allow", id=run.name
+            project="gpt-research",
+            name=run.name,
+            dir=run,
+            config=to_dict(config),
+            resume="allow",
+            id=run.name,
         )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

@@ -21,9 +21,7 @@ def make_optimizer(model: GPT, config: TrainConfig) -> torch.optim.AdamW:
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(
-        groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=1e-8, fused=True
-    )
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=1e-8, fused=True)
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: GPT) -> dict[str, torch.Tensor]:
@@ -35,9 +33,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: GPT) -> dict[str,
     }
 
 
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, model: GPT, tensors: Mapping[str, torch.Tensor]
-) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, model: GPT, tensors: Mapping[str, torch.Tensor]) -> None:
     """Put saved state back.
 
     Raises:

@@ -1,6 +1,6 @@
 """The run folder: one owner at a time, one config for its whole life, everything needed to generate.
 
-    config.yaml  tokenizer.json  metrics.jsonl  loss.png  samples.txt  checkpoints/  owner.json
+config.yaml  tokenizer.json  metrics.jsonl  loss.png  samples.txt  checkpoints/  owner.json
 """
 
 from __future__ import annotations

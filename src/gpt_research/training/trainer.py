@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -114,9 +115,7 @@ def dataset_tokenizer(dataset: Dataset) -> tuple[Tokenizer, Path | None]:
     path = dataset.tokenizer_file
     if path is None:
         if dataset.fingerprint:
-            raise UserError(
-                f"{dataset.folder / 'tokenizer.json'} is missing. Put it back or run preprocessing again."
-            )
+            raise UserError(f"{dataset.folder / 'tokenizer.json'} is missing. Put it back or run preprocessing again.")
         return Tokenizer.gpt2(), None
     tokenizer = Tokenizer.load(path)
     if dataset.fingerprint not in ("", tokenizer.fingerprint):
@@ -141,7 +140,12 @@ class Trainer:
     """Model, optimizer and data of one run, and the loop over its steps."""
 
     def __init__(
-        self, config: TrainConfig, runtime: Runtime, dataset: Dataset, tokenizer: Tokenizer, reporter: Reporter
+        self,
+        config: TrainConfig,
+        runtime: Runtime,
+        dataset: Dataset,
+        tokenizer: Tokenizer,
+        reporter: Reporter,
     ) -> None:
         self.config, self.runtime, self.dataset, self.tokenizer = config, runtime, dataset, tokenizer
         self.reporter = reporter if runtime.is_main else Reporter()
@@ -166,7 +170,9 @@ class Trainer:
         self.health = Health(config.spike_z)
         self.saver = BackgroundSaver(self.run_folder, config.keep_last, config.keep_every)
         # `forward` is the model, compiled by option; `compute` shares its gradients over ranks as well.
-        self.forward: torch.nn.Module = torch.compile(self.model) if config.compile else self.model
+        self.forward: torch.nn.Module = self.model
+        if config.compile:
+            self.forward = cast(torch.nn.Module, torch.compile(self.model))
         self.compute: torch.nn.Module = self.forward
         if runtime.world_size > 1:
             devices = [runtime.device.index] if runtime.device.type == "cuda" else None
@@ -273,7 +279,11 @@ class Trainer:
         for name, files in self.dataset.val.items():
             if files.num_tokens > 1:
                 batches = evaluation_batches(
-                    files, self.config.eval_tokens, self.config.micro_batch, self.runtime.rank, self.runtime.world_size
+                    files,
+                    self.config.eval_tokens,
+                    self.config.micro_batch,
+                    self.runtime.rank,
+                    self.runtime.world_size,
                 )
                 losses[name] = measure(self.forward, batches, self.byte_lengths, self.runtime)
         return losses
@@ -415,8 +425,7 @@ class Trainer:
                 "val_loss": overall.loss,
                 "val_bits_per_byte": overall.bits_per_byte,
                 "corpora": {
-                    name: {"loss": loss.loss, "bits_per_byte": loss.bits_per_byte}
-                    for name, loss in self.losses.items()
+                    name: {"loss": loss.loss, "bits_per_byte": loss.bits_per_byte} for name, loss in self.losses.items()
                 },
             },
         )

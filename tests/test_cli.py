@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from gpt_research.cli import main, parse
-from gpt_research.config import TrainConfig, field_names, read_yaml, to_dict, write_yaml
+from gpt_research.config import TrainConfig
+from gpt_research.settings import field_names, read_yaml, to_dict, write_yaml
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,12 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from gpt_research.config import GPTConfig, TrainConfig, read_yaml
+from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.shards import file_sha256
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
 from gpt_research.model import GPT
+from gpt_research.settings import read_yaml
 
 STEP_NAME = re.compile(r"step_(\d{8,})")
 

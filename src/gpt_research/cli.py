@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any, get_type_hints
 
 from gpt_research import config as configs
-from gpt_research.config import field_names, parse_error
 from gpt_research.errors import UserError, closest
+from gpt_research.settings import field_names, parse_error, parser_for
 from gpt_research.version import __version__
 
 
@@ -39,6 +39,13 @@ COMMANDS = {
     ),
     "train": Command("TrainConfig", "gpt_research.training.command", "Train a model on token shards."),
     "generate": Command("GenerateCommand", "gpt_research.inference.command", "Continue a prompt with a run.", "run"),
+    "verify-resume": Command(
+        "VerifyResumeCommand", "gpt_research.training.verify_resume", "Prove that a resumed run is the run."
+    ),
+    "replay": Command("ReplayCommand", "gpt_research.training.replay", "Run one step again and look inside.", "run"),
+    "inspect": Command("InspectCommand", "gpt_research.training.inspect_run", "Show what a run folder holds.", "run"),
+    "export": Command("ExportCommand", "gpt_research.export.command", "Write a run in another format.", "run"),
+    "import": Command("ImportCommand", "gpt_research.export.command", "Make a run of foreign weights.", "source"),
     "evaluate": Command("EvaluateCommand", "gpt_research.evaluation.command", "Measure a run's loss.", "run"),
 }
 
@@ -77,7 +84,7 @@ def _run(arguments: list[str]) -> int:
 
 def _overview() -> str:
     lines = [f"gpt-research {__version__}: from raw corpora to a GPT one can trust.", "", "Commands:"]
-    lines += [f"  {name:<11} {command.help}" for name, command in COMMANDS.items()]
+    lines += [f"  {name:<13} {command.help}" for name, command in COMMANDS.items()]
     return "\n".join([*lines, "", "gpt-research COMMAND --help shows every setting of a command."])
 
 
@@ -89,8 +96,8 @@ def parse(name: str, arguments: list[str]) -> Any:
     """
     command = COMMANDS[name]
     config_class = getattr(configs, command.config)
-    parser = configs.parser_for(config_class, f"gpt-research {name}", command.positional, many=command.many)
-    if name == "train":
+    parser = parser_for(config_class, f"gpt-research {name}", command.positional, many=command.many)
+    if "resume" in field_names(config_class):
         arguments = _resume_arguments(arguments)
     try:
         namespace = parser.instantiate(parser.parse_args(_spell_out_booleans(arguments, config_class)))

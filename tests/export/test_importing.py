@@ -16,7 +16,7 @@ from small_runs import VARIANTS
 
 import gpt_research.export.importing as importing
 from gpt_research.checkpoint import load_model, model_tensors
-from gpt_research.config import ExportCommand, ImportCommand, TrainConfig, read_yaml
+from gpt_research.config import ExportCommand, ImportCommand, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
 from gpt_research.export import huggingface
@@ -25,6 +25,7 @@ from gpt_research.export.gpt2_names import to_gpt2
 from gpt_research.export.importing import import_model
 from gpt_research.export.source import load_source
 from gpt_research.model import GPT
+from gpt_research.settings import read_yaml
 
 MakeRun = Callable[..., tuple[Path, GPT]]
 

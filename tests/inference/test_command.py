@@ -14,13 +14,14 @@ import torch
 
 from gpt_research import checkpoint
 from gpt_research.checkpoint import Checkpoint, model_tensors
-from gpt_research.config import GenerateCommand, GenerateConfig, GPTConfig, TrainConfig, write_yaml
+from gpt_research.config import GenerateCommand, GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
 from gpt_research.inference.command import RULE, Terminal, read_prompt, run
 from gpt_research.inference.generate import generate
 from gpt_research.inference.interactive import converse, fitting_end
 from gpt_research.model import GPT
+from gpt_research.settings import write_yaml
 
 SHAPE = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=16)
 

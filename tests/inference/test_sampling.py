@@ -110,6 +110,15 @@ def test_top_p_one_keeps_every_token() -> None:
     assert choose(logits[None], config, last).item() > 0  # a nucleus of any p < 1 - 1e-8 is token 0 alone
 
 
+def test_a_nucleus_of_thousands_of_tokens_is_whole() -> None:
+    logits = torch.zeros(2, 5000)
+    logits[0] = torch.linspace(0, 1e-3, 5000)  # nearly flat: 90% of the mass is nearly 90% of the tokens
+    logits[1, 7] = 50.0
+    sizes = [len(row) for row in kept(keep_top_p(logits, 0.9))]
+    assert sizes[0] == pytest.approx(4500, abs=3)
+    assert sizes[1] == 1
+
+
 def test_top_p_counts_only_what_top_k_left() -> None:
     logits = torch.tensor([0.5, 0.3, 0.1, 0.1]).log()  # after top-k 2: 0.625, 0.375
     found = shares(GenerateConfig(temperature=1, top_k=2, top_p=0.6), logits)

@@ -20,7 +20,8 @@ from gpt_research.config import TrainConfig
 from gpt_research.data.shards import Dataset
 from gpt_research.errors import UserError
 from gpt_research.training.metrics import read_metrics
-from gpt_research.training.trainer import Reporter, Trainer, dataset_tokenizer, fit_vocabulary, train
+from gpt_research.training.reporter import Reporter
+from gpt_research.training.trainer import Trainer, dataset_tokenizer, fit_vocabulary, train
 
 
 def make_trainer(config: TrainConfig) -> Trainer:
@@ -206,7 +207,7 @@ COMMAND = [sys.executable, "-m", "gpt_research", "train"]
 
 
 def arguments(config: TrainConfig, path: Path) -> list[str]:
-    from gpt_research.config import write_yaml
+    from gpt_research.settings import write_yaml
 
     write_yaml(config, path)
     return [*COMMAND, "--config", str(path)]

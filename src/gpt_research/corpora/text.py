@@ -122,7 +122,7 @@ def _repair_once(text: str) -> str:
             text = "\n".join(_without_mojibake(line) for line in text.split("\n"))
         if _C1_BYTES.search(data) or any(odd in text for odd in _ODD):
             text = _C1.sub(_windows_sign, _REMOVED.sub("", _LINE_ENDS.sub("\n", text)))
-    if any(blank in text and blank + "\n" in text for blank in _BLANKS):
+    if " \n" in text or "\t" in text or (not text.isascii() and ("\xa0" in text or "\u3000" in text)):
         text = "\n".join(line.rstrip(_BLANKS) for line in text.split("\n"))
     if "\n\n\n" in text:
         text = _BLANK_RUN.sub("\n\n", text)
@@ -145,7 +145,7 @@ def _windows_sign(control: re.Match[str]) -> str:
 
 # --- what is no text --------------------------------------------------------------------------------------
 
-_SAMPLE = 4096
+_GLANCE, _SAMPLE = 512, 4096
 _LETTERS = bytes([*b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", *range(128, 256)])
 
 
@@ -159,12 +159,21 @@ def drop_reason(text: str, min_characters: int = 1) -> str | None:
         return "empty"
     if len(stripped) < min_characters:
         return "too_short"
-    middle = max(0, (len(text) - _SAMPLE) // 2)
-    sample = text[middle : middle + _SAMPLE].encode(errors="replace")
-    letters = len(sample) - len(sample.translate(None, _LETTERS))
-    spaces = sample.count(b" ") + sample.count(b"\n")
-    endless = sample.isascii() and len(sample) > 400 and len(sample) > 60 * (spaces + 1)
-    replaced = text.count("\ufffd", middle, middle + _SAMPLE) * 3
-    if letters < 0.3 * (len(sample) - spaces) or endless or replaced > 0.1 * len(sample):
+    # Most texts show at a glance what they are; the others are looked at for longer.
+    length, letters, spaces, replaced, _ = _middle(text, _GLANCE)
+    if letters > 0.6 * (length - spaces) and length < 20 * spaces and not replaced:
+        return None
+    length, letters, spaces, replaced, ascii_only = _middle(text, _SAMPLE)
+    endless = ascii_only and length > 400 and length > 60 * (spaces + 1)
+    if letters < 0.3 * (length - spaces) or endless or replaced > 0.1 * length:
         return "not_text"
     return None
+
+
+def _middle(text: str, size: int) -> tuple[int, int, int, int, bool]:
+    """Count bytes, and those of letters, spaces and replacement characters, in the middle of a text; ASCII?"""
+    start = max(0, (len(text) - size) // 2)
+    part = text[start : start + size]
+    sample = part.encode(errors="replace")
+    letters = len(sample) - len(sample.translate(None, _LETTERS))
+    return len(sample), letters, sample.count(b" ") + sample.count(b"\n"), 3 * part.count("\ufffd"), sample.isascii()

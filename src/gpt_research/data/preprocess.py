@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import multiprocess
 from datatrove.executor import LocalPipelineExecutor
 from loguru import logger
 
@@ -102,7 +103,13 @@ class _QuietExecutor(LocalPipelineExecutor):
 
     def run(self) -> Any:
         logger.remove()
-        return super().run()
+        if self.workers > 1:
+            # Workers start as copies of one process that has imported what they need.
+            multiprocess.set_forkserver_preload([__name__])
+            return super().run()
+        for rank in self.get_incomplete_ranks():  # without the processes that datatrove starts around a pool
+            self._run_for_rank(rank)
+        return None
 
     def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
         with contextlib.redirect_stderr(io.StringIO()):

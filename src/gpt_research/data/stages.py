@@ -14,11 +14,13 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gpt_research.corpora.document import Document, Drop
@@ -31,6 +33,7 @@ from gpt_research.corpora.duplicates import (
 )
 from gpt_research.corpora.text import drop_reason, repair
 from gpt_research.corpora.words import hash_words
+from gpt_research.data.shard_writer import DOCUMENT_SCHEMA, ShardWriter
 from gpt_research.data.shards import (
     FORMAT_VERSION,
     Manifest,
@@ -48,7 +51,6 @@ BATCH_BYTES = 4 << 20
 EXAMPLES = 5
 MOST_SOURCES = 10_000
 TOKENIZER_SAMPLE_BYTES = 256 << 20
-DOCUMENT_SCHEMA = pa.schema([("text", pa.large_string()), ("source", pa.string()), ("position", pa.int64())])
 SPLITS = ("train", "val")
 _NO_HITS = np.empty((0, 2), dtype=np.int64)
 KEPT, EXACT_DUPLICATE, NEAR_DUPLICATE, CONTAMINATED = range(4)
@@ -96,26 +98,22 @@ class Read(Stage):
         near, index = plan.options["near_duplicates"], self.work.benchmark_index()
         hashes, signatures, hits = [text_hashes([])], [MinHash().signatures(hash_words([]))], [_NO_HITS]
         documents = text_bytes = 0
-        options = pa.ipc.IpcWriteOptions(compression="lz4")
         with (
             pa.OSFile(str(part), "wb") as file,
-            pa.ipc.new_file(file, DOCUMENT_SCHEMA, options=options) as writer,
+            pa.ipc.new_file(file, DOCUMENT_SCHEMA) as writer,
         ):
             for batch, done in self._batches(plan, task, drops):
                 texts = [document.text for document in batch]
-                writer.write_batch(
-                    pa.record_batch(
-                        [texts, [d.source for d in batch], [d.position for d in batch]],
-                        schema=DOCUMENT_SCHEMA,
-                    )
-                )
+                places = [d.source for d in batch], [d.position for d in batch]
+                records = pa.record_batch([texts, *places], schema=DOCUMENT_SCHEMA)
+                writer.write_batch(records)
                 hashes.append(text_hashes(texts))
                 if near or index:
                     words = hash_words(texts)
                     signatures += [MinHash().signatures(words)] if near else []
                     hits += [index.hits(words) + [documents, 0]] if index else []
                 documents += len(batch)
-                text_bytes += sum(map(len, texts))
+                text_bytes += _text_bytes(records)
                 self._report(progress, rank, drops, read_bytes=done, documents=documents, text_bytes=text_bytes)
         part.replace(place)
         self.work.save_array("hashes", rank, np.concatenate(hashes))
@@ -255,82 +253,14 @@ def _fill_both_splits(split: np.ndarray, place: np.ndarray, kept: np.ndarray, va
             split[kept[np.argmax(place[kept])]] = 0
 
 
-class ShardWriter:
-    """Writes the shards of one task: tokens and the document index of each split."""
-
-    def __init__(self, folder: Path, number: int, tokenizer: Tokenizer) -> None:
-        self.folder, self.number, self.tokenizer = folder, number, tokenizer
-        self.dtype = token_dtype(tokenizer.vocab_size)
-        self.shards: dict[str, Shard] = {}
-        self._open: dict[str, dict[str, Any]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def add(self, split: str, texts: list[str], sources: list[str], positions: list[int]) -> None:
-        """Encode documents and append them to a split, each with an end-of-text token."""
-        if not texts:
-            return
-        if split not in self._open:
-            path = self.folder / f"{split}_{self.number:05d}.bin.part"
-            self._open[split] = {
-                "file": open(path, "wb"),
-                "sha256": hashlib.sha256(),
-                "tokens": 0,
-                "index": [],
-            }
-        state = self._open[split]
-        tokens, lengths = self.tokenizer.encode_batch(texts)
-        data = self._with_ends(tokens, lengths).tobytes()
-        state["file"].write(data)
-        state["sha256"].update(data)
-        starts = state["tokens"] + np.concatenate([[0], np.cumsum(lengths + 1)])
-        state["tokens"] = int(starts[-1])
-        sizes = [len(text.encode("utf-8")) for text in texts]
-        state["index"].append(
-            pa.table(
-                {
-                    "start": pa.array(starts[:-1], pa.int64()),
-                    "tokens": pa.array(lengths + 1, pa.int64()),
-                    "bytes": pa.array(sizes, pa.int64()),
-                    "source": pa.array(sources, pa.string()),
-                    "position": pa.array(positions, pa.int64()),
-                }
-            )
-        )
-
-    def _with_ends(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Put an end-of-text token behind each document: (m,) tokens and (n,) lengths to (m + n,)."""
-        out = np.empty(len(tokens) + len(lengths), dtype=self.dtype)
-        ends = np.cumsum(lengths + 1) - 1
-        inside = np.ones(len(out), dtype=bool)
-        inside[ends] = False
-        out[ends] = self.tokenizer.end_of_text
-        out[inside] = tokens
-        return out
-
-    def finish(self) -> dict[str, Shard]:
-        """Close the shards and move them to their places."""
-        for split, state in self._open.items():
-            state["file"].close()
-            name = f"{split}_{self.number:05d}"
-            index = pa.concat_tables(state["index"])
-            pq.write_table(index, self.folder / f"{name}.parquet.part", compression="zstd")
-            (self.folder / f"{name}.parquet.part").replace(self.folder / f"{name}.parquet")
-            (self.folder / f"{name}.bin.part").replace(self.folder / f"{name}.bin")
-            total = int(np.sum(index["bytes"].to_numpy())) if len(index) else 0
-            self.shards[split] = Shard(f"{name}.bin", state["tokens"], len(index), total, state["sha256"].hexdigest())
-        return self.shards
-
-
 class Tokenize(Stage):
     """Shards of a task's kept documents."""
 
     def run(self, plan: Plan, rank: int) -> None:
         task, drops, progress = plan.tasks[rank], Drops(), self.work.progress()
-        writer = ShardWriter(
-            self.work.folder.parent / task.corpus,
-            task.number,
-            Tokenizer.load(self.work.folder / "tokenizer.json"),
-        )
+        file = self.work.folder / "tokenizer.json"
+        tokenizer = _load_tokenizer(file, file_sha256(file))
+        writer = ShardWriter(self.work.folder.parent / task.corpus, task.number, tokenizer)
         chosen, row, encoded = self.work.load_array("chosen", rank), 0, 0
         alone = self._is_lone_document(plan, task, chosen)
         for batch in read_documents(self.work, rank):
@@ -347,13 +277,11 @@ class Tokenize(Stage):
                 )
             for side, name in enumerate(SPLITS):
                 part = batch.filter(pa.array((status == KEPT) & (split == side)))
-                texts = part["text"].to_pylist()
-                if alone and texts:
-                    train, val = cut_document(texts[0], plan.options["val_fraction"])
-                    writer.add("val", [val], part["source"].to_pylist(), part["position"].to_pylist())
-                    texts = [train]
-                writer.add(name, texts, part["source"].to_pylist(), part["position"].to_pylist())
-                encoded += sum(map(len, texts))
+                if alone and len(part):
+                    part, end = _cut(part, plan.options["val_fraction"])
+                    writer.add("val", end)
+                writer.add(name, part)
+            encoded += _text_bytes(batch)
             progress.set(rank, encoded_bytes=encoded)
         shards = writer.finish()
         overlaps = (chosen[chosen[:, 0] == KEPT, 3:] > 0).sum(axis=0).tolist()
@@ -383,6 +311,25 @@ class Tokenize(Stage):
         """Whether the corpus is one document in all, which then gives its end to validation."""
         only_task = sum(other.corpus == task.corpus for other in plan.tasks) == 1
         return only_task and plan.options["val_fraction"] > 0 and int((chosen[:, 0] == KEPT).sum()) == 1
+
+
+@lru_cache(maxsize=1)
+def _load_tokenizer(file: Path, sha256: str) -> Tokenizer:
+    """Load a tokenizer once for all tasks of a process; to build its encoder takes about a second."""
+    return Tokenizer.load(file)
+
+
+def _cut(lone: pa.RecordBatch, val_fraction: float) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """Cut a batch of one document into its parts for training and for validation."""
+    train, val = (
+        pa.record_batch([[text], lone["source"], lone["position"]], schema=DOCUMENT_SCHEMA)
+        for text in cut_document(lone["text"][0].as_py(), val_fraction)
+    )
+    return train, val
+
+
+def _text_bytes(documents: pa.RecordBatch) -> int:
+    return pc.sum(pc.binary_length(documents["text"])).as_py() or 0
 
 
 def cut_document(text: str, val_fraction: float) -> tuple[str, str]:

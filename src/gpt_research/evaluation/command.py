@@ -12,11 +12,12 @@ from rich.table import Table
 
 from gpt_research import runtime as runtimes
 from gpt_research.checkpoint import load_model, newest_run
-from gpt_research.config import EvaluateCommand, TrainConfig, read_yaml
+from gpt_research.config import EvaluateCommand, TrainConfig
 from gpt_research.data.dataloader import evaluation_batches
 from gpt_research.data.shards import Dataset
 from gpt_research.errors import UserError
 from gpt_research.evaluation.loss import Loss, measure, total
+from gpt_research.settings import read_yaml
 
 
 def run(command: EvaluateCommand) -> int:

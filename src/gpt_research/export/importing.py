@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from gpt_research import checkpoint
-from gpt_research.config import GPTConfig, ImportCommand, TrainConfig, write_yaml
+from gpt_research.config import GPTConfig, ImportCommand, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, unspell
 from gpt_research.errors import UserError
@@ -25,6 +25,7 @@ from gpt_research.export import huggingface, plain
 from gpt_research.export.gpt2_names import from_gpt2
 from gpt_research.export.new_folder import new_folder
 from gpt_research.export.source import shapes
+from gpt_research.settings import write_yaml
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 HUB_FILES = (

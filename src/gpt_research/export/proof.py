@@ -62,9 +62,8 @@ class Proof:
     def __str__(self) -> str:
         tie = ", then a tie" if self.tied else ""
         return (
-            f"{self.reader}: log-probabilities within {self.largest:.1e} of their spread, divergence {self.divergence:.1e} "
-            "nats "
-            f"at {self.places} places; {self.new_tokens} greedy tokens equal{tie}"
+            f"{self.reader}: log-probabilities within {self.largest:.1e} of their spread, "
+            f"divergence {self.divergence:.1e} nats at {self.places} places; {self.new_tokens} greedy tokens equal{tie}"
         )
 
 

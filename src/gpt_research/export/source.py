@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 
 from gpt_research import checkpoint
-from gpt_research.config import GPTConfig, TrainConfig, read_yaml
+from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
 from gpt_research.model import GPT
 from gpt_research.model.components import sinusoidal_positions
+from gpt_research.settings import read_yaml
 
 
 @dataclass(frozen=True)

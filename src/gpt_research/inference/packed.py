@@ -22,11 +22,11 @@ from gpt_research.runtime import Runtime
 Weights = Literal["same", "int8"]
 
 
-def pack(model: GPT, runtime: Runtime, weights: Weights = "same") -> GPT:
-    """Return a twin of `model` in the runtime's precision, the fastest this machine has for a few rows at a time.
+def pack(model: GPT, runtime: Runtime, weights: Weights = "same", *, rows: int = 1) -> GPT:
+    """Return a twin of `model` in the runtime's precision, laid out for about `rows` texts at a time.
 
-    On a CPU fp16 means weights in 16 bits and arithmetic in 32. With `weights="int8"` each output has its own
-    scale, and activations are rounded to 7 bits as they come.
+    On an x86 CPU fp16 means weights in 16 bits and arithmetic in 32. `weights="int8"` gives each output a scale of
+    its own and rounds activations as they come.
 
     Raises:
         UserError: int8 weights are asked for where there is no kernel for them.
@@ -37,15 +37,17 @@ def pack(model: GPT, runtime: Runtime, weights: Weights = "same") -> GPT:
         if not (x86 and hasattr(torch, "quantize_per_channel")):
             raise UserError(
                 f"weights is int8, but PyTorch {torch.__version__} has no kernel for that here "
-                f"({runtime.device_name}): it runs on x86 CPUs. Leave --weights out."
+                f"({runtime.device_name}): it needs an x86 CPU. Leave --weights out."
             )
         return _twin(model, Int8Linear)
     if x86 and runtime.precision == "fp16":
         return _twin(model, HalfLinear)
     if runtime.dtype != model.token_embedding.weight.dtype:
         model = copy.deepcopy(model).to(runtime.dtype)
+    if on_cpu and runtime.precision == "fp32" and rows == 1:
+        return _twin(model, TransposedLinear)
     if on_cpu and _onednn_takes(runtime.precision):
-        return _twin(model, PackedLinear)
+        return _twin(model, BlockedLinear)
     return model
 
 
@@ -67,12 +69,25 @@ def _twin(module: Twin, linear: Callable[[nn.Linear], nn.Module]) -> Twin:
     return twin
 
 
-class PackedLinear(nn.Module):
-    """A linear layer in the block layout of oneDNN: the same numbers, in another order."""
+class TransposedLinear(nn.Module):
+    """A linear layer with weights (in, out): for one row, its kernel reads them at the speed of the memory."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach())
+        self.weight = linear.weight.detach().t().contiguous()
+        self.bias = linear.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x @ self.weight
+        return y if self.bias is None else y + self.bias
+
+
+class BlockedLinear(nn.Module):
+    """A linear layer in the block layout of oneDNN, for several rows: the same numbers, in another order."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), 16)  # blocks for few rows
         self.bias = linear.bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -58,11 +58,15 @@ def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
 
     Source: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
     """
-    ordered = logits.double().softmax(-1).sort(-1, descending=True).values
-    likelier = ordered.cumsum(-1) - ordered  # the first of equals has just the mass of those above it
+    probabilities = logits.softmax(-1)
+    for size in (min(1024, logits.size(-1)), logits.size(-1)):  # a nucleus is mostly small, and sorting all slow
+        ordered = probabilities.topk(size).values
+        reached = ordered.cumsum(-1, dtype=torch.float64)
+        if (reached[:, -1] >= p).all():
+            break
+    likelier = reached - ordered  # the first of equals has just the mass of those above it
     kept = (likelier < p).sum(-1, keepdim=True)  # at least 1
-    smallest = logits.sort(-1, descending=True).values.gather(-1, kept - 1)
-    return logits.masked_fill(logits < smallest, -torch.inf)
+    return logits.masked_fill(probabilities < ordered.gather(-1, kept - 1), -torch.inf)
 
 
 def keep_min_p(logits: torch.Tensor, min_p: float) -> torch.Tensor:
@@ -76,7 +80,7 @@ def keep_min_p(logits: torch.Tensor, min_p: float) -> torch.Tensor:
 
 def draw(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     """Return the token at which each row's cumulative probability passes its uniform number, (B,)."""
-    cumulative = logits.double().softmax(-1).cumsum(-1)
+    cumulative = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
     total = cumulative[:, -1:]
     below_total = torch.nextafter(total, torch.zeros_like(total))  # so that the last token drawn has a share
     point = torch.minimum(uniforms[:, None] * total, below_total)

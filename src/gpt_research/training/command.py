@@ -9,7 +9,8 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from gpt_research.config import TrainConfig
 from gpt_research.evaluation.loss import Loss, total
-from gpt_research.training.trainer import Reporter, Trainer, train
+from gpt_research.training.reporter import Reporter
+from gpt_research.training.trainer import Trainer, train
 
 
 def run(config: TrainConfig) -> int:

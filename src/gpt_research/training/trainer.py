@@ -16,7 +16,6 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -26,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from gpt_research import checkpoint
 from gpt_research import runtime as runtimes
 from gpt_research.checkpoint import BackgroundSaver, Checkpoint
-from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig, to_dict
+from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.dataloader import DataLoader, evaluation_batches
 from gpt_research.data.shards import Dataset
 from gpt_research.data.tokenizer import Tokenizer
@@ -35,43 +34,16 @@ from gpt_research.evaluation.loss import Loss, measure, total
 from gpt_research.inference.generate import generate
 from gpt_research.model import GPT
 from gpt_research.runtime import Runtime, stream
+from gpt_research.settings import to_dict
 from gpt_research.training.black_box import write_black_box
 from gpt_research.training.health import MOST_BAD_STEPS, Health
 from gpt_research.training.metrics import Metrics, draw_loss_curve
 from gpt_research.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
+from gpt_research.training.reporter import Outcome, Reporter
 from gpt_research.training.run_folder import FREE, open_run
 from gpt_research.training.schedule import learning_rate
 from gpt_research.training.signals import StopWish, stop_wish
 from gpt_research.version import __version__
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a call of `train` ended."""
-
-    run: Path
-    step: int
-    """Steps taken in the run's whole life."""
-    steps_here: int
-    """Steps taken by this call."""
-    losses: dict[str, Loss]
-    """Last evaluation, by corpus; empty where the run was stopped before one."""
-    stopped_by: int | None
-    """The signal that ended it, or None."""
-
-
-class Reporter:
-    """What a run tells while it goes on; the command line shows it, tests leave it silent."""
-
-    def start(self, trainer: Trainer) -> None: ...
-
-    def step(self, step: int, values: dict[str, float]) -> None: ...
-
-    def evaluated(self, step: int, losses: dict[str, Loss]) -> None: ...
-
-    def saved(self, step: int, path: Path) -> None: ...
-
-    def note(self, text: str) -> None: ...
 
 
 def train(config: TrainConfig, reporter: Reporter | None = None, until: int | None = None) -> Outcome:
@@ -146,7 +118,10 @@ class Trainer:
         dataset: Dataset,
         tokenizer: Tokenizer,
         reporter: Reporter,
+        *,
+        resume: bool = True,
     ) -> None:
+        """Build everything for `config`; with `resume`, stand where its run folder stopped."""
         self.config, self.runtime, self.dataset, self.tokenizer = config, runtime, dataset, tokenizer
         self.reporter = reporter if runtime.is_main else Reporter()
         self.run_folder = Path(config.out)
@@ -182,7 +157,9 @@ class Trainer:
         self.losses: dict[str, Loss] = {}
         self.metrics: Metrics | None = None
         self.data_s = 0.0
-        self.start_step = self.saved_step = self._resume()
+        self.start_step = self.saved_step = 0
+        if resume and (found := checkpoint.load_newest(self.run_folder)) is not None:
+            self.restore(found)
 
     def run(self, wish: StopWish, until: int | None = None) -> Outcome:
         """Take steps until max_steps, `until` or `wish`; log, evaluate and save on the way."""
@@ -239,7 +216,8 @@ class Trainer:
         if self.config.skip_spikes and self.health.is_spike(loss.item()):
             leave_out = torch.ones_like(leave_out)
         if not self.scaler.is_enabled():
-            self.optimizer.found_inf = leave_out.float()  # fused AdamW then changes nothing, without asking the host
+            # fused AdamW then changes nothing, without asking the host
+            self.optimizer.found_inf = leave_out.float()  # type: ignore[attr-defined]
             self.optimizer.step()
         elif not (self.config.skip_spikes and leave_out.item()):
             self.scaler.step(self.optimizer)
@@ -318,11 +296,12 @@ class Trainer:
             "code": f"gpt-research {__version__}, torch {torch.__version__}",
         }
 
-    def _resume(self) -> int:
-        """Load the newest whole checkpoint of the run folder, if any; return its step."""
-        found = checkpoint.load_newest(self.run_folder)
-        if found is None:
-            return 0
+    def restore(self, found: Checkpoint) -> None:
+        """Stand where a checkpoint was saved.
+
+        Raises:
+            UserError: it is of another model, tokenizer or data.
+        """
         place = str(checkpoint.checkpoint_path(self.run_folder, found.step))
         self._check_lineage(found, place)
         checkpoint.restore_model(self.model, found.model, place)
@@ -331,7 +310,7 @@ class Trainer:
         if "health" in found.state:
             self.health.load_state_dict(found.state["health"])
         self.skipped.fill_(found.state.get("skipped_steps", 0))
-        return found.step
+        self.start_step = self.saved_step = found.step
 
     def _check_lineage(self, found: Checkpoint, place: str) -> None:
         """Refuse weights of another tokenizer, and other data unless the user allows it."""

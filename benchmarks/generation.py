@@ -50,16 +50,12 @@ def timed(action: Callable[[], object], machine: Runtime) -> float:
     return time.perf_counter() - started_at
 
 
-def ours(model: GPT, machine: Runtime, tokens: int, weights: str | None = "same") -> Contender:
+def ours(model: GPT, machine: Runtime, tokens: int) -> Contender:
     tokenizer = Endless.gpt2()
-    packed: dict[int, GPT] = {}  # the layout depends on the batch; None leaves the model as it is
 
     def run(batch: int) -> float:
-        if batch not in packed:
-            packed.clear()
-            packed[batch] = model if weights is None else pack(model, machine, weights, rows=batch)
         config = GenerateConfig(max_new_tokens=tokens, temperature=0, num_samples=batch)
-        return timed(lambda: generate(packed[batch], tokenizer, "\n", config), machine) / tokens
+        return timed(lambda: generate(model, tokenizer, "\n", config), machine) / tokens
 
     return run
 
@@ -132,14 +128,14 @@ def contenders(
     size = machine.dtype.itemsize
     name = machine.precision
     found = {
-        f"ours {name}": (ours(model, machine, arguments.tokens), size, size),
+        f"ours {name}": (ours(pack(model, machine), machine, arguments.tokens), size, size),
         f"Hugging Face {name}": (hugging_face(config, machine, arguments.tokens), size, size),
     }
     if machine.device.type == "cpu":
         half = Runtime(machine.device, "fp16")
-        found["ours, unpacked fp32"] = (ours(model, machine, arguments.tokens, None), 4, 4)
-        found["ours fp16 weights"] = (ours(model, half, arguments.tokens), 2, 4)
-        found["ours int8 weights"] = (ours(model, machine, arguments.tokens, "int8"), 1, 4)
+        found["ours, unpacked fp32"] = (ours(model, machine, arguments.tokens), 4, 4)
+        found["ours fp16 weights"] = (ours(pack(model, half), machine, arguments.tokens), 2, 4)
+        found["ours int8 weights"] = (ours(pack(model, machine, "int8"), machine, arguments.tokens), 1, 4)
     if arguments.nanogpt:
         found["nanoGPT fp32"] = (nanogpt(arguments.nanogpt, config, machine, arguments.tokens), 4, 0)
     return found

@@ -46,6 +46,7 @@ COMMANDS = {
     "inspect": Command("InspectCommand", "gpt_research.training.inspect_run", "Show what a run folder holds.", "run"),
     "export": Command("ExportCommand", "gpt_research.export.command", "Write a run in another format.", "run"),
     "import": Command("ImportCommand", "gpt_research.export.command", "Make a run of foreign weights.", "source"),
+    "where": Command("WhereCommand", "gpt_research.data.where_command", "Say where a token came from.", "data"),
     "evaluate": Command("EvaluateCommand", "gpt_research.evaluation.command", "Measure a run's loss.", "run"),
 }
 

@@ -46,12 +46,8 @@ class GPTConfig:
     def __post_init__(self) -> None:
         for name in ("n_layer", "n_head", "n_embd", "block_size", "vocab_size"):
             require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
-        require(
-            self.n_embd % self.n_head == 0,
-            "model.n_embd",
-            self.n_embd,
-            f"a multiple of model.n_head ({self.n_head})",
-        )
+        rule = f"a multiple of model.n_head ({self.n_head})"
+        require(self.n_embd % self.n_head == 0, "model.n_embd", self.n_embd, rule)
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
         require(
             self.positions == "learned" or self.n_embd % 2 == 0,
@@ -86,7 +82,9 @@ class TrainConfig:
     model: GPTConfig = field(default_factory=GPTConfig)
     """Shape of the model."""
     weights: dict[str, float] = field(default_factory=dict)
-    """Share of each corpus in training, by name (scaled to sum to 1). Empty: by size."""
+    """Share of each corpus in training, by name (scaled to sum to 1). Empty: by size and mix_temperature."""
+    mix_temperature: float = 1.0
+    """Without weights, shares go by size to the power of 1 / mix_temperature: above 1, small corpora gain."""
     max_steps: int = 20_000
     """Optimizer steps of the whole run."""
     tokens_per_step: int = 262_144
@@ -168,6 +166,11 @@ class TrainConfig:
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
         for corpus, weight in self.weights.items():
             require(0 <= weight < math.inf, f"weights.{corpus}", weight, "0 or more")
+        temperature = self.mix_temperature
+        require(0 < temperature < math.inf, "mix_temperature", temperature, "a number above 0")
+        require(
+            not self.weights or temperature == 1, "mix_temperature", temperature, "left out where weights are given"
+        )
         require(
             self.tokens_per_step % (self.micro_batch * self.model.block_size) == 0,
             "tokens_per_step",
@@ -321,12 +324,8 @@ class GenerateConfig:
         require(self.top_k >= 0, "top_k", self.top_k, "0 or more")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
         require(0 <= self.min_p <= 1, "min_p", self.min_p, "between 0 and 1")
-        require(
-            0 < self.repetition_penalty < math.inf,
-            "repetition_penalty",
-            self.repetition_penalty,
-            "a number above 0",
-        )
+        penalty = self.repetition_penalty
+        require(0 < penalty < math.inf, "repetition_penalty", penalty, "a number above 0")
         require(1 <= self.num_samples <= 100_000, "num_samples", self.num_samples, "1 to 100000")
         require(all(self.stop), "stop", "", "a text of at least one character")
 
@@ -353,12 +352,8 @@ class GenerateCommand(GenerateConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(not (self.interactive and self.json), "json", True, "left out in an interactive session")
-        require(
-            not self.interactive or self.num_samples == 1,
-            "num_samples",
-            self.num_samples,
-            "1 in an interactive session",
-        )
+        alone = not self.interactive or self.num_samples == 1
+        require(alone, "num_samples", self.num_samples, "1 in an interactive session")
 
 
 @dataclass(frozen=True)
@@ -385,6 +380,29 @@ class EvaluateCommand:
     def __post_init__(self) -> None:
         require(self.max_tokens >= 0, "max_tokens", self.max_tokens, "0 or more")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+
+
+@dataclass(frozen=True)
+class WhereCommand:
+    """What `gpt-research where` is asked: where a token, or what a step of training read, came from."""
+
+    data: str = ""
+    """Data set folder. Empty: the run's, else data/tokens."""
+    corpus: str = ""
+    """Corpus of the token; may be left out where there is one."""
+    token: int = 0
+    """Number of the token among those of its corpus and split, over all shards in order."""
+    split: Literal["train", "val"] = "train"
+    """Side of the data set that the token is on."""
+    run: str = ""
+    """Run folder, to ask for a step instead of a token."""
+    step: int = 0
+    """Step of that run, counted from 1: shows every window it read."""
+    json: bool = False
+    """Print one JSON object a line instead."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.run) == (self.step != 0), "step", self.step, "given together with --run")
 
 
 @dataclass(frozen=True)

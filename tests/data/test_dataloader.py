@@ -1,5 +1,6 @@
 """A batch is a pure function of (seed, step); every window comes once a pass; ranks share one order."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gpt_research.config import TrainConfig
 from gpt_research.data.dataloader import MIX_BLOCK, DataLoader, Permutation, SampleOrder, evaluation_batches
 from gpt_research.data.shards import Dataset, TokenFiles
 from gpt_research.errors import UserError
@@ -110,6 +112,47 @@ def test_corpora_are_mixed_by_weight() -> None:
 def test_without_weights_corpora_are_mixed_by_size() -> None:
     order = SampleOrder({"a": 3000, "b": 1000, "empty": 0}, {}, seed=1)
     assert order.quota.tolist() == [3072, 1024, 0]
+
+
+@given(
+    sizes=st.lists(st.integers(1, 10**9), min_size=1, max_size=6),
+    temperature=st.sampled_from([0.5, 1.0, 1.7, 1 / 0.3, 100.0]),
+)
+@settings(max_examples=60, deadline=None)
+def test_shares_go_by_size_to_the_power_of_one_over_the_temperature(sizes: list[int], temperature: float) -> None:
+    order = SampleOrder({str(i): n for i, n in enumerate(sizes)}, {}, seed=1, temperature=temperature)
+    # XLM-R's formula: q_i = p_i ** alpha / sum of p_j ** alpha, alpha = 1 / temperature.
+    p = np.array(sizes) / sum(sizes)
+    q = p ** (1 / temperature) / (p ** (1 / temperature)).sum()
+    assert order.quota.sum() == MIX_BLOCK
+    assert np.abs(order.quota - q * MIX_BLOCK).max() <= len(sizes)  # whole samples, at least one for each
+
+
+def test_a_higher_temperature_gives_small_corpora_more_epochs() -> None:
+    passes = [
+        SampleOrder({"large": 100_000, "small": 1_000, "empty": 0}, {}, seed=1, temperature=t).passes(100_000)
+        for t in (1.0, 2.0, 5.0, 1e9)
+    ]
+    small = [each["small"] for each in passes]
+    assert small == sorted(small)
+    assert small[0] == pytest.approx(1, rel=0.05)
+    assert small[1] == pytest.approx(100_000 / 11 / 1_000, rel=0.01)  # shares of 10 : 1
+    assert small[3] == pytest.approx(50)
+    assert all(each["empty"] == 0 for each in passes)
+
+
+def test_a_run_reads_with_its_own_temperature(tiny_run: TrainConfig) -> None:
+    dataset = Dataset(tiny_run.data, tiny_run.model.block_size)
+    hot = DataLoader.of_run(replace(tiny_run, mix_temperature=1e9), dataset.train)
+    assert hot.order.quota.tolist() == [MIX_BLOCK // 2, MIX_BLOCK // 2]
+    assert DataLoader.of_run(tiny_run, dataset.train).order.quota[0] > 0.6 * MIX_BLOCK
+
+
+def test_a_temperature_beside_weights_is_refused() -> None:
+    with pytest.raises(UserError, match="mix_temperature is 2.0, but it must be left out where weights are given"):
+        TrainConfig(weights={"a": 1.0}, mix_temperature=2.0)
+    with pytest.raises(UserError, match="a number above 0"):
+        TrainConfig(mix_temperature=0.0)
 
 
 def test_adding_a_corpus_does_not_reshuffle_another() -> None:

@@ -146,6 +146,7 @@ def _document(mail: Mail, source: str, position: int, options: ReadOptions) -> D
     body = own_words(mail.body)
     if not body.strip():
         quoted = mail.body.strip()[:80]
+        quoted = quoted if options.keep_personal_data else mask(quoted)
         return Drop("only_quotation" if quoted else "empty", source, position, quoted)
     head = _short_header(mail.headers, options)
     text = f"{head}\n\n{body}" if head else body

@@ -8,6 +8,7 @@ scripts nor the network. Text from the corpora is escaped: it may hold anything.
 from __future__ import annotations
 
 import dataclasses
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -212,4 +213,4 @@ def _megabytes(size: int) -> str:
 
 def _value(value: Any) -> str:
     """Write a setting as the command line takes it."""
-    return {True: "true", False: "false", None: "null"}.get(value, str(value)) if not value else str(value).replace("True", "true")  # fmt: skip
+    return value if isinstance(value, str) else json.dumps(value)

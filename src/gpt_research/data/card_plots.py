@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -16,7 +18,7 @@ from gpt_research.data.shards import Manifest
 TRAIN, VAL = "#2f6fb2", "#e08a3c"
 COLOURS = ("#2f6fb2", "#e08a3c", "#3f9c72", "#b5486b", "#7a5fb5", "#8c7a3f", "#4aa7b8", "#6b7785")
 """One for each corpus or reason, in order; the last for all that are left."""
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text, in the page's own font
     "svg.hashsalt": "gpt-research",
     "font.family": "sans-serif",
@@ -28,6 +30,20 @@ _STYLE = {
 }
 
 
+def _styled(draw: Callable[..., str]) -> Callable[..., str]:
+    """Draw and save in the card's own style, whatever the user's is."""
+
+    @wraps(draw)
+    def drawn(*args: Any) -> str:
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(_STYLE)
+            return draw(*args)
+
+    return drawn
+
+
+@_styled
 def tokens(manifests: Mapping[str, Manifest]) -> str:
     """Return bars of each corpus's tokens, validation set off."""
     figure, axes = _bars(len(manifests))
@@ -40,6 +56,7 @@ def tokens(manifests: Mapping[str, Manifest]) -> str:
     return _finished(figure, axes)
 
 
+@_styled
 def drops(manifests: Mapping[str, Manifest]) -> str:
     """Return bars of the shares of documents that were kept or dropped, by reason."""
     figure, axes = _bars(len(manifests))
@@ -73,6 +90,7 @@ def _by_reason(kept: list[int], manifests: Mapping[str, Manifest]) -> dict[str, 
     return found
 
 
+@_styled
 def lengths(histograms: Mapping[str, np.ndarray]) -> str:
     """Return the share of documents by length; bin i of a histogram counts 2**i to 2**(i + 1) tokens."""
     figure = Figure(figsize=(8.6, 3.4), layout="constrained")
@@ -114,7 +132,6 @@ def _finished(figure: Figure, axes: Axes) -> str:
     axes.grid(axis="both", color="#e3e8ed", linewidth=0.8)
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     file = io.StringIO()
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = file.getvalue()
     return svg[svg.index("<svg") :].strip()  # without the XML head, which may not stand inside HTML

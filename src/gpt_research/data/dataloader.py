@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 
+from gpt_research.config import TrainConfig
 from gpt_research.data.shards import TokenFiles, gather
 from gpt_research.errors import UserError, closest
 
@@ -63,17 +64,22 @@ class Permutation:
 class SampleOrder:
     """Says for every sample of a run which corpus and which window it is."""
 
-    def __init__(self, num_windows: Mapping[str, int], weights: Mapping[str, float], seed: int) -> None:
+    def __init__(
+        self, num_windows: Mapping[str, int], weights: Mapping[str, float], seed: int, temperature: float = 1.0
+    ) -> None:
         """Fix the order.
 
         Args:
             num_windows: windows in each corpus.
             weights: share of each corpus; empty for shares by size.
+            temperature: T in a corpus's share by size, n**(1/T) / sum of n**(1/T). 1 is by size, infinity would be
+                the same share for all. Conneau et al. 2020 (XLM-R, section 3.1) state it as p**alpha with
+                alpha = 1/T = 0.3; Arivazhagan et al. 2019 as a temperature, 5.
 
         Raises:
             UserError: a weight for a corpus that is not there or holds no window, or no weight above 0.
         """
-        self.seed = seed
+        self.seed, self.temperature = seed, temperature
         self.names = list(num_windows)
         self.num_windows = np.array([num_windows[name] for name in self.names], dtype=np.int64)
         self.quota = self._quotas(dict(weights))
@@ -92,7 +98,7 @@ class SampleOrder:
                 raise UserError(f"weights.{name} is {weight}, but {name} holds no window of the context length.")
         share = np.array(
             [
-                weights.get(name, 0.0) if weights else float(n)
+                weights.get(name, 0.0) if weights else float(n) ** (1 / self.temperature)
                 for name, n in zip(self.names, self.num_windows, strict=True)
             ]
         )
@@ -158,16 +164,18 @@ class DataLoader:
         rank: int = 0,
         world_size: int = 1,
         vocab_size: int | None = None,
+        temperature: float = 1.0,
     ) -> None:
         """Fix the order of samples.
 
         Args:
+            weights, temperature: how corpora are mixed, as `SampleOrder` takes them.
             samples_per_step: windows of one optimizer step over all ranks.
             vocab_size: refuse tokens from this on, which no embedding has a row for.
         """
         assert samples_per_step % (micro_batch * world_size) == 0, "a step must divide over ranks and micro-batches"
         self.files = list(files.values())
-        self.order = SampleOrder({name: f.num_windows for name, f in files.items()}, weights, seed)
+        self.order = SampleOrder({name: f.num_windows for name, f in files.items()}, weights, seed, temperature)
         self.samples_per_step = samples_per_step
         self.micro_batch = micro_batch
         self.micro_steps = samples_per_step // (micro_batch * world_size)
@@ -175,6 +183,23 @@ class DataLoader:
         self.block_size = self.files[0].block_size
         self._block = -1
         self._plan: list[tuple[np.ndarray, int]] = []
+
+    @classmethod
+    def of_run(
+        cls, config: TrainConfig, files: Mapping[str, TokenFiles], rank: int = 0, world_size: int = 1
+    ) -> DataLoader:
+        """Return what the run of `config` reads with."""
+        return cls(
+            files,
+            config.weights,
+            samples_per_step=config.tokens_per_step // config.model.block_size,
+            micro_batch=config.micro_batch,
+            seed=config.seed,
+            rank=rank,
+            world_size=world_size,
+            vocab_size=config.model.vocab_size,
+            temperature=config.mix_temperature,
+        )
 
     def batch(self, step: int, micro_step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return tokens and targets of a micro-batch, each (micro_batch, block_size) int64.

@@ -95,8 +95,13 @@ def file_sha256(path: Path) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text whole or not at all."""
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.write_text(text, encoding="utf-8", newline="\n")
     part.replace(path)
 
 

@@ -3,13 +3,14 @@
     Read      (a task)   read -> repair -> filter -> hashes, signatures, benchmark overlaps -> documents on disk
     Select    (once)     exact duplicates -> near duplicates -> contamination -> split -> tokenizer
     Tokenize  (a task)   documents -> shards
-    Finish    (once)     manifests of the corpora, then the data set's own
+    Finish    (once)     manifests of the corpora, the data card, then the data set's own manifest
 
 A stage knows only its work folder; killed at any moment it is run again and leaves the same bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Iterator
@@ -31,8 +32,10 @@ from gpt_research.corpora.duplicates import (
     near_duplicates,
     text_hashes,
 )
+from gpt_research.corpora.tables import relative, unit_file
 from gpt_research.corpora.text import drop_reason, repair
 from gpt_research.corpora.words import hash_words
+from gpt_research.data.card import write_card
 from gpt_research.data.shard_writer import DOCUMENT_SCHEMA, ShardWriter
 from gpt_research.data.shards import (
     FORMAT_VERSION,
@@ -154,13 +157,15 @@ class Read(Stage):
         progress.set(rank, drops=dropped, broken=broken, **values)
 
     def _sources(self, plan: Plan, task: Task) -> list[dict[str, Any]]:
-        """Hash the files that begin in this task."""
-        root = plan.corpus(task.corpus).root
-        found = []
+        """Hash the files that begin in this task; of a unit that is a folder (of mails), the files right in it."""
+        root, found = plan.corpus(task.corpus).root, []
         for unit in task.units:
-            path = root / unit.path if root.is_dir() else root
-            if unit.start == 0 and path.is_file():
-                found.append({"path": unit.path, "bytes": path.stat().st_size, "sha256": file_sha256(path)})
+            path = unit_file(root, unit)
+            for file in [path] if not path.is_dir() else sorted(path.iterdir()):
+                if unit.start == 0 and file.is_file():
+                    with contextlib.suppress(OSError):  # unreadable: the reader has said so
+                        size, sha256 = file.stat().st_size, file_sha256(file)
+                        found.append({"path": relative(file, root), "bytes": size, "sha256": sha256})
         return found
 
 
@@ -347,7 +352,8 @@ class Finish(Stage):
 
     def run(self, plan: Plan, rank: int) -> None:
         out = self.work.folder.parent
-        tokenizer = Tokenizer.load(self.work.folder / "tokenizer.json")
+        file = self.work.folder / "tokenizer.json"
+        tokenizer = _load_tokenizer(file, file_sha256(file))
         manifests = {name: self._manifest(plan, name, tokenizer) for name in plan.corpora}
         if not any(manifest.count("train") for manifest in manifests.values()):
             reasons = {r: n for m in manifests.values() for r, n in m.drops.items()}
@@ -357,12 +363,14 @@ class Finish(Stage):
             )
         for name, manifest in manifests.items():
             write_manifest(out / name, manifest)
+        write_card(out, manifests, plan.corpora)
         shutil.copyfile(self.work.folder / "tokenizer.json", out / "tokenizer.json")
         write_json(
             out / "dataset.json",
             {
                 "version": FORMAT_VERSION,
                 "corpora": list(plan.corpora),
+                "read_from": plan.corpora,
                 "plan": plan_digest(plan),
                 "options": plan.options,
             },

@@ -201,17 +201,23 @@ class _Engine:
         longest = max(len(sample.prompt) for sample in samples)
         prompts = list(dict.fromkeys(tuple(sample.prompt) for sample in samples))
         cache, h = self.prefill(prompts, longest + self.config.max_new_tokens)
-        rows = [prompts.index(tuple(sample.prompt)) for sample in samples]
+        row_of = {prompt: row for row, prompt in enumerate(prompts)}
+        rows = [row_of[tuple(sample.prompt)] for sample in samples]
         if rows != list(range(len(prompts))):
             cache.select(rows)
-        return cache, self.model.logits(h[rows]).float()
+        return cache, self.logits(h[rows])
 
     def decode(self, tokens: torch.Tensor, cache: KVCache, samples: list[_Writing]) -> torch.Tensor:
         """Read one token more for each sample, (B,); return the logits of the next, (B, V)."""
         full = [row for row, length in enumerate(cache.lengths) if length == self.model.config.block_size]
         if full:
             self.slide(cache, full, samples)
-        return self.model.logits(self.model.hidden(tokens[:, None], cache)[:, -1]).float()
+        return self.logits(self.model.hidden(tokens.to(self.device)[:, None], cache)[:, -1])
+
+    def logits(self, h: torch.Tensor) -> torch.Tensor:
+        """Return fp32 logits (B, V) of hidden states (B, C), where a token can be chosen from them."""
+        logits = self.model.logits(h).float()
+        return logits.cpu() if logits.device.type == "mps" else logits  # the draw needs float64
 
     def slide(self, cache: KVCache, rows: list[int], samples: list[_Writing]) -> None:
         """Drop the older half of these rows' context and read the newer half again, from position 0."""

@@ -22,8 +22,8 @@ from gpt_research.runtime import Runtime
 Weights = Literal["same", "int8"]
 
 
-def pack(model: GPT, runtime: Runtime, weights: Weights = "same", *, rows: int = 1) -> GPT:
-    """Return a twin of `model` in the runtime's precision, laid out for about `rows` texts at a time.
+def pack(model: GPT, runtime: Runtime, weights: Weights = "same") -> GPT:
+    """Return a twin of `model` in the runtime's precision, as fast as this machine has it for a few rows.
 
     On an x86 CPU fp16 means weights in 16 bits and arithmetic in 32. `weights="int8"` gives each output a scale of
     its own and rounds activations as they come.
@@ -44,8 +44,6 @@ def pack(model: GPT, runtime: Runtime, weights: Weights = "same", *, rows: int =
         return _twin(model, HalfLinear)
     if runtime.dtype != model.token_embedding.weight.dtype:
         model = copy.deepcopy(model).to(runtime.dtype)
-    if on_cpu and runtime.precision == "fp32" and rows == 1:
-        return _twin(model, TransposedLinear)
     if on_cpu and _onednn_takes(runtime.precision):
         return _twin(model, BlockedLinear)
     return model
@@ -69,21 +67,8 @@ def _twin(module: Twin, linear: Callable[[nn.Linear], nn.Module]) -> Twin:
     return twin
 
 
-class TransposedLinear(nn.Module):
-    """A linear layer with weights (in, out): for one row, its kernel reads them at the speed of the memory."""
-
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        self.weight = linear.weight.detach().t().contiguous()
-        self.bias = linear.bias
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = x @ self.weight
-        return y if self.bias is None else y + self.bias
-
-
 class BlockedLinear(nn.Module):
-    """A linear layer in the block layout of oneDNN, for several rows: the same numbers, in another order."""
+    """A linear layer in the block layout of oneDNN: the same numbers, in another order."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()

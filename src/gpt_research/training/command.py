@@ -58,6 +58,7 @@ class TerminalReporter(Reporter):
         self.console.print(
             f"Data:  {tokens / 1e6:,.1f}M tokens to see: "
             + ", ".join(f"{name} {count:.2f} epochs" for name, count in passes.items())
+            + (f" (mix_temperature {config.mix_temperature:g})" if config.mix_temperature != 1 else "")
         )
         self.console.print(
             f"Run:   {config.out}, {runtime.world_size} x {runtime.device_name}, {runtime.precision}, "

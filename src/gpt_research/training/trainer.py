@@ -126,16 +126,7 @@ class Trainer:
         self.reporter = reporter if runtime.is_main else Reporter()
         self.run_folder = Path(config.out)
         self.micro_steps = config.accumulation_steps(runtime.world_size)
-        self.loader = DataLoader(
-            dataset.train,
-            config.weights,
-            samples_per_step=config.tokens_per_step // config.model.block_size,
-            micro_batch=config.micro_batch,
-            seed=config.seed,
-            rank=runtime.rank,
-            world_size=runtime.world_size,
-            vocab_size=config.model.vocab_size,
-        )
+        self.loader = DataLoader.of_run(config, dataset.train, runtime.rank, runtime.world_size)
         self.byte_lengths = torch.from_numpy(tokenizer.byte_lengths).to(runtime.device)
         torch.manual_seed(stream(config.seed, "weights"))
         self.model = GPT(config.model).to(runtime.device)

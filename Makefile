@@ -25,11 +25,14 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
+test-faults: $(INSTALLED)
+	$(BIN)/python -m pytest -m "faults or not faults" tests/faults tests/training tests/test_checkpoint.py tests/data/test_shards.py
+
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow and not faults"
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

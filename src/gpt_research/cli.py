@@ -47,7 +47,10 @@ COMMANDS = {
     "export": Command("ExportCommand", "gpt_research.export.command", "Write a run in another format.", "run"),
     "import": Command("ImportCommand", "gpt_research.export.command", "Make a run of foreign weights.", "source"),
     "where": Command("WhereCommand", "gpt_research.data.where_command", "Say where a token came from.", "data"),
-    "evaluate": Command("EvaluateCommand", "gpt_research.evaluation.command", "Measure a run's loss.", "run"),
+    "evaluate": Command("EvaluateCommand", "gpt_research.evaluation.command", "Measure loss and benchmarks.", "run"),
+    "compare": Command(
+        "CompareCommand", "gpt_research.evaluation.compare", "Set two evaluations side by side.", "runs", many=True
+    ),
 }
 
 

@@ -149,7 +149,7 @@ def test_a_run_reads_with_its_own_temperature(tiny_run: TrainConfig) -> None:
 
 
 def test_a_temperature_beside_weights_is_refused() -> None:
-    with pytest.raises(UserError, match="mix_temperature is 2.0, but it must be left out where weights are given"):
+    with pytest.raises(UserError, match=r"mix_temperature is 2\.0, but it must be left out where weights are given"):
         TrainConfig(weights={"a": 1.0}, mix_temperature=2.0)
     with pytest.raises(UserError, match="a number above 0"):
         TrainConfig(mix_temperature=0.0)

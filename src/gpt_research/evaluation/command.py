@@ -1,102 +1,142 @@
-"""`gpt-research evaluate`: loss, perplexity and bits per byte of a run on a data set, as a table and as JSON."""
+"""`gpt-research evaluate`: a run's loss on a data set and its scores on benchmarks, as tables and as a result file."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
-from rich.table import Table
+from rich.progress import Progress
 
 from gpt_research import runtime as runtimes
 from gpt_research.checkpoint import load_model, newest_run
-from gpt_research.config import EvaluateCommand, TrainConfig
-from gpt_research.data.dataloader import evaluation_batches
+from gpt_research.config import EVALUATION_TASKS, EvaluateCommand, TrainConfig
 from gpt_research.data.shards import Dataset
 from gpt_research.errors import UserError
-from gpt_research.evaluation.loss import Loss, measure, total
-from gpt_research.settings import read_yaml
+from gpt_research.evaluation import (
+    benchmark_files,
+    by_document,
+    hellaswag,
+    lambada,
+    provenance,
+    results,
+    tables,
+    wikitext,
+)
+from gpt_research.evaluation.benchmark_files import Source
+from gpt_research.evaluation.results import Result
+from gpt_research.evaluation.subject import Progress as ProgressCallback
+from gpt_research.evaluation.subject import Subject
+from gpt_research.settings import read_yaml, to_dict
 
 
 def run(command: EvaluateCommand) -> int:
-    """Evaluate, print the table, write the JSON; return the exit code."""
+    """Evaluate, print the tables, write the result; return the exit code."""
     run_folder = Path(command.run) if command.run else newest_run(Path("runs"))
-    data = command.data or read_yaml(TrainConfig, run_folder / "config.yaml").data
-    losses = evaluate(run_folder, data, command)
-    _table(f"{run_folder} on {data} ({command.split})", losses, Console())
-    if command.json:
-        path = Path(command.json)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(_as_json(run_folder, data, command, losses), indent=1) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"{path} could not be written ({error.strerror}). Name another file with --json.") from None
+    summary, found = evaluate(run_folder, command)
+    path = Path(command.json) if command.json else run_folder / results.RESULT_NAME
+    results.write(path, summary, found.values())
+    tables.show(summary, found, Console())
+    print(f"Result: {path}")
     return 0
 
 
-def evaluate(run_folder: Path, data: str, command: EvaluateCommand) -> dict[str, Loss]:
-    """Return the loss of a run's newest checkpoint on each corpus of a data set.
+def evaluate(run_folder: Path, command: EvaluateCommand) -> tuple[dict[str, Any], dict[str, Result]]:
+    """Return the summary for the result file, and each task's result.
 
     Raises:
-        UserError: no model, no data, another tokenizer, or nothing in that split.
+        UserError: no model, no data, another tokenizer, a damaged benchmark, or a setting that does not fit.
     """
+    started_at = time.perf_counter()
     runtime = runtimes.start(command.device, command.precision)
     model, tokenizer = load_model(run_folder, runtime.device)
-    dataset = Dataset(data, model.config.block_size)
-    if dataset.fingerprint not in ("", tokenizer.fingerprint):
-        raise UserError(
-            f"{data} was written with the tokenizer {dataset.fingerprint[:12]}, but {run_folder} was trained with "
-            f"{tokenizer.fingerprint[:12]}. Preprocess the text with --tokenizer {run_folder}/tokenizer.json."
-        )
-    byte_lengths = torch.from_numpy(tokenizer.byte_lengths).to(runtime.device)
-    losses = {
-        name: measure(
-            model,
-            evaluation_batches(files, command.max_tokens or None, command.batch_size),
-            byte_lengths,
-            runtime,
-        )
-        for name, files in dataset.splits[command.split].items()
-        if files.num_tokens > 1
+    trained = read_yaml(TrainConfig, run_folder / "config.yaml")
+    context = command.context or model.config.block_size
+    if context > model.config.block_size:
+        raise UserError(f"context is {context}, but the model's is {model.config.block_size}. Choose that or less.")
+    command = replace(command, tasks=",".join(_tasks(command, trained.data)), data=command.data or trained.data)
+    sources = {
+        task: benchmark_files.find(task, command.benchmarks) for task in command.chosen_tasks if task != "corpora"
     }
-    if not losses:
-        raise UserError(f"{data} has nothing in the split {command.split}. Try --split train.")
-    return losses
-
-
-def _table(title: str, losses: dict[str, Loss], console: Console) -> None:
-    table = Table("corpus", title=title)
-    for heading in ("tokens", "loss", "perplexity", "bits per byte"):
-        table.add_column(heading, justify="right")
-    rows = {**losses, "overall": total(losses)} if len(losses) > 1 else losses
-    for name, loss in rows.items():
-        table.add_row(
-            name,
-            f"{loss.tokens:,}",
-            f"{loss.loss:.4f}",
-            f"{loss.perplexity:.2f}",
-            f"{loss.bits_per_byte:.4f}",
-        )
-    console.print(table)
-
-
-def _as_json(run_folder: Path, data: str, command: EvaluateCommand, losses: dict[str, Loss]) -> dict[str, Any]:
-    def plain(loss: Loss) -> dict[str, float]:
-        return {
-            "loss": loss.loss,
-            "perplexity": loss.perplexity,
-            "bits_per_byte": loss.bits_per_byte,
-            "tokens": loss.tokens,
-            "bytes": loss.bytes,
-        }
-
-    return {
+    with _progress() as progress:
+        subject = Subject(model, tokenizer, runtime, context, command.batch_size, progress)
+        found = _corpora(subject, command) if "corpora" in command.chosen_tasks else {}
+        for task, source in sources.items():
+            found[task] = _benchmark(subject, source, task, command)
+        theirs = _harness(subject, sources, command) if command.harness else {}
+    summary: dict[str, Any] = {
         "run": str(run_folder),
-        "data": data,
-        "split": command.split,
-        "precision": command.precision,
-        "overall": plain(total(losses)),
-        "corpora": {name: plain(loss) for name, loss in losses.items()},
+        **provenance.checkpoint_facts(run_folder),
+        "model": to_dict(model.config),
+        "settings": to_dict(command),
+        "precision": runtime.precision,
+        "device": runtime.device_name,
+        "context": context,
+        "versions": provenance.versions(),
+        "elapsed_s": round(time.perf_counter() - started_at, 1),
+        "tasks": {task: result.as_json() for task, result in found.items()},
     }
+    for task in sources:
+        summary["tasks"][task]["contamination"] = provenance.contamination(trained.data, summary["lineage"], task)
+        summary["tasks"][task] |= {"lm_eval": theirs[task]} if task in theirs else {}
+    return summary | tables.corpora_summary(found), found
+
+
+def _tasks(command: EvaluateCommand, trained_on: str) -> list[str]:
+    """Return the tasks to do: those named, else the corpora where they are, and what --benchmarks holds."""
+    if command.chosen_tasks:
+        return command.chosen_tasks
+    if not command.benchmarks:
+        return ["corpora"]
+    has_data = bool(command.data) or Path(trained_on).is_dir()
+    return [task for task in EVALUATION_TASKS if task != "corpora" or has_data]
+
+
+def _corpora(subject: Subject, command: EvaluateCommand) -> dict[str, Result]:
+    dataset = Dataset(command.data, subject.context)
+    if dataset.fingerprint not in ("", subject.tokenizer.fingerprint):
+        raise UserError(
+            f"{command.data} was written with the tokenizer {dataset.fingerprint[:12]}, but {command.run} was trained "
+            f"with {subject.tokenizer.fingerprint[:12]}. Preprocess the text with --tokenizer "
+            f"{command.run}/tokenizer.json."
+        )
+    names = [name for name, files in dataset.splits[command.split].items() if files.num_tokens > 1]
+    if not names:
+        raise UserError(f"{command.data} has nothing in the split {command.split}. Try --split train.")
+    found = [by_document.measure(subject, dataset, name, command.split, command.max_tokens) for name in names]
+    return {result.task: result for result in found}
+
+
+def _benchmark(subject: Subject, source: Source, task: str, command: EvaluateCommand) -> Result:
+    if task == "wikitext2":
+        return wikitext.measure(subject, source, command.stride, command.limit)
+    if task == "lambada":
+        return lambada.measure(subject, source, command.limit)
+    return hellaswag.measure(subject, source, command.limit)
+
+
+def _harness(subject: Subject, sources: dict[str, Source], command: EvaluateCommand) -> dict[str, dict[str, float]]:
+    """Let lm-eval score the same items."""
+    from gpt_research.evaluation.harness import HarnessModel, rescore
+
+    part = slice(command.limit or None)
+    passages = lambada.passages(sources["lambada"])[part] if "lambada" in sources else []
+    questions = hellaswag.questions(sources["hellaswag"])[part] if "hellaswag" in sources else []
+    return rescore(HarnessModel(subject), passages, questions) if passages or questions else {}
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[ProgressCallback]:
+    """Show a bar for each task, where a person is watching."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+
+        def begin(name: str, total: int) -> Callable[[int], object]:
+            bar = bars.add_task(name, total=total)
+            return lambda done: bars.advance(bar, done)
+
+        yield begin

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -70,12 +70,27 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
                 tokenizer.save(folder.path / "tokenizer.json")
             runtime.wait_for_all()
             trainer = Trainer(config, runtime, dataset, tokenizer, reporter or Reporter())
-            with stop_wish() as wish:
+            with stop_wish() as wish, _out_of_memory_is_the_users(config):
                 return trainer.run(wish, until)
         finally:
             folder.close()
     finally:
         runtimes.stop(runtime)
+
+
+@contextlib.contextmanager
+def _out_of_memory_is_the_users(config: TrainConfig) -> Iterator[None]:
+    """Say what to do where the device's memory is too small."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        said = str(error).lower()
+        if isinstance(error, RuntimeError) and "out of memory" not in said and "allocate memory" not in said:
+            raise
+        raise UserError(
+            f"Out of memory with micro_batch {config.micro_batch} ({str(error).splitlines()[0][:150]}). Lower "
+            f"micro_batch or add --gradient_checkpointing, and go on with: gpt-research train --resume {config.out}"
+        ) from None
 
 
 def dataset_tokenizer(dataset: Dataset) -> tuple[Tokenizer, Path | None]:

@@ -1,0 +1,265 @@
+"""How fast is preprocessing, the whole way from raw text to shards, and how much memory does it take?
+
+    python benchmarks/preprocess.py [clean] [stages] [memory] [--samples FOLDER] [--megabytes N] [--json FILE]
+
+The peer is the usual way, as nanoGPT prepares OpenWebText: `datasets.map` with tiktoken in two processes, then one
+memory map for each split. Both have GPT-2's vocabulary, two processes, the same text on the same machine, and begin with
+a new Python and empty caches. Rounds are interleaved and medians shown; MB are 10**6 bytes of the raw input's text.
+
+clean   web-sized pieces of clean books as JSON lines and as Parquet; exact duplicates only
+stages  each corpus of the samples, repeated to a useful size with changed words, every stage on; the peer gets the raw
+        text without any cleaning
+memory  2 GB of text; the most that any worker held at once
+
+The peer needs `datasets` and tiktoken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib.util
+import json
+import os
+import random
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).parents[1] / "src"
+SAMPLES = Path(__file__).parents[2] / "shared" / "corpora"
+BENCHMARKS = "benchmarks"
+PIECE = 4_800
+"""Characters of a document of clean text, as long as OpenWebText's are on average."""
+PROCESSES = 2
+
+Documents = Iterator[str]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Measure, print tables as Markdown and write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=["clean", "stages", "memory"])
+    parser.add_argument("--samples", type=Path, default=SAMPLES, help="folder with one folder for each corpus")
+    parser.add_argument("--megabytes", type=int, default=400, help="size of the clean text")
+    parser.add_argument("--corpus_megabytes", type=int, default=60, help="size that each corpus is grown to")
+    parser.add_argument("--memory_megabytes", type=int, default=2000, help="size of the text for the memory test")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--peer", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(argv)
+    if arguments.peer:
+        run_peer(Path(arguments.peer[0]), Path(arguments.peer[1]))
+        return
+    measured: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="preprocess-") as folder:
+        for part in arguments.parts:
+            run = {"clean": measure_clean, "stages": measure_stages, "memory": measure_memory}[part]
+            measured[part] = run(Path(folder), arguments)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
+
+
+# --- the peer ---------------------------------------------------------------------------------------------------------
+
+
+def encode_row(row: dict[str, str], state: dict[str, Any] = {}) -> dict[str, Any]:  # noqa: B006  kept between calls
+    """Return the tokens of one document with the end-of-text token, one at a time as nanoGPT has it."""
+    if not state:
+        import tiktoken
+
+        from gpt_research.data.vocabulary import SPLIT_PATTERN, read_gpt2
+
+        vocabulary = read_gpt2()
+        state["encoding"] = tiktoken.Encoding(
+            "gpt2", pat_str=SPLIT_PATTERN, mergeable_ranks=vocabulary.ids, special_tokens=vocabulary.specials
+        )
+    ids = state["encoding"].encode_ordinary(row["text"])
+    ids.append(state["encoding"].eot_token)
+    return {"ids": ids, "count": len(ids)}
+
+
+def run_peer(text: Path, out: Path) -> None:
+    """Prepare JSON lines or Parquet with `datasets`, into `train.bin` and `val.bin`."""
+    import datasets
+    import numpy as np
+
+    kind = "json" if text.suffix == ".jsonl" else "parquet"
+    rows = datasets.load_dataset(kind, data_files=str(text), split="train", cache_dir=str(out / "cache"))
+    halves = rows.train_test_split(test_size=0.005, seed=1337, shuffle=True)
+    tokenized = halves.map(encode_row, remove_columns=rows.column_names, num_proc=PROCESSES)
+    for split, found in tokenized.items():
+        total = int(np.sum(found["count"], dtype=np.uint64))
+        file = np.memmap(out / f"{split}.bin", dtype=np.uint16, mode="w+", shape=(total,))
+        batches, written = min(1024, len(found)), 0
+        for index in range(batches):
+            batch = found.shard(num_shards=batches, index=index, contiguous=True).with_format("numpy")
+            joined = np.concatenate(batch["ids"])
+            file[written : written + len(joined)] = joined
+            written += len(joined)
+        file.flush()
+
+
+def time_peer(text: Path, folder: Path) -> float:
+    """Return the seconds from a new Python to flushed files."""
+    out = folder / "peer"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    environment = {**os.environ, "HF_HOME": str(out / "home"), "HF_DATASETS_OFFLINE": "1", "PYTHONPATH": str(SOURCE)}
+    command = [sys.executable, __file__, "--peer", str(text), str(out)]
+    seconds = time_command(command, environment)
+    shutil.rmtree(out)
+    return seconds
+
+
+# --- ours -------------------------------------------------------------------------------------------------------------
+
+
+def time_ours(spec: str, folder: Path, *options: str) -> float:
+    """Return the seconds of `gpt-research preprocess`."""
+    out = folder / "ours"
+    shutil.rmtree(out, ignore_errors=True)
+    command = [sys.executable, "-m", "gpt_research", "preprocess", spec, "--out", str(out)]
+    command += ["--workers", str(PROCESSES), *options]
+    seconds = time_command(command, {**os.environ, "PYTHONPATH": str(SOURCE)})
+    shutil.rmtree(out)
+    return seconds
+
+
+def time_command(command: list[str], environment: dict[str, str]) -> float:
+    began = time.perf_counter()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    seconds = time.perf_counter() - began
+    if done.returncode not in (0, 3):  # 3: damaged input was set aside
+        sys.exit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
+    return seconds
+
+
+def interleaved(rounds: int, contenders: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """Run all contenders once, then all again."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            seconds[name].append(run())
+    return seconds
+
+
+def compared(size: float, seconds: dict[str, list[float]]) -> dict[str, Any]:
+    """Return the figures of one comparison; `size` in MB."""
+    ours, peer = (statistics.median(seconds[name]) for name in ("ours", "peer"))
+    ratio = statistics.median(p / o for o, p in zip(seconds["ours"], seconds["peer"], strict=True))
+    return {"MB": size, "ours_MB_s": size / ours, "peer_MB_s": size / peer, "ratio": ratio, "seconds": seconds}
+
+
+def print_row(name: str, figures: dict[str, Any]) -> None:
+    print(
+        f"| {name} | {figures['MB']:.0f} | {figures['ours_MB_s']:.1f} | {figures['peer_MB_s']:.2f} "
+        f"| {figures['ratio']:.1f} |",
+        flush=True,
+    )
+
+
+# --- clean text -------------------------------------------------------------------------------------------------------
+
+
+def measure_clean(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Compare on clean text in both forms, exact duplicates only."""
+    print("| clean text | MB | ours, MB/s | datasets.map, MB/s | times as fast |\n| --- | ---: | ---: | ---: | ---: |")
+    found = {}
+    for form in ("jsonl", "parquet"):
+        text = folder / "clean" / f"text.{form}"
+        size = write_documents(text, clean_documents(arguments.samples), arguments.megabytes)
+        contenders = {
+            "ours": lambda text=text: time_ours(f"clean={text}", folder, "--near_duplicates", "false"),
+            "peer": lambda text=text: time_peer(text, folder),
+        }
+        found[form] = compared(size, interleaved(arguments.rounds, contenders))
+        print_row(form, found[form])
+        shutil.rmtree(folder / "clean")
+    return found
+
+
+def clean_documents(samples: Path) -> Documents:
+    """Yield web-sized pieces of the books, cleaned; when the books are over, again with other words."""
+    sys.path.insert(0, str(SOURCE))
+    from gpt_research.corpora.book import strip_boilerplate
+    from gpt_research.corpora.text import decode, repair
+
+    change = Changer()
+    for turn in range(1_000):
+        for path in sorted((samples / "gutenberg").rglob("*.txt")):
+            book = repair(strip_boilerplate(decode(path.read_bytes()).replace("\r\n", "\n")))
+            held: list[str] = []
+            for paragraph in book.split("\n\n"):
+                held.append(paragraph)
+                if sum(map(len, held)) > PIECE:
+                    yield change("\n\n".join(held), turn)
+                    held = []
+
+
+class Changer:
+    """Makes another text of a text: every third longer word is another one, turn by turn."""
+
+    _WORD = re.compile(r"\b[a-z]{4,}\b")
+
+    def __call__(self, text: str, turn: int) -> str:
+        if turn == 0:
+            return text
+        chance = random.Random(f"{turn} {text[:100]}")
+        words = self._WORD.findall(text)
+        return self._WORD.sub(lambda word: chance.choice(words) if chance.random() < 0.34 else word[0], text)
+
+
+def write_documents(path: Path, documents: Documents, megabytes: int) -> float:
+    """Write documents as JSON lines or Parquet until their text has so many MB; return how many it has."""
+    import orjson
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size, texts = 0, []
+    for text in documents:
+        texts.append(text)
+        size += len(text.encode())
+        if size >= megabytes * 1e6:
+            break
+    if path.suffix == ".jsonl":
+        with open(path, "wb") as file:
+            file.writelines(orjson.dumps({"text": text}) + b"\n" for text in texts)
+    else:
+        pq.write_table(pa.table({"text": texts}), path, row_group_size=10_000)
+    return size / 1e6
+
+
+# --- every stage on ---------------------------------------------------------------------------------------------------
+
+
+def measure_stages(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Compare on each corpus as it comes, every stage on; the peer's input is the text it holds, extracted for it."""
+    print("| every stage | MB | ours, MB/s | datasets.map, MB/s | times as fast |\n| --- | ---: | ---: | ---: | ---: |")
+    found = {}
+    benchmarks = arguments.samples.parent / BENCHMARKS
+    options = ["--benchmarks", str(benchmarks)] if benchmarks.is_dir() else []
+    for name, grow in GROWERS.items():
+        if not (arguments.samples / name).is_dir():
+            print(f"| {name}: no sample | | | | |")
+            continue
+        corpus, text = folder / "grown" / name, folder / "grown" / f"{name}.jsonl"
+        corpus.mkdir(parents=True)
+        size = write_documents(text, grow(arguments.samples / name, corpus, arguments.corpus_megabytes), 10**6)
+        contenders = {
+            "ours": lambda name=name, corpus=corpus: time_ours(f"{name}={corpus}", folder, *options),
+            "peer": lambda text=text: time_peer(text, folder),
+        }
+        found[name] = compared(size, interleaved(arguments.rounds, contenders))
+        print_row(name, found[name])
+        shutil.rmtree(folder / "grown")
+    return found

@@ -1,0 +1,195 @@
+"""lm-eval runs our models: its tasks, its code, our weights.
+
+    from gpt_research.evaluation.harness import HarnessModel
+    lm_eval.simple_evaluate(model=HarnessModel.load("runs/demo"), tasks=["arc_easy", "piqa"])
+
+`HarnessModel` answers lm-eval's three questions. `rescore` lets lm-eval score LAMBADA and HellaSwag on the very
+items that our own benchmarks used, so that the two can be held against each other. Nothing is fetched.
+Importing this module needs the extra `eval`.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from gpt_research import runtime as runtimes
+from gpt_research.checkpoint import load_model
+from gpt_research.config import GenerateConfig
+from gpt_research.errors import UserError
+from gpt_research.evaluation.hellaswag import Question
+from gpt_research.evaluation.scoring import rolling_windows
+from gpt_research.evaluation.subject import Subject
+from gpt_research.inference.generate import generate
+
+try:
+    from lm_eval.api.model import TemplateLM
+except ModuleNotFoundError:
+    raise UserError('Scoring with lm-eval needs the package lm-eval. Run pip install "gpt-research[eval]".') from None
+
+MOST_NEW_TOKENS = 256
+"""Where a task names no limit, as in lm-eval."""
+
+
+class HarnessModel(TemplateLM):
+    """One of our models as lm-eval knows models."""
+
+    def __init__(self, subject: Subject) -> None:
+        super().__init__()
+        self.subject = subject
+        self._device = subject.runtime.device
+
+    @classmethod
+    def load(cls, run: Path | str, device: str = "auto", precision: str = "fp32", batch_size: int = 8) -> HarnessModel:
+        """Return the model of a run's newest checkpoint.
+
+        Raises:
+            UserError: no such run, or damage.
+        """
+        runtime = runtimes.start(device, precision)
+        model, tokenizer = load_model(run, runtime.device)
+        return cls(Subject(model, tokenizer, runtime, model.config.block_size, batch_size))
+
+    @property
+    def eot_token_id(self) -> int:
+        return self.subject.tokenizer.end_of_text
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the context."""
+        return self.subject.context
+
+    @property
+    def tokenizer_name(self) -> str:
+        """Names the tokenizer in lm-eval's caches."""
+        return self.subject.tokenizer.fingerprint
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+        """Return the tokens of a text; there are no special ones to add."""
+        return self.subject.tokenizer.encode(string)
+
+    def _loglikelihood_tokens(
+        self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **_: Any
+    ) -> list[tuple[float, bool]]:
+        found = self.subject.token_continuations([(before, after) for _, before, after in requests], "lm-eval")
+        answers = [(-float(nats), bool(greedy)) for nats, greedy in zip(found.nats, found.greedy, strict=True)]
+        for (key, _, _), answer in zip(requests, answers, strict=True):
+            self.cache_hook.add_partial("loglikelihood", key, answer)
+        return answers
+
+    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
+        """Return ln p of whole texts, each token once, the first after an end-of-text token."""
+        answers = []
+        for request in requests:
+            (text,) = request.args
+            tokens = [self.eot_token_id, *self.tok_encode(text)]
+            scores = self.subject.score(list(rolling_windows(tokens, 1, self.max_length)), "lm-eval")
+            answers.append(-float(sum(s.nats.sum() for s in scores)))
+            self.cache_hook.add_partial("loglikelihood_rolling", (text,), answers[-1])
+        return answers
+
+    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
+        """Return what the model writes after each context, up to a stop text; greedy unless a task says otherwise."""
+        answers = [""] * len(requests)
+        groups: dict[str, list[int]] = {}
+        for index, request in enumerate(requests):
+            groups.setdefault(json.dumps(request.args[1], sort_keys=True), []).append(index)
+        for settings, indices in groups.items():
+            config = _generate_config(json.loads(settings))
+            room = max(1, self.max_length - config.max_new_tokens)
+            prompts = [self._shortened(requests[i].args[0], room) for i in indices]
+            samples = generate(self.subject.model, self.subject.tokenizer, prompts, config)
+            for index, sample in zip(indices, samples, strict=True):
+                answers[index] = sample.text
+                self.cache_hook.add_partial("generate_until", requests[index].args, sample.text)
+        return answers
+
+    def _shortened(self, text: str, room: int) -> str:
+        """Cut a prompt on the left so that the answer fits the context too."""
+        tokens = self.tok_encode(text)
+        while len(tokens) > room:  # cut in the middle of a character, it may come back longer
+            text = self.subject.tokenizer.decode(tokens[-room:]).lstrip("\ufffd")
+            tokens = self.tok_encode(text)
+            room -= 1
+        return text
+
+
+def _generate_config(asked: dict[str, Any]) -> GenerateConfig:
+    """Translate a task's generation settings."""
+    until = asked.get("until") or []
+    length = next((asked[n] for n in ("max_gen_toks", "max_new_tokens", "max_tokens") if n in asked), MOST_NEW_TOKENS)
+    sampled = bool(asked.get("do_sample", False))
+    return GenerateConfig(
+        max_new_tokens=int(length),
+        temperature=float(asked.get("temperature", 1.0)) if sampled else 0.0,
+        top_k=int(asked.get("top_k", 0)) if sampled else 0,
+        top_p=float(asked.get("top_p", 1.0)) if sampled else 1.0,
+        stop=[stop for stop in ([until] if isinstance(until, str) else until) if stop],
+    )
+
+
+def rescore(
+    model: TemplateLM, passages: Sequence[str] = (), questions: Sequence[Question] = ()
+) -> dict[str, dict[str, float]]:
+    """Return lm-eval's own scores on our items, by task, under our names of the scores.
+
+    Any model of lm-eval will do, such as its `hf` one with the same weights.
+    """
+    rows: dict[str, list[dict[str, Any]]] = {
+        "lambada": [{"text": text} for text in passages],
+        "hellaswag": [{"query": q.context, "choices": list(q.endings), "label": q.label} for q in questions],
+    }
+    names = {"acc": "accuracy", "acc_norm": "accuracy_norm", "perplexity": "perplexity"}
+    with tempfile.TemporaryDirectory() as folder:
+        tasks = [_task(task, found, Path(folder)) for task, found in rows.items() if found]
+        results = _evaluate(model, tasks, Path(folder))
+    return {
+        task["task"].removeprefix("local_"): {
+            ours: float(results[task["task"]][f"{theirs},none"])
+            for theirs, ours in names.items()
+            if f"{theirs},none" in results[task["task"]]
+        }
+        for task in tasks
+    }
+
+
+def _task(name: str, rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """Return a task of lm-eval over a local file, with the settings of its own lambada_openai or hellaswag."""
+    path = folder / f"{name}.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    common = {
+        "task": f"local_{name}",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(path)}, "cache_dir": str(folder / "cache")},
+        "test_split": "test",
+    }
+    if name == "lambada":
+        return {
+            **common,
+            "output_type": "loglikelihood",
+            "doc_to_text": "{{text.split(' ')[:-1]|join(' ')}}",
+            "doc_to_target": "{{' '+text.split(' ')[-1]}}",
+            "metric_list": [{"metric": "perplexity"}, {"metric": "acc"}],
+        }
+    return {
+        **common,
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{query}}",
+        "doc_to_target": "{{label}}",
+        "doc_to_choice": "choices",
+        "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
+    }
+
+
+def _evaluate(model: TemplateLM, tasks: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    os.environ.setdefault("HF_DATASETS_OFFLINE", "1")  # the files are here; without it the library asks the hub first
+    import lm_eval
+
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    found = lm_eval.simple_evaluate(model=model, tasks=tasks, bootstrap_iters=0, log_samples=False)
+    return dict(found["results"])

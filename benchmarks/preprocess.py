@@ -3,8 +3,8 @@
     python benchmarks/preprocess.py [clean] [stages] [memory] [--samples FOLDER] [--megabytes N] [--json FILE]
 
 The peer is the usual way, as nanoGPT prepares OpenWebText: `datasets.map` with tiktoken in two processes, then one
-memory map for each split. Both have GPT-2's vocabulary, two processes, the same text on the same machine, and begin with
-a new Python and empty caches. Rounds are interleaved and medians shown; MB are 10**6 bytes of the raw input's text.
+memory map for each split. Both have GPT-2's vocabulary, two processes, the same text on the same machine, and begin
+with a new Python and empty caches. Rounds are interleaved and medians shown; MB are 10**6 bytes of raw text.
 
 clean   web-sized pieces of clean books as JSON lines and as Parquet; exact duplicates only
 stages  each corpus of the samples, repeated to a useful size with changed words, every stage on; the peer gets the raw
@@ -18,30 +18,24 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import os
-import random
-import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from grown_corpora import GROWERS, clean_documents, write_documents
 
 SOURCE = Path(__file__).parents[1] / "src"
 SAMPLES = Path(__file__).parents[2] / "shared" / "corpora"
 BENCHMARKS = "benchmarks"
-PIECE = 4_800
-"""Characters of a document of clean text, as long as OpenWebText's are on average."""
 PROCESSES = 2
-
-Documents = Iterator[str]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -187,58 +181,6 @@ def measure_clean(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]
     return found
 
 
-def clean_documents(samples: Path) -> Documents:
-    """Yield web-sized pieces of the books, cleaned; when the books are over, again with other words."""
-    sys.path.insert(0, str(SOURCE))
-    from gpt_research.corpora.book import strip_boilerplate
-    from gpt_research.corpora.text import decode, repair
-
-    change = Changer()
-    for turn in range(1_000):
-        for path in sorted((samples / "gutenberg").rglob("*.txt")):
-            book = repair(strip_boilerplate(decode(path.read_bytes()).replace("\r\n", "\n")))
-            held: list[str] = []
-            for paragraph in book.split("\n\n"):
-                held.append(paragraph)
-                if sum(map(len, held)) > PIECE:
-                    yield change("\n\n".join(held), turn)
-                    held = []
-
-
-class Changer:
-    """Makes another text of a text: every third longer word is another one, turn by turn."""
-
-    _WORD = re.compile(r"\b[a-z]{4,}\b")
-
-    def __call__(self, text: str, turn: int) -> str:
-        if turn == 0:
-            return text
-        chance = random.Random(f"{turn} {text[:100]}")
-        words = self._WORD.findall(text)
-        return self._WORD.sub(lambda word: chance.choice(words) if chance.random() < 0.34 else word[0], text)
-
-
-def write_documents(path: Path, documents: Documents, megabytes: int) -> float:
-    """Write documents as JSON lines or Parquet until their text has so many MB; return how many it has."""
-    import orjson
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    size, texts = 0, []
-    for text in documents:
-        texts.append(text)
-        size += len(text.encode())
-        if size >= megabytes * 1e6:
-            break
-    if path.suffix == ".jsonl":
-        with open(path, "wb") as file:
-            file.writelines(orjson.dumps({"text": text}) + b"\n" for text in texts)
-    else:
-        pq.write_table(pa.table({"text": texts}), path, row_group_size=10_000)
-    return size / 1e6
-
-
 # --- every stage on ---------------------------------------------------------------------------------------------------
 
 
@@ -248,13 +190,13 @@ def measure_stages(folder: Path, arguments: argparse.Namespace) -> dict[str, Any
     found = {}
     benchmarks = arguments.samples.parent / BENCHMARKS
     options = ["--benchmarks", str(benchmarks)] if benchmarks.is_dir() else []
-    for name, grow in GROWERS.items():
-        if not (arguments.samples / name).is_dir():
+    for name, (sample, grow) in GROWERS.items():
+        if not (arguments.samples / sample).is_dir():
             print(f"| {name}: no sample | | | | |")
             continue
         corpus, text = folder / "grown" / name, folder / "grown" / f"{name}.jsonl"
         corpus.mkdir(parents=True)
-        size = write_documents(text, grow(arguments.samples / name, corpus, arguments.corpus_megabytes), 10**6)
+        size = write_documents(text, grow(arguments.samples / sample, corpus, arguments.corpus_megabytes))
         contenders = {
             "ours": lambda name=name, corpus=corpus: time_ours(f"{name}={corpus}", folder, *options),
             "peer": lambda text=text: time_peer(text, folder),
@@ -263,3 +205,53 @@ def measure_stages(folder: Path, arguments: argparse.Namespace) -> dict[str, Any
         print_row(name, found[name])
         shutil.rmtree(folder / "grown")
     return found
+
+
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+def measure_memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Preprocess much text in one file and watch every process."""
+    text = folder / "memory" / "text.jsonl"
+    size = write_documents(text, clean_documents(arguments.samples), arguments.memory_megabytes)
+    peaks: dict[int, int] = {}
+    out = folder / "ours"
+    command = [sys.executable, "-m", "gpt_research", "preprocess", f"clean={text}", "--out", str(out)]
+    command += ["--workers", str(PROCESSES)]
+    process = subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(SOURCE)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    began = time.perf_counter()
+    while process.poll() is None:
+        for pid in family(process.pid):
+            with contextlib.suppress(OSError, IndexError, ValueError):  # gone meanwhile
+                status = Path(f"/proc/{pid}/status").read_text()
+                peaks[pid] = max(peaks.get(pid, 0), int(status.partition("VmHWM:")[2].split()[0]) * 1024)
+        time.sleep(0.05)
+    seconds = time.perf_counter() - began
+    assert process.returncode == 0, "the run must succeed to be measured"
+    main_peak = peaks.pop(process.pid) / 1e6
+    worker_peak = max(peaks.values()) / 1e6
+    print("| memory, every stage on | MB of text | MB/s | worker, MB at most | main process, MB at most |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    print(f"| one file of JSON lines | {size:.0f} | {size / seconds:.1f} | {worker_peak:.0f} | {main_peak:.0f} |")
+    shutil.rmtree(folder / "memory")
+    shutil.rmtree(out)
+    return {"MB": size, "seconds": seconds, "worker_peak_MB": worker_peak, "main_peak_MB": main_peak}
+
+
+def family(root: int) -> set[int]:
+    """Return a process and all its descendants."""
+    parents = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with contextlib.suppress(OSError, IndexError):
+                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+    found = {root}
+    while more := {pid for pid, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
+
+
+if __name__ == "__main__":
+    main()

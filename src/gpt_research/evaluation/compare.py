@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -19,6 +20,7 @@ from gpt_research.errors import UserError
 from gpt_research.evaluation import results
 from gpt_research.evaluation.estimates import HIGHER_IS_BETTER, Difference, difference, metrics_of
 from gpt_research.evaluation.results import Result
+from gpt_research.evaluation.tables import number
 
 FEW_ITEMS = 30
 """Below this the normal interval is too narrow to be trusted."""
@@ -96,25 +98,28 @@ def _name(summary: dict[str, Any]) -> str:
     return f"{summary.get('run')}, step {summary.get('step')}"
 
 
-def verdict(metric: str, found: Difference) -> str:
-    """Return which is better, if the interval leaves 0 out."""
+def better(metric: str, found: Difference) -> str:
+    """Return A or B where the interval leaves 0 out, else an empty text."""
     if not found.is_clear:
-        return "no difference shown"
-    return "B is better" if (found.value > 0) == (metric in HIGHER_IS_BETTER) else "A is better"
+        return ""
+    return "B" if (found.value > 0) == (metric in HIGHER_IS_BETTER) else "A"
 
 
 def _table(title: str, found: Comparison, confidence: float, console: Console) -> None:
-    table = Table("task", "score", title=title)
-    for heading in ("A", "B", "B - A", f"{confidence:.0%} interval", "items"):
-        table.add_column(heading, justify="right")
-    table.add_column("")
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    for heading in ("task", "score"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("A", "B", "B - A", f"{confidence:.4g} interval", "better"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for (task, name), d in found.differences.items():
-        interval = f"{d.low:+.4f} to {d.high:+.4f}"
-        said = verdict(name, d)
-        table.add_row(task, name, f"{d.a:.4f}", f"{d.b:.4f}", f"{d.value:+.4f}", interval, f"{d.items:,}", said)
+        interval = f"{number(d.low, '+')} to {number(d.high, '+')}"
+        table.add_row(task, name, number(d.a), number(d.b), number(d.value, "+"), interval, better(name, d) or "?")
     console.print(table)
+    for task, items in {task: d.items for (task, _), d in found.differences.items()}.items():
+        console.print(f"{task}: {items:,} pairs.", markup=False, highlight=False)
     for remark in found.remarks:
-        console.print(remark, markup=False)
+        console.print(remark, markup=False, highlight=False)
+    console.print("? = the interval holds 0: no difference is shown.", markup=False, highlight=False)
 
 
 def _as_json(found: Comparison, command: CompareCommand) -> dict[str, Any]:
@@ -124,7 +129,7 @@ def _as_json(found: Comparison, command: CompareCommand) -> dict[str, Any]:
             "score": name,
             **{k: results.finite(getattr(d, k)) for k in ("a", "b", "value", "standard_error", "low", "high")},
             "items": d.items,
-            "verdict": verdict(name, d),
+            "better": better(name, d),
         }
         for (task, name), d in found.differences.items()
     ]

@@ -69,12 +69,12 @@ class HarnessModel(TemplateLM):
         """Names the tokenizer in lm-eval's caches."""
         return self.subject.tokenizer.fingerprint
 
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **ignored: Any) -> list[int]:
         """Return the tokens of a text; there are no special ones to add."""
         return self.subject.tokenizer.encode(string)
 
     def _loglikelihood_tokens(
-        self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **_: Any
+        self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **ignored: Any
     ) -> list[tuple[float, bool]]:
         found = self.subject.token_continuations([(before, after) for _, before, after in requests], "lm-eval")
         answers = [(-float(nats), bool(greedy)) for nats, greedy in zip(found.nats, found.greedy, strict=True)]
@@ -100,7 +100,7 @@ class HarnessModel(TemplateLM):
         for index, request in enumerate(requests):
             groups.setdefault(json.dumps(request.args[1], sort_keys=True), []).append(index)
         for settings, indices in groups.items():
-            config = _generate_config(json.loads(settings))
+            config = generate_config(json.loads(settings))
             room = max(1, self.max_length - config.max_new_tokens)
             prompts = [self._shortened(requests[i].args[0], room) for i in indices]
             samples = generate(self.subject.model, self.subject.tokenizer, prompts, config)
@@ -119,7 +119,7 @@ class HarnessModel(TemplateLM):
         return text
 
 
-def _generate_config(asked: dict[str, Any]) -> GenerateConfig:
+def generate_config(asked: dict[str, Any]) -> GenerateConfig:
     """Translate a task's generation settings."""
     until = asked.get("until") or []
     length = next((asked[n] for n in ("max_gen_toks", "max_new_tokens", "max_tokens") if n in asked), MOST_NEW_TOKENS)

@@ -70,29 +70,26 @@ def _corpora_table(title: str, losses: Mapping[str, Loss], found: Mapping[str, R
 
 def _benchmark_table(title: str, summary: dict[str, Any], found: Mapping[str, Result]) -> Table:
     theirs = any("lm_eval" in summary["tasks"][task] for task in found)
-    table = Table("task", "score", title=title)
+    table = Table(title=title)
+    for heading in ("task", "score"):
+        table.add_column(heading, no_wrap=True)
     for heading in ("value", "± error", *(["lm-eval"] if theirs else []), "context", "GPT-2 124M"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
     for task, result in found.items():
         context, facts = result.facts["context"], summary["tasks"][task]
         for name, estimate in result.estimates.items():
             figure = nearest(task, name, context)
-            beside = f"{_number(figure.value)} at {figure.context:,}" if figure else ""
-            harness = facts.get("lm_eval", {}).get(name)
-            table.add_row(
-                task,
-                name,
-                _number(estimate.value),
-                _number(estimate.standard_error),
-                *([_number(harness) if harness is not None else ""] if theirs else []),
-                f"{context:,}",
-                beside,
-            )
+            beside = f"{number(figure.value)} at {figure.context:,}" if figure else ""
+            numbers = [estimate.value, estimate.standard_error]
+            numbers += [facts.get("lm_eval", {}).get(name)] if theirs else []
+            table.add_row(task, name, *("" if n is None else number(n) for n in numbers), f"{context:,}", beside)
     return table
 
 
-def _number(value: float) -> str:
-    return f"{value:.4f}" if abs(value) < 10 else f"{value:,.2f}"
+def number(value: float, sign: str = "") -> str:
+    """Return a score in few characters; `sign` "+" writes the sign of positive ones too."""
+    digits = ".4f" if abs(value) < 10 else ".2f" if abs(value) < 1000 else ",.0f" if abs(value) < 1e7 else ".3g"
+    return format(value, sign + digits)
 
 
 def _footnote(task: str, facts: dict[str, Any]) -> str:

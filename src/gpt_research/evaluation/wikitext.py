@@ -25,7 +25,7 @@ from gpt_research.evaluation.scoring import Window, sliding_windows
 from gpt_research.evaluation.subject import Subject
 
 TASK = "wikitext2"
-_HEADING = re.compile(r" = (?!=).* = \n?")
+_HEADING = re.compile(r" = (?!=).* = \n?")  # between blank lines; within a text it is a formula
 _SEPARATOR = "\n\n"
 
 
@@ -37,7 +37,8 @@ def articles(source: Source) -> list[str]:
     """
     check_rows(TASK, source.where, len(source.rows))
     rows = [_row(source, number) for number in range(len(source.rows))]
-    starts = [number for number, row in enumerate(rows) if _HEADING.fullmatch(row)]
+    neighbours = zip(["", *rows], rows, [*rows[1:], ""], strict=False)
+    starts = [n for n, (above, row, below) in enumerate(neighbours) if not above + below and _HEADING.fullmatch(row)]
     if not starts:
         raise UserError(f"{source.where} has no heading such as = Title =: it is not WikiText-2. Fetch it again.")
     starts[0] = 0  # what is before the first heading belongs to it

@@ -1,0 +1,103 @@
+"""What a checkpoint costs: how long training stands still, how long it is until it is on the disk, size, loading.
+
+    python benchmarks/checkpoint.py --config small --rounds 5 --json out.json
+
+Beside `torch.save` of the same state, which training waits for. The two take turns; medians over the rounds. "one step"
+is a training step of 2,048 tokens on this machine, to compare the stall with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from gpt_research import checkpoint
+from gpt_research.checkpoint import BackgroundSaver, Checkpoint
+from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.model import GPT
+from gpt_research.training.optimizer import make_optimizer, optimizer_tensors
+
+SHAPES = {
+    "small": GPTConfig(n_layer=6, n_head=6, n_embd=384, block_size=256),
+    "gpt2-124m": GPTConfig(),
+}
+
+
+def step(model: GPT, optimizer: torch.optim.Optimizer) -> float:
+    """Take one step of 2,048 tokens and return its seconds."""
+    begun = time.perf_counter()
+    T = model.config.block_size
+    tokens = torch.randint(0, model.config.vocab_size, (2048 // T, T))
+    model(tokens, tokens).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return time.perf_counter() - begun
+
+
+def save_ours(model: GPT, optimizer: torch.optim.Optimizer, folder: Path, number: int) -> dict[str, float]:
+    saver = BackgroundSaver(folder, keep_last=1, keep_every=0)
+    begun = time.perf_counter()
+    saver.save(Checkpoint(number, checkpoint.model_tensors(model), optimizer_tensors(optimizer, model), {}))
+    stall = time.perf_counter() - begun
+    saver.wait()
+    written = time.perf_counter() - begun
+    path = checkpoint.checkpoint_path(folder, number)
+    begun = time.perf_counter()
+    checkpoint.load(path)
+    loaded = time.perf_counter() - begun
+    size = sum(file.stat().st_size for file in path.iterdir())
+    return {"stall_s": stall, "on_disk_s": written, "load_s": loaded, "MB": size / 1e6}
+
+
+def save_torch(model: GPT, optimizer: torch.optim.Optimizer, folder: Path) -> dict[str, float]:
+    path = folder / "torch.pt"
+    begun = time.perf_counter()
+    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)
+    stall = time.perf_counter() - begun
+    begun = time.perf_counter()
+    torch.load(path, weights_only=True)
+    return {
+        "stall_s": stall,
+        "on_disk_s": stall,
+        "load_s": time.perf_counter() - begun,
+        "MB": path.stat().st_size / 1e6,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--config", choices=SHAPES, default="small")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    model = GPT(SHAPES[arguments.config])
+    optimizer = make_optimizer(model, TrainConfig())
+    steps = [step(model, optimizer) for _ in range(3)]
+    rows: dict[str, list[dict[str, float]]] = {"ours": [], "torch.save": []}
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        for number in range(arguments.rounds):
+            rows["ours"].append(save_ours(model, optimizer, Path(folder), number))
+            rows["torch.save"].append(save_torch(model, optimizer, Path(folder)))
+            steps.append(step(model, optimizer))
+    medians = {
+        name: {key: statistics.median(row[key] for row in found) for key in found[0]} for name, found in rows.items()
+    }
+    print(
+        f"{arguments.config}: {model.num_parameters() / 1e6:.1f}M parameters, one step {statistics.median(steps):.2f} s"
+    )
+    print(f"{'':12}{'stall':>10}{'on disk':>10}{'load':>10}{'MB':>10}")
+    for name, row in medians.items():
+        print(f"{name:12}{row['stall_s']:9.2f}s{row['on_disk_s']:9.2f}s{row['load_s']:9.2f}s{row['MB']:10.1f}")
+    if arguments.json:
+        result = {"config": arguments.config, "step_s": statistics.median(steps), **medians}
+        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

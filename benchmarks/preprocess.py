@@ -4,7 +4,8 @@
 
 The peer is the usual way, as nanoGPT prepares OpenWebText: `datasets.map` with tiktoken in two processes, then one
 memory map for each split. Both have GPT-2's vocabulary, two processes, the same text on the same machine, and begin
-with a new Python and empty caches. Rounds are interleaved and medians shown; MB are 10**6 bytes of raw text.
+with a new Python and empty caches. Rounds are interleaved and medians shown; MB are 10**6 bytes of raw text. Processor
+time is that of all processes together: on a busy machine it says more than the clock.
 
 clean   web-sized pieces of clean books as JSON lines and as Parquet; exact duplicates only
 stages  each corpus of the samples, repeated to a useful size with changed words, every stage on; the peer gets the raw
@@ -27,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -102,63 +104,105 @@ def run_peer(text: Path, out: Path) -> None:
         file.flush()
 
 
-def time_peer(text: Path, folder: Path) -> float:
-    """Return the seconds from a new Python to flushed files."""
+def watch_peer(text: Path, folder: Path) -> Watched:
+    """Run the peer, from a new Python to flushed files."""
     out = folder / "peer"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
     environment = {**os.environ, "HF_HOME": str(out / "home"), "HF_DATASETS_OFFLINE": "1", "PYTHONPATH": str(SOURCE)}
     command = [sys.executable, __file__, "--peer", str(text), str(out)]
-    seconds = time_command(command, environment)
+    found = watched(command, environment)
     shutil.rmtree(out)
-    return seconds
+    return found
 
 
 # --- ours -------------------------------------------------------------------------------------------------------------
 
 
-def time_ours(spec: str, folder: Path, *options: str) -> float:
-    """Return the seconds of `gpt-research preprocess`."""
+def watch_ours(spec: str, folder: Path, *options: str) -> Watched:
+    """Run `gpt-research preprocess`."""
     out = folder / "ours"
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "gpt_research", "preprocess", spec, "--out", str(out)]
     command += ["--workers", str(PROCESSES), *options]
-    seconds = time_command(command, {**os.environ, "PYTHONPATH": str(SOURCE)})
+    found = watched(command, {**os.environ, "PYTHONPATH": str(SOURCE)})
     shutil.rmtree(out)
-    return seconds
+    return found
 
 
-def time_command(command: list[str], environment: dict[str, str]) -> float:
-    began = time.perf_counter()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    seconds = time.perf_counter() - began
-    if done.returncode not in (0, 3):  # 3: damaged input was set aside
-        sys.exit(f"{' '.join(command)}\n{done.stderr[-2000:]}")
-    return seconds
+@dataclass
+class Watched:
+    """What a command took, its child processes included."""
+
+    seconds: float = 0.0
+    processor_seconds: dict[int, float] = field(default_factory=dict)
+    peak_bytes: dict[int, int] = field(default_factory=dict)
+    """Largest resident set of each process, shared pages and mapped files included."""
 
 
-def interleaved(rounds: int, contenders: dict[str, Callable[[], float]]) -> dict[str, list[float]]:
+def watched(command: list[str], environment: dict[str, str]) -> Watched:
+    """Run a command and look at its processes ten times a second."""
+    found, began = Watched(), time.perf_counter()
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, env=environment, stdout=said, stderr=subprocess.STDOUT)
+        while process.poll() is None:
+            for pid, seconds in family(process.pid).items():
+                found.processor_seconds[pid] = seconds
+                with contextlib.suppress(OSError, IndexError):  # gone meanwhile
+                    peak = int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+                    found.peak_bytes[pid] = max(found.peak_bytes.get(pid, 0), peak)
+            time.sleep(0.1)
+        found.seconds = time.perf_counter() - began
+        said.seek(0)
+        if process.returncode not in (0, 3):  # 3: damaged input was set aside
+            sys.exit(f"{' '.join(command)}\n{said.read()[-2000:]}")
+    return found
+
+
+def family(pid: int) -> dict[int, float]:
+    """Return the processor seconds of a process and of all its descendants."""
+    found: dict[int, float] = {}
+    with contextlib.suppress(OSError, IndexError):  # gone meanwhile
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        found[pid] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                found |= family(int(child))
+    return found
+
+
+def interleaved(rounds: int, contenders: dict[str, Callable[[], Watched]]) -> dict[str, list[Watched]]:
     """Run all contenders once, then all again."""
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    runs: dict[str, list[Watched]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, run in contenders.items():
-            seconds[name].append(run())
-    return seconds
+            runs[name].append(run())
+    return runs
 
 
-def compared(size: float, seconds: dict[str, list[float]]) -> dict[str, Any]:
+def compared(size: float, runs: dict[str, list[Watched]]) -> dict[str, Any]:
     """Return the figures of one comparison; `size` in MB."""
-    ours, peer = (statistics.median(seconds[name]) for name in ("ours", "peer"))
-    ratio = statistics.median(p / o for o, p in zip(seconds["ours"], seconds["peer"], strict=True))
-    return {"MB": size, "ours_MB_s": size / ours, "peer_MB_s": size / peer, "ratio": ratio, "seconds": seconds}
+    found: dict[str, Any] = {"MB": size}
+    for what, of in (
+        ("seconds", lambda run: run.seconds),
+        ("processor", lambda run: sum(run.processor_seconds.values())),
+    ):
+        ours, peer = [of(run) for run in runs["ours"]], [of(run) for run in runs["peer"]]
+        ratio = statistics.median(p / o for o, p in zip(ours, peer, strict=True))
+        found[what] = {"ours": ours, "peer": peer, "ratio": ratio}
+    return found
 
 
-def print_row(name: str, figures: dict[str, Any]) -> None:
-    print(
-        f"| {name} | {figures['MB']:.0f} | {figures['ours_MB_s']:.1f} | {figures['peer_MB_s']:.2f} "
-        f"| {figures['ratio']:.1f} |",
-        flush=True,
-    )
+def print_head(what: str) -> None:
+    print(f"| {what} | MB | ours, MB/s | datasets.map, MB/s | times as fast | processor time |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |", flush=True)
+
+
+def print_row(name: str, found: dict[str, Any]) -> None:
+    speeds = [found["MB"] / statistics.median(found["seconds"][who]) for who in ("ours", "peer")]
+    ratios = [found[what]["ratio"] for what in ("seconds", "processor")]
+    cells = [f"{found['MB']:.0f}", f"{speeds[0]:.1f}", f"{speeds[1]:.2f}", *(f"{ratio:.1f}" for ratio in ratios)]
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 # --- clean text -------------------------------------------------------------------------------------------------------
@@ -166,14 +210,14 @@ def print_row(name: str, figures: dict[str, Any]) -> None:
 
 def measure_clean(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Compare on clean text in both forms, exact duplicates only."""
-    print("| clean text | MB | ours, MB/s | datasets.map, MB/s | times as fast |\n| --- | ---: | ---: | ---: | ---: |")
+    print_head("clean text")
     found = {}
     for form in ("jsonl", "parquet"):
         text = folder / "clean" / f"text.{form}"
         size = write_documents(text, clean_documents(arguments.samples), arguments.megabytes)
         contenders = {
-            "ours": lambda text=text: time_ours(f"clean={text}", folder, "--near_duplicates", "false"),
-            "peer": lambda text=text: time_peer(text, folder),
+            "ours": lambda text=text: watch_ours(f"clean={text}", folder, "--near_duplicates", "false"),
+            "peer": lambda text=text: watch_peer(text, folder),
         }
         found[form] = compared(size, interleaved(arguments.rounds, contenders))
         print_row(form, found[form])
@@ -186,7 +230,7 @@ def measure_clean(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]
 
 def measure_stages(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Compare on each corpus as it comes, every stage on; the peer's input is the text it holds, extracted for it."""
-    print("| every stage | MB | ours, MB/s | datasets.map, MB/s | times as fast |\n| --- | ---: | ---: | ---: | ---: |")
+    print_head("every stage")
     found = {}
     benchmarks = arguments.samples.parent / BENCHMARKS
     options = ["--benchmarks", str(benchmarks)] if benchmarks.is_dir() else []
@@ -198,8 +242,8 @@ def measure_stages(folder: Path, arguments: argparse.Namespace) -> dict[str, Any
         corpus.mkdir(parents=True)
         size = write_documents(text, grow(arguments.samples / sample, corpus, arguments.corpus_megabytes))
         contenders = {
-            "ours": lambda name=name, corpus=corpus: time_ours(f"{name}={corpus}", folder, *options),
-            "peer": lambda text=text: time_peer(text, folder),
+            "ours": lambda name=name, corpus=corpus: watch_ours(f"{name}={corpus}", folder, *options),
+            "peer": lambda text=text: watch_peer(text, folder),
         }
         found[name] = compared(size, interleaved(arguments.rounds, contenders))
         print_row(name, found[name])
@@ -214,43 +258,17 @@ def measure_memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any
     """Preprocess much text in one file and watch every process."""
     text = folder / "memory" / "text.jsonl"
     size = write_documents(text, clean_documents(arguments.samples), arguments.memory_megabytes)
-    peaks: dict[int, int] = {}
     out = folder / "ours"
     command = [sys.executable, "-m", "gpt_research", "preprocess", f"clean={text}", "--out", str(out)]
-    command += ["--workers", str(PROCESSES)]
-    process = subprocess.Popen(
-        command, env={**os.environ, "PYTHONPATH": str(SOURCE)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    began = time.perf_counter()
-    while process.poll() is None:
-        for pid in family(process.pid):
-            with contextlib.suppress(OSError, IndexError, ValueError):  # gone meanwhile
-                status = Path(f"/proc/{pid}/status").read_text()
-                peaks[pid] = max(peaks.get(pid, 0), int(status.partition("VmHWM:")[2].split()[0]) * 1024)
-        time.sleep(0.05)
-    seconds = time.perf_counter() - began
-    assert process.returncode == 0, "the run must succeed to be measured"
-    main_peak = peaks.pop(process.pid) / 1e6
-    worker_peak = max(peaks.values()) / 1e6
+    found = watched([*command, "--workers", str(PROCESSES)], {**os.environ, "PYTHONPATH": str(SOURCE)})
+    peaks = sorted(found.peak_bytes.items())  # the first process is the main one
+    main_peak, worker_peak = peaks[0][1] / 1e6, max(peak for _, peak in peaks[1:]) / 1e6
     print("| memory, every stage on | MB of text | MB/s | worker, MB at most | main process, MB at most |")
     print("| --- | ---: | ---: | ---: | ---: |")
-    print(f"| one file of JSON lines | {size:.0f} | {size / seconds:.1f} | {worker_peak:.0f} | {main_peak:.0f} |")
+    print(f"| one file of JSON lines | {size:.0f} | {size / found.seconds:.1f} | {worker_peak:.0f} | {main_peak:.0f} |")
     shutil.rmtree(folder / "memory")
     shutil.rmtree(out)
-    return {"MB": size, "seconds": seconds, "worker_peak_MB": worker_peak, "main_peak_MB": main_peak}
-
-
-def family(root: int) -> set[int]:
-    """Return a process and all its descendants."""
-    parents = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            with contextlib.suppress(OSError, IndexError):
-                parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-    found = {root}
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
+    return {"MB": size, "seconds": found.seconds, "worker_peak_MB": worker_peak, "main_peak_MB": main_peak}
 
 
 if __name__ == "__main__":

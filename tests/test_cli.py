@@ -120,3 +120,16 @@ def test_help_and_version_need_no_torch() -> None:
         "main(['train', '--help']); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_a_text_to_stop_at_may_be_given_again_and_again() -> None:
+    config = parse("generate", ["a", "--stop", "END", "--stop=--", "-i", "--max_new_tokens", "5"])
+    assert config.stop == ["END", "--"]
+    assert config.interactive is True
+    assert (config.run, config.max_new_tokens) == ("a", 5)
+
+
+def test_a_truth_may_be_spelt_out() -> None:
+    assert parse("train", ["--compile", "false", "--gradient_checkpointing", "true"]).compile is False
+    assert parse("train", ["--gradient_checkpointing"]).gradient_checkpointing is True
+    assert parse("preprocess", ["a=b", "--strict", "c=d"]).corpora == ["a=b", "c=d"]

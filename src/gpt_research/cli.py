@@ -7,9 +7,10 @@ set aside, 128 + n stopped by signal n. A stage's code is imported only when its
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 from gpt_research import config as configs
@@ -20,13 +21,14 @@ from gpt_research.version import __version__
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: its config class, the module whose `run(config)` does it, and its positional argument."""
+    """A subcommand: its config class, the module whose `run(config)` does it, its positional and its short flags."""
 
     config: str
     module: str
     help: str
     positional: str = ""
     many: bool = False
+    short: dict[str, str] = field(default_factory=dict)
 
 
 COMMANDS = {
@@ -38,7 +40,13 @@ COMMANDS = {
         many=True,
     ),
     "train": Command("TrainConfig", "gpt_research.training.command", "Train a model on token shards."),
-    "generate": Command("GenerateCommand", "gpt_research.inference.command", "Continue a prompt with a run.", "run"),
+    "generate": Command(
+        "GenerateCommand",
+        "gpt_research.inference.command",
+        "Continue a prompt with a run.",
+        "run",
+        short={"-i": "--interactive"},
+    ),
     "verify-resume": Command(
         "VerifyResumeCommand", "gpt_research.training.verify_resume", "Prove that a resumed run is the run."
     ),
@@ -104,7 +112,7 @@ def parse(name: str, arguments: list[str]) -> Any:
     if "resume" in field_names(config_class):
         arguments = _resume_arguments(arguments)
     try:
-        namespace = parser.instantiate(parser.parse_args(_spell_out_booleans(arguments, config_class)))
+        namespace = parser.instantiate(parser.parse_args(_spell_out(arguments, config_class, command.short)))
     except SystemExit as done:
         if done.code in (0, None):
             return None
@@ -133,15 +141,22 @@ def _resume_arguments(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def _spell_out_booleans(arguments: list[str], config_class: type) -> list[str]:
-    """Let `--compile` stand for `--compile true`."""
-    booleans = {f"--{name}" for name, kind in _leaf_types(config_class) if kind is bool}
-    out = []
-    for index, argument in enumerate(arguments):
-        following = arguments[index + 1] if index + 1 < len(arguments) else ""
-        bare = argument in booleans and following.lower() not in ("true", "false")
-        out.append(f"{argument}=true" if bare else argument)
-    return out
+def _spell_out(arguments: list[str], config_class: type, short: dict[str, str]) -> list[str]:
+    """Let `--compile` stand for `--compile true`, `--stop A --stop B` for a list, and `-i` for its long form."""
+    kinds = {f"--{name}": kind for name, kind in _leaf_types(config_class)}
+    out: list[str] = []
+    lists: dict[str, list[str]] = {}
+    rest = [short.get(argument, argument) for argument in arguments]
+    while rest:
+        flag, equals, value = rest.pop(0).partition("=")
+        if kinds.get(flag) is bool and not equals:
+            explicit = bool(rest) and rest[0].lower() in ("true", "false")
+            out.append(f"{flag}={rest.pop(0) if explicit else 'true'}")
+        elif kinds.get(flag) == list[str] and (equals or rest):
+            lists.setdefault(flag, []).append(value if equals else rest.pop(0))
+        else:
+            out.append(flag + equals + value)
+    return out + [f"{flag}={json.dumps(values)}" for flag, values in lists.items()]
 
 
 def _leaf_types(config_class: type, prefix: str = "") -> list[tuple[str, Any]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_research.corpora.text import decode, drop_reason, repair
+from gpt_research.corpora import text as text_module
+from gpt_research.corpora.text import decode, drop_reason, repair, repair_all
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 # The pieces that damage is made of, more often than chance would put them together.
@@ -15,6 +16,12 @@ DAMAGE = st.lists(
     | st.sampled_from(["\ud83d", "\ude00", "\ufeff", "\u2028", "‚Ä", "ΓÇ"]),
     max_size=30,
 ).map("".join)
+
+
+SIGNS = (
+    "a b\n\n\n \t\r\x0b\x0c\x00\x1c\x7f\x80\x85\x99\xa0£©ÀÃÄéÿŒœŸ‘’“”–—…•‰€™ΓΩ√∂"
+    "\u1680\u180e\u2000\u200a\u200b\u2028\u2029\u202f\u205f\u3000。中\ufb01\ufeff\ufffd\ufffe\uffff😀Жń‚ÄôƒÅ\ud83d\ude00\udc80"
+)
 
 
 @given(ANY_TEXT | DAMAGE)
@@ -110,3 +117,30 @@ def test_decoding_never_fails(data: bytes) -> None:
 )
 def test_what_is_no_text_is_refused_with_its_reason(text: str, reason: str | None) -> None:
     assert drop_reason(text, min_characters=20) == reason
+
+
+@given(st.lists(st.text(st.sampled_from(SIGNS), max_size=12), max_size=5))
+@settings(max_examples=1500, deadline=None)
+def test_repairing_many_at_once_is_repairing_each(texts: list[str]) -> None:
+    repaired, array = repair_all(texts)
+    assert repaired == [repair(text) for text in texts] == array.to_pylist()
+
+
+@pytest.mark.parametrize("sign", sorted(set(SIGNS)))
+@pytest.mark.parametrize("form", ["x{}", "{}x", "x {}\n y", "é{}é", "x\n{}\nx", "Ã{}"])
+def test_no_sign_of_damage_is_overlooked_wherever_it_stands(sign: str, form: str) -> None:
+    texts = ["Clean text.", form.format(sign), "", "And more: “clean” — 中文."]
+    assert repair_all(texts)[0] == [repair(text) for text in texts]
+
+
+def test_clean_text_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(text_module, "repair", lambda text: seen.append(text) or text)
+    clean = [
+        "“Clean” text — with quotes…\n\nTwo paragraphs, a naïve café, £5.",
+        "Чистый текст",
+        "中文，没有问题。",
+        "Plain.",
+    ]
+    text_module.repair_all([*clean, "A line \nwith a blank at its end"])
+    assert seen == ["A line \nwith a blank at its end"]

@@ -84,13 +84,13 @@ def until_end(tokens: list[int], tokenizer: Tokenizer) -> list[int]:
 
 
 @pytest.mark.parametrize("prompt", PROMPTS)
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("packed_for", [None, 1, 16])
 def test_cached_greedy_tokens_equal_uncached_ones_beyond_the_context(
-    model: GPT, tokenizer: Tokenizer, prompt: str, packed: bool
+    model: GPT, tokenizer: Tokenizer, prompt: str, packed_for: int | None
 ) -> None:
     prompt_tokens = tokenizer.encode(prompt) or [tokenizer.end_of_text]
     expected = until_end(uncached(model, prompt_tokens, 40), tokenizer)
-    used = pack(model, Runtime(torch.device("cpu"), "fp32")) if packed else model
+    used = pack(model, Runtime(torch.device("cpu"), "fp32"), rows=packed_for) if packed_for else model
     sample = generate(used, tokenizer, prompt, GREEDY, notice=print)[0]
     assert sample.tokens == expected
     assert len(set(expected)) > 5  # no model that says one thing only

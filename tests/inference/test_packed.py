@@ -30,19 +30,22 @@ def error(found: torch.Tensor, expected: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize(
-    ("precision", "weights", "allowed"),
+    ("precision", "weights", "rows", "allowed"),
     [
-        ("fp32", "same", 1e-5),
-        ("fp16", "same", 3e-3),
-        ("bf16", "same", 3e-2),
-        pytest.param("fp32", "int8", 6e-2, marks=needs_x86),
+        ("fp32", "same", 1, 1e-5),
+        ("fp32", "same", 3, 1e-5),
+        ("fp16", "same", 3, 3e-3),
+        ("bf16", "same", 3, 3e-2),
+        pytest.param("fp32", "int8", 3, 6e-2, marks=needs_x86),
     ],
 )
 @torch.inference_mode()
-def test_packed_logits_are_the_models(model: GPT, precision: Precision, weights: str, allowed: float) -> None:
+def test_packed_logits_are_the_models(
+    model: GPT, precision: Precision, weights: str, rows: int, allowed: float
+) -> None:
     tokens = torch.randint(300, (3, 20), generator=torch.Generator().manual_seed(0))
     expected = model(tokens)
-    packed = pack(model, Runtime(CPU, precision), weights)  # type: ignore[arg-type]
+    packed = pack(model, Runtime(CPU, precision), weights, rows=rows)  # type: ignore[arg-type]
     assert error(packed(tokens), expected) < allowed
     cache = KVCache(model.config, 3, dtype=packed.token_embedding.weight.dtype)
     packed(tokens[:, :19], cache=cache)

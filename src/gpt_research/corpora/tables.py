@@ -25,7 +25,7 @@ from gpt_research.corpora.document import Document, Drop, ReadOptions, Unit
 from gpt_research.corpora.fields import MissingTextError, find_text_key, text_of
 from gpt_research.corpora.streams import MAX_RECORD, decode_text, lines, open_bytes
 
-UNIT_BYTES = 64 << 20
+UNIT_BYTES = 16 << 20
 """Size that large files are cut to."""
 SEPARATOR = b"<|endoftext|>"
 """Divides the documents of a text file that holds several."""

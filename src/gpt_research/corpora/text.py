@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Sequence
 
 import ftfy
+import numpy as np
+import pyarrow as pa
 
 # --- bytes to text ----------------------------------------------------------------------------------------
 
@@ -127,6 +130,62 @@ def _repair_once(text: str) -> str:
     if "\n\n\n" in text:
         text = _BLANK_RUN.sub("\n\n", text)
     return text.rstrip().lstrip("\n")
+
+
+def repair_all(texts: Sequence[str]) -> tuple[list[str], pa.Array]:
+    """Return `repair` of each text, and the same as an Arrow array of `large_string`.
+
+    Clean texts, as most are, cost a tenth of what `repair` takes of them: they are looked through all at once.
+    """
+    repaired = list(texts)
+    try:
+        array = pa.array(repaired, pa.large_string())
+    except UnicodeEncodeError:  # a lone surrogate somewhere
+        repaired = list(map(repair, repaired))
+        return repaired, pa.array(repaired, pa.large_string())
+    _, offsets, data = array.buffers()
+    bounds = np.frombuffer(offsets, dtype=np.int64)[: len(texts) + 1]
+    if not texts or not bounds[-1]:
+        return repaired, array  # not a letter in all of them
+    for index in np.flatnonzero(_suspects(np.frombuffer(data, dtype=np.uint8)[: bounds[-1]], bounds)).tolist():
+        repaired[index] = repair(repaired[index])
+    changed = any(new is not old for new, old in zip(repaired, texts, strict=True))
+    return repaired, pa.array(repaired, pa.large_string()) if changed else array
+
+
+def _suspects(data: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Say which texts `repair` may change: all of those and few others.
+
+    Args:
+        data: (m,) uint8, the UTF-8 of all texts, one after the other.
+        bounds: (n + 1,) int64: text i is data[bounds[i] : bounds[i + 1]].
+
+    Returns:
+        (n,) bool.
+    """
+    suspects = np.zeros(len(bounds) - 1, dtype=bool)
+    filled = np.flatnonzero(np.diff(bounds))
+    first, last = data[bounds[filled]], data[bounds[filled + 1] - 1]
+    suspects[filled] = (first == 10) | (last <= 32)
+    special = np.flatnonzero(data - np.uint8(32) >= 95)  # below 32 (which wraps round), or 127 and above
+    signs = data[special]
+    lines, controls = special[signs == 10], special[(signs < 32) & (signs != 10) | (signs == 127)]
+    found = [controls, lines[data[lines - 1] == 32], lines[2:][lines[2:] - lines[:-2] == 2]]
+
+    # Characters beyond ASCII by their first bytes, and the two bytes that follow (which may be of another text).
+    high = special[signs >= 0xC2]
+    one, two, three = data[high], data[high + 1], data[np.minimum(high + 2, len(data) - 1)]
+    odd = (one == 0xC2) & (two <= 0xA0)  # C1 controls, no-break space
+    odd |= (one == 0xC3) & ((two == 0x84) | (three >= 0xC2) & (three != 0xC3))  # what mojibake begins with
+    odd |= (one == 0xCE) & (two == 0x93)
+    odd |= (one == 0xE1) & (two == 0x9A)  # Ogham space
+    odd |= (one == 0xE2) & (two == 0x80) & ((three <= 0x8A) | np.isin(three, (0xA8, 0xA9, 0xAF)))  # spaces, line ends
+    odd |= (one == 0xE2) & ((two == 0x81) & (three == 0x9F) | (two == 0x88) & (three == 0x9A))
+    odd |= (one == 0xE3) & (two == 0x80) & (three == 0x80)
+    odd |= (one == 0xEF) & ((two == 0xBB) & (three == 0xBF) | (two == 0xBF) & (three >= 0xBE))
+    places = np.concatenate([*found, high[odd]])
+    suspects[np.searchsorted(bounds, places, side="right") - 1] = True
+    return suspects
 
 
 def _without_mojibake(line: str) -> str:

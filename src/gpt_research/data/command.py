@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ DAMAGED = 3  # exit code where damaged input was set aside
 
 def run(config: PreprocessConfig) -> int:
     """Preprocess and tell what came out; return the exit code."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    # The file itself: stages that run in this process hide what datatrove writes to sys.stderr.
+    console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
     if not config.corpora:
         config = dataclasses.replace(config, corpora=find_corpora(console))
     started_at = time.perf_counter()

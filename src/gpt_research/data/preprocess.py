@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib.util
 import io
 import json
 import os
@@ -66,18 +67,23 @@ def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prep
     if (out / "dataset.json").is_file():
         return _reuse(out, plan)
     work = _work_folder(out, plan)
+    logger.remove()  # datatrove's own lines; its logs stand in the work folder
     try:
-        if config.executor != "local":
+        if config.executor == "slurm":
             _submit(work, plan, config)
             return None
         for name, stage, tasks in _stages(work, plan, config):
             with watch(name, plan, work):
-                _QuietExecutor(
-                    [stage],
-                    tasks=tasks,
-                    workers=min(config.workers, tasks),
-                    logging_dir=str(work.folder / "logs" / name),
-                ).run()
+                logs = str(work.folder / "logs" / name)
+                executor = (_LocalExecutor if config.executor == "local" else _ray_executor())(
+                    [stage], tasks=tasks, workers=min(config.workers, tasks), logging_dir=logs
+                )
+                executor.run()
+                if failed := executor.get_incomplete_ranks():
+                    raise UserError(
+                        f"{len(failed)} of {tasks} tasks of the stage {name} failed; {logs} says why. Start again: "
+                        "what is done stays."
+                    )
     except OSError as error:
         raise UserError(f"{out} could not be written ({error.strerror or error}). Free some space and start again: "
                         "what is done stays.") from None  # fmt: skip
@@ -96,13 +102,12 @@ def _stages(work: Work, plan: Plan, config: PreprocessConfig) -> list[tuple[str,
     ]
 
 
-class _QuietExecutor(LocalPipelineExecutor):
+class _LocalExecutor(LocalPipelineExecutor):
     """datatrove's local executor, whose log goes to the work folder and not to the terminal."""
 
     launched: ClassVar[bool] = False
 
     def run(self) -> Any:
-        logger.remove()
         if self.workers > 1:
             # Workers start as copies of one process that has imported what they need.
             multiprocess.set_forkserver_preload([__name__])
@@ -116,29 +121,31 @@ class _QuietExecutor(LocalPipelineExecutor):
             return super()._run_for_rank(rank, local_rank, node_rank)
 
 
+def _ray_executor() -> Any:
+    if importlib.util.find_spec("ray") is None:
+        raise UserError('ray is not installed. Run: pip install "gpt-research[cluster]"')
+    from datatrove.executor import RayPipelineExecutor
+
+    return RayPipelineExecutor
+
+
 def _submit(work: Work, plan: Plan, config: PreprocessConfig) -> None:
-    """Hand the stages to a cluster, each to begin when the one before is done."""
+    """Hand the stages to Slurm, each to begin when the one before is done."""
+    if not config.slurm_partition:
+        raise UserError("--executor slurm needs --slurm_partition NAME.")
+    if shutil.which("sbatch") is None:
+        raise UserError(
+            "--executor slurm starts jobs with sbatch, which is not here. Start it where Slurm is installed."
+        )
+    from datatrove.executor import SlurmPipelineExecutor
+
     previous: Any = None
     for name, stage, tasks in _stages(work, plan, config):
-        logs = str(work.folder / "logs" / name)
-        if config.executor == "slurm":
-            from datatrove.executor import SlurmPipelineExecutor
-
-            if not config.slurm_partition:
-                raise UserError("--executor slurm needs --slurm_partition NAME.")
-            previous = SlurmPipelineExecutor(
-                [stage], tasks=tasks, workers=config.workers, time=config.slurm_time, logging_dir=logs,
-                partition=config.slurm_partition, job_name=f"gpt-research-{name}", depends=previous,
-            )  # fmt: skip
-        else:
-            try:
-                from datatrove.executor import RayPipelineExecutor
-
-                previous = RayPipelineExecutor(
-                    [stage], tasks=tasks, workers=config.workers, logging_dir=logs, depends=previous
-                )
-            except ImportError:
-                raise UserError('ray is not installed. Run: pip install "gpt-research[cluster]"') from None
+        previous = SlurmPipelineExecutor(
+            [stage], tasks=tasks, workers=config.workers, time=config.slurm_time,
+            logging_dir=str(work.folder / "logs" / name), partition=config.slurm_partition,
+            job_name=f"gpt-research-{name}", depends=previous,
+        )  # fmt: skip
     previous.run()  # launches what it depends on first
 
 
@@ -168,7 +175,12 @@ def _reuse(out: Path, plan: Plan) -> Prepared:
             f"{out} holds a data set of other {'settings (' + '; '.join(changed) + ')' if changed else 'input'}. "
             "Name another folder with --out, or delete that one."
         )
-    return Prepared(out, _manifests(out), {}, reused=True)
+    work, broken = Work(out / ".work"), {}
+    if work.folder.is_dir():  # a cluster has finished it, or the program was stopped right before its end
+        with contextlib.suppress(OSError):
+            broken = _broken(work, plan)
+        shutil.rmtree(work.folder, ignore_errors=True)
+    return Prepared(out, _manifests(out), broken, reused=True)
 
 
 def _manifests(out: Path) -> dict[str, Manifest]:

@@ -16,6 +16,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ from gpt_research.corpora.duplicates import (
     text_hashes,
 )
 from gpt_research.corpora.tables import relative, unit_file
-from gpt_research.corpora.text import drop_reason, repair
+from gpt_research.corpora.text import drop_reason, repair_all
 from gpt_research.corpora.words import hash_words
 from gpt_research.data.card import write_card
 from gpt_research.data.shard_writer import DOCUMENT_SCHEMA, ShardWriter
@@ -106,16 +107,14 @@ class Read(Stage):
             pa.ipc.new_file(file, DOCUMENT_SCHEMA) as writer,
         ):
             for batch, done in self._batches(plan, task, drops):
-                texts = [document.text for document in batch]
-                places = [d.source for d in batch], [d.position for d in batch]
-                records = pa.record_batch([texts, *places], schema=DOCUMENT_SCHEMA)
+                texts, records = _cleaned(batch, plan.options["min_characters"], drops)
                 writer.write_batch(records)
                 hashes.append(text_hashes(texts))
                 if near or index:
                     words = hash_words(texts)
                     signatures += [MinHash().signatures(words)] if near else []
                     hits += [index.hits(words) + [documents, 0]] if index else []
-                documents += len(batch)
+                documents += len(texts)
                 text_bytes += _text_bytes(records)
                 self._report(progress, rank, drops, read_bytes=done, documents=documents, text_bytes=text_bytes)
         part.replace(place)
@@ -126,22 +125,18 @@ class Read(Stage):
         self._report(progress, rank, drops, read_bytes=task.size)
 
     def _batches(self, plan: Plan, task: Task, drops: Drops) -> Iterator[tuple[list[Document], int]]:
-        """Yield repaired documents, about BATCH_BYTES together, and the bytes of input read so far."""
+        """Yield documents as they were read, about BATCH_BYTES together, and the bytes of input read so far."""
         corpus, batch, size, done = plan.corpus(task.corpus), [], 0, 0
         for unit in task.units:
             for item in corpus.read(unit, plan.read_options):
                 if isinstance(item, Document):
-                    item.text = repair(item.text)
-                    reason = drop_reason(item.text, plan.options["min_characters"])
-                    if reason is None:
-                        batch.append(item)
-                        size += len(item.text)
-                        if size >= BATCH_BYTES:
-                            yield batch, done
-                            batch, size = [], 0
-                        continue
-                    item = Drop(reason, item.source, item.position, item.text[:100])
-                elif item.broken and self.strict:
+                    batch.append(item)
+                    size += len(item.text)
+                    if size >= BATCH_BYTES:
+                        yield batch, done
+                        batch, size = [], 0
+                    continue
+                if item.broken and self.strict:
                     raise UserError(
                         f"{corpus.name}: {item.source}: {item.reason}: {item.detail} "
                         "Mend the file, or leave --strict out to set it aside."
@@ -167,6 +162,21 @@ class Read(Stage):
                         size, sha256 = file.stat().st_size, file_sha256(file)
                         found.append({"path": relative(file, root), "bytes": size, "sha256": sha256})
         return found
+
+
+def _cleaned(batch: list[Document], min_characters: int, drops: Drops) -> tuple[list[str], pa.RecordBatch]:
+    """Repair documents and leave out what is no text; return the texts alone, and all of `DOCUMENT_SCHEMA`."""
+    texts, array = repair_all([document.text for document in batch])
+    places = [document.source for document in batch], [document.position for document in batch]
+    records = pa.record_batch([array, *places], schema=DOCUMENT_SCHEMA)
+    reasons = [drop_reason(text, min_characters) for text in texts]
+    if not any(reasons):
+        return texts, records
+    for document, text, reason in zip(batch, texts, reasons, strict=True):
+        if reason:
+            drops.add(Drop(reason, document.source, document.position, text[:100]))
+    kept = [reason is None for reason in reasons]
+    return list(compress(texts, kept)), records.filter(pa.array(kept))
 
 
 def read_documents(work: Work, rank: int) -> Iterator[pa.RecordBatch]:

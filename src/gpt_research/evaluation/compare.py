@@ -106,7 +106,7 @@ def better(metric: str, found: Difference) -> str:
 
 
 def _table(title: str, found: Comparison, confidence: float, console: Console) -> None:
-    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("task", "score"):
         table.add_column(heading, no_wrap=True)
     for heading in ("A", "B", "B - A", f"{confidence:.4g} interval", "better"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -70,7 +71,7 @@ def _corpora_table(title: str, losses: Mapping[str, Loss], found: Mapping[str, R
 
 def _benchmark_table(title: str, summary: dict[str, Any], found: Mapping[str, Result]) -> Table:
     theirs = any("lm_eval" in summary["tasks"][task] for task in found)
-    table = Table(title=title)
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("task", "score"):
         table.add_column(heading, no_wrap=True)
     for heading in ("value", "± error", *(["lm-eval"] if theirs else []), "context", "GPT-2 124M"):

@@ -33,7 +33,7 @@ def run(command: GenerateCommand) -> int:
     prompt = "" if command.interactive else read_prompt(command.prompt, sys.stdin.buffer)
     folder = Path(command.run) if command.run else checkpoint.newest_run(Path("runs"))
     model, tokenizer = checkpoint.load_model(folder, machine.device)
-    model = pack(model, machine, command.weights)
+    model = pack(model, machine, command.weights, rows=command.num_samples)
     out = Terminal(sys.stdout)
     try:
         if command.interactive:

@@ -22,11 +22,11 @@ from gpt_research.runtime import Runtime
 Weights = Literal["same", "int8"]
 
 
-def pack(model: GPT, runtime: Runtime, weights: Weights = "same") -> GPT:
-    """Return a twin of `model` in the runtime's precision, as fast as this machine has it for a few rows.
+def pack(model: GPT, runtime: Runtime, weights: Weights = "same", *, rows: int = 1) -> GPT:
+    """Return a twin of `model` in the runtime's precision, laid out for `rows` texts at a time.
 
-    On an x86 CPU fp16 means weights in 16 bits and arithmetic in 32. `weights="int8"` gives each output a scale of
-    its own and rounds activations as they come.
+    Any layout takes any number of rows; only the speed differs. On an x86 CPU fp16 means weights in 16 bits and
+    arithmetic in 32. `weights="int8"` gives each output a scale of its own and rounds activations as they come.
 
     Raises:
         UserError: int8 weights are asked for where there is no kernel for them.
@@ -44,6 +44,8 @@ def pack(model: GPT, runtime: Runtime, weights: Weights = "same") -> GPT:
         return _twin(model, HalfLinear)
     if runtime.dtype != model.token_embedding.weight.dtype:
         model = copy.deepcopy(model).to(runtime.dtype)
+    if on_cpu and runtime.precision == "fp32" and rows == 1:
+        return _twin(model, _for_one_row)
     if on_cpu and _onednn_takes(runtime.precision):
         return _twin(model, BlockedLinear)
     return model
@@ -67,8 +69,29 @@ def _twin(module: Twin, linear: Callable[[nn.Linear], nn.Module]) -> Twin:
     return twin
 
 
+def _for_one_row(linear: nn.Linear) -> nn.Module:
+    return linear if linear.in_features > linear.out_features else TransposedLinear(linear)
+
+
+class TransposedLinear(nn.Module):
+    """A linear layer with weights (in, out), whose product with one row needs no threads that wait for each other.
+
+    So it keeps its speed on a busy machine, where the block layout loses it at one row. A layer that narrows is as
+    fast as it is.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight = linear.weight.detach().t().contiguous()
+        self.bias = linear.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x @ self.weight
+        return y if self.bias is None else y + self.bias
+
+
 class BlockedLinear(nn.Module):
-    """A linear layer in the block layout of oneDNN: the same numbers, in another order."""
+    """A linear layer in the block layout of oneDNN, for several rows: the same numbers, in another order."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()

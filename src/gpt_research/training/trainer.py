@@ -422,8 +422,8 @@ class Trainer:
         """Append one sample to `samples.txt`; its draw touches no random stream of training."""
         prompt = self.config.sample_prompt
         length = min(200, max(1, self.config.model.block_size // 2))
-        with self.runtime.autocast():
-            settings = GenerateConfig(max_new_tokens=length, seed=self.config.seed)
-            sample = generate(self.model, self.tokenizer, prompt, settings)[0]
+        settings = GenerateConfig(max_new_tokens=length, seed=self.config.seed)
+        self.model.eval()
+        sample = generate(self.model, self.tokenizer, prompt, settings, notice=lambda _: None)[0]
         with open(self.run_folder / "samples.txt", "a", encoding="utf-8") as file:
             file.write(f"--- step {step} ---\n{prompt}{sample.text}\n\n")

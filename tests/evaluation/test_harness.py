@@ -1,0 +1,180 @@
+"""lm-eval gives our models the scores that we do, and the same weights in transformers too.
+
+Needs the extra `eval`; nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from gpt_research.config import ExportCommand
+from gpt_research.evaluation import benchmark_files, hellaswag, lambada, wikitext
+from gpt_research.evaluation.subject import Subject
+from gpt_research.export.command import export_run
+
+ITEMS = 60
+needs_lm_eval = pytest.mark.skipif(
+    importlib.util.find_spec("lm_eval") is None, reason='lm-eval is not installed (pip install "gpt-research[eval]")'
+)
+pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' own
+
+
+@pytest.fixture(scope="module")
+def harness() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module("gpt_research.evaluation.harness")
+
+
+@pytest.fixture(scope="module")
+def exported(runs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """The same weights and tokenizer as transformers has them."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    folder = tmp_path_factory.mktemp("exported") / "hf"
+    export_run(ExportCommand(run=str(runs[1]), out=str(folder)))
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    return model.eval(), transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+@pytest.fixture(scope="module")
+def theirs(exported: tuple[Any, Any]) -> Any:
+    """lm-eval's own model over transformers."""
+    pytest.importorskip("accelerate", reason='lm-eval runs transformers with accelerate (pip install "lm-eval[hf]")')
+    from lm_eval.models.huggingface import HFLM
+
+    return HFLM(pretrained=exported[0], tokenizer=exported[1], batch_size=1, device="cpu", max_length=48)
+
+
+def our_scores(subject: Subject, folder: Path) -> dict[str, dict[str, float]]:
+    found = [
+        module.measure(subject, benchmark_files.find(module.TASK, str(folder)), ITEMS)
+        for module in (lambada, hellaswag)
+    ]
+    return {result.task: {name: e.value for name, e in result.estimates.items()} for result in found}
+
+
+def assert_equal(found: dict[str, dict[str, float]], ours: dict[str, dict[str, float]]) -> None:
+    """Accuracies to the last bit, perplexities to what fp32 keeps: sums differ with the machine's order of adding."""
+    assert found.keys() == ours.keys()
+    for task, scores in ours.items():
+        assert found[task].keys() == scores.keys()
+        for name, value in scores.items():
+            rel = 0 if name.startswith("accuracy") else 2e-6
+            assert found[task][name] == pytest.approx(value, rel=rel, abs=0), f"{task} {name}"
+
+
+def items(folder: Path) -> tuple[list[str], list[hellaswag.Question]]:
+    passages = lambada.passages(benchmark_files.find("lambada", str(folder)))[:ITEMS]
+    return passages, hellaswag.questions(benchmark_files.find("hellaswag", str(folder)))[:ITEMS]
+
+
+@needs_lm_eval
+def test_lm_eval_through_the_adapter_gives_our_scores(subject: Subject, benchmarks: Path, harness: Any) -> None:
+    ours = our_scores(subject, benchmarks)
+    found = harness.rescore(harness.HarnessModel(subject), *items(benchmarks))
+    assert_equal(found, ours)
+    assert 0 < ours["lambada"]["accuracy"] < 1
+    assert ours["hellaswag"]["accuracy"] != ours["hellaswag"]["accuracy_norm"]
+
+
+@needs_lm_eval
+def test_lm_eval_over_transformers_gives_our_scores(
+    subject: Subject, benchmarks: Path, harness: Any, theirs: Any
+) -> None:
+    ours = our_scores(subject, benchmarks)
+    found = harness.rescore(theirs, *items(benchmarks))
+    assert_equal(found, ours)
+
+
+@needs_lm_eval
+def test_answers_are_those_of_lm_evals_own_model(subject: Subject, harness: Any, theirs: Any) -> None:
+    from lm_eval.api.instance import Instance
+
+    def ask(kind: str, *arguments: Any) -> Instance:
+        return Instance(request_type=kind, doc={}, arguments=arguments, idx=0)
+
+    adapter, long = harness.HarnessModel(subject), "the king takes the sword. a fool loves the horse. " * 9
+    asked = [ask("loglikelihood", before, after) for before, after in
+             [("", "the king"), ("the king ", "takes"), (long, " the crown"), ("Zürich – né", "e\n\n x")]]  # fmt: skip
+    for ours, other in zip(adapter.loglikelihood(asked), theirs.loglikelihood(asked), strict=True):
+        assert ours[0] == pytest.approx(other[0], rel=1e-5, abs=1e-6)
+        assert ours[1] == other[1]
+    rolling = [ask("loglikelihood_rolling", text) for text in ("a", "the queen gives", long, long[:90])]
+    expected = theirs.loglikelihood_rolling(rolling)
+    assert adapter.loglikelihood_rolling(rolling) == pytest.approx(expected, rel=1e-6)
+    settings = {"until": ["sword", "\n"], "max_gen_toks": 12, "do_sample": False}
+    generated = [ask("generate_until", text, dict(settings)) for text in ("the king takes", "my lord", long)]
+    written = adapter.generate_until(generated)
+    assert written == theirs.generate_until(generated)
+    assert all("sword" not in text for text in written)
+    assert any(written)
+
+
+@needs_lm_eval
+def test_a_run_can_be_loaded_by_name_and_scored_on_any_local_task(
+    runs: tuple[Path, Path], harness: Any, subject: Subject
+) -> None:
+    model = harness.HarnessModel.load(runs[1], device="cpu")
+    assert model.max_length == 48
+    assert model.eot_token_id == subject.tokenizer.end_of_text
+    passages = ["the king takes the sword"] * 3
+    assert_equal(harness.rescore(model, passages), harness.rescore(harness.HarnessModel(subject), passages))
+
+
+def test_transformers_gives_our_wikitext_score(subject: Subject, benchmarks: Path, exported: tuple[Any, Any]) -> None:
+    model, tokenizer = exported
+    source = benchmark_files.find("wikitext2", str(benchmarks))
+    text = "".join(wikitext.articles(source)[:4])
+    tokens = tokenizer(text, return_tensors="pt", verbose=False)["input_ids"]
+    assert tokens[0].tolist() == subject.tokenizer.encode(text)
+    for stride in (48, 24):
+        nats, counted, previous_end = 0.0, 0, 0
+        for begin in range(0, tokens.size(1), stride):
+            end = min(begin + 48, tokens.size(1))
+            labels = tokens[:, begin:end].clone()
+            labels[:, : -(end - previous_end)] = -100
+            with torch.no_grad():
+                logits = model(tokens[:, begin:end]).logits
+            nats += F.cross_entropy(logits[0, :-1], labels[0, 1:], reduction="sum").item()
+            counted, previous_end = counted + int((labels[0, 1:] != -100).sum()), end
+            if end == tokens.size(1):
+                break
+        found = wikitext.measure(subject, source, stride, limit=4).estimates["perplexity"].value
+        assert found == pytest.approx(math.exp(nats / counted), rel=2e-6)
+
+
+def test_transformers_gives_our_lambada_and_hellaswag_scores(
+    subject: Subject, benchmarks: Path, exported: tuple[Any, Any]
+) -> None:
+    """As the tests with lm-eval, for where it is missing."""
+    model, tokenizer = exported
+
+    def likelihood(before: str, after: str) -> tuple[float, bool]:
+        blanks = len(before) - len(before.rstrip())
+        context = tokenizer(before.rstrip())["input_ids"] or [tokenizer.eos_token_id]
+        whole = tokenizer(before + after)["input_ids"] if before else context + tokenizer(after)["input_ids"]
+        assert blanks < len(before) or not before
+        with torch.no_grad():
+            log_p = model(torch.tensor([whole[-49:][:-1]])).logits[0].log_softmax(-1)
+        tail = torch.tensor(whole[len(context) :])
+        chosen = log_p[-len(tail) :]
+        return chosen.gather(1, tail[:, None]).sum().item(), bool((chosen.argmax(1) == tail).all())
+
+    ours, (passages, questions) = our_scores(subject, benchmarks), items(benchmarks)
+    found = [likelihood(*lambada.split(text)) for text in passages]
+    assert ours["lambada"]["accuracy"] == sum(greedy for _, greedy in found) / ITEMS
+    assert ours["lambada"]["perplexity"] == pytest.approx(math.exp(-sum(n for n, _ in found) / ITEMS), rel=2e-6)
+    right = 0
+    for question in questions:
+        by_character = [likelihood(question.context, " " + e)[0] / len(e) for e in question.endings]
+        right += by_character.index(max(by_character)) == question.label
+    assert ours["hellaswag"]["accuracy_norm"] == right / ITEMS

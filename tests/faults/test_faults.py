@@ -178,7 +178,7 @@ def test_a_signal_in_any_phase_saves_and_leaves_twenty_times(tiny_run: TrainConf
         config = alone if ranks == 1 else dataclasses.replace(alone, out=alone.out + "-two-ranks")
         before = max(losses(config.out), default=0)
         process = start(config, 100_000, ranks=ranks)
-        wait_for(lambda before=before: max(losses(config.out), default=0) > before, process)
+        wait_for(lambda before=before, out=config.out: max(losses(out), default=0) > before, process)
         time.sleep(rng.random() * 0.3)
         number = rng.choice([signal.SIGTERM, signal.SIGINT])
         target = process.pid

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -150,10 +151,16 @@ class Work:
 
     def benchmark_index(self) -> BenchmarkIndex | None:
         path = self.folder / "benchmarks.npz"
-        return BenchmarkIndex.load(path) if path.is_file() else None
+        return _load_index(path, path.stat().st_mtime_ns) if path.is_file() else None
 
     def progress(self) -> Progress:
         return Progress(self.folder / "progress.npy")
+
+
+@lru_cache(maxsize=1)
+def _load_index(path: Path, written_ns: int) -> BenchmarkIndex:
+    """Load an index once for all tasks of a process."""
+    return BenchmarkIndex.load(path)
 
 
 class Progress:

@@ -112,10 +112,10 @@ class HarnessModel(TemplateLM):
     def _shortened(self, text: str, room: int) -> str:
         """Cut a prompt on the left so that the answer fits the context too."""
         tokens = self.tok_encode(text)
-        while len(tokens) > room:  # cut in the middle of a character, it may come back longer
-            text = self.subject.tokenizer.decode(tokens[-room:]).lstrip("\ufffd")
-            tokens = self.tok_encode(text)
-            room -= 1
+        kept = len(tokens)
+        while len(self.tok_encode(text)) > room:  # a text cut within a word may come back as more tokens
+            kept = min(kept - 1, room)
+            text = self.subject.tokenizer.decode(tokens[len(tokens) - kept :]).lstrip("\ufffd")
         return text
 
 
@@ -147,7 +147,7 @@ def rescore(
     names = {"acc": "accuracy", "acc_norm": "accuracy_norm", "perplexity": "perplexity"}
     with tempfile.TemporaryDirectory() as folder:
         tasks = [_task(task, found, Path(folder)) for task, found in rows.items() if found]
-        results = _evaluate(model, tasks, Path(folder))
+        results = _evaluate(model, tasks)
     return {
         task["task"].removeprefix("local_"): {
             ours: float(results[task["task"]][f"{theirs},none"])
@@ -186,10 +186,14 @@ def _task(name: str, rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]
     }
 
 
-def _evaluate(model: TemplateLM, tasks: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    os.environ.setdefault("HF_DATASETS_OFFLINE", "1")  # the files are here; without it the library asks the hub first
+def _evaluate(model: TemplateLM, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+    os.environ.setdefault("HF_DATASETS_OFFLINE", "1")  # the files are here; else the library asks the hub first
     import lm_eval
+    from lm_eval.tasks import TaskManager
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    found = lm_eval.simple_evaluate(model=model, tasks=tasks, bootstrap_iters=0, log_samples=False)
+    manager = TaskManager(include_defaults=False)  # its own thousands of tasks take ten seconds to list
+    found = lm_eval.simple_evaluate(
+        model=model, tasks=tasks, task_manager=manager, bootstrap_iters=0, log_samples=False
+    )
     return dict(found["results"])

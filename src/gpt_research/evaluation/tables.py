@@ -45,7 +45,7 @@ def show(summary: dict[str, Any], found: Mapping[str, Result], console: Console)
         console.print(_corpora_table(f"{title}, on {settings['data']} ({settings['split']})", losses, found))
     benchmarks = {task: result for task, result in found.items() if not task.startswith("corpora/")}
     if benchmarks:
-        console.print(_benchmark_table(title, summary, benchmarks))
+        console.print(_benchmark_table(title, benchmarks))
         for task in benchmarks:
             console.print(_footnote(task, summary["tasks"][task]), markup=False, highlight=False)
 
@@ -69,21 +69,19 @@ def _corpora_table(title: str, losses: Mapping[str, Loss], found: Mapping[str, R
     return table
 
 
-def _benchmark_table(title: str, summary: dict[str, Any], found: Mapping[str, Result]) -> Table:
-    theirs = any("lm_eval" in summary["tasks"][task] for task in found)
+def _benchmark_table(title: str, found: Mapping[str, Result]) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("task", "score"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("value", "± error", *(["lm-eval"] if theirs else []), "context", "GPT-2 124M"):
+    for heading in ("value", "± error", "context", "GPT-2 124M"):
         table.add_column(heading, justify="right", no_wrap=True)
     for task, result in found.items():
-        context, facts = result.facts["context"], summary["tasks"][task]
+        context = result.facts["context"]
         for name, estimate in result.estimates.items():
             figure = nearest(task, name, context)
             beside = f"{number(figure.value)} at {figure.context:,}" if figure else ""
-            numbers = [estimate.value, estimate.standard_error]
-            numbers += [facts.get("lm_eval", {}).get(name)] if theirs else []
-            table.add_row(task, name, *("" if n is None else number(n) for n in numbers), f"{context:,}", beside)
+            values = number(estimate.value), number(estimate.standard_error)
+            table.add_row(task, name, *values, f"{context:,}", beside)
     return table
 
 
@@ -100,6 +98,9 @@ def _footnote(task: str, facts: dict[str, Any]) -> str:
         parts.append(f"{facts['tokens']:,} tokens, stride {facts['stride']:,}")
     if facts.get("cut"):
         parts.append(f"{facts['cut']:,} texts were longer than the context and cut on the left")
+    if "lm_eval" in facts:
+        theirs = ", ".join(f"{name} {number(value)}" for name, value in facts["lm_eval"].items())
+        parts.append(f"lm-eval on the same items: {theirs}")
     found = facts["contamination"]
     if found["documents"] is None:
         parts.append(f"in the training data: {found['why']}")

@@ -158,8 +158,9 @@ def draw_loss_curve(run: Path) -> Path | None:
     return path
 
 
-def _smoothed(values: tuple[float, ...], weight: float = 0.9) -> list[float]:
-    """Exponential moving average without the bias towards its start."""
+def _smoothed(values: tuple[float, ...]) -> list[float]:
+    """Exponential moving average over about a twentieth of the curve, without the bias towards its start."""
+    weight = max(0.0, 1 - 20 / len(values))
     smooth, norm, out = 0.0, 0.0, []
     for value in values:
         smooth, norm = weight * smooth + (1 - weight) * value, weight * norm + (1 - weight)

@@ -15,12 +15,13 @@ def test_from_text_to_an_exported_model(
     text_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["preprocess", f"plays={text_folder}", "--out", "tokens", "--tokenizer", "train", "--vocab_size", "320",
-                 "--val_fraction", "0.1", "--workers", "1"]) == 0  # fmt: skip
+    tokenizer = ["--tokenizer", "train", "--vocab_size", "320"]
+    split = ["--val_fraction", "0.1", "--workers", "1"]
+    assert main(["preprocess", f"plays={text_folder}", "--out", "tokens", *tokenizer, *split]) == 0
     size = ["--model.n_layer", "2", "--model.n_head", "2", "--model.n_embd", "64", "--model.block_size", "64"]
     assert main(["train", "--data", "tokens", "--out", "runs/plays", *size, "--tokens_per_step", "512", "--max_steps",
-                 "80", "--learning_rate", "5e-3", "--warmup_steps", "5", "--eval_interval", "40", "--eval_tokens", "2048",
-                 "--log_interval", "10", "--device", "cpu"]) == 0  # fmt: skip
+                 "80", "--learning_rate", "5e-3", "--warmup_steps", "5", "--eval_interval", "40",
+                 "--eval_tokens", "2048", "--log_interval", "10", "--device", "cpu"]) == 0  # fmt: skip
     losses = [line["loss"] for line in read_metrics(Path("runs/plays")) if "loss" in line]
     assert losses[-1] < 0.6 * losses[0]
     assert main(["evaluate", "runs/plays", "--json", "result.json", "--device", "cpu"]) == 0

@@ -142,21 +142,32 @@ def _resume_arguments(arguments: list[str]) -> list[str]:
 
 
 def _spell_out(arguments: list[str], config_class: type, short: dict[str, str]) -> list[str]:
-    """Let `--compile` stand for `--compile true`, `--stop A --stop B` for a list, and `-i` for its long form."""
+    """Write arguments as argparse wants them: positional ones first, then `--flag=value`.
+
+    So `--compile` may stand for `--compile true`, a list's flag may be given again and again, and positional
+    arguments may stand between flags.
+    """
     kinds = {f"--{name}": kind for name, kind in _leaf_types(config_class)}
-    out: list[str] = []
+    positional: list[str] = []
+    flags: list[str] = []
     lists: dict[str, list[str]] = {}
     rest = [short.get(argument, argument) for argument in arguments]
     while rest:
-        flag, equals, value = rest.pop(0).partition("=")
-        if kinds.get(flag) is bool and not equals:
+        argument = rest.pop(0)
+        flag, equals, value = argument.partition("=")
+        kind = kinds.get(flag)
+        if not argument.startswith("--"):
+            positional.append(argument)
+        elif kind is bool and not equals:
             explicit = bool(rest) and rest[0].lower() in ("true", "false")
-            out.append(f"{flag}={rest.pop(0) if explicit else 'true'}")
-        elif kinds.get(flag) == list[str] and (equals or rest):
+            flags.append(f"{flag}={rest.pop(0) if explicit else 'true'}")
+        elif kind == list[str] and (equals or rest):
             lists.setdefault(flag, []).append(value if equals else rest.pop(0))
+        elif equals or not rest or flag in ("--help", "--print_config"):
+            flags.append(argument)
         else:
-            out.append(flag + equals + value)
-    return out + [f"{flag}={json.dumps(values)}" for flag, values in lists.items()]
+            flags.append(f"{flag}={rest.pop(0)}")
+    return [*positional, *flags, *(f"{flag}={json.dumps(values)}" for flag, values in lists.items())]
 
 
 def _leaf_types(config_class: type, prefix: str = "") -> list[tuple[str, Any]]:

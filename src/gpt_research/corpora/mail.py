@@ -11,6 +11,7 @@ import email
 import email.header
 import html
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from gpt_research.corpora.text import decode
@@ -137,8 +138,7 @@ _QUOTATIONS = (
     ),
 )
 _QUOTATION_PATTERNS = [
-    (re.compile("|".join(signs)), re.compile(pattern, re.IGNORECASE | re.MULTILINE | re.VERBOSE))
-    for signs, pattern in _QUOTATIONS
+    (signs, re.compile(pattern, re.IGNORECASE | re.MULTILINE | re.VERBOSE)) for signs, pattern in _QUOTATIONS
 ]
 # Lotus Notes puts sender, time and addressees of the quoted mail above it, without any mark.
 _NOTES_ADDRESSEES = re.compile(
@@ -158,11 +158,16 @@ _ADVERTISEMENT = re.compile(
     r"[^\n]*(?:\n[^\n]+){0,3}",
     re.IGNORECASE | re.MULTILINE,
 )
-_ATTACHMENT = re.compile(
-    r"<<[^<>\n]{1,120}>>|\(See attached file: [^)]{1,150}\)"
-    r"|^[ \t]*- [^\n]{1,80}\.(?:doc|xls|ppt|pdf|zip|txt|html?|gif|jpe?g|vcf|rtf|pcx|bmp|wpd)[ \t]*$"
-    r"|\[IMAGE\]|<Embedded Picture[^>\n]*>|^[ \t]*Please respond to \S+$",
-    re.IGNORECASE | re.MULTILINE,
+_FILE_END = r"\.(?:doc|xls|ppt|pdf|zip|txt|html?|gif|jpe?g|vcf|rtf|pcx|bmp|wpd)[ \t]*$"
+_FILE_NAME = re.compile(_FILE_END, re.IGNORECASE | re.MULTILINE)
+_FILE_LINE = re.compile(rf"^[ \t]*- [^\n]{{1,80}}{_FILE_END}", re.IGNORECASE | re.MULTILINE)
+# What stands for an attachment, and the words that tell.
+_ATTACHMENTS = (
+    ("<<", re.compile(r"<<[^<>\n]{1,120}>>")),
+    ("ttached file", re.compile(r"\(See attached file: [^)]{1,150}\)", re.IGNORECASE)),
+    ("[IMAGE]", re.compile(r"\[IMAGE\]")),
+    ("<Embedded", re.compile(r"<Embedded Picture[^>\n]*>")),
+    ("respond to", re.compile(r"^[ \t]*Please respond to \S+$", re.IGNORECASE | re.MULTILINE)),
 )
 _QUESTION_MARKS = re.compile(r"\?+")
 
@@ -177,22 +182,29 @@ def own_words(body: str) -> str:
     body = body[: min(starts)]
     if ">" in body:
         body = _QUOTED_LINE.sub("", body)
-    if any(sign in body for sign in ("<<", "<E", " - ", "ttached file", "[IMAGE]", "respond to")):
-        body = _ATTACHMENT.sub("", body)
+    for sign, pattern in _ATTACHMENTS:
+        if sign in body:
+            body = pattern.sub("", body)
+    if "- " in body and _FILE_NAME.search(body):
+        body = _FILE_LINE.sub("", body)
     if any(words in body for words in _LEGAL_WORDS):
         body = _LEGAL_NOTICE.sub("", body)
     if "__________" in body:
         body = _ADVERTISEMENT.sub("", body)
     if "?" in body:
         body = _QUESTION_MARKS.sub(_question, body)
-    lines = [line.rstrip() for line in body.split("\n")]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+    body = "\n".join([line.rstrip() for line in body.split("\n")])
+    if "\n\n\n" in body:
+        body = re.sub(r"\n{3,}", "\n\n", body)
+    return body.strip("\n")
 
 
-def _first_quotation(body: str, signs: re.Pattern[str], pattern: re.Pattern[str]) -> int:
+def _first_quotation(body: str, signs: Sequence[str], pattern: re.Pattern[str]) -> int:
     """Where `pattern` first holds from the start of a line with one of the signs or the one before it."""
-    for sign in signs.finditer(body):
-        line = body.rfind("\n", 0, sign.start()) + 1
+    present = [sign for sign in signs if sign in body]
+    places = re.finditer("|".join(present), body) if present else ()
+    for place in places:
+        line = body.rfind("\n", 0, place.start()) + 1
         line_before = body.rfind("\n", 0, max(0, line - 1)) + 1
         for start in (line_before, line):
             if pattern.match(body, start):

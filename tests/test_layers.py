@@ -7,8 +7,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "gpt_research"
 ORDER = [
-    "version", "errors", "config", "settings", "runtime", "corpora", "data", "model", "checkpoint", "inference",
-    "evaluation", "training", "export", "serving", "cli", "__main__",
+    "version", "errors", "config", "commands", "settings", "runtime", "corpora", "data", "model", "checkpoint",
+    "inference", "evaluation", "training", "export", "serving", "cli", "__main__",
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
-from gpt_research import config as configs
+from gpt_research import commands, config
 from gpt_research.errors import UserError, closest
 from gpt_research.settings import field_names, parse_error, parser_for
 from gpt_research.version import __version__
@@ -88,10 +88,10 @@ def _run(arguments: list[str]) -> int:
     name = arguments[0]
     if name not in COMMANDS:
         raise UserError(f'There is no command "{name}".{closest(name, COMMANDS)} Commands: {", ".join(COMMANDS)}.')
-    config = parse(name, arguments[1:])
-    if config is None:  # --help or --print_config answered
+    settings = parse(name, arguments[1:])
+    if settings is None:  # --help or --print_config answered
         return 0
-    return int(importlib.import_module(COMMANDS[name].module).run(config))
+    return int(importlib.import_module(COMMANDS[name].module).run(settings))
 
 
 def _overview() -> str:
@@ -107,7 +107,7 @@ def parse(name: str, arguments: list[str]) -> Any:
         UserError: an unknown flag or key (with the closest known one), a wrong type, a broken rule, no such file.
     """
     command = COMMANDS[name]
-    config_class = getattr(configs, command.config)
+    config_class = getattr(commands, command.config, None) or getattr(config, command.config)
     parser = parser_for(config_class, f"gpt-research {name}", command.positional, many=command.many)
     if "resume" in field_names(config_class):
         arguments = _resume_arguments(arguments)

@@ -16,7 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpt_research.config import ExportCommand
+from gpt_research.commands import ExportCommand
 from gpt_research.evaluation import benchmark_files, hellaswag, lambada, wikitext
 from gpt_research.evaluation.subject import Subject
 from gpt_research.export.command import export_run

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from small_runs import VARIANTS, write_run
 
-from gpt_research.config import ExportCommand
+from gpt_research.commands import ExportCommand
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
 from gpt_research.export import command as export_command

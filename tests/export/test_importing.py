@@ -16,7 +16,8 @@ from small_runs import VARIANTS
 
 import gpt_research.export.importing as importing
 from gpt_research.checkpoint import load_model, model_tensors
-from gpt_research.config import ExportCommand, ImportCommand, TrainConfig
+from gpt_research.commands import ExportCommand, ImportCommand
+from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
 from gpt_research.export import huggingface

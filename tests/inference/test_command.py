@@ -14,7 +14,8 @@ import torch
 
 from gpt_research import checkpoint
 from gpt_research.checkpoint import Checkpoint, model_tensors
-from gpt_research.config import GenerateCommand, GenerateConfig, GPTConfig, TrainConfig
+from gpt_research.commands import GenerateCommand
+from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
 from gpt_research.inference.command import RULE, Terminal, read_prompt, run

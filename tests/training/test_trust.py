@@ -12,7 +12,8 @@ import torch
 
 from gpt_research import checkpoint
 from gpt_research.cli import main
-from gpt_research.config import ReplayCommand, TrainConfig, VerifyResumeCommand
+from gpt_research.commands import ReplayCommand, VerifyResumeCommand
+from gpt_research.config import TrainConfig
 from gpt_research.errors import UserError
 from gpt_research.training import trainer as training
 from gpt_research.training.health import Health

@@ -6,7 +6,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from gpt_research.config import TrainConfig, WhereCommand
+from gpt_research.commands import WhereCommand
+from gpt_research.config import TrainConfig
 from gpt_research.data.where import Lineage, Place, windows_of_step
 from gpt_research.errors import UserError
 from gpt_research.settings import read_yaml

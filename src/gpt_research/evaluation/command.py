@@ -14,7 +14,8 @@ from rich.progress import Progress
 
 from gpt_research import runtime as runtimes
 from gpt_research.checkpoint import load_model, newest_run
-from gpt_research.config import EVALUATION_TASKS, EvaluateCommand, TrainConfig
+from gpt_research.commands import EVALUATION_TASKS, EvaluateCommand
+from gpt_research.config import TrainConfig
 from gpt_research.data.shards import Dataset
 from gpt_research.errors import UserError
 from gpt_research.evaluation import (

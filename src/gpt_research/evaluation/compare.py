@@ -14,7 +14,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gpt_research.config import CompareCommand
+from gpt_research.commands import CompareCommand
 from gpt_research.data.shards import write_json
 from gpt_research.errors import UserError
 from gpt_research.evaluation import results

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gpt_research import checkpoint
-from gpt_research.config import ExportCommand, ImportCommand
+from gpt_research.commands import ExportCommand, ImportCommand
 from gpt_research.data.vocabulary import END_OF_TEXT
 from gpt_research.errors import UserError
 from gpt_research.export import gguf, huggingface, plain

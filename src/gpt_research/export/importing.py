@@ -17,7 +17,8 @@ from typing import Any
 import torch
 
 from gpt_research import checkpoint
-from gpt_research.config import GPTConfig, ImportCommand, TrainConfig
+from gpt_research.commands import ImportCommand
+from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, unspell
 from gpt_research.errors import UserError

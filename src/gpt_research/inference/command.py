@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from gpt_research import checkpoint, runtime
-from gpt_research.config import GenerateCommand
+from gpt_research.commands import GenerateCommand
 from gpt_research.errors import UserError
 from gpt_research.inference.generate import Piece, Sample, say, stream
 from gpt_research.inference.interactive import converse

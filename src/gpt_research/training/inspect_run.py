@@ -12,7 +12,8 @@ from safetensors import SafetensorError, safe_open
 
 from gpt_research import checkpoint
 from gpt_research.checkpoint import newest_run
-from gpt_research.config import InspectCommand, TrainConfig
+from gpt_research.commands import InspectCommand
+from gpt_research.config import TrainConfig
 from gpt_research.errors import UserError
 from gpt_research.settings import read_yaml
 from gpt_research.training.metrics import read_metrics

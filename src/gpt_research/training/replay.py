@@ -19,7 +19,8 @@ from rich.table import Table
 from gpt_research import checkpoint
 from gpt_research import runtime as runtimes
 from gpt_research.checkpoint import newest_run
-from gpt_research.config import ReplayCommand, TrainConfig
+from gpt_research.commands import ReplayCommand
+from gpt_research.config import TrainConfig
 from gpt_research.data.shards import Dataset
 from gpt_research.errors import UserError
 from gpt_research.settings import read_yaml

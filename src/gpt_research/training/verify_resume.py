@@ -15,7 +15,8 @@ import torch
 from rich.console import Console
 
 from gpt_research import checkpoint
-from gpt_research.config import TrainConfig, VerifyResumeCommand
+from gpt_research.commands import VerifyResumeCommand
+from gpt_research.config import TrainConfig
 from gpt_research.errors import UserError
 from gpt_research.training.metrics import read_metrics
 from gpt_research.training.trainer import train

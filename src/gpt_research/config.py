@@ -196,7 +196,23 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class PreprocessConfig:
+class ReadOptions:
+    """What a user may choose about reading; every field is a flag of `gpt-research preprocess`."""
+
+    text_key: str | None = None
+    """JSON key or column that holds the text (default: found by name, `text` first)."""
+    keep_personal_data: bool = False
+    """Keep mail addresses, phone numbers and the like (enron) instead of putting placeholders."""
+    mail_header: Literal["none", "subject", "full"] = "subject"
+    """The short header put before a mail's body (enron)."""
+    unwrap_paragraphs: bool = False
+    """Join the hard-wrapped lines of a paragraph (gutenberg)."""
+    keep_disambiguation: bool = False
+    """Keep disambiguation pages (wikipedia)."""
+
+
+@dataclass(frozen=True)
+class PreprocessConfig(ReadOptions):
     """From corpora to token shards."""
 
     corpora: list[str] = field(default_factory=list)
@@ -231,16 +247,6 @@ class PreprocessConfig:
     """Partition for --executor slurm."""
     slurm_time: str = "12:00:00"
     """Time limit of a job for --executor slurm."""
-    text_key: str | None = None
-    """JSON key or column that holds the text (default: found by name, `text` first)."""
-    keep_personal_data: bool = False
-    """Keep mail addresses, phone numbers and the like (enron) instead of putting placeholders."""
-    mail_header: Literal["none", "subject", "full"] = "subject"
-    """The short header put before a mail's body (enron)."""
-    unwrap_paragraphs: bool = False
-    """Join the hard-wrapped lines of a paragraph (gutenberg)."""
-    keep_disambiguation: bool = False
-    """Keep disambiguation pages (wikipedia)."""
 
     def __post_init__(self) -> None:
         require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and below 1")

@@ -14,7 +14,7 @@ from gpt_research.config import GPTConfig
 from gpt_research.data.dataloader import evaluation_batches
 from gpt_research.data.shards import Dataset
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.evaluation.by_document import measure
+from gpt_research.evaluation.by_document import _Documents, measure
 from gpt_research.evaluation.loss import measure as measure_batches
 from gpt_research.evaluation.subject import Subject
 from gpt_research.model import GPT
@@ -67,3 +67,13 @@ def test_one_documents_loss_is_its_own(asked: tuple[Subject, Dataset], dataset_f
             if start + t <= end:
                 nats -= log_p[t - 1, window[t]].item()
     assert columns["nats"][0] == pytest.approx(nats, rel=1e-5)
+
+
+def test_a_shard_and_a_gap_begin_another_document() -> None:
+    documents = _Documents(end_of_text=0)
+    windows = [[5, 6, 7], [7, 0, 8], [8, 9, 0], [5, 6], [3, 4, 0], [0, 0, 1]]
+    for window in windows:  # the third ends a shard, the fourth is the next one; the fifth does not follow it
+        documents.add(np.array(window), np.ones(len(window) - 1))
+    owner, _, tokens = documents.joined()
+    assert tokens.tolist() == [6, 7, 0, 8, 9, 0, 6, 4, 0, 0, 1]
+    assert owner.tolist() == [0, 0, 0, 1, 1, 1, 2, 3, 3, 4, 5]

@@ -79,7 +79,7 @@ def test_contamination_is_that_of_the_data_the_run_was_trained_on(
     (known / "test.jsonl").write_text(json.dumps({"text": passage}) + "\n", encoding="utf-8")
     data = str(tmp_path / "tokens")
     options: dict[str, Any] = {"tokenizer": "train", "vocab_size": 300, "workers": 1, "near_duplicates": False}
-    preprocess(PreprocessConfig([f"plays={text_folder}"], data, benchmarks=str(known.parent), **options))
+    preprocess(PreprocessConfig(corpora=[f"plays={text_folder}"], out=data, benchmarks=str(known.parent), **options))
     train(replace(tiny_run, data=data, max_steps=2, eval_interval=0))
     arguments = ["evaluate", tiny_run.out, "--benchmarks", str(benchmarks), *LIMITED]
     assert main([*arguments, "--tasks", "lambada,hellaswag"]) == 0

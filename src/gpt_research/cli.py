@@ -42,7 +42,7 @@ COMMANDS = {
     "train": Command("TrainConfig", "gpt_research.training.command", "Train a model on token shards."),
     "generate": Command(
         "GenerateCommand",
-        "gpt_research.inference.command",
+        "gpt_research.serving.command",
         "Continue a prompt with a run.",
         "run",
         short={"-i": "--interactive"},

@@ -65,6 +65,8 @@ class GenerateCommand(GenerateConfig):
     """Ask for prompts, one after another, until /quit."""
     json: bool = False
     """Print one JSON object a sample instead: prompt, text, ended, tokens, logprobs."""
+    engine: Literal["torch", "llamacpp"] = "torch"
+    """torch, or llamacpp: llama.cpp on the CPU, with a GGUF file made of the run and kept in its folder."""
     weights: Literal["same", "int8"] = "same"
     """int8 keeps the matrices in 8 bits: faster, a little less exact."""
     device: str = "auto"
@@ -77,6 +79,8 @@ class GenerateCommand(GenerateConfig):
         require(not (self.interactive and self.json), "json", True, "left out in an interactive session")
         alone = not self.interactive or self.num_samples == 1
         require(alone, "num_samples", self.num_samples, "1 in an interactive session")
+        on_cpu = self.engine == "torch" or self.device in ("auto", "cpu")
+        require(on_cpu, "device", self.device, "auto or cpu for --engine llamacpp")
 
 
 EVALUATION_TASKS = ("corpora", "wikitext2", "lambada", "hellaswag")

@@ -18,6 +18,7 @@ from gpt_research.errors import UserError
 from gpt_research.export import command as export_command
 from gpt_research.export import gguf, huggingface
 from gpt_research.export.command import export_run, run
+from gpt_research.export.llama_cpp import LlamaCppReader
 from gpt_research.export.proof import PASSAGE, Bound, OurReader, prove
 from gpt_research.export.source import load_source
 from gpt_research.model import GPT
@@ -117,7 +118,7 @@ def test_llama_cpp_cuts_hard_text_as_gpt2s_tokenizer_does(tmp_path: Path, shared
     write_run(tmp_path / "run", VARIANTS["gpt2"], tokenizer)
     path = tmp_path / "model.gguf"
     gguf.write(path, load_source(tmp_path / "run"), "f16")
-    reader = gguf.LlamaCppReader(path, tokenizer, 48)
+    reader = LlamaCppReader(path, tokenizer, 48)
     texts = [
         "a\u0300e\u0301 \u00a0\u2003x \u3000\u200b\ufeff",
         "\r\n\r\n \n\t\t  end   ",

@@ -109,7 +109,7 @@ def test_every_reader_stops_after_an_end_of_text(program: str, tmp_path: Path, t
     else:
         pytest.importorskip("gguf", reason="gguf is not installed")
         gguf.write(tmp_path / "model.gguf", source, "f32")
-        reader = gguf.LlamaCppReader(tmp_path / "model.gguf", tokenizer, 48)
+        reader = LlamaCppReader(tmp_path / "model.gguf", tokenizer, 48)
     ours = OurReader(model, tokenizer)
     assert ours.greedy([1, 2, 3], 5) == reader.greedy([1, 2, 3], 5) == [end]
     assert prove(ours, reader, Bound(5e-2, 1e-4)).new_tokens == 1

@@ -19,6 +19,7 @@ from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
 from gpt_research.inference.command import RULE, Terminal, read_prompt, run
+from gpt_research.inference.engine import TorchEngine
 from gpt_research.inference.generate import generate
 from gpt_research.inference.interactive import converse, fitting_end
 from gpt_research.model import GPT
@@ -176,16 +177,16 @@ def test_a_terminal_of_another_encoding_gets_what_it_can_show() -> None:
 
 def talk(folder: Path, lines: list[str], **settings: Any) -> str:
     """What an interactive session prints to standard output."""
-    model, tokenizer = checkpoint.load_model(folder)
+    engine = TorchEngine(*checkpoint.load_model(folder))
     said, answers = iter(lines), io.StringIO()
-    converse(model, tokenizer, command(folder, interactive=True, **settings), answers.write, lambda _: next(said))
+    converse(engine, command(folder, interactive=True, **settings), answers.write, lambda _: next(said))
     assert next(said, None) is None, "the session ended early"
     return answers.getvalue()
 
 
 def test_a_session_goes_on_from_each_line_and_from_its_own_text(run_folder: Path) -> None:
     first = expected(run_folder, "a")[0]
-    end = fitting_end(*checkpoint.load_model(run_folder), "a" + first)
+    end = fitting_end(TorchEngine(*checkpoint.load_model(run_folder)), "a" + first)
     second = expected(run_folder, end, seed=1338)[0]
     assert talk(run_folder, ["a", "", "/quit"]) == f"a{first}\n{second}\n"
 

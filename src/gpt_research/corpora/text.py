@@ -10,10 +10,12 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Sequence
+from itertools import compress
 
 import ftfy
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 # --- bytes to text ----------------------------------------------------------------------------------------
 
@@ -148,10 +150,13 @@ def repair_all(texts: Sequence[str]) -> tuple[list[str], pa.Array]:
     bounds = np.frombuffer(offsets, dtype=np.int64)[: len(texts) + 1]
     if not texts or not bounds[-1]:
         return repaired, array  # not a letter in all of them
-    for index in np.flatnonzero(_suspects(np.frombuffer(data, dtype=np.uint8)[: bounds[-1]], bounds)).tolist():
+    suspects = _suspects(np.frombuffer(data, dtype=np.uint8)[: bounds[-1]], bounds)
+    if not suspects.any():
+        return repaired, array
+    for index in np.flatnonzero(suspects).tolist():
         repaired[index] = repair(repaired[index])
-    changed = any(new is not old for new, old in zip(repaired, texts, strict=True))
-    return repaired, pa.array(repaired, pa.large_string()) if changed else array
+    mended = pa.array(list(compress(repaired, suspects)), pa.large_string())
+    return repaired, pc.replace_with_mask(array, pa.array(suspects), mended)
 
 
 def _suspects(data: np.ndarray, bounds: np.ndarray) -> np.ndarray:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
-import io
 import json
 import os
 import shutil
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any, ClassVar
 
 import multiprocess
 from datatrove.executor import LocalPipelineExecutor
+from datatrove.utils.stats import PipelineStats
 from loguru import logger
 
 from gpt_research.config import PreprocessConfig
@@ -103,7 +104,7 @@ def _stages(work: Work, plan: Plan, config: PreprocessConfig) -> list[tuple[str,
 
 
 class _LocalExecutor(LocalPipelineExecutor):
-    """datatrove's local executor, whose log goes to the work folder and not to the terminal."""
+    """datatrove's local executor, that says nothing on the terminal."""
 
     launched: ClassVar[bool] = False
 
@@ -116,9 +117,21 @@ class _LocalExecutor(LocalPipelineExecutor):
             self._run_for_rank(rank)
         return None
 
-    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> Any:
-        with contextlib.redirect_stderr(io.StringIO()):
-            return super()._run_for_rank(rank, local_rank, node_rank)
+    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> PipelineStats:
+        """Run one task and mark it done, without the loggers that datatrove opens, which take longer than a small task.
+
+        What a task dies of goes to the work folder's logs.
+        """
+        logger.remove()
+        try:
+            for stage in self.pipeline:
+                stage(None, rank, self.world_size)
+        except Exception:
+            with self.logging_dir.open(f"task_{rank:05d}.log", "w") as file:
+                traceback.print_exc(file=file)
+            raise
+        self.mark_rank_as_completed(rank)
+        return PipelineStats()
 
 
 def _ray_executor() -> Any:

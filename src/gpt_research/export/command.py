@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 
 from gpt_research import checkpoint
@@ -13,6 +12,7 @@ from gpt_research.data.vocabulary import END_OF_TEXT
 from gpt_research.errors import UserError
 from gpt_research.export import gguf, huggingface, plain
 from gpt_research.export.importing import import_model
+from gpt_research.export.llama_cpp import LlamaCppReader
 from gpt_research.export.model_card import model_card
 from gpt_research.export.new_folder import new_folder
 from gpt_research.export.proof import PASSAGE, Bound, OurReader, Proof, Reader, prove
@@ -59,10 +59,11 @@ def export_run(command: ExportCommand) -> list[Proof]:
     source = load_source(Path(command.run) if command.run else checkpoint.newest_run(Path("runs")))
     with new_folder(Path(command.out)) as folder:
         file = _write(folder, source, command)
-        ours = OurReader(source.model, source.tokenizer)
-        proofs = []
-        for reader, bound in _readers(folder, file, source, command):
-            proofs.append(prove(ours, reader, bound, text))
+        if command.format == "gguf":
+            proofs = prove_gguf(folder / file, source, command.dtype, text)
+        else:
+            ours = OurReader(source.model, source.tokenizer)
+            proofs = [prove(ours, _reader(folder, command.format), BOUNDS[command.dtype], text)]
         card = model_card(source, command.format, command.dtype, command.license, proofs, file)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return proofs
@@ -79,19 +80,26 @@ def _write(folder: Path, source: Source, command: ExportCommand) -> str:
     return "model.safetensors"
 
 
-def _readers(folder: Path, file: str, source: Source, command: ExportCommand) -> Iterator[tuple[Reader, Bound]]:
-    bound = BOUNDS[command.dtype]
-    if command.format == "hf":
-        yield huggingface.TransformersReader(folder), bound
-    elif command.format == "safetensors":
-        yield OurReader(*plain.read_model(folder), "safetensors, read back"), bound
-    else:
-        yield OurReader(*gguf.read(folder / file), "gguf, read back"), bound
-        if importlib.util.find_spec("xllamacpp") is not None:
-            loosest = max(bound, LLAMA_CPP_BOUND, key=lambda b: b.largest)
-            reader = gguf.LlamaCppReader(folder / file, source.tokenizer, source.model.config.block_size)
-            with contextlib.closing(reader):
-                yield reader, loosest
+def _reader(folder: Path, format: str) -> Reader:
+    if format == "hf":
+        return huggingface.TransformersReader(folder)
+    return OurReader(*plain.read_model(folder), "safetensors, read back")
+
+
+def prove_gguf(path: Path, source: Source, dtype: str, text: str = PASSAGE) -> list[Proof]:
+    """Check a .gguf file against the run: decoded here, and run by llama.cpp where that is installed.
+
+    Raises:
+        UserError: it does not say what the run says.
+    """
+    ours, bound = OurReader(source.model, source.tokenizer), BOUNDS[dtype]
+    proofs = [prove(ours, OurReader(*gguf.read(path), "gguf, read back"), bound, text)]
+    if importlib.util.find_spec("xllamacpp") is not None:
+        loosest = max(bound, LLAMA_CPP_BOUND, key=lambda b: b.largest)
+        reader = LlamaCppReader(path, source.tokenizer, source.model.config.block_size)
+        with contextlib.closing(reader):
+            proofs.append(prove(ours, reader, loosest, text))
+    return proofs
 
 
 def _require_extras(format: str) -> None:

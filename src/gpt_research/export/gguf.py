@@ -6,9 +6,7 @@ file is the "gpt2" architecture of GGUF; its matrices are stored (out, in), as o
 
 from __future__ import annotations
 
-import json
 import re
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -133,69 +131,3 @@ def _read_tokenizer(values: dict[str, Any]) -> Tokenizer:
     merges = [merge.split(" ") for merge in values["tokenizer.ggml.merges"]]
     pairs = tuple((unspell(left), unspell(right)) for left, right in merges)
     return Tokenizer(Vocabulary(tuple(tokens), pairs, named[CONTROL], named[ADDED]))
-
-
-class LlamaCppReader:
-    """An exported file, loaded by llama.cpp on the CPU with an fp32 cache."""
-
-    name = "llama.cpp"
-
-    def __init__(self, path: Path, tokenizer: Tokenizer, block_size: int) -> None:
-        import xllamacpp
-
-        self._vocab_size, self._end_of_text = tokenizer.vocab_size, tokenizer.end_of_text
-        self._block_size = block_size
-        params = xllamacpp.CommonParams()
-        params.model.path = str(path)
-        params.n_ctx = self._block_size
-        params.n_parallel = 1
-        params.n_gpu_layers = 0
-        params.warmup = False
-        params.fit_params = False
-        params.verbosity = -1
-        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        self._server = xllamacpp.Server(params)
-
-    def close(self) -> None:
-        """Stop llama.cpp and give its memory back."""
-        del self._server
-
-    def encode(self, text: str) -> list[int]:
-        return list(self._ask("/tokenize", content=text, add_special=False, parse_special=False)["tokens"])
-
-    def log_probs(self, tokens: list[int]) -> tuple[list[int], torch.Tensor]:
-        """Take a few places only: llama.cpp gives the distribution of the next token alone."""
-        places = sorted({0, 1, 2, len(tokens) // 2, len(tokens) - 2} & set(range(len(tokens))))
-        # It keeps the probabilities back while a character is incomplete, so the token drawn is made to be a
-        # whole one; they are those before the bias.
-        bias = [[self.encode("a")[0], 1e4]]
-        rows = torch.full((len(places), self._vocab_size), torch.nan)
-        for row, place in zip(rows, places, strict=True):
-            answer = self._complete(tokens[: place + 1], 1, n_probs=self._vocab_size, logit_bias=bias)
-            for entry in answer["completion_probabilities"][0]["top_logprobs"]:
-                row[entry["id"]] = entry["logprob"]
-        return places, rows.log_softmax(-1)  # its own sum in fp32 is off by 1e-4
-
-    def greedy(self, tokens: list[int], count: int) -> list[int]:
-        count = min(count, self._block_size - len(tokens))
-        if count <= 0:
-            return []
-        answer = self._complete(tokens, count, return_tokens=True)
-        new = list(answer["tokens"])
-        ended = answer["stop_type"] == "eos" and new[-1:] != [self._end_of_text]
-        return [*new, self._end_of_text] if ended else new
-
-    def _complete(self, tokens: list[int], count: int, **settings: Any) -> dict[str, Any]:
-        fixed = {"prompt": tokens, "n_predict": count, "temperature": 0, "cache_prompt": False}
-        return self._ask("/completion", **fixed, **settings)
-
-    def _ask(self, place: str, **content: Any) -> dict[str, Any]:
-        """Ask llama.cpp's server, which listens within this machine; no proxy may come between."""
-        request = urllib.request.Request(
-            self._server.listening_address + place,
-            data=json.dumps(content).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=600) as answer:
-            return dict(json.load(answer))

@@ -9,44 +9,47 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from gpt_research import checkpoint, runtime
+from gpt_research import checkpoint
 from gpt_research.commands import GenerateCommand
 from gpt_research.errors import UserError
-from gpt_research.inference.generate import Piece, Sample, say, stream
+from gpt_research.inference.engine import Engine, open_torch
+from gpt_research.inference.generate import Piece, Sample, say
 from gpt_research.inference.interactive import converse
-from gpt_research.inference.packed import pack
 
 RULE = "\n" + 40 * "─" + "\n"
 
 
-def run(command: GenerateCommand) -> int:
+OpenEngine = Callable[[Path, GenerateCommand], AbstractContextManager[Engine]]
+"""Loads a run as a command wants it, and lets it go afterwards."""
+
+
+def run(command: GenerateCommand, open_engine: OpenEngine = open_torch) -> int:
     """Write what the command asks for; return the exit code.
 
     Raises:
         UserError: the prompt, the run or a setting is at fault.
     """
-    machine = runtime.start(command.device, command.precision)
     prompt = "" if command.interactive else read_prompt(command.prompt, sys.stdin.buffer)
     folder = Path(command.run) if command.run else checkpoint.newest_run(Path("runs"))
-    model, tokenizer = checkpoint.load_model(folder, machine.device)
-    model = pack(model, machine, command.weights, rows=command.num_samples)
     out = Terminal(sys.stdout)
     try:
-        if command.interactive:
-            converse(model, tokenizer, command, out.write)
-            return 0
-        if not prompt:
-            say("The prompt is empty: the text begins a new document.")
-        pieces = Counted(stream(model, tokenizer, prompt, command))
-        if command.json:
-            print_json(pieces, prompt, out)
-        else:
-            print_samples(pieces, prompt, command.num_samples, out)
-        say(f"{folder}, seed {command.seed}, {machine.precision} on {machine.device_name}: {pieces.speed()}")
+        with open_engine(folder, command) as engine:
+            if command.interactive:
+                converse(engine, command, out.write)
+                return 0
+            if not prompt:
+                say("The prompt is empty: the text begins a new document.")
+            pieces = Counted(engine.stream(prompt, command))
+            if command.json:
+                print_json(pieces, prompt, out)
+            else:
+                print_samples(pieces, prompt, command.num_samples, out)
+            say(f"{folder}, seed {command.seed}, {engine.description}: {pieces.speed()}")
     except KeyboardInterrupt:
         out.write("\n")
         return 130

@@ -19,7 +19,7 @@ from typing import Literal
 
 import torch
 
-from gpt_research.config import GenerateConfig
+from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
 from gpt_research.inference.sampling import choose
@@ -101,37 +101,45 @@ def stream(
     """
     config = config or GenerateConfig()
     texts = [prompts] if isinstance(prompts, str) else list(prompts)
-    encoded = [encode_prompt(model, tokenizer, text) for text in texts]
+    encoded = [encode_prompt(model.config, tokenizer, text) for text in texts]
     samples = [
-        _Writing(index, tokens, config, number, tokenizer)
+        Writing(index, tokens, config, number, tokenizer)
         for index, (tokens, number) in enumerate(itertools.product(encoded, range(config.num_samples)))
     ]
     return _write_all(_Engine(model, config, notice), samples)
 
 
-def encode_prompt(model: GPT, tokenizer: Tokenizer, text: str) -> list[int]:
+def encode_prompt(config: GPTConfig, tokenizer: Tokenizer, text: str) -> list[int]:
     """Return a prompt's tokens, at least one.
 
     Raises:
         UserError: it is longer than the context, or the tokenizer is not the model's.
     """
-    if tokenizer.vocab_size > model.config.vocab_size:
+    if tokenizer.vocab_size > config.vocab_size:
         raise UserError(
-            f"The tokenizer has {tokenizer.vocab_size} entries, but the model {model.config.vocab_size}. "
+            f"The tokenizer has {tokenizer.vocab_size} entries, but the model {config.vocab_size}. "
             "Use the tokenizer that the model was trained with."
         )
     tokens = tokenizer.encode(text) or [tokenizer.end_of_text]
-    if len(tokens) > model.config.block_size:
+    if len(tokens) > config.block_size:
         raise UserError(
-            f"The prompt has {len(tokens)} tokens, but the model's context holds {model.config.block_size}. "
-            f"Keep its last {model.config.block_size} tokens or fewer."
+            f"The prompt has {len(tokens)} tokens, but the model's context holds {config.block_size}. "
+            f"Keep its last {config.block_size} tokens or fewer."
         )
     return tokens
 
 
+def outgrown(block_size: int) -> str:
+    """Return the sentence that says what happens to a text longer than the context."""
+    return (
+        f"The text outgrew the context of {block_size} tokens: from here on the model sees only the newest "
+        f"{block_size // 2} to {block_size}."
+    )
+
+
 @dataclass
-class _Writing:
-    """A sample that is being written."""
+class Writing:
+    """A sample that is being written, by whatever program draws its tokens."""
 
     index: int
     prompt: list[int]
@@ -178,7 +186,7 @@ class _Engine:
         self.device, self.dtype = weight.device, weight.dtype
         self.slid = False
 
-    def batches(self, samples: list[_Writing]) -> Iterator[list[_Writing]]:
+    def batches(self, samples: list[Writing]) -> Iterator[list[Writing]]:
         """Cut the samples into batches whose cache fits."""
         shape = self.model.config
         row_bytes = 2 * shape.n_layer * shape.n_embd * shape.block_size * self.dtype.itemsize
@@ -196,7 +204,7 @@ class _Engine:
         cache.truncate(lengths)
         return cache, h[torch.arange(len(prompts)), torch.tensor(lengths) - 1]
 
-    def start(self, samples: list[_Writing]) -> tuple[KVCache, torch.Tensor]:
+    def start(self, samples: list[Writing]) -> tuple[KVCache, torch.Tensor]:
         """Read each different prompt once; return a cache with a row a sample, and their logits (B, V)."""
         longest = max(len(sample.prompt) for sample in samples)
         prompts = list(dict.fromkeys(tuple(sample.prompt) for sample in samples))
@@ -207,7 +215,7 @@ class _Engine:
             cache.select(rows)
         return cache, self.logits(h[rows])
 
-    def decode(self, tokens: torch.Tensor, cache: KVCache, samples: list[_Writing]) -> torch.Tensor:
+    def decode(self, tokens: torch.Tensor, cache: KVCache, samples: list[Writing]) -> torch.Tensor:
         """Read one token more for each sample, (B,); return the logits of the next, (B, V)."""
         full = [row for row, length in enumerate(cache.lengths) if length == self.model.config.block_size]
         if full:
@@ -219,15 +227,12 @@ class _Engine:
         logits = self.model.logits(h).float()
         return logits.cpu() if logits.device.type == "mps" else logits  # the draw needs float64
 
-    def slide(self, cache: KVCache, rows: list[int], samples: list[_Writing]) -> None:
+    def slide(self, cache: KVCache, rows: list[int], samples: list[Writing]) -> None:
         """Drop the older half of these rows' context and read the newer half again, from position 0."""
         kept = self.model.config.block_size // 2
         if not self.slid:
             self.slid = True
-            self.notice(
-                f"The text outgrew the context of {self.model.config.block_size} tokens: from here on the "
-                f"model sees only the newest {kept} to {self.model.config.block_size}."
-            )
+            self.notice(outgrown(self.model.config.block_size))
         for row in rows:
             cache.lengths[row] = 0
         if kept:  # the newest token is not in the cache yet
@@ -236,7 +241,7 @@ class _Engine:
 
 
 @torch.inference_mode()
-def _write_all(engine: _Engine, samples: list[_Writing]) -> Iterator[Piece]:
+def _write_all(engine: _Engine, samples: list[Writing]) -> Iterator[Piece]:
     was_training = engine.model.training
     engine.model.eval()
     try:
@@ -246,7 +251,7 @@ def _write_all(engine: _Engine, samples: list[_Writing]) -> Iterator[Piece]:
         engine.model.train(was_training)
 
 
-def _write(engine: _Engine, samples: list[_Writing]) -> Iterator[Piece]:
+def _write(engine: _Engine, samples: list[Writing]) -> Iterator[Piece]:
     """Write one batch to its end."""
     config, vocab_size = engine.config, samples[0].tokenizer.vocab_size
     cache, logits = engine.start(samples)
@@ -271,7 +276,7 @@ def _write(engine: _Engine, samples: list[_Writing]) -> Iterator[Piece]:
         logits = engine.decode(tokens, cache, samples)
 
 
-def _seen(samples: list[_Writing], logits: torch.Tensor) -> torch.Tensor:
+def _seen(samples: list[Writing], logits: torch.Tensor) -> torch.Tensor:
     """Return (B, V) True where a sample's prompt holds the token."""
     seen = torch.zeros(len(samples), samples[0].tokenizer.vocab_size, dtype=torch.bool, device=logits.device)
     for row, sample in enumerate(samples):

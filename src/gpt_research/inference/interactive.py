@@ -11,10 +11,9 @@ import dataclasses
 from collections.abc import Callable
 
 from gpt_research.config import GenerateConfig
-from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError, closest
-from gpt_research.inference.generate import say, stream
-from gpt_research.model import GPT
+from gpt_research.inference.engine import Engine
+from gpt_research.inference.generate import say
 
 SETTINGS = {
     "temperature": float,
@@ -36,8 +35,7 @@ Type a beginning and press Enter. An empty line goes on where the text stopped. 
 
 
 def converse(
-    model: GPT,
-    tokenizer: Tokenizer,
+    engine: Engine,
     config: GenerateConfig,
     write: Callable[[str], None],
     read: Callable[[str], str] = input,
@@ -58,12 +56,12 @@ def converse(
             if line.startswith("/"):
                 config = obey(line, config)
                 continue
-            text = line or fitting_end(model, tokenizer, text)
+            text = line or fitting_end(engine, text)
             settings = dataclasses.replace(config, num_samples=1, seed=config.seed + answers)
             answers += 1
             write(line)
             with contextlib.suppress(KeyboardInterrupt):
-                for piece in stream(model, tokenizer, text, settings):
+                for piece in engine.stream(text, settings):
                     write(piece.text)
                     text += piece.text
             write("\n")
@@ -96,10 +94,10 @@ def obey(line: str, config: GenerateConfig) -> GenerateConfig:
     return config
 
 
-def fitting_end(model: GPT, tokenizer: Tokenizer, text: str) -> str:
+def fitting_end(engine: Engine, text: str) -> str:
     """Return the end of `text` that leaves half of the context free."""
-    tokens = tokenizer.encode(text)
-    half = model.config.block_size // 2
+    tokens = engine.tokenizer.encode(text)
+    half = engine.block_size // 2
     if len(tokens) <= half:
         return text
-    return tokenizer.decode(tokens[-half:]).lstrip("\ufffd")  # the cut may fall inside a character
+    return engine.tokenizer.decode(tokens[-half:]).lstrip("\ufffd")  # the cut may fall inside a character

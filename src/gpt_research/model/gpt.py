@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from gpt_research.config import GPTConfig
 from gpt_research.model.components import Block, sinusoidal_positions
 from gpt_research.model.kv_cache import KVCache
+from gpt_research.model.loss import ChunkedCrossEntropy
 
 
 class GPT(nn.Module):
@@ -29,6 +30,8 @@ class GPT(nn.Module):
         super().__init__()
         self.config = config
         self.gradient_checkpointing = False
+        self.loss_chunk = 0
+        """Tokens whose logits are held at a time; 0 for all."""
         self.token_embedding = nn.Embedding(config.padded_vocab_size, config.n_embd)
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.block_size, config.n_embd)
@@ -63,10 +66,15 @@ class GPT(nn.Module):
         Targets of -1 do not count. With a `cache` the tokens continue what it holds, and are added to it.
         """
         h = self.hidden(tokens, cache)
-        if targets is None:
-            return self.logits(h)
-        logits = self.logits(h).flatten(0, 1).float()
-        return F.cross_entropy(logits, targets.flatten(), ignore_index=-1, reduction="sum")
+        return self.logits(h) if targets is None else self.loss(h, targets)
+
+    def loss(self, h: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the summed cross-entropy in nats of hidden states (B, T, C) against `targets` (B, T), a scalar."""
+        h, targets, vocab_size = h.flatten(0, 1), targets.flatten(), self.config.vocab_size
+        if 0 < self.loss_chunk < len(h):
+            nats: torch.Tensor = ChunkedCrossEntropy.apply(h, self.head.weight, targets, vocab_size, self.loss_chunk)
+            return nats
+        return F.cross_entropy(self.logits(h).float(), targets, ignore_index=-1, reduction="sum")
 
     def hidden(self, tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
         """Return the final, normed hidden states (B, T, C) of `tokens` (B, T)."""

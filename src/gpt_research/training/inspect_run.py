@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from gpt_research import checkpoint
 from gpt_research.checkpoint import newest_run
@@ -58,7 +59,7 @@ def _row(folder: Path, *, verify: bool) -> tuple[list[str], bool]:
     try:
         if verify:
             checkpoint.verify(folder)
-        counts = [_count(folder / f"{name}.safetensors") for name in ("model", "optimizer")]
+        counts = [_count(checkpoint.tensor_files(folder, kind)) for kind in ("model", "optimizer")]
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         said = "verified" if verify else "complete"
         return [*counts, f"{size:,.1f}", said if _state(folder) else "no state.json"], bool(_state(folder))
@@ -66,17 +67,11 @@ def _row(folder: Path, *, verify: bool) -> tuple[list[str], bool]:
         return ["?", "?", "?", f"damaged: {error}"], False
 
 
-def _count(path: Path) -> str:
-    """Count tensors and numbers from the file's header alone."""
-    with safe_open(path, framework="pt") as file:
-        names = list(file.keys())
-        numbers = 0
-        for name in names:
-            size = 1
-            for length in file.get_slice(name).get_shape():
-                size *= length
-            numbers += size
-    return f"{len(names)} tensors, {numbers / 1e6:,.2f}M"
+def _count(files: list[Path]) -> str:
+    """Count tensors and numbers from the files' headers alone."""
+    tensors = checkpoint.SavedTensors(files)
+    numbers = sum(math.prod(tensors.shape(name)) for name in tensors)
+    return f"{len(tensors)} tensors, {numbers / 1e6:,.2f}M" + (f" in {len(files)} files" if len(files) > 1 else "")
 
 
 def _state(folder: Path) -> dict[str, Any]:

@@ -158,7 +158,7 @@ def _spell_out(arguments: list[str], config_class: type, short: dict[str, str]) 
         kind = kinds.get(flag)
         if not argument.startswith("--"):
             positional.append(argument)
-        elif kind is bool and not equals:
+        elif kind in (bool, bool | None) and not equals:
             explicit = bool(rest) and rest[0].lower() in ("true", "false")
             flags.append(f"{flag}={rest.pop(0) if explicit else 'true'}")
         elif kind == list[str] and (equals or rest):

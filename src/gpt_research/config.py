@@ -111,8 +111,12 @@ class TrainConfig:
     """Arithmetic of the matrix products; weights stay fp32. auto: bf16 where the device is fast at it, else fp32."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
-    compile: bool = False
-    """Compile the model with torch.compile."""
+    compile: bool | None = None
+    """Compile the model with torch.compile. Default: on a GPU."""
+    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    """On several devices: ddp holds the model on each, fsdp shards it. auto: ddp where the model fits."""
+    loss_chunk: int | None = None
+    """Tokens whose logits are held at a time, which bounds memory; 0 holds all. Default: by the device."""
     gradient_checkpointing: bool = False
     """Recompute each block's activations in the backward pass: less memory, about a third more time."""
     log_interval: int = 10
@@ -137,6 +141,8 @@ class TrainConfig:
     """Prompt of the sample drawn after each evaluation."""
     seed: int = 1337
     """Root of every random draw: initial weights, data order, dropout."""
+    profile: bool = False
+    """Write a trace of a few early steps to profile/ in the run folder, for Perfetto or chrome://tracing."""
     tracker: Literal["none", "wandb", "tensorboard"] = "none"
     """Where metrics go besides metrics.jsonl. W&B works offline with WANDB_MODE=offline."""
 
@@ -160,6 +166,7 @@ class TrainConfig:
         ):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "a finite number above 0")
+        require(self.loss_chunk is None or self.loss_chunk >= 0, "loss_chunk", self.loss_chunk, "0 or more")
         require(self.spike_z > 0, "spike_z", self.spike_z, "above 0")
         require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio", self.min_lr_ratio, "between 0 and 1")
         for name in ("beta1", "beta2"):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
 import os
+import shutil
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -68,14 +70,36 @@ class Runtime:
             dist.all_reduce(values)
         return values
 
+    def any_of_all(self, flag: bool) -> bool:
+        """Whether the flag is up on any process. The host asks the others; the device is not waited for."""
+        if self.world_size == 1:
+            return flag
+        flags = torch.tensor(float(flag))
+        dist.all_reduce(flags)
+        return bool(flags.item())
+
     def wait_for_all(self) -> None:
-        if self.world_size > 1:
-            dist.barrier()
+        """Return when every process has come here; the device is not waited for."""
+        self.any_of_all(False)
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was given."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+    def device_memory(self) -> int:
+        """Bytes of memory of this process's device: of the GPU, or this process's share of the machine's."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_properties(self.device).total_memory
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // processes
+
+    @property
+    def can_compile(self) -> bool:
+        """Whether torch.compile has what it needs: Triton for a GPU, a C++ compiler for a CPU."""
+        if self.device.type == "cuda":
+            return importlib.util.find_spec("triton") is not None
+        return shutil.which(os.environ.get("CXX", "g++")) is not None or shutil.which("clang++") is not None
 
     @property
     def device_name(self) -> str:
@@ -97,7 +121,8 @@ def start(device: str = "auto", precision: str = "auto") -> Runtime:
         torch.cuda.set_device(found)
         torch.set_float32_matmul_precision("high")
     if world_size > 1 and not dist.is_initialized():
-        dist.init_process_group("nccl" if found.type == "cuda" else "gloo")
+        # what hosts tell each other goes by gloo, so that no device has to be waited for
+        dist.init_process_group("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo")
     return Runtime(found, _find_precision(found, precision), rank, local_rank, world_size)
 
 

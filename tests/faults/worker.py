@@ -10,14 +10,15 @@ from pathlib import Path
 from gpt_research.config import TrainConfig
 from gpt_research.errors import UserError
 from gpt_research.settings import read_yaml
+from gpt_research.training import engine
 from gpt_research.training import trainer as training
 
 
 def spoil_gradients(steps: set[int]) -> None:
     """Let one weight's gradient be no number on rank 1 alone, before ranks exchange gradients."""
-    plain = training.Trainer.accumulate
+    plain = engine.Engine.accumulate
 
-    def accumulate(self: training.Trainer, step: int, *args: object, **kwargs: object) -> object:
+    def accumulate(self: engine.Engine, step: int, *args: object, **kwargs: object) -> object:
         if step not in steps or self.runtime.rank != 1:
             return plain(self, step, *args, **kwargs)  # type: ignore[arg-type]
         handle = self.model.blocks[0].mlp.up.weight.register_hook(lambda gradient: gradient * math.nan)
@@ -26,7 +27,7 @@ def spoil_gradients(steps: set[int]) -> None:
         finally:
             handle.remove()
 
-    training.Trainer.accumulate = accumulate  # type: ignore[method-assign,assignment]
+    engine.Engine.accumulate = accumulate  # type: ignore[method-assign,assignment]
 
 
 if __name__ == "__main__":

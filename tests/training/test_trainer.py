@@ -108,10 +108,10 @@ def test_the_micro_batch_does_not_change_the_gradient(tiny_run: TrainConfig, mic
     def gradients(config: TrainConfig) -> list[torch.Tensor]:
         trainer = make_trainer(config)
         kept: list[torch.Tensor] = []
-        trainer.optimizer.step = lambda *a, **k: kept.extend(  # type: ignore[method-assign,assignment]
+        trainer.engine.optimizer.step = lambda *a, **k: kept.extend(  # type: ignore[method-assign,assignment]
             p.grad.clone() for p in trainer.model.parameters() if p.grad is not None
         )
-        trainer.take_step(3)
+        trainer.engine.take_step(3)
         return kept
 
     for a, b in zip(gradients(config), gradients(dataclasses.replace(config, micro_batch=micro_batch)), strict=True):
@@ -130,18 +130,18 @@ def test_evaluating_more_often_does_not_change_what_is_learnt(tiny_run: TrainCon
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_gradient_that_is_not_finite_skips_the_step(tiny_run: TrainConfig, precision: str) -> None:
     trainer = make_trainer(dataclasses.replace(tiny_run, precision=precision))
-    trainer.take_step(0)
-    skipped_before = int(trainer.skipped)
+    trainer.engine.take_step(0)
+    skipped_before = int(trainer.engine.skipped)
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-    moments = {k: v.clone() for s in trainer.optimizer.state.values() for k, v in s.items()}
+    moments = {k: v.clone() for s in trainer.engine.optimizer.state.values() for k, v in s.items()}
     handle = next(trainer.model.parameters()).register_hook(lambda gradient: gradient * float("nan"))
-    trainer.take_step(1)
+    trainer.engine.take_step(1)
     handle.remove()
-    assert int(trainer.skipped) == skipped_before + 1
+    assert int(trainer.engine.skipped) == skipped_before + 1
     assert all(torch.equal(before[k], v) for k, v in trainer.model.state_dict().items())
-    after = {k: v for s in trainer.optimizer.state.values() for k, v in s.items()}
+    after = {k: v for s in trainer.engine.optimizer.state.values() for k, v in s.items()}
     assert all(torch.equal(moments[k], after[k]) for k in moments)
-    trainer.take_step(2)
+    trainer.engine.take_step(2)
     assert any(not torch.equal(before[k], v) for k, v in trainer.model.state_dict().items())
 
 
@@ -151,7 +151,7 @@ def test_gradient_checkpointing_learns_the_same(tiny_run: TrainConfig) -> None:
         make_trainer(dataclasses.replace(tiny_run, gradient_checkpointing=True)),
     )
     for step in range(3):
-        a, b = plain.take_step(step), saving.take_step(step)
+        a, b = plain.engine.take_step(step), saving.engine.take_step(step)
         assert a is not None
         assert b is not None
         assert torch.equal(a[0], b[0])

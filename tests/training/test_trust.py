@@ -16,18 +16,19 @@ from gpt_research.commands import ReplayCommand, VerifyResumeCommand
 from gpt_research.config import TrainConfig
 from gpt_research.errors import UserError
 from gpt_research.training import trainer as training
+from gpt_research.training.engine import Engine
 from gpt_research.training.health import Health
 from gpt_research.training.metrics import read_metrics
 from gpt_research.training.replay import replay
-from gpt_research.training.trainer import Trainer, train
+from gpt_research.training.trainer import train
 from gpt_research.training.verify_resume import verify_resume
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """Make the loss of some steps (counted from 0) not a number, as a damaged weight or overflow would."""
-    plain = Trainer.accumulate
+    plain = Engine.accumulate
 
-    def accumulate(self: Trainer, step: int, *args: object, **kwargs: object) -> torch.Tensor | None:
+    def accumulate(self: Engine, step: int, *args: object, **kwargs: object) -> torch.Tensor | None:
         loss = plain(self, step, *args, **kwargs)  # type: ignore[arg-type]
         if step in steps:
             gradient = self.model.blocks[1].mlp.up.weight.grad
@@ -35,7 +36,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
             gradient[0, 0] = math.nan
         return loss
 
-    monkeypatch.setattr(Trainer, "accumulate", accumulate)
+    monkeypatch.setattr(Engine, "accumulate", accumulate)
 
 
 def test_a_bad_step_is_skipped_counted_and_kept(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,13 +65,13 @@ def test_three_bad_steps_in_a_row_stop_the_run_and_the_weights_before_stay(
 
 
 def test_a_spike_is_logged_and_by_option_skipped(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Trainer.accumulate
+    plain = Engine.accumulate
 
-    def accumulate(self: Trainer, step: int, *args: object, **kwargs: object) -> torch.Tensor | None:
+    def accumulate(self: Engine, step: int, *args: object, **kwargs: object) -> torch.Tensor | None:
         loss = plain(self, step, *args, **kwargs)  # type: ignore[arg-type]
         return loss + 50 if step == 24 and loss is not None else loss
 
-    monkeypatch.setattr(Trainer, "accumulate", accumulate)
+    monkeypatch.setattr(Engine, "accumulate", accumulate)
     for skip in (False, True):
         config = dataclasses.replace(
             tiny_run, out=f"{tiny_run.out}-{skip}", max_steps=26, skip_spikes=skip, eval_interval=0, save_interval=0

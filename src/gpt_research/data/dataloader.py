@@ -255,7 +255,8 @@ def evaluation_batches(
         count = max(1, max_tokens // T)
         starts = [starts[i * len(starts) // count] for i in range(count)]
     mine = starts[rank::world_size]
-    for first in range(0, len(mine), batch_size):
+    # Every rank gives as many batches, the last ones empty where it has fewer: models that are sharded run together.
+    for first in range(0, -(-len(starts) // world_size), batch_size):
         tokens = np.zeros((batch_size, T), dtype=np.int64)
         targets = np.full((batch_size, T), -1, dtype=np.int64)
         for row, (array, start) in enumerate(mine[first : first + batch_size]):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from gpt_research.checkpoint import is_sharded
+
 if TYPE_CHECKING:
     from gpt_research.training.trainer import Trainer
 
@@ -26,9 +28,9 @@ def write_black_box(trainer: Trainer, step: int, finding: str, loss: float, grad
     """
     path = trainer.run_folder / "black_box" / f"step_{step:08d}.json"
     if finding == "not_finite":
-        trainer.accumulate(step - 1)
+        trainer.engine.accumulate(step - 1)
     layers = {name: _layer(parameter) for name, parameter in trainer.model.named_parameters()}
-    trainer.optimizer.zero_grad(set_to_none=True)
+    trainer.engine.optimizer.zero_grad(set_to_none=True)
     if trainer.runtime.is_main:
         box = {
             "step": step,
@@ -36,7 +38,7 @@ def write_black_box(trainer: Trainer, step: int, finding: str, loss: float, grad
             "loss": repr(loss),
             "grad_norm": repr(grad_norm),
             "random_state": {"seed": trainer.config.seed, "streams": "a function of (seed, step, rank)"},
-            "scaler": trainer.scaler.state_dict(),
+            "scaler": trainer.engine.scaler.state_dict(),
             "lineage": trainer.lineage(),
             "layers": layers,
             "windows": _windows(trainer, step - 1),
@@ -51,14 +53,15 @@ def _layer(parameter: torch.nn.Parameter) -> dict[str, str]:
     found = {"weight_norm": parameter.detach().norm(), "weight_max": parameter.detach().abs().max()}
     if parameter.grad is not None:
         found |= {"grad_norm": parameter.grad.norm(), "grad_max": parameter.grad.abs().max()}
-    return {name: f"{value.item():.6g}" for name, value in found.items()}
+    whole = {name: value.full_tensor() if is_sharded(value) else value for name, value in found.items()}
+    return {name: f"{value.item():.6g}" for name, value in whole.items()}
 
 
 def _windows(trainer: Trainer, step: int) -> list[dict[str, Any]]:
     """Say for each window that this rank read where it stands and how it begins."""
     names = {id(a): (c, s) for c, f in trainer.dataset.train.items() for s, a in enumerate(f.arrays)}
     found = []
-    for micro_step in range(trainer.micro_steps):
+    for micro_step in range(trainer.engine.micro_steps):
         for array, start in trainer.loader.places(step, micro_step):
             corpus, shard = names[id(array)]
             tokens = np.asarray(array[start : start + EXCERPT_TOKENS])

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from gpt_research.config import TrainConfig
 from gpt_research.evaluation.loss import Loss, total
+from gpt_research.training.engine import compiles
 from gpt_research.training.reporter import Reporter
 from gpt_research.training.trainer import Trainer, train
 
@@ -62,8 +63,9 @@ class TerminalReporter(Reporter):
         )
         self.console.print(
             f"Run:   {config.out}, {runtime.world_size} x {runtime.device_name}, {runtime.precision}, "
-            f"{trainer.micro_steps} x {config.micro_batch} sequences a step on each"
-            + (", compiled" if config.compile else "")
+            f"{trainer.engine.micro_steps} x {config.micro_batch} sequences a step on each"
+            + (f", {trainer.engine.parallel}" if runtime.world_size > 1 else "")
+            + (", compiled" if compiles(config, runtime) else "")
         )
         if trainer.start_step:
             self.console.print(f"Going on from step {trainer.start_step:,} of {config.max_steps:,}.")

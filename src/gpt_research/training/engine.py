@@ -10,7 +10,7 @@ import contextlib
 import math
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 
@@ -20,6 +20,9 @@ from gpt_research.runtime import Runtime, stream
 from gpt_research.training import parallel
 from gpt_research.training.optimizer import make_optimizer
 from gpt_research.training.schedule import learning_rate
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
 class Batches(Protocol):
@@ -68,7 +71,7 @@ class Engine:
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip or math.inf)
         if self.parallel == "fsdp":
-            norm = norm.full_tensor()  # type: ignore[attr-defined]  a DTensor
+            norm = cast("DTensor", norm).full_tensor()
         leave_out = ~torch.isfinite(norm)
         if refuse is not None and refuse(loss.item()):
             leave_out = torch.ones_like(leave_out)
@@ -127,9 +130,9 @@ class Engine:
 
 def compiles(config: TrainConfig, runtime: Runtime) -> bool:
     """Whether the model is compiled: by default on a GPU, where it pays within a minute."""
-    if config.compile == "auto":
+    if config.compile is None:
         return runtime.device.type == "cuda" and runtime.can_compile
-    return config.compile == "on"
+    return config.compile
 
 
 LARGEST_LOGITS = {"cpu": 128 << 20, "cuda": 4 << 30}

@@ -86,14 +86,17 @@ def replay(run_folder: Path, command: ReplayCommand) -> Replay:
     config = read_yaml(TrainConfig, run_folder / "config.yaml")
     if command.step > config.max_steps:
         raise UserError(f"step is {command.step}, but the run ends at {config.max_steps}.")
-    config = dataclasses.replace(config, out=str(run_folder), data=command.data or config.data, compile=False)
+    config = dataclasses.replace(
+        config, out=str(run_folder), data=command.data or config.data, compile=False, loss_chunk=0
+    )
     trainer = _trainer_before(config, command.step - 1, command.device)
     for step in range(trainer.start_step, command.step - 1):
-        trainer.take_step(step)
-    trainer.runtime = dataclasses.replace(trainer.runtime, precision="fp32")
-    trainer.scaler = torch.amp.GradScaler(trainer.runtime.device.type, enabled=False)
+        trainer.engine.take_step(step)
+    engine = trainer.engine
+    engine.runtime = dataclasses.replace(engine.runtime, precision="fp32")
+    engine.scaler = torch.amp.GradScaler(engine.runtime.device.type, enabled=False)
     with _watched(trainer.model) as forward:
-        loss = trainer.accumulate(command.step - 1)
+        loss = engine.accumulate(command.step - 1)
     assert loss is not None, "nothing asks it to stop"
     gradients = [
         Sight(name, float(p.grad.abs().max()), bool(torch.isfinite(p.grad).all()))

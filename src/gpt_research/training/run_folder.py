@@ -24,7 +24,7 @@ from gpt_research.settings import read_yaml, to_dict, write_yaml
 FREE = {
     "out", "data", "resume", "allow_change", "device", "compile", "gradient_checkpointing", "micro_batch",
     "log_interval", "eval_interval", "eval_tokens", "save_interval", "keep_last", "keep_every", "sample_prompt",
-    "tracker", "verify_data", "spike_z",
+    "tracker", "verify_data", "spike_z", "parallel", "loss_chunk", "profile",
 }  # fmt: skip
 
 

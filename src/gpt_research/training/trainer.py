@@ -11,20 +11,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import gc
 import hashlib
 import json
-import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from gpt_research import checkpoint
 from gpt_research import runtime as runtimes
-from gpt_research.checkpoint import BackgroundSaver, Checkpoint
+from gpt_research.checkpoint import BackgroundSaver, Checkpoint, Shard
 from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.dataloader import DataLoader, evaluation_batches
 from gpt_research.data.shards import Dataset
@@ -32,13 +30,14 @@ from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
 from gpt_research.evaluation.loss import Loss, measure, total
 from gpt_research.inference.generate import generate
-from gpt_research.model import GPT
-from gpt_research.runtime import Runtime, stream
+from gpt_research.runtime import Runtime
 from gpt_research.settings import to_dict
 from gpt_research.training.black_box import write_black_box
+from gpt_research.training.engine import Engine
 from gpt_research.training.health import MOST_BAD_STEPS, Health
 from gpt_research.training.metrics import Metrics, draw_loss_curve
-from gpt_research.training.optimizer import make_optimizer, optimizer_tensors, restore_optimizer
+from gpt_research.training.optimizer import optimizer_first_rows, optimizer_tensors, restore_optimizer
+from gpt_research.training.profiling import profiled
 from gpt_research.training.reporter import Outcome, Reporter
 from gpt_research.training.run_folder import FREE, open_run
 from gpt_research.training.schedule import learning_rate
@@ -124,7 +123,7 @@ def fit_vocabulary(model: GPTConfig, dataset: Dataset, tokenizer: Tokenizer) -> 
 
 
 class Trainer:
-    """Model, optimizer and data of one run, and the loop over its steps."""
+    """One run: an engine that takes steps on a data set, and what is logged, evaluated and saved around them."""
 
     def __init__(
         self,
@@ -140,29 +139,19 @@ class Trainer:
         self.config, self.runtime, self.dataset, self.tokenizer = config, runtime, dataset, tokenizer
         self.reporter = reporter if runtime.is_main else Reporter()
         self.run_folder = Path(config.out)
-        self.micro_steps = config.accumulation_steps(runtime.world_size)
         self.loader = DataLoader.of_run(config, dataset.train, runtime.rank, runtime.world_size)
+        self.engine = Engine(config, runtime, self.loader)
+        self.model = self.engine.model
         self.byte_lengths = torch.from_numpy(tokenizer.byte_lengths).to(runtime.device)
-        torch.manual_seed(stream(config.seed, "weights"))
-        self.model = GPT(config.model).to(runtime.device)
-        self.model.gradient_checkpointing = config.gradient_checkpointing
-        self.optimizer = make_optimizer(self.model, config)
-        self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
         self.health = Health(config.spike_z)
-        self.saver = BackgroundSaver(self.run_folder, config.keep_last, config.keep_every)
-        # `forward` is the model, compiled by option; `compute` shares its gradients over ranks as well.
-        self.forward: torch.nn.Module = self.model
-        if config.compile:
-            self.forward = cast(torch.nn.Module, torch.compile(self.model))
-        self.compute: torch.nn.Module = self.forward
-        if runtime.world_size > 1:
-            devices = [runtime.device.index] if runtime.device.type == "cuda" else None
-            self.compute = DistributedDataParallel(self.forward, device_ids=devices, broadcast_buffers=False)
-        self.skipped = torch.zeros((), device=runtime.device)
+        self.sharded = self.engine.parallel == "fsdp"
+        shard = Shard(runtime.rank, runtime.world_size) if self.sharded else Shard()
+        self.saver = BackgroundSaver(
+            self.run_folder, config.keep_last, config.keep_every, shard, wait_for_all=runtime.wait_for_all
+        )
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []  # steps whose numbers are still on the device
         self.losses: dict[str, Loss] = {}
         self.metrics: Metrics | None = None
-        self.data_s = 0.0
         self.start_step = self.saved_step = 0
         if resume and (found := checkpoint.load_newest(self.run_folder)) is not None:
             self.restore(found)
@@ -177,85 +166,37 @@ class Trainer:
         self.reporter.start(self)
         self.started_at = self.window_at = time.perf_counter()
         self.window_step = step
+        refuse = self.health.is_spike if config.skip_spikes else None
+        gc.collect()
+        gc.freeze()  # what stays for the whole run need not be looked through again and again
         try:
-            while step < last and not self._agreed(wish):
-                result = self.take_step(step, stop=lambda: self.micro_steps > 1 and self._agreed(wish))
-                if result is None:  # stopped inside the step, which is taken again on resume
-                    break
-                step += 1
-                self.unread.append((step, *result))
-                if self._reads_every_step or step % config.log_interval == 0 or step == last:
-                    self._read_results()
-                paused_at = time.perf_counter()
-                if self._due(step, config.eval_interval):
-                    self._record_evaluation(step)
-                if self._due(step, config.save_interval):
-                    self.save(step)
-                self.window_at += time.perf_counter() - paused_at  # the speed is that of steps
+            with profiled(config, self.runtime) as profiler:
+                while step < last and not self._agreed(wish):
+                    result = self.engine.take_step(step, lambda: self._stops_inside(wish), refuse)
+                    if result is None:  # stopped inside the step, which is taken again on resume
+                        break
+                    profiler.step()
+                    step += 1
+                    self.unread.append((step, *result))
+                    if self._reads_every_step or step % config.log_interval == 0 or step == last:
+                        self._read_results()
+                    paused_at = time.perf_counter()
+                    if self._due(step, config.eval_interval):
+                        self._record_evaluation(step)
+                    if self._due(step, config.save_interval):
+                        self.save(step)
+                    self.window_at += time.perf_counter() - paused_at  # the speed is that of steps
             if step > self.saved_step:
                 self.save(step)
             self.saver.wait()
         finally:
+            gc.unfreeze()
             if self.metrics:
                 self.metrics.finish()
         if self.runtime.is_main:
             draw_loss_curve(self.run_folder)
         self.runtime.wait_for_all()
         return Outcome(self.run_folder, step, step - self.start_step, self.losses, wish.signal)
-
-    def take_step(
-        self, step: int, stop: Callable[[], bool] = lambda: False
-    ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Take one optimizer step; return its mean loss and gradient norm, or None where `stop` cut it short.
-
-        A step whose gradient is not finite leaves weights and optimizer as they were, on all ranks: the gradient
-        that each has is the mean over all.
-        """
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.config, step)
-        loss = self.accumulate(step, stop)
-        if loss is None:
-            return None
-        self.scaler.unscale_(self.optimizer)
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip or math.inf)
-        leave_out = ~torch.isfinite(norm)
-        if self.config.skip_spikes and self.health.is_spike(loss.item()):
-            leave_out = torch.ones_like(leave_out)
-        if not self.scaler.is_enabled():
-            # fused AdamW then changes nothing, without asking the host
-            self.optimizer.found_inf = leave_out.float()  # type: ignore[attr-defined]
-            self.optimizer.step()
-        elif not (self.config.skip_spikes and leave_out.item()):
-            self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.skipped += leave_out
-        self.optimizer.zero_grad(set_to_none=True)
-        return loss, norm
-
-    def accumulate(self, step: int, stop: Callable[[], bool] = lambda: False) -> torch.Tensor | None:
-        """Add up the gradient of a step, micro-batch by micro-batch; return the mean loss over all ranks.
-
-        The loss is normalised by the tokens of the whole step, so neither micro_batch nor the number of ranks
-        changes the gradient. Returns None, and drops what was added up, where `stop` says so.
-        """
-        config, runtime = self.config, self.runtime
-        torch.manual_seed(stream(config.seed, "dropout", step, runtime.rank))
-        self.compute.train()
-        loss = torch.zeros((), device=runtime.device)
-        for micro_step in range(self.micro_steps):
-            if stop():
-                self.optimizer.zero_grad(set_to_none=True)
-                return None
-            asked_at = time.perf_counter()
-            tokens, targets = (x.to(runtime.device, non_blocking=True) for x in self.loader.batch(step, micro_step))
-            self.data_s += time.perf_counter() - asked_at
-            with self._gradients_stay_local(micro_step), runtime.autocast():
-                nats = self.compute(tokens, targets)
-                # DDP takes the mean over ranks, so each divides by its own share of the step's tokens
-                share = nats * (runtime.world_size / config.tokens_per_step)
-                self.scaler.scale(share).backward()
-            loss += nats.detach() / config.tokens_per_step
-        return runtime.sum_over_ranks(loss)
 
     def evaluate(self) -> dict[str, Loss]:
         """Return the validation loss of each corpus that has a validation split."""
@@ -269,23 +210,25 @@ class Trainer:
                     self.runtime.rank,
                     self.runtime.world_size,
                 )
-                losses[name] = measure(self.forward, batches, self.byte_lengths, self.runtime)
+                losses[name] = measure(self.engine.forward, batches, self.byte_lengths, self.runtime)
         return losses
 
     def save(self, step: int) -> None:
         """Copy the state of `step` aside and let it be written while training goes on."""
         self._read_results()
         self.saved_step = step
-        if not self.runtime.is_main:
+        if not (self.runtime.is_main or self.sharded):
             return
+        engine, model = self.engine, self.model
         state = {
             "lineage": self.lineage(),
-            "scaler": self.scaler.state_dict(),
+            "scaler": engine.scaler.state_dict(),
             "health": self.health.state_dict(),
-            "skipped_steps": int(self.skipped.item()),
+            "skipped_steps": int(engine.skipped.item()),
         }
-        tensors = checkpoint.model_tensors(self.model), optimizer_tensors(self.optimizer, self.model)
-        self.saver.save(Checkpoint(step, *tensors, state))
+        tensors = checkpoint.model_tensors(model), optimizer_tensors(engine.optimizer, model)
+        rows = checkpoint.first_rows(model) | optimizer_first_rows(engine.optimizer, model)
+        self.saver.save(Checkpoint(step, *tensors, state, rows))
         self.reporter.saved(step, checkpoint.checkpoint_path(self.run_folder, step))
 
     def lineage(self) -> dict[str, str]:
@@ -311,11 +254,11 @@ class Trainer:
         place = str(checkpoint.checkpoint_path(self.run_folder, found.step))
         self._check_lineage(found, place)
         checkpoint.restore_model(self.model, found.model, place)
-        restore_optimizer(self.optimizer, self.model, found.optimizer)
-        self.scaler.load_state_dict(found.state.get("scaler", {}))
+        restore_optimizer(self.engine.optimizer, self.model, found.optimizer)
+        self.engine.scaler.load_state_dict(found.state.get("scaler", {}))
         if "health" in found.state:
             self.health.load_state_dict(found.state["health"])
-        self.skipped.fill_(found.state.get("skipped_steps", 0))
+        self.engine.skipped.fill_(found.state.get("skipped_steps", 0))
         self.start_step = self.saved_step = found.step
 
     def _check_lineage(self, found: Checkpoint, place: str) -> None:
@@ -330,17 +273,13 @@ class Trainer:
                 "--allow_change."
             )
 
-    def _gradients_stay_local(self, micro_step: int) -> contextlib.AbstractContextManager[None]:
-        """Ranks exchange gradients once a step, with the last micro-batch."""
-        if isinstance(self.compute, DistributedDataParallel) and micro_step < self.micro_steps - 1:
-            return self.compute.no_sync()
-        return contextlib.nullcontext()
-
     def _agreed(self, wish: StopWish) -> bool:
-        """Whether any rank wants to stop; all ranks hear the same answer."""
-        if self.runtime.world_size == 1:
-            return bool(wish)
-        return bool(self.runtime.sum_over_ranks(torch.tensor(float(bool(wish)), device=self.runtime.device)).item())
+        """Whether any process wants to stop; all hear the same answer."""
+        return self.runtime.any_of_all(bool(wish))
+
+    def _stops_inside(self, wish: StopWish) -> bool:
+        """Whether to stop between two micro-batches: a step may take longer than a signal gives."""
+        return self.engine.micro_steps > 1 and self._agreed(wish)
 
     def _due(self, step: int, interval: int) -> bool:
         return step == self.config.max_steps or (interval > 0 and step % interval == 0)
@@ -357,7 +296,8 @@ class Trainer:
         numbers = torch.stack([torch.stack(pair) for _, *pair in self.unread]).tolist()
         steps, self.unread = [step for step, *_ in self.unread], []
         # fp16 looks for its scale by letting it overflow; only a scale of 1 or less means trouble
-        counts = not self.scaler.is_enabled() or self.scaler.get_scale() <= 1
+        scaler = self.engine.scaler
+        counts = not scaler.is_enabled() or scaler.get_scale() <= 1
         for step, (loss, norm) in zip(steps, numbers, strict=True):
             finding = self.health.observe(loss, norm, counts=counts)
             if finding is not None:
@@ -375,14 +315,14 @@ class Trainer:
             "grad_norm": norm,
             "tokens_per_s": tokens_per_s,
             "mfu": tokens_per_s * self.model.flops_per_token() / (self.peak_flops * self.runtime.world_size),
-            "data_wait": self.data_s / max(seconds, 1e-9),
-            "skipped_steps": int(self.skipped.item()),
+            "data_wait": self.engine.data_s / max(seconds, 1e-9),
+            "skipped_steps": int(self.engine.skipped.item()),
             "elapsed_s": now - self.started_at,
         }
         if self.metrics:
             self.metrics.log(step, values)
         self.reporter.step(step, values)
-        self.window_at, self.window_step, self.data_s = now, step, 0.0
+        self.window_at, self.window_step, self.engine.data_s = now, step, 0.0
 
     def _record_finding(self, step: int, finding: str, loss: float, norm: float) -> None:
         """Write a black box of a step gone wrong, and stop where it is one too many."""
@@ -419,7 +359,12 @@ class Trainer:
         draw_loss_curve(self.run_folder)
 
     def _write_sample(self, step: int) -> None:
-        """Append one sample to `samples.txt`; its draw touches no random stream of training."""
+        """Append one sample to `samples.txt`; its draw touches no random stream of training.
+
+        Where no process holds the whole model, none is drawn.
+        """
+        if self.sharded:
+            return
         prompt = self.config.sample_prompt
         length = min(200, max(1, self.config.model.block_size // 2))
         settings = GenerateConfig(max_new_tokens=length, seed=self.config.seed)

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gpt_research import checkpoint
-from gpt_research.checkpoint import Checkpoint
+from gpt_research.checkpoint import BackgroundSaver, Checkpoint, SavedTensors, Shard, files
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.errors import UserError
 from gpt_research.model import GPT
@@ -120,7 +120,7 @@ def test_a_full_disk_leaves_the_older_one_and_names_the_remedy(tmp_path: Path, m
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.safetensors.torch, "save_file", full)
+        patch.setattr(files.safetensors.torch, "save_file", full)
         with pytest.raises(UserError, match="Free some space"):
             checkpoint.save(tmp_path, make(2), keep_last=9)
     assert not list((tmp_path / "checkpoints").glob(".*"))
@@ -170,3 +170,99 @@ def test_no_file_of_a_run_folder_is_a_pickle(tiny_run: TrainConfig) -> None:
             assert not data.startswith((b"PK", b"\x80")), f"{path} looks like a pickle or a zip"
             if path.suffix == ".json":
                 json.loads(data)
+
+
+def in_two_shards(step: int) -> tuple[Checkpoint, list[Checkpoint]]:
+    """A checkpoint, and what each of two processes would hold of it."""
+    whole, parts = make(step), []
+    for index in range(2):
+        model, first_rows = {}, {}
+        for name, tensor in whole.model.items():
+            rows = -(-len(tensor) // 2)
+            if len(part := tensor[index * rows : (index + 1) * rows]):
+                model[name], first_rows[name] = part, index * rows
+        optimizer = {"step/x": torch.tensor(3.0)} if index == 0 else {"exp_avg/x": torch.ones(2)}
+        parts.append(Checkpoint(step, model, optimizer, whole.state, first_rows))
+    return whole, parts
+
+
+def save_shards(run: Path, parts: list[Checkpoint]) -> list[BaseException | None]:
+    """Save each part on a thread of its own, as processes would; return what each raised."""
+    errors: list[BaseException | None] = []
+    savers = [BackgroundSaver(run, 9, 0, Shard(index, len(parts))) for index in range(len(parts))]
+    for saver, part in zip(savers, parts, strict=True):
+        saver.save(part)
+    for saver in savers:
+        try:
+            saver.wait()
+            errors.append(None)
+        except UserError as error:
+            errors.append(error)
+    return errors
+
+
+def test_shards_are_read_as_one_whole_or_by_rows(tmp_path: Path) -> None:
+    whole, parts = in_two_shards(5)
+    assert save_shards(tmp_path, parts) == [None, None]
+    folder = checkpoint.checkpoint_path(tmp_path, 5)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "optimizer-00001-of-00002.safetensors",
+        "optimizer-00002-of-00002.safetensors",
+        "state.json",
+    ]
+    loaded = checkpoint.load_newest(tmp_path)
+    assert loaded is not None
+    assert loaded.model.keys() == whole.model.keys()
+    assert all(torch.equal(loaded.model[name], tensor) for name, tensor in whole.model.items())
+    assert set(loaded.optimizer) == {"step/x", "exp_avg/x"}
+    name = "token_embedding.weight"
+    assert isinstance(loaded.model, SavedTensors)
+    for begin, end in ((0, 50), (0, 3), (20, 30), (24, 26), (40, 50)):
+        assert torch.equal(loaded.model.rows(name, begin, end), whole.model[name][begin:end])
+    model = GPT(CONFIG)
+    checkpoint.restore_model(model, loaded.model, "here")
+    assert all(torch.equal(whole.model[k], v) for k, v in checkpoint.model_tensors(model).items())
+
+
+@pytest.mark.parametrize("kind", ["model", "optimizer"])
+@pytest.mark.parametrize("index", [1, 2])
+def test_a_shard_that_is_damaged_or_missing_is_named(tmp_path: Path, kind: str, index: int) -> None:
+    save_shards(tmp_path, in_two_shards(5)[1])
+    folder = checkpoint.checkpoint_path(tmp_path, 5)
+    path = folder / f"{kind}-{index:05d}-of-00002.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(UserError, match=f"damaged.*{path.name}"):
+        checkpoint.load(folder)
+    path.unlink()
+    with pytest.raises(UserError, match=f"damaged.*{path.name}"):
+        checkpoint.load(folder)
+
+
+def test_where_one_process_cannot_write_none_takes_it_for_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_shards(tmp_path, in_two_shards(1)[1])
+    plain = files.safetensors.torch.save_file
+
+    def full(tensors: object, path: Path, header: object) -> None:
+        if "00002-of" in path.name:
+            raise OSError(28, "No space left on device")
+        plain(tensors, path, header)
+
+    monkeypatch.setattr(files.safetensors.torch, "save_file", full)
+    errors = save_shards(tmp_path, in_two_shards(2)[1])
+    assert all("Free some space" in str(error) for error in errors)
+    assert checkpoint.saved_steps(tmp_path) == [1]
+
+
+def test_the_optimizer_may_be_left_out(tmp_path: Path) -> None:
+    folder = checkpoint.save(tmp_path, make(1), keep_last=9)
+    (folder / "optimizer.safetensors").write_bytes(b"damaged")
+    loaded = checkpoint.load_newest(tmp_path, optimizer=False)
+    assert loaded is not None
+    assert not loaded.optimizer
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.load(folder)

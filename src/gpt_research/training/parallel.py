@@ -7,7 +7,7 @@ processes there are. Source: torch.nn.parallel.DistributedDataParallel and torch
 from __future__ import annotations
 
 import contextlib
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 import torch.nn as nn
@@ -16,6 +16,9 @@ from torch.nn.parallel import DistributedDataParallel
 from gpt_research.config import GPTConfig
 from gpt_research.model import GPT
 from gpt_research.runtime import Runtime
+
+if TYPE_CHECKING:
+    from torch.distributed.fsdp import FSDPModule
 
 Parallel = Literal["none", "ddp", "fsdp"]
 
@@ -79,6 +82,13 @@ def _shard(model: GPT, runtime: Runtime) -> None:
     for name, buffer in model.named_buffers():  # fully_shard moves parameters only
         owner, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(owner), leaf, buffer.to(runtime.device))
+
+
+def reshard(model: GPT) -> None:
+    """Let go of the weights that an evaluation gathered: FSDP keeps the outermost ones for a backward pass."""
+    for module in (model, *model.blocks):
+        if hasattr(module, "reshard"):  # an FSDPModule
+            cast("FSDPModule", module).reshard()
 
 
 def gradients_stay_local(compute: nn.Module) -> contextlib.AbstractContextManager[None]:

@@ -32,6 +32,7 @@ from gpt_research.evaluation.loss import Loss, measure, total
 from gpt_research.inference.generate import generate
 from gpt_research.runtime import Runtime
 from gpt_research.settings import to_dict
+from gpt_research.training import parallel
 from gpt_research.training.black_box import write_black_box
 from gpt_research.training.engine import Engine
 from gpt_research.training.health import MOST_BAD_STEPS, Health
@@ -211,6 +212,7 @@ class Trainer:
                     self.runtime.world_size,
                 )
                 losses[name] = measure(self.engine.forward, batches, self.byte_lengths, self.runtime)
+        parallel.reshard(self.model)
         return losses
 
     def save(self, step: int) -> None:

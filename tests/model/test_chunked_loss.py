@@ -1,0 +1,73 @@
+"""The loss in chunks is the loss: value and gradients, for any chunk, precision and vocabulary."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gpt_research.config import GPTConfig
+from gpt_research.model import GPT
+
+CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=24, vocab_size=300)
+
+
+def loss_and_gradients(chunk: int, autocast: torch.dtype | None, **changes: object) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(**{**vars(CONFIG), **changes}))  # type: ignore[arg-type]
+    model.loss_chunk = chunk
+    tokens, targets = torch.randint(0, 300, (2, 3, 24))
+    targets[0, :5] = -1
+    with torch.autocast("cpu", dtype=autocast, enabled=autocast is not None):
+        nats = model(tokens, targets)
+    (nats / 72).backward()
+    return {"nats": nats.detach()} | {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("tie_weights", [True, False])
+@pytest.mark.parametrize("chunk", [1, 7, 24, 71, 72, 1000])
+def test_any_chunk_gives_the_plain_loss_and_gradients(chunk: int, tie_weights: bool) -> None:
+    plain = loss_and_gradients(0, None, tie_weights=tie_weights)
+    chunked = loss_and_gradients(chunk, None, tie_weights=tie_weights)
+    assert plain.keys() == chunked.keys()
+    for name, tensor in plain.items():
+        torch.testing.assert_close(chunked[name], tensor, rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_under_autocast_it_is_as_near_to_fp32_as_the_plain_one() -> None:
+    exact = loss_and_gradients(0, None)
+    plain, chunked = loss_and_gradients(0, torch.bfloat16), loss_and_gradients(16, torch.bfloat16)
+    for name, tensor in exact.items():
+        assert chunked[name].dtype == tensor.dtype
+        error = (chunked[name] - tensor).norm() / tensor.norm()
+        assert error <= 1.2 * (plain[name] - tensor).norm() / tensor.norm() + 1e-3, name
+
+
+def test_the_padding_rows_get_no_gradient() -> None:
+    gradient = loss_and_gradients(16, None, tie_weights=False)["head.weight"]
+    assert gradient.shape == (320, 32)
+    assert gradient[:300].abs().min() > 0
+    assert not gradient[300:].any()
+
+
+def test_without_gradients_the_value_is_the_same() -> None:
+    model = GPT(CONFIG).eval()
+    tokens, targets = torch.randint(0, 300, (2, 3, 24))
+    with torch.no_grad():
+        plain = model(tokens, targets)
+        model.loss_chunk = 10
+        torch.testing.assert_close(model(tokens, targets), plain)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the compiler's own
+@pytest.mark.slow
+def test_compiled_it_gives_the_same() -> None:
+    torch.manual_seed(0)
+    model = GPT(CONFIG)
+    tokens, targets = torch.randint(0, 300, (2, 3, 24))
+    model(tokens, targets).backward()
+    plain = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    model.loss_chunk = 20
+    torch.compile(model)(tokens, targets).backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, plain[name], rtol=1e-4, atol=1e-5, msg=name)

@@ -1,0 +1,94 @@
+"""One, two or four processes, sharded or not, learn the same from the same samples; checkpoints fit any number."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from gpt_research import checkpoint
+from gpt_research import runtime as runtimes
+from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.settings import write_yaml
+from gpt_research.training import parallel
+from gpt_research.training.metrics import read_metrics
+
+WORKER = Path(__file__).parents[1] / "faults" / "worker.py"
+
+
+def run(config: TrainConfig, ranks: int, until: int) -> None:
+    """Train up to a step on so many processes."""
+    file = Path(config.out + ".yaml")
+    write_yaml(config, file)
+    launcher = [sys.executable]
+    if ranks > 1:
+        launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+    command = [*launcher, str(WORKER), str(file), str(until)]
+    result = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+
+
+def losses(config: TrainConfig, name: str = "loss") -> dict[int, float]:
+    return {m["step"]: m[name] for m in read_metrics(Path(config.out)) if name in m}
+
+
+@pytest.fixture
+def plain_run(tiny_run: TrainConfig) -> TrainConfig:
+    """A run without dropout, whose draws are another on each process."""
+    model = dataclasses.replace(tiny_run.model, dropout=0.0)
+    return dataclasses.replace(tiny_run, model=model, micro_batch=2, max_steps=8, eval_interval=4, save_interval=4)
+
+
+@pytest.mark.parametrize(("ranks", "how"), [(2, "fsdp"), (4, "ddp"), (4, "fsdp")])
+@pytest.mark.slow
+def test_processes_learn_what_one_learns(plain_run: TrainConfig, ranks: int, how: str) -> None:
+    alone = dataclasses.replace(plain_run, out=plain_run.out + "-1")
+    many = dataclasses.replace(plain_run, out=f"{plain_run.out}-{ranks}", parallel=how)
+    run(alone, 1, 8)
+    run(many, ranks, 8)
+    for name in ("loss", "grad_norm", "val_loss"):
+        one, other = losses(alone, name), losses(many, name)
+        assert one.keys() == other.keys()
+        assert [other[step] for step in one] == pytest.approx(list(one.values()), rel=1e-5), name
+    first, second = (checkpoint.load_newest(Path(config.out)) for config in (alone, many))
+    assert first is not None
+    assert second is not None
+    for kind in ("model", "optimizer"):
+        one, other = getattr(first, kind), getattr(second, kind)
+        assert one.keys() == other.keys()
+        for key in one:
+            torch.testing.assert_close(other[key], one[key], rtol=1e-3, atol=1e-5, msg=key)
+    files = checkpoint.tensor_files(checkpoint.checkpoint_path(Path(many.out), 8), "model")
+    assert len(files) == (ranks if how == "fsdp" else 1)
+
+
+@pytest.mark.slow
+def test_a_sharded_run_goes_on_at_any_number_of_processes(plain_run: TrainConfig) -> None:
+    config = dataclasses.replace(plain_run, max_steps=10, eval_interval=0)
+    whole = dataclasses.replace(config, out=config.out + "-whole")
+    run(whole, 1, 10)
+    for ranks, how, until in ((4, "fsdp", 3), (1, "auto", 5), (2, "fsdp", 7), (2, "ddp", 10)):
+        run(dataclasses.replace(config, parallel=how), ranks, until)
+    one, other = losses(whole), losses(config)
+    assert sorted(other) == list(range(1, 11))
+    assert [other[step] for step in one] == pytest.approx(list(one.values()), rel=1e-5)
+    model, _ = checkpoint.load_model(config.out)
+    assert model.token_embedding.weight.isfinite().all()
+
+
+def test_only_a_model_that_would_fill_the_device_is_sharded_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = runtimes.Runtime(torch.device("cpu"), "fp32", world_size=2)
+    model = GPTConfig(n_layer=2, n_head=2, n_embd=64, block_size=32, vocab_size=1000)
+    parameters = 2 * (12 * 64 * 64 + 13 * 64) + 2 * 64 + 64 * (1024 + 32)
+    for memory, expected in ((16 * parameters * 2 + 1000, "ddp"), (16 * parameters * 2 - 1000, "fsdp"), (0, "ddp")):
+        monkeypatch.setattr(runtimes.Runtime, "device_memory", lambda self, memory=memory: memory)
+        assert parallel.choose("auto", model, runtime) == expected
+    assert parallel.choose("ddp", model, runtime) == "ddp"
+    assert parallel.choose("fsdp", model, dataclasses.replace(runtime, world_size=1)) == "none"

@@ -19,7 +19,9 @@ from gpt_research.settings import field_names, read_yaml, to_dict, write_yaml
         (["train", "--max_stepz", "5"], 'unknown setting "max_stepz". Did you mean "max_steps"?'),
         (["train", "--model.n_layr", "5"], 'unknown setting "model.n_layr". Did you mean "model.n_layer"?'),
         (["train", "--max_steps", "many"], "max_steps is 'many', but it must be a whole number."),
-        (["train", "--precision", "fp8"], "precision"),
+        (["train", "--precision", "fp8"], "precision is 'fp8', but it must be one of auto, fp32, bf16, fp16."),
+        (["generate", "--engine", "onnx"], "engine is 'onnx', but it must be one of torch, llamacpp."),
+        (["generate", "--engine", "llamacpp", "--device", "cuda"], "it must be auto or cpu for --engine llamacpp."),
         (
             ["train", "--model.n_head", "5"],
             "model.n_embd is 768, but it must be a multiple of model.n_head (5).",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
@@ -39,6 +40,8 @@ COMMANDS = {
         "corpora",
         many=True,
     ),
+    "doctor": Command("DoctorCommand", "gpt_research.training.doctor", "Say what this machine has for training."),
+    "plan": Command("PlanCommand", "gpt_research.training.plan", "Say what a run will take, measured on this machine."),
     "train": Command("TrainConfig", "gpt_research.training.command", "Train a model on token shards."),
     "generate": Command(
         "GenerateCommand",
@@ -65,6 +68,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, without the program's name; return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    warnings.formatwarning = _plain_warning  # type: ignore[assignment]
     try:
         return _run(arguments)
     except UserError as error:
@@ -76,6 +80,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         sys.stderr.close()
         return 0
+
+
+def _plain_warning(message: Warning | str, *_: object) -> str:
+    """Return a warning as a sentence for the user, without the place in our code."""
+    return f"warning: {message}\n"
 
 
 def _run(arguments: list[str]) -> int:

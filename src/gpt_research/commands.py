@@ -27,6 +27,33 @@ class VerifyResumeCommand(TrainConfig):
 
 
 @dataclass(frozen=True)
+class PlanCommand(TrainConfig):
+    """What `gpt-research plan` is asked to do: the settings of a run, and how to reckon."""
+
+    seconds: float = 60.0
+    """Time to measure real steps for; 0 gives the formulas only."""
+    price_per_hour: float = 0.0
+    """What an hour of all devices together costs, in any currency; 0 leaves the cost out."""
+    json: bool = False
+    """Print one JSON object instead."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.seconds < 86400, "seconds", self.seconds, "0 or more, and less than a day")
+        require(self.price_per_hour >= 0, "price_per_hour", self.price_per_hour, "0 or more")
+
+
+@dataclass(frozen=True)
+class DoctorCommand:
+    """What `gpt-research doctor` is asked to do: look at this machine."""
+
+    out: str = "runs"
+    """Folder whose disk is looked at."""
+    json: bool = False
+    """Print one JSON object instead."""
+
+
+@dataclass(frozen=True)
 class ReplayCommand:
     """What `gpt-research replay` is asked to do."""
 

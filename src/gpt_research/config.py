@@ -9,9 +9,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gpt_research.errors import UserError
+
+# `auto` is for the user to write: training puts a number in its place first of all, and all other code sees an int.
+MicroBatch = int
+if not TYPE_CHECKING:
+    MicroBatch = int | Literal["auto"]
 
 
 def require(condition: bool, name: str, value: object, rule: str) -> None:
@@ -89,8 +94,8 @@ class TrainConfig:
     """Optimizer steps of the whole run."""
     tokens_per_step: int = 262_144
     """Tokens of one optimizer step over all devices; what one pass does not hold is accumulated."""
-    micro_batch: int = 8
-    """Sequences of one forward and backward pass on one device."""
+    micro_batch: MicroBatch = 8
+    """Sequences of one forward and backward pass on one device. auto: the fastest that fits, measured at the start."""
     learning_rate: float = 6e-4
     """Highest learning rate, reached after warm-up."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -150,7 +155,6 @@ class TrainConfig:
         for name in (
             "max_steps",
             "tokens_per_step",
-            "micro_batch",
             "log_interval",
             "keep_last",
             "eval_tokens",
@@ -178,11 +182,13 @@ class TrainConfig:
         require(
             not self.weights or temperature == 1, "mix_temperature", temperature, "left out where weights are given"
         )
+        least = 1 if self.micro_batch == "auto" else self.micro_batch
+        require(least >= 1, "micro_batch", least, "at least 1, or auto")
         require(
-            self.tokens_per_step % (self.micro_batch * self.model.block_size) == 0,
+            self.tokens_per_step % (least * self.model.block_size) == 0,
             "tokens_per_step",
             self.tokens_per_step,
-            f"a multiple of micro_batch x model.block_size = {self.micro_batch * self.model.block_size}",
+            f"a multiple of micro_batch x model.block_size = {least * self.model.block_size}",
         )
 
     def accumulation_steps(self, world_size: int) -> int:
@@ -191,6 +197,7 @@ class TrainConfig:
         Raises:
             UserError: where the step does not divide evenly over `world_size` devices.
         """
+        assert self.micro_batch != "auto", "a number takes its place before anything is built"
         micro_tokens = self.micro_batch * self.model.block_size * world_size
         require(
             self.tokens_per_step % micro_tokens == 0,

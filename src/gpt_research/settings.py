@@ -89,6 +89,8 @@ def parse_error(error: Exception, config_class: type, where: str) -> UserError:
     )
     if wrong:
         kind = re.sub(r"<class '(\w+)'>", r"\1", wrong[2])
+        choices = ", ".join(re.findall(r"'([^']*)'", kind)) if "Literal[" in kind else ""
         said = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(kind, f"of type {kind}")
+        said = f"one of {choices}" if choices else said
         return UserError(f"{where}: {wrong[1]} is {wrong[3]!r}, but it must be {said}.")
     return UserError(f"{where}: {text}")

@@ -165,6 +165,13 @@ def test_nanogpts_checkpoint_is_read_and_its_padding_left_out(variant: str, make
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_a_tokenizer_much_smaller_than_the_model_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
+    folder, model = make_run()
+    write_nanogpt(tmp_path / "ckpt.pt", model, rows=model.config.vocab_size + 256)
+    tokenizer = str(folder / "tokenizer.json")
+    refused(tmp_path / "ckpt.pt", tmp_path, "do not belong together", allow_pickle=True, tokenizer=tokenizer)
+
+
 def test_a_pickle_is_opened_only_by_explicit_wish(make_run: MakeRun, tmp_path: Path) -> None:
     _, model = make_run()
     write_nanogpt(tmp_path / "ckpt.pt", model, rows=model.config.vocab_size)
@@ -260,7 +267,7 @@ def test_a_source_that_is_nothing_is_one_sentence(
     refused(tmp_path / "nowhere" / "at" / "all", tmp_path, "There is no")
     refused(make_run()[0], tmp_path, "is a run folder already")
     (tmp_path / "void").mkdir()
-    refused(tmp_path / "void", tmp_path, "Cannot read .*config.json")
+    refused(tmp_path / "void", tmp_path, "it has no config.json")
 
 
 def test_a_hub_name_brings_safetensors_and_json_only(

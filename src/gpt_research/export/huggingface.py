@@ -107,6 +107,8 @@ def read(folder: Path) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
     Raises:
         UserError: not a GPT-2, no safetensors, or files that do not fit together.
     """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder} is no model in Hugging Face's layout: it has no config.json. Name another folder.")
     settings = read_json(folder / "config.json")
     config = _read_config(settings, str(folder / "config.json"))
     found = from_gpt2(read_safetensors(folder), str(folder))

@@ -38,8 +38,8 @@ HUB_FILES = (
     "merges.txt",
 )
 GPT2_VOCABULARY = 50257
-MOST_PADDING = 512
-"""More rows than this above the tokenizer's entries are no padding but another vocabulary."""
+MOST_PADDING = 256
+"""So many rows or more above the tokenizer's entries are no padding but another vocabulary."""
 
 
 def import_model(command: ImportCommand) -> list[str]:
@@ -167,7 +167,7 @@ def _has_rows(name: str) -> bool:
 
 
 def _find_tokenizer(wanted: str, place: Path, vocab_size: int) -> Tokenizer:
-    """Return the tokenizer, which may have fewer entries than the model has rows, but never more."""
+    """Return the tokenizer, which may have somewhat fewer entries than the model has rows, but never more."""
     folder = place if place.is_dir() else place.parent
     if wanted == "gpt2":
         tokenizer = Tokenizer.gpt2()
@@ -184,8 +184,7 @@ def _find_tokenizer(wanted: str, place: Path, vocab_size: int) -> Tokenizer:
     if not 0 <= vocab_size - tokenizer.vocab_size < MOST_PADDING:
         raise UserError(
             f"The tokenizer has {tokenizer.vocab_size} entries and the model {vocab_size}: they do not "
-            "belong "
-            "together. Name the right one with --tokenizer."
+            "belong together. Name the right one with --tokenizer."
         )
     return tokenizer
 

@@ -38,6 +38,8 @@ from gpt_research.training.engine import Engine
 from gpt_research.training.health import MOST_BAD_STEPS, Health
 from gpt_research.training.metrics import Metrics, draw_loss_curve
 from gpt_research.training.optimizer import optimizer_first_rows, optimizer_tensors, restore_optimizer
+from gpt_research.training.outlook import FirstSteps
+from gpt_research.training.probe import settle_micro_batch
 from gpt_research.training.profiling import profiled
 from gpt_research.training.reporter import Outcome, Reporter
 from gpt_research.training.run_folder import FREE, open_run
@@ -64,12 +66,14 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
         config = dataclasses.replace(
             config, precision=runtime.precision, model=fit_vocabulary(config.model, dataset, tokenizer)
         )
+        reporter = reporter or Reporter()
+        config = settle_micro_batch(config, runtime, reporter.note)
         folder = open_run(config, tokenizer_file, is_main=runtime.is_main)
         try:
             if tokenizer_file is None and runtime.is_main:
                 tokenizer.save(folder.path / "tokenizer.json")
             runtime.wait_for_all()
-            trainer = Trainer(config, runtime, dataset, tokenizer, reporter or Reporter())
+            trainer = Trainer(config, runtime, dataset, tokenizer, reporter)
             with stop_wish() as wish, _out_of_memory_is_the_users(config):
                 return trainer.run(wish, until)
         finally:
@@ -165,6 +169,7 @@ class Trainer:
             self.metrics = Metrics(self.run_folder, config, self.start_step)
         self.peak_flops = runtimes.peak_flops(self.runtime)
         self.reporter.start(self)
+        self.first_steps = FirstSteps(config, self.runtime, self.start_step, len(self.dataset.val))
         self.started_at = self.window_at = time.perf_counter()
         self.window_step = step
         refuse = self.health.is_spike if config.skip_spikes else None
@@ -173,7 +178,7 @@ class Trainer:
         try:
             with profiled(config, self.runtime) as profiler:
                 while step < last and not self._agreed(wish):
-                    result = self.engine.take_step(step, lambda: self._stops_inside(wish), refuse)
+                    result = self.engine.take_step(step, lambda: self._before_pass(wish), refuse)
                     if result is None:  # stopped inside the step, which is taken again on resume
                         break
                     profiler.step()
@@ -186,7 +191,9 @@ class Trainer:
                         self._record_evaluation(step)
                     if self._due(step, config.save_interval):
                         self.save(step)
-                    self.window_at += time.perf_counter() - paused_at  # the speed is that of steps
+                    pause = time.perf_counter() - paused_at  # the speed is that of steps
+                    self.window_at += pause
+                    self.first_steps.pause(pause)
             if step > self.saved_step:
                 self.save(step)
             self.saver.wait()
@@ -279,8 +286,9 @@ class Trainer:
         """Whether any process wants to stop; all hear the same answer."""
         return self.runtime.any_of_all(bool(wish))
 
-    def _stops_inside(self, wish: StopWish) -> bool:
+    def _before_pass(self, wish: StopWish) -> bool:
         """Whether to stop between two micro-batches: a step may take longer than a signal gives."""
+        self.first_steps.begin_pass(self.peak_flops, self.reporter.note)
         return self.engine.micro_steps > 1 and self._agreed(wish)
 
     def _due(self, step: int, interval: int) -> bool:
@@ -311,12 +319,15 @@ class Trainer:
         now = time.perf_counter()
         seconds, steps = now - self.window_at, step - self.window_step
         tokens_per_s = steps * self.config.tokens_per_step / max(seconds, 1e-9)
+        flops = tokens_per_s * self.model.flops_per_token() / self.runtime.world_size
+        if flops > self.peak_flops:  # the machine was busy when its peak was measured
+            self.peak_flops = max(flops, runtimes.peak_flops(self.runtime))
         values = {
             "loss": loss,
             "learning_rate": learning_rate(self.config, step - 1),
             "grad_norm": norm,
             "tokens_per_s": tokens_per_s,
-            "mfu": tokens_per_s * self.model.flops_per_token() / (self.peak_flops * self.runtime.world_size),
+            "mfu": flops / self.peak_flops,
             "data_wait": self.engine.data_s / max(seconds, 1e-9),
             "skipped_steps": int(self.engine.skipped.item()),
             "elapsed_s": now - self.started_at,

@@ -49,7 +49,8 @@ def save_ours(model: GPT, optimizer: torch.optim.Optimizer, folder: Path, number
     written = time.perf_counter() - begun
     path = checkpoint.checkpoint_path(folder, number)
     begun = time.perf_counter()
-    checkpoint.load(path)
+    found = checkpoint.load(path)
+    dict(found.model), dict(found.optimizer)  # read only now
     loaded = time.perf_counter() - begun
     size = sum(file.stat().st_size for file in path.iterdir())
     return {"stall_s": stall, "on_disk_s": written, "load_s": loaded, "MB": size / 1e6}

@@ -22,16 +22,22 @@ def checkpoint_facts(run: Path) -> dict[str, Any]:
     """Return step, lineage and the SHA-256 of the weights of the checkpoint that `checkpoint.load_model` takes."""
     for step in reversed(checkpoint.saved_steps(run)):
         try:
-            state = checkpoint.verify(checkpoint.checkpoint_path(run, step))
+            state = checkpoint.verify(checkpoint.checkpoint_path(run, step), optimizer=False)
         except UserError:
             continue
         lineage = state.get("lineage") or {k: state[k] for k in ("tokenizer", "imported_from") if k in state}
         return {
             "step": step,
             "lineage": lineage,
-            "weights_sha256": state["files"]["model.safetensors"]["sha256"],
+            "weights_sha256": _weights_sha256(state["files"]),
         }
     raise AssertionError("load_model found a whole checkpoint")
+
+
+def _weights_sha256(files: dict[str, Any]) -> str:
+    """Return the hash of the weights' file; of a sharded checkpoint, that of its files' hashes in order."""
+    hashes = [files[name]["sha256"] for name in sorted(files) if name.startswith("model")]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:

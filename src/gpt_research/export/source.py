@@ -57,7 +57,7 @@ def _newest_whole_step(run: Path) -> int:
     """Return the step that `checkpoint.load_model` chose."""
     for step in reversed(checkpoint.saved_steps(run)):
         try:
-            checkpoint.verify(checkpoint.checkpoint_path(run, step))
+            checkpoint.verify(checkpoint.checkpoint_path(run, step), optimizer=False)
         except UserError:
             continue
         return step

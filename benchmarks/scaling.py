@@ -1,0 +1,122 @@
+"""How training scales over processes: measured on this machine, and reckoned for clusters.
+
+    python benchmarks/scaling.py [--ranks 1 2] [--rounds 3] [--json FILE]
+
+Measured: the small model, the same tokens a step on each number of processes (gloo, one thread each), by DDP and by
+FSDP2; efficiency is the speed over so many times that of one process. Processes beyond the cores share them.
+
+Reckoned: the preset on H100s. A step's arithmetic against the bytes that its gradient moves, nothing overlapped and all
+of it hidden behind the backward pass (two thirds of the arithmetic); the truth lies between. A ring all-reduce moves
+2 (n - 1) / n times the gradient through each link (Patarasuk and Yuan 2009); over nodes, NCCL reduces inside a node
+first, so each network card carries an eighth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt_research import runtime as runtimes
+from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.model import GPT
+from gpt_research.training.engine import Engine
+from gpt_research.training.probe import RandomBatches
+
+SMALL = GPTConfig(n_layer=6, n_head=6, n_embd=384, block_size=256, vocab_size=50257)
+STEP_TOKENS = 8192
+PEAK, MFU = 989.5e12, 0.40
+"""Dense bf16 FLOP/s of an H100, and the share of it that training reaches."""
+INSIDE, BETWEEN = 450e9, 50e9
+"""Bytes a second and direction: NVLink of an H100, and a 400 Gbit/s network card for each GPU."""
+
+
+def worker(how: str, rounds: int) -> None:
+    """Take steps as one of the processes that torchrun started; the first prints its seconds."""
+    runtime = runtimes.start("cpu", "fp32")
+    micro_batch = 4
+    config = TrainConfig(model=SMALL, micro_batch=micro_batch, tokens_per_step=STEP_TOKENS, parallel=how)  # type: ignore[arg-type]
+    engine, times = Engine(config, runtime, RandomBatches(SMALL, micro_batch)), []
+    for step in range(rounds + 1):
+        runtime.wait_for_all()
+        began = time.perf_counter()
+        engine.take_step(step)
+        times.append(time.perf_counter() - began)
+    if runtime.is_main:
+        print(json.dumps(times[1:]))
+    runtimes.stop(runtime)
+
+
+def run(ranks: int, how: str, rounds: int) -> list[float]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
+    command = [*launcher, __file__, "--worker", how, "--rounds", str(rounds)]
+    said = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    if said.returncode:
+        sys.exit(said.stderr[-2000:])
+    times: list[float] = json.loads(said.stdout.splitlines()[-1])
+    return times
+
+
+def measured(ranks: list[int], rounds: int) -> dict[str, Any]:
+    """Measure each number of processes and print the table."""
+    print("| processes | how | tokens/s | efficiency |\n| ---: | --- | ---: | ---: |")
+    found: dict[str, Any] = {}
+    alone = 0.0
+    for count in ranks:
+        for how in ("ddp", "fsdp") if count > 1 else ("ddp",):
+            times = run(count, how, rounds)
+            speed = STEP_TOKENS / statistics.median(times)
+            alone = alone or speed
+            said = how if count > 1 else "alone"
+            print(f"| {count} | {said} | {speed:,.0f} | {speed / alone / count:.0%} |", flush=True)
+            found[f"{count} {said}"] = {"seconds": times, "tokens_per_s": speed, "efficiency": speed / alone / count}
+    return found
+
+
+def reckoned() -> None:
+    """Print what the formulas say of the preset."""
+    with torch.device("meta"):
+        model = GPT(GPTConfig())
+    gradient, flops = 4 * sum(p.numel() for p in model.parameters()), model.flops_per_token()
+    print("\n| GPUs | tokens a step | arithmetic, ms | gradient, ms | efficiency, between |")
+    print("| ---: | ---: | ---: | ---: | --- |")
+    for tokens in (262_144, 2_097_152):
+        for gpus in (8, 64, 512):
+            nodes = gpus // 8
+            work = tokens / gpus * flops / (PEAK * MFU)
+            moved = 2 * 7 / 8 * gradient / INSIDE
+            if nodes > 1:
+                moved += 2 * (nodes - 1) / nodes * gradient / 8 / BETWEEN
+            hidden = max(0.0, moved - 2 / 3 * work)
+            low, high = work / (work + moved), work / (work + hidden)
+            print(
+                f"| {gpus} | {tokens:,} | {work * 1e3:.1f} | {moved * 1e3:.1f} | {low:.0%} and {high:.0%} |", flush=True
+            )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        worker(arguments.worker, arguments.rounds)
+        return
+    found = measured(arguments.ranks, arguments.rounds)
+    reckoned()
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

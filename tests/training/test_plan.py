@@ -65,7 +65,8 @@ def test_activations_are_about_what_autograd_keeps(tiny_run: TrainConfig, checkp
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = model(tokens, tokens)
     predicted = footprint(config, CPU).activation_bytes
-    assert 0.5 < predicted / sum(kept.values()) < 2.5
+    # With checkpointing the formula also counts the block that is computed again, which the backward pass holds.
+    assert 0.5 < predicted / sum(kept.values()) < (5 if checkpointing else 2.5)
     assert loss.isfinite()
 
 

@@ -241,3 +241,13 @@ def test_benchmark_text_is_reported_and_dropped_by_option(text_folder: Path, tmp
     else:
         assert manifest.drops == {}
         assert manifest.contamination == {"quiz": 1}
+
+
+@pytest.mark.parametrize("benchmarks", [True, False])
+def test_nothing_to_read_is_one_sentence(tmp_path: Path, benchmarks: bool) -> None:
+    (tmp_path / "quiz").mkdir()
+    (tmp_path / "quiz" / "test.txt").write_text("seven wizards watch the quick brown fox from a very tall tower today")
+    (tmp_path / "empty").mkdir()
+    chosen = str(tmp_path) if benchmarks else ""
+    with pytest.raises(UserError, match="empty"):
+        preprocess(config_of(tmp_path / "out", f"mine={tmp_path / 'empty'}", benchmarks=chosen, near_duplicates=True))

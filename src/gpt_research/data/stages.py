@@ -228,7 +228,7 @@ class Select(Stage):
             return np.zeros((sum(lengths), 0), dtype=np.int64)
         first = np.cumsum([0, *lengths])
         hits = [part + [start, 0] for part, start in zip(self._load(plan, "hits"), first, strict=False)]
-        return index.count(np.concatenate(hits), sum(lengths), most_texts=10)
+        return index.count(np.concatenate([_NO_HITS, *hits]), sum(lengths), most_texts=10)
 
     def _tokenizer(self, plan: Plan) -> Tokenizer:
         choice = plan.options["tokenizer"]

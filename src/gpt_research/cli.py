@@ -68,7 +68,7 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, without the program's name; return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    warnings.formatwarning = _plain_warning  # type: ignore[assignment]
+    warnings.formatwarning = _plain_warning
     try:
         return _run(arguments)
     except UserError as error:
@@ -82,7 +82,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _plain_warning(message: Warning | str, *_: object) -> str:
+def _plain_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
     """Return a warning as a sentence for the user, without the place in our code."""
     return f"warning: {message}\n"
 

@@ -210,9 +210,13 @@ def measured_flops(runtime: Runtime, seconds: float = 0.4) -> float:
     A machine that is busy meanwhile gives too little. So a trainer whose steps are faster than this asks again, and
     then takes its own speed for the peak if that is still higher.
     """
-    shapes = [(1024, 768, 3072), (1024, 3072, 768)] if runtime.device.type == "cpu" else [(8192, 8192, 8192)]
+    shapes = [(64, 768, 768), (1024, 768, 3072), (1024, 3072, 768)]
+    if runtime.device.type != "cpu":
+        shapes = [(8192, 8192, 8192)]
     best = 0.0
     for m, k, n in shapes:
+        if best and 2 * m * k * n / best > seconds:  # emulated 16 bits: one such product would take many seconds
+            break
         a = torch.randn(m, k, device=runtime.device, dtype=runtime.dtype)
         b = torch.randn(k, n, device=runtime.device, dtype=runtime.dtype)
         runtime.synchronize()

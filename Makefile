@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := $(or $(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.gpt-research-installed
+WITH_EVAL := $(VENV)/.gpt-research-eval-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .PHONY: demo test test-faults check format install clean
@@ -19,10 +20,15 @@ $(INSTALLED): $(BIN)/python requirements.txt constraints.txt pyproject.toml
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $(INSTALLED)
 
+# lm-eval brings 450 MB, so only the whole suite has it: to hold our benchmark scores against its own.
+$(WITH_EVAL): $(INSTALLED)
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,eval]"
+	@touch $(WITH_EVAL)
+
 demo: $(INSTALLED)
 	$(BIN)/python demo.py
 
-test: $(INSTALLED)
+test: $(WITH_EVAL)
 	$(BIN)/python -m pytest
 
 test-faults: $(INSTALLED)

@@ -17,6 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gpt_research.corpora.utf8 import encoded, utf8_of
+
 # --- bytes to text ----------------------------------------------------------------------------------------
 
 _BYTE_ORDER_MARKS = (
@@ -135,27 +137,26 @@ def _repair_once(text: str) -> str:
     return text.rstrip().lstrip("\n")
 
 
-def repair_all(texts: Sequence[str]) -> tuple[list[str], pa.Array]:
-    """Return `repair` of each text, and the same as an Arrow array of `large_string`.
+def repair_all(texts: Sequence[str]) -> tuple[list[str], pa.LargeStringArray]:
+    """Return `repair` of each text, and the same as an Arrow array.
 
     Clean texts, as most are, cost a tenth of what `repair` takes of them: they are looked through all at once.
     """
     repaired = list(texts)
     try:
-        array = pa.array(repaired, pa.large_string())
+        array = encoded(repaired)
     except UnicodeEncodeError:  # a lone surrogate somewhere
         repaired = list(map(repair, repaired))
-        return repaired, pa.array(repaired, pa.large_string())
-    _, offsets, data = array.buffers()
-    bounds = np.frombuffer(offsets, dtype=np.int64)[: len(texts) + 1]
-    if not texts or not bounds[-1]:
+        return repaired, encoded(repaired)
+    data, bounds = utf8_of(array)
+    if not len(data):
         return repaired, array  # not a letter in all of them
-    suspects = _suspects(np.frombuffer(data, dtype=np.uint8)[: bounds[-1]], bounds)
+    suspects = _suspects(data, bounds)
     if not suspects.any():
         return repaired, array
     for index in np.flatnonzero(suspects).tolist():
         repaired[index] = repair(repaired[index])
-    mended = pa.array(list(compress(repaired, suspects)), pa.large_string())
+    mended = encoded(list(compress(repaired, suspects)))
     return repaired, pc.replace_with_mask(array, pa.array(suspects), mended)
 
 
@@ -212,6 +213,8 @@ def _windows_sign(control: re.Match[str]) -> str:
 
 _GLANCE, _SAMPLE = 512, 4096
 _LETTERS = bytes([*b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", *range(128, 256)])
+_IS_LETTER, _IS_SPACE = (bytes(byte in kind for byte in range(256)) for kind in (_LETTERS, b" \n"))
+_REPLACEMENT = "\ufffd".encode()
 
 
 def drop_reason(text: str, min_characters: int = 1) -> str | None:
@@ -219,26 +222,45 @@ def drop_reason(text: str, min_characters: int = 1) -> str | None:
 
     `not_text` has hardly a letter (a table of figures, a rule) or hardly a space (base64, a binary).
     """
-    stripped = text.strip()
-    if not stripped:
-        return "empty"
-    if len(stripped) < min_characters:
-        return "too_short"
-    # Most texts show at a glance what they are; the others are looked at for longer.
-    length, letters, spaces, replaced, _ = _middle(text, _GLANCE)
-    if letters > 0.6 * (length - spaces) and length < 20 * spaces and not replaced:
-        return None
-    length, letters, spaces, replaced, ascii_only = _middle(text, _SAMPLE)
-    endless = ascii_only and length > 400 and length > 60 * (spaces + 1)
-    if letters < 0.3 * (length - spaces) or endless or replaced > 0.1 * length:
-        return "not_text"
-    return None
+    return drop_reasons([text], encoded([text]), min_characters)[0]
 
 
-def _middle(text: str, size: int) -> tuple[int, int, int, int, bool]:
-    """Count bytes, and those of letters, spaces and replacement characters, in the middle of a text; ASCII?"""
-    start = max(0, (len(text) - size) // 2)
-    part = text[start : start + size]
-    sample = part.encode(errors="replace")
+def drop_reasons(texts: Sequence[str], array: pa.LargeStringArray, min_characters: int = 1) -> list[str | None]:
+    """Return `drop_reason` of each text; `array` holds the same texts."""
+    data, bounds = utf8_of(array)
+    plain = _plain_at_a_glance(data, bounds)
+    reasons: list[str | None] = [None] * len(texts)
+    for index, text in enumerate(texts):
+        length = len(text.strip())
+        if length < min_characters or not length:
+            reasons[index] = "too_short" if length else "empty"
+        elif not plain[index] and _is_no_text(data[bounds[index] : bounds[index + 1]]):
+            reasons[index] = "not_text"
+    return reasons
+
+
+def _plain_at_a_glance(data: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Say which texts show what they are in the few hundred bytes of their middle, as most do: (n,) bool."""
+    plain, filled = np.zeros(len(bounds) - 1, dtype=bool), np.flatnonzero(np.diff(bounds))
+    if not filled.size:
+        return plain
+    sizes = np.diff(bounds)[filled]
+    begins, sizes = bounds[filled] + np.maximum(sizes - _GLANCE, 0) // 2, np.minimum(sizes, _GLANCE)
+    ends = np.cumsum(sizes)
+    seen = data[np.arange(ends[-1]) + np.repeat(begins - ends + sizes, sizes)]
+    letters, spaces, rare = (
+        np.add.reduceat(np.frombuffer(kind, dtype=bool), ends - sizes, dtype=np.int64)
+        for kind in (seen.tobytes().translate(_IS_LETTER), seen.tobytes().translate(_IS_SPACE), seen == _REPLACEMENT[0])
+    )
+    plain[filled] = (letters > 0.6 * (sizes - spaces)) & (sizes < 20 * spaces) & (rare == 0)
+    return plain
+
+
+def _is_no_text(data: np.ndarray) -> bool:
+    """Judge a text's UTF-8 by a longer piece of its middle."""
+    start = max(0, (len(data) - _SAMPLE) // 2)
+    sample = data[start : start + _SAMPLE].tobytes()
     letters = len(sample) - len(sample.translate(None, _LETTERS))
-    return len(sample), letters, sample.count(b" ") + sample.count(b"\n"), 3 * part.count("\ufffd"), sample.isascii()
+    spaces, replaced = sample.count(b" ") + sample.count(b"\n"), sample.count(_REPLACEMENT)
+    endless = sample.isascii() and len(sample) > 400 and len(sample) > 60 * (spaces + 1)
+    return letters < 0.3 * (len(sample) - spaces) or endless or replaced * len(_REPLACEMENT) > 0.1 * len(sample)

@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+import pyarrow as pa
 
-BLOCK = 1 << 16  # characters or words per numpy call: the temporaries stay in the processor's cache
+from gpt_research.corpora.utf8 import encoded, utf8_of
+
+BLOCK = 1 << 16  # bytes or words per numpy call: the temporaries stay in the processor's cache
 _LETTER, _WORD, _MIX = 0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93  # odd 64-bit multipliers
 
 # Scripts written without spaces (Thai, Lao, Burmese, Khmer, kana, Han): each character is a word of its own.
@@ -66,68 +69,77 @@ class Words:
             yield grams[inside], np.repeat(texts, np.maximum(end - begin, 0))
 
 
-def hash_words(texts: Sequence[str]) -> Words:
-    """Cut texts into lower-case words without punctuation and hash each word, about 100 MB/s a core.
+def hash_words(texts: Sequence[str] | pa.LargeStringArray) -> Words:
+    """Cut texts into lower-case words without punctuation and hash each word, about 200 MB/s a core.
 
     A word is a run of letters, marks and digits; punctuation separates, so that the tokenised `Teddy 's` and
     `guest @-@ starring` of WikiText equal `Teddy's` and `guest-starring`. In scripts without spaces every
     character is a word. What is punctuation is asked of Unicode 3.2, which every Python carries unchanged.
     """
-    counts = np.zeros(len(texts), dtype=np.int64)
-    hashes = [np.empty(0, dtype=np.uint64)]
-    for pieces, owners in _blocks(texts):
-        found, starts = _block_words("\n".join(pieces))
-        lengths = np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces))
-        words_before = np.searchsorted(starts, offsets_of(lengths + 1))
-        np.add.at(counts, owners, np.diff(words_before))
+    data, bounds = utf8_of(texts if isinstance(texts, pa.Array) else _encoded(texts))
+    starts, hashes = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.uint64)]
+    for start, stop in _blocks(data.tobytes(), bounds):
+        texts_begin = bounds[np.searchsorted(bounds, start) : np.searchsorted(bounds, stop)]
+        places, found = _block_words(data[start:stop], texts_begin - start)
+        starts.append(places + start)
         hashes.append(found)
-    return Words(np.concatenate(hashes), offsets_of(counts))
+    return Words(np.concatenate(hashes), np.searchsorted(np.concatenate(starts), bounds))
 
 
-def _blocks(texts: Sequence[str]) -> Iterator[tuple[list[str], list[int]]]:
-    """Yield pieces of texts with their indices, at most `BLOCK` characters together."""
-    pieces: list[str] = []
-    owners: list[int] = []
-    room = BLOCK
-    for owner, text in enumerate(texts):
-        for piece in (text,) if len(text) < BLOCK else _pieces(text):
-            if len(piece) >= room:
-                yield pieces, owners
-                pieces, owners, room = [], [], BLOCK
-            pieces.append(piece)
-            owners.append(owner)
-            room -= len(piece) + 1  # the line break that joins it to the next
-    if pieces:
-        yield pieces, owners
+def _encoded(texts: Sequence[str]) -> pa.LargeStringArray:
+    try:
+        return encoded(texts)
+    except UnicodeEncodeError:  # a lone surrogate, which separates words as the question mark does
+        return encoded([text.encode(errors="replace").decode() for text in texts])
 
 
-def _pieces(text: str) -> Iterator[str]:
-    """Cut a long text at white space; a stretch without any is cut where the room ends."""
+def _blocks(data: bytes, bounds: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Cut the UTF-8 of texts into pieces (start, stop) of at most `BLOCK` bytes, each at a text's end or white space.
+
+    Only a stretch of more than `BLOCK` without white space is cut elsewhere, and always at the same places: it begins
+    a piece of its own.
+    """
     start = 0
-    while start < len(text):
-        stop = start + BLOCK - 1
-        if stop < len(text):
-            space = max(text.rfind(" ", start + 1, stop), text.rfind("\n", start + 1, stop))
-            stop = space if space > 0 else stop
-        yield text[start:stop]
+    while start < len(data):
+        stop = min(start + BLOCK, len(data))
+        if stop < len(data):
+            text_end = int(bounds[np.searchsorted(bounds, stop, side="right") - 1])
+            cut = max(text_end, data.rfind(b" ", start, stop) + 1, data.rfind(b"\n", start, stop) + 1)
+            while cut <= start and data[stop] & 0xC0 == 0x80:  # within a character
+                stop -= 1
+            stop = cut if cut > start else stop
+        yield start, stop
         start = stop
 
 
-def _block_words(text: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return the word hashes of a short text and the places (characters) where the words start.
+def _block_words(data: np.ndarray, texts_begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places where words start in a piece of UTF-8 (m,) uint8, and the words' hashes.
 
-    The hash of a word is a polynomial in its characters: one running sum of character times power gives all
-    of them, as the sum over a word divided by the power at its start (the multiplier is odd, so it has an
-    inverse modulo 2**64; separators count as zero).
+    The hash of a word is a polynomial in its bytes' codes: one running sum of code times power gives all of them, as
+    the sum over a word divided by the power at its start (the multiplier is odd, so it has an inverse modulo 2**64).
+    Separators count as zero, and so do the later bytes of a character, whose first byte stands for all of it.
+
+    Args:
+        texts_begin: where texts begin in the piece, for no word reaches from one into the next.
     """
-    codes = _character_codes().take(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32))
-    is_word = codes != 0
+    codes = np.frombuffer(data.tobytes().translate(_ascii_codes()), dtype=np.uint8)
+    is_word, alone = codes != 0, None
+    if (first_bytes := np.flatnonzero(data >= 0xC0)).size:
+        characters, lengths = _characters(data, first_bytes)
+        codes = codes.astype(np.uint32)
+        codes[first_bytes] = characters
+        for place in range(4):
+            has = lengths > place
+            is_word[first_bytes[has] + place] = characters[has] != 0
+        alone = characters >= _ALONE
     begins = is_word.copy()
     begins[1:] &= ~is_word[:-1]
-    alone = codes >= _ALONE
-    if alone.any():
-        begins |= alone
-        begins[1:] |= is_word[1:] & alone[:-1]
+    begins[texts_begin] = is_word[texts_begin]
+    if alone is not None and alone.any():
+        begins[first_bytes[alone]] = True
+        after = (first_bytes + lengths)[alone]
+        after = after[after < len(data)]
+        begins[after] = is_word[after]
     starts = np.flatnonzero(begins)
 
     powers, inverses = _letter_powers()
@@ -136,28 +148,62 @@ def _block_words(text: str) -> tuple[np.ndarray, np.ndarray]:
     np.cumsum(sums, out=sums)
     hashes = np.diff(np.append(sums[starts], sums[-1]))
     hashes *= inverses[starts]
-    return mixed(hashes), starts
+    return starts, mixed(hashes)
+
+
+def _characters(data: np.ndarray, first_bytes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return code (uint32) and bytes (int64) of each character beyond ASCII, by where its first byte stands."""
+    one, two, three, four = (
+        data[np.minimum(first_bytes + later, len(data) - 1)].astype(np.uint32) for later in range(4)
+    )
+    two, three, four = two & 63, three & 63, four & 63
+    points = (one & 31) << 6 | two
+    points = np.where(one < 0xE0, points, (one & 15) << 12 | two << 6 | three)
+    points = np.where(one < 0xF0, points, (one & 7) << 18 | two << 12 | three << 6 | four)
+    return _code_table().of(points), 2 + (one >= 0xE0) + (one >= 0xF0).astype(np.int64)
+
+
+class _CodeTable:
+    """Codes of characters, each page of 256 worked out when one of it is first met."""
+
+    def __init__(self) -> None:
+        self.codes = np.zeros(0x110000, dtype=np.uint32)
+        self.known = np.zeros(0x1100, dtype=bool)
+
+    def of(self, points: np.ndarray) -> np.ndarray:
+        """Return the codes (m,) uint32 of code points (m,)."""
+        pages = points >> np.uint32(8)
+        for page in np.unique(pages[~self.known[pages]]).tolist():
+            first = page << 8
+            self.codes[first : first + 256] = [_code(point) for point in range(first, first + 256)]
+            self.known[page] = True
+        return self.codes[points]
 
 
 @lru_cache(maxsize=1)
-def _character_codes() -> np.ndarray:
-    """(0x110000,) uint32: a character's lower case, 0 for a separator, `_ALONE` set where it is a word.
+def _code_table() -> _CodeTable:
+    return _CodeTable()
 
-    Takes 0.2 s, once in a process. Characters younger than Unicode 3.2 count as letters, emoji do not.
+
+@lru_cache(maxsize=1)
+def _ascii_codes() -> bytes:
+    """The code of each byte: none (0) for those of characters beyond ASCII."""
+    return bytes([*map(_code, range(128)), *bytes(128)])
+
+
+def _code(point: int) -> int:
+    """Return a character's lower case, 0 for a separator, with `_ALONE` set where it is a word.
+
+    Characters younger than Unicode 3.2 count as letters, emoji do not.
     """
-    codes = np.arange(0x110000, dtype=np.uint32)
-    category = unicodedata.ucd_3_2_0.category
-    for code in range(0x20000):  # the planes above hold Han characters and nothing with upper case
-        character = chr(code)
-        kind = category(character)
-        separates = kind[0] in "PSZ" or kind in ("Cc", "Cf", "Cs")
-        codes[code] = 0 if separates else ord(character.lower()[0])
-    codes[0x1F000:0x1FB00] = 0
-    codes[0xE0000:] = 0
-    for first, last in _UNSPACED:
-        part = codes[first : last + 1]
-        part[part != 0] |= np.uint32(_ALONE)
-    return codes
+    if 0x1F000 <= point < 0x1FB00 or point >= 0xE0000:
+        return 0
+    character = chr(point)
+    kind = unicodedata.ucd_3_2_0.category(character)
+    if kind[0] in "PSZ" or kind in ("Cc", "Cf", "Cs"):
+        return 0
+    is_unspaced = any(first <= point <= last for first, last in _UNSPACED)
+    return ord(character.lower()[0]) | (_ALONE if is_unspaced else 0)
 
 
 @lru_cache(maxsize=1)

@@ -9,15 +9,18 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gpt_research.config import PreprocessConfig
-from gpt_research.corpora.demo import fetch_demo_corpus
-from gpt_research.data.preprocess import Prepared, preprocess
-from gpt_research.data.work import Plan, Work
+from gpt_research.data import executors
+
+if TYPE_CHECKING:
+    from gpt_research.data.preprocess import Prepared
+    from gpt_research.data.work import Plan, Work
 
 RAW, DEMO = Path("data/raw"), Path("data/demo/shakespeare")
 DAMAGED = 3  # exit code where damaged input was set aside
@@ -25,6 +28,9 @@ DAMAGED = 3  # exit code where damaged input was set aside
 
 def run(config: PreprocessConfig) -> int:
     """Preprocess and tell what came out; return the exit code."""
+    executors.start_server(config)  # before we import what it imports too
+    from gpt_research.data.preprocess import preprocess
+
     # The file itself: stages that run in this process hide what datatrove writes to sys.stderr.
     console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
     if not config.corpora:
@@ -51,6 +57,8 @@ def run(config: PreprocessConfig) -> int:
 
 def find_corpora(console: Console) -> list[str]:
     """Return NAME=PATH of every folder under data/raw/, or of the demo corpus, and say which and why."""
+    from gpt_research.corpora.demo import fetch_demo_corpus
+
     found = sorted(path for path in RAW.glob("*") if path.is_dir() and any(path.iterdir()))
     if found:
         console.print(f"Taking the corpora under {RAW}/: {', '.join(path.name for path in found)}.")

@@ -7,23 +7,16 @@ that was killed goes on with the tasks that are not done; a run that is done is 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import importlib.util
 import json
-import os
 import shutil
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
-import multiprocess
-from datatrove.executor import LocalPipelineExecutor
-from datatrove.utils.stats import PipelineStats
 from loguru import logger
 
 from gpt_research.config import PreprocessConfig
+from gpt_research.data import executors
 from gpt_research.data.shards import Manifest, read_manifests
 from gpt_research.data.stages import Finish, Read, Select, Stage, Tokenize, plan_digest
 from gpt_research.data.work import Plan, Work, make_plan
@@ -60,8 +53,8 @@ def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prep
     Raises:
         UserError: wrong paths or settings, another data set in the way, a full disk, or damage under `strict`.
     """
+    executors.start_server(config)
     out = Path(config.out)
-    config = dataclasses.replace(config, workers=config.workers or os.cpu_count() or 1)
     if config.tokenizer not in ("gpt2", "train") and not Path(config.tokenizer).is_file():
         raise UserError(f'tokenizer is "{config.tokenizer}", but it must be gpt2, train or a tokenizer.json.')
     plan = make_plan(config)
@@ -70,21 +63,13 @@ def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prep
     work = _work_folder(out, plan)
     logger.remove()  # datatrove's own lines; its logs stand in the work folder
     try:
+        stages, logs = _stages(work, plan, config), work.folder / "logs"
         if config.executor == "slurm":
-            _submit(work, plan, config)
+            executors.submit(stages, logs, config)
             return None
-        for name, stage, tasks in _stages(work, plan, config):
+        for name, stage, tasks in stages:
             with watch(name, plan, work):
-                logs = str(work.folder / "logs" / name)
-                executor = (_LocalExecutor if config.executor == "local" else _ray_executor())(
-                    [stage], tasks=tasks, workers=min(config.workers, tasks), logging_dir=logs
-                )
-                executor.run()
-                if failed := executor.get_incomplete_ranks():
-                    raise UserError(
-                        f"{len(failed)} of {tasks} tasks of the stage {name} failed; {logs} says why. Start again: "
-                        "what is done stays."
-                    )
+                executors.run(name, stage, tasks, logs, config)
     except OSError as error:
         raise UserError(f"{out} could not be written ({error.strerror or error}). Free some space and start again: "
                         "what is done stays.") from None  # fmt: skip
@@ -101,65 +86,6 @@ def _stages(work: Work, plan: Plan, config: PreprocessConfig) -> list[tuple[str,
         ("tokenize", Tokenize(work), tasks),
         ("finish", Finish(work), 1),
     ]
-
-
-class _LocalExecutor(LocalPipelineExecutor):
-    """datatrove's local executor, that says nothing on the terminal."""
-
-    launched: ClassVar[bool] = False
-
-    def run(self) -> Any:
-        if self.workers > 1:
-            # Workers start as copies of one process that has imported what they need.
-            multiprocess.set_forkserver_preload([__name__])
-            return super().run()
-        for rank in self.get_incomplete_ranks():  # without the processes that datatrove starts around a pool
-            self._run_for_rank(rank)
-        return None
-
-    def _run_for_rank(self, rank: int, local_rank: int = 0, node_rank: int = -1) -> PipelineStats:
-        """Run one task and mark it done, without the loggers that datatrove opens, which take longer than a small task.
-
-        What a task dies of goes to the work folder's logs.
-        """
-        logger.remove()
-        try:
-            for stage in self.pipeline:
-                stage(None, rank, self.world_size)
-        except Exception:
-            with self.logging_dir.open(f"task_{rank:05d}.log", "w") as file:
-                traceback.print_exc(file=file)
-            raise
-        self.mark_rank_as_completed(rank)
-        return PipelineStats()
-
-
-def _ray_executor() -> Any:
-    if importlib.util.find_spec("ray") is None:
-        raise UserError('ray is not installed. Run: pip install "gpt-research[cluster]"')
-    from datatrove.executor import RayPipelineExecutor
-
-    return RayPipelineExecutor
-
-
-def _submit(work: Work, plan: Plan, config: PreprocessConfig) -> None:
-    """Hand the stages to Slurm, each to begin when the one before is done."""
-    if not config.slurm_partition:
-        raise UserError("--executor slurm needs --slurm_partition NAME.")
-    if shutil.which("sbatch") is None:
-        raise UserError(
-            "--executor slurm starts jobs with sbatch, which is not here. Start it where Slurm is installed."
-        )
-    from datatrove.executor import SlurmPipelineExecutor
-
-    previous: Any = None
-    for name, stage, tasks in _stages(work, plan, config):
-        previous = SlurmPipelineExecutor(
-            [stage], tasks=tasks, workers=config.workers, time=config.slurm_time,
-            logging_dir=str(work.folder / "logs" / name), partition=config.slurm_partition,
-            job_name=f"gpt-research-{name}", depends=previous,
-        )  # fmt: skip
-    previous.run()  # launches what it depends on first
 
 
 def _work_folder(out: Path, plan: Plan) -> Work:

@@ -34,7 +34,7 @@ from gpt_research.corpora.duplicates import (
     text_hashes,
 )
 from gpt_research.corpora.tables import relative, unit_file
-from gpt_research.corpora.text import drop_reason, repair_all
+from gpt_research.corpora.text import drop_reasons, repair_all
 from gpt_research.corpora.words import hash_words
 from gpt_research.data.card import write_card
 from gpt_research.data.shard_writer import DOCUMENT_SCHEMA, ShardWriter
@@ -111,7 +111,7 @@ class Read(Stage):
                 writer.write_batch(records)
                 hashes.append(text_hashes(texts))
                 if near or index:
-                    words = hash_words(texts)
+                    words = hash_words(records["text"])
                     signatures += [MinHash().signatures(words)] if near else []
                     hits += [index.hits(words) + [documents, 0]] if index else []
                 documents += len(texts)
@@ -169,7 +169,7 @@ def _cleaned(batch: list[Document], min_characters: int, drops: Drops) -> tuple[
     texts, array = repair_all([document.text for document in batch])
     places = [document.source for document in batch], [document.position for document in batch]
     records = pa.record_batch([array, *places], schema=DOCUMENT_SCHEMA)
-    reasons = [drop_reason(text, min_characters) for text in texts]
+    reasons = drop_reasons(texts, array, min_characters)
     if not any(reasons):
         return texts, records
     for document, text, reason in zip(batch, texts, reasons, strict=True):

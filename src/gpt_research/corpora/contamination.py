@@ -131,8 +131,8 @@ class BenchmarkIndex:
     def _sieves(self) -> list[np.ndarray]:
         """Two bit maps, each true at other bits of every 13-gram in the index.
 
-        At most one bit in eight is true, and a map of a million 13-grams fits a processor's cache: so that searching the
-        index itself, which takes a hundred times as long, is left for one 13-gram in sixty-four.
+        At most one bit in eight is true, and a map of a million 13-grams fits a processor's cache: so that searching
+        the index itself, which takes a hundred times as long, is left for one 13-gram in sixty-four.
         """
         sieves = []
         for shift in self._shifts:

@@ -20,10 +20,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import xxhash
 
+from gpt_research.corpora.utf8 import encoded, utf8_of
 from gpt_research.corpora.words import BLOCK, Words, mixed, offsets_of
 from gpt_research.errors import UserError
 
@@ -160,14 +163,21 @@ def _distinct(ngrams: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple
 # -- exact duplicates ----------------------------------------------------------------------------------------
 
 
-def text_hashes(texts: Sequence[str]) -> np.ndarray:
+def text_hashes(texts: Sequence[str], array: pa.LargeStringArray | None = None) -> np.ndarray:
     """Return (n, 2) uint64: XXH3-128 of each text's UTF-8, without white space before and after it.
 
     Nothing else is normalised: texts with another case or another line break are no exact duplicates. Among
     a billion texts two different ones share their 128 bits with a probability of 1e-21.
+
+    Args:
+        array: the same texts, where they have been encoded already.
     """
-    stripped = (text.strip().encode("utf-8", "surrogatepass") for text in texts)
-    return _words_of_digests(xxhash.xxh3_128_digest(text) for text in stripped)
+    data, bounds = utf8_of(encoded(texts, "surrogatepass") if array is None else array)
+    view, places = memoryview(data), pairwise(bounds.tolist())
+    return _words_of_digests(
+        xxhash.xxh3_128_digest(view[start:stop] if len(bare := text.strip()) == len(text) else bare.encode())
+        for text, (start, stop) in zip(texts, places, strict=True)
+    )
 
 
 def _words_of_digests(digests: Iterator[bytes]) -> np.ndarray:

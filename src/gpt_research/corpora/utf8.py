@@ -12,14 +12,16 @@ import numpy as np
 import pyarrow as pa
 
 
-def encoded(texts: Sequence[str]) -> pa.LargeStringArray:
+def encoded(texts: Sequence[str], errors: str = "strict") -> pa.LargeStringArray:
     """Return texts as an Arrow array.
 
+    Args:
+        errors: what to do with a lone surrogate, which UTF-8 cannot write; as of `str.encode`.
+
     Raises:
-        UnicodeEncodeError: a lone surrogate, which UTF-8 cannot write.
+        UnicodeEncodeError: there is one, and errors is strict.
     """
-    # Each text's own encoder and one join: a third of the time that pa.array takes.
-    pieces = [text.encode() for text in texts]
+    pieces = [text.encode(errors=errors) for text in texts]
     bounds = np.zeros(len(pieces) + 1, dtype=np.int64)
     np.cumsum(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)), out=bounds[1:])
     return pa.LargeStringArray.from_buffers(len(pieces), pa.py_buffer(bounds), pa.py_buffer(b"".join(pieces)))

@@ -76,7 +76,8 @@ def hash_words(texts: Sequence[str] | pa.LargeStringArray) -> Words:
     `guest @-@ starring` of WikiText equal `Teddy's` and `guest-starring`. In scripts without spaces every
     character is a word. What is punctuation is asked of Unicode 3.2, which every Python carries unchanged.
     """
-    data, bounds = utf8_of(texts if isinstance(texts, pa.Array) else _encoded(texts))
+    # A lone surrogate becomes a question mark, which separates as it does.
+    data, bounds = utf8_of(texts if isinstance(texts, pa.Array) else encoded(texts, "replace"))
     starts, hashes = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.uint64)]
     for start, stop in _blocks(data.tobytes(), bounds):
         texts_begin = bounds[np.searchsorted(bounds, start) : np.searchsorted(bounds, stop)]
@@ -84,13 +85,6 @@ def hash_words(texts: Sequence[str] | pa.LargeStringArray) -> Words:
         starts.append(places + start)
         hashes.append(found)
     return Words(np.concatenate(hashes), np.searchsorted(np.concatenate(starts), bounds))
-
-
-def _encoded(texts: Sequence[str]) -> pa.LargeStringArray:
-    try:
-        return encoded(texts)
-    except UnicodeEncodeError:  # a lone surrogate, which separates words as the question mark does
-        return encoded([text.encode(errors="replace").decode() for text in texts])
 
 
 def _blocks(data: bytes, bounds: np.ndarray) -> Iterator[tuple[int, int]]:

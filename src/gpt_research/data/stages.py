@@ -51,7 +51,7 @@ from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.work import Plan, Progress, Task, Work
 from gpt_research.errors import UserError
 
-BATCH_BYTES = 4 << 20
+BATCH_BYTES = 1 << 20
 EXAMPLES = 5
 MOST_SOURCES = 10_000
 TOKENIZER_SAMPLE_BYTES = 256 << 20
@@ -109,7 +109,7 @@ class Read(Stage):
             for batch, done in self._batches(plan, task, drops):
                 texts, records = _cleaned(batch, plan.options["min_characters"], drops)
                 writer.write_batch(records)
-                hashes.append(text_hashes(texts))
+                hashes.append(text_hashes(texts, records["text"]))
                 if near or index:
                     words = hash_words(records["text"])
                     signatures += [MinHash().signatures(words)] if near else []

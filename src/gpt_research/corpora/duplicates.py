@@ -173,7 +173,7 @@ def text_hashes(texts: Sequence[str], array: pa.LargeStringArray | None = None) 
         array: the same texts, where they have been encoded already.
     """
     data, bounds = utf8_of(encoded(texts, "surrogatepass") if array is None else array)
-    view, places = memoryview(data), pairwise(bounds.tolist())
+    view, places = data.data, pairwise(bounds.tolist())
     return _words_of_digests(
         xxhash.xxh3_128_digest(view[start:stop] if len(bare := text.strip()) == len(text) else bare.encode())
         for text, (start, stop) in zip(texts, places, strict=True)

@@ -222,8 +222,10 @@ def _windows_sign(control: re.Match[str]) -> str:
 
 _GLANCE, _SAMPLE = 512, 4096
 _LETTERS = bytes([*b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", *range(128, 256)])
-_IS_LETTER, _IS_SPACE = (bytes(byte in kind for byte in range(256)) for kind in (_LETTERS, b" \n"))
 _REPLACEMENT = "\ufffd".encode()
+_IS_LETTER, _IS_SPACE, _IS_RARE = (
+    bytes(byte in kind for byte in range(256)) for kind in (_LETTERS, b" \n", _REPLACEMENT[:1])
+)
 
 
 def drop_reason(text: str, min_characters: int = 1) -> str | None:
@@ -250,18 +252,18 @@ def drop_reasons(texts: Sequence[str], array: pa.LargeStringArray, min_character
 
 def _plain_at_a_glance(data: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """Say which texts show what they are in the few hundred bytes of their middle, as most do: (n,) bool."""
-    plain, filled = np.zeros(len(bounds) - 1, dtype=bool), np.flatnonzero(np.diff(bounds))
-    if not filled.size:
-        return plain
-    sizes = np.diff(bounds)[filled]
-    begins, sizes = bounds[filled] + np.maximum(sizes - _GLANCE, 0) // 2, np.minimum(sizes, _GLANCE)
-    ends = np.cumsum(sizes)
-    seen = data[np.arange(ends[-1]) + np.repeat(begins - ends + sizes, sizes)]
-    letters, spaces, rare = (
-        np.add.reduceat(np.frombuffer(kind, dtype=bool), ends - sizes, dtype=np.int64)
-        for kind in (seen.tobytes().translate(_IS_LETTER), seen.tobytes().translate(_IS_SPACE), seen == _REPLACEMENT[0])
-    )
-    plain[filled] = (letters > 0.6 * (sizes - spaces)) & (sizes < 20 * spaces) & (rare == 0)
+    plain, sizes = np.zeros(len(bounds) - 1, dtype=bool), np.diff(bounds)
+    for size, below in ((_GLANCE, len(data) + 1), (_GLANCE // 4, _GLANCE)):  # short texts by a smaller piece
+        texts = np.flatnonzero((sizes >= size) & (sizes < below))
+        if not texts.size:
+            continue
+        middles = bounds[texts] + (sizes[texts] - size) // 2
+        seen = np.lib.stride_tricks.sliding_window_view(data, size)[middles].tobytes()  # (texts, size)
+        letters, spaces, rare = (
+            np.frombuffer(seen.translate(kind), dtype=bool).reshape(-1, size).sum(axis=1)
+            for kind in (_IS_LETTER, _IS_SPACE, _IS_RARE)
+        )
+        plain[texts] = (letters > 0.6 * (size - spaces)) & (size < 20 * spaces) & (rare == 0)
     return plain
 
 

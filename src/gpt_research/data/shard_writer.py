@@ -30,9 +30,13 @@ class ShardWriter:
         self._open: dict[str, dict[str, Any]] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def add(self, split: str, documents: pa.RecordBatch) -> None:
-        """Encode documents (of `DOCUMENT_SCHEMA`) and append them to a split, each with an end-of-text token."""
-        if not len(documents):
+    def add(self, split: str, texts: list[str], places: pa.RecordBatch) -> None:
+        """Encode texts and append them to a split, each with an end-of-text token.
+
+        Args:
+            places: where each comes from, the columns `source` and `position` of `DOCUMENT_SCHEMA`.
+        """
+        if not texts:
             return
         if split not in self._open:
             path = self.folder / f"{split}_{self.number:05d}.bin.part"
@@ -43,7 +47,7 @@ class ShardWriter:
                 "index": [],
             }
         state = self._open[split]
-        tokens, lengths = self.tokenizer.encode_batch(documents["text"].to_pylist())
+        tokens, lengths = self.tokenizer.encode_batch(texts)
         data = self._with_ends(tokens, lengths)
         state["file"].write(data)
         state["sha256"].update(data)
@@ -54,9 +58,9 @@ class ShardWriter:
                 {
                     "start": pa.array(starts[:-1], pa.int64()),
                     "tokens": pa.array(lengths + 1, pa.int64()),
-                    "bytes": pc.binary_length(documents["text"]),
-                    "source": documents["source"],
-                    "position": documents["position"],
+                    "bytes": pa.array([len(text.encode()) for text in texts], pa.int64()),
+                    "source": places["source"],
+                    "position": places["position"],
                 }
             )
         )

@@ -290,12 +290,14 @@ class Tokenize(Stage):
                         self._detail(status[index], originals[index], drops),
                     )
                 )
+            texts, places = batch["text"].to_pylist(), batch.select(["source", "position"])
             for side, name in enumerate(SPLITS):
-                part = batch.filter(pa.array((status == KEPT) & (split == side)))
-                if alone and len(part):
-                    part, end = _cut(part, plan.options["val_fraction"])
-                    writer.add("val", end)
-                writer.add(name, part)
+                rows = np.flatnonzero((status == KEPT) & (split == side))
+                part, of = [texts[index] for index in rows.tolist()], places.take(pa.array(rows))
+                if alone and part:
+                    part[0], end = cut_document(part[0], plan.options["val_fraction"])
+                    writer.add("val", [end], of)
+                writer.add(name, part, of)
             encoded += _text_bytes(batch)
             progress.set(rank, encoded_bytes=encoded)
         shards = writer.finish()
@@ -332,15 +334,6 @@ class Tokenize(Stage):
 def _load_tokenizer(file: Path, sha256: str) -> Tokenizer:
     """Load a tokenizer once for all tasks of a process; to build its encoder takes about a second."""
     return Tokenizer.load(file)
-
-
-def _cut(lone: pa.RecordBatch, val_fraction: float) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-    """Cut a batch of one document into its parts for training and for validation."""
-    train, val = (
-        pa.record_batch([[text], lone["source"], lone["position"]], schema=DOCUMENT_SCHEMA)
-        for text in cut_document(lone["text"][0].as_py(), val_fraction)
-    )
-    return train, val
 
 
 def _text_bytes(documents: pa.RecordBatch) -> int:

@@ -67,7 +67,7 @@ class Plan:
         return ReadOptions(**{name: self.options[name] for name in ReadOptions.__dataclass_fields__})
 
     def corpus(self, name: str) -> Corpus:
-        return resolve(self.corpora[name])
+        return _resolved(self.corpora[name])
 
     def as_json(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))  # tuples become lists
@@ -145,9 +145,8 @@ class Work:
         write_json(self.folder / "plan.json", plan.as_json())
 
     def load_plan(self) -> Plan:
-        fields = json.loads((self.folder / "plan.json").read_text(encoding="utf-8"))
-        tasks = [Task(t["corpus"], t["number"], [Unit(**u) for u in t["units"]]) for t in fields["tasks"]]
-        return Plan(fields["corpora"], tasks, fields["options"])
+        path = self.folder / "plan.json"
+        return _load_plan(path, path.stat().st_mtime_ns)
 
     def benchmark_index(self) -> BenchmarkIndex | None:
         path = self.folder / "benchmarks.npz"
@@ -157,9 +156,19 @@ class Work:
         return Progress(self.folder / "progress.npy")
 
 
+# Once for all tasks of a process: there may be many files to list and to look at.
+_resolved = lru_cache(maxsize=32)(resolve)
+
+
+@lru_cache(maxsize=1)
+def _load_plan(path: Path, written_ns: int) -> Plan:
+    fields = json.loads(path.read_text(encoding="utf-8"))
+    tasks = [Task(t["corpus"], t["number"], [Unit(**u) for u in t["units"]]) for t in fields["tasks"]]
+    return Plan(fields["corpora"], tasks, fields["options"])
+
+
 @lru_cache(maxsize=1)
 def _load_index(path: Path, written_ns: int) -> BenchmarkIndex:
-    """Load an index once for all tasks of a process."""
     return BenchmarkIndex.load(path)
 
 

@@ -99,8 +99,8 @@ class Read(Stage):
         task, drops, progress = plan.tasks[rank], Drops(), self.work.progress()
         place = self.work.path("documents", rank, "arrow")
         part = place.with_name(place.name + ".part")
-        near, index = plan.options["near_duplicates"], self.work.benchmark_index()
-        hashes, signatures, hits = [text_hashes([])], [MinHash().signatures(hash_words([]))], [_NO_HITS]
+        minhash, near, index = MinHash(), plan.options["near_duplicates"], self.work.benchmark_index()
+        hashes, signatures, hits = [text_hashes([])], [minhash.signatures(hash_words([]))], [_NO_HITS]
         documents = text_bytes = 0
         with (
             pa.OSFile(str(part), "wb") as file,
@@ -112,7 +112,7 @@ class Read(Stage):
                 hashes.append(text_hashes(texts, records["text"]))
                 if near or index:
                     words = hash_words(records["text"])
-                    signatures += [MinHash().signatures(words)] if near else []
+                    signatures += [minhash.signatures(words)] if near else []
                     hits += [index.hits(words) + [documents, 0]] if index else []
                 documents += len(texts)
                 text_bytes += _text_bytes(records)

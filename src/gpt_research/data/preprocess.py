@@ -18,7 +18,7 @@ from loguru import logger
 from gpt_research.config import PreprocessConfig
 from gpt_research.data import executors
 from gpt_research.data.shards import Manifest, read_manifests
-from gpt_research.data.stages import Finish, Read, Select, Stage, Tokenize, plan_digest
+from gpt_research.data.stages import Finish, Read, Select, Stage, Tokenize
 from gpt_research.data.work import Plan, Work, make_plan
 from gpt_research.errors import UserError
 
@@ -107,7 +107,7 @@ def _work_folder(out: Path, plan: Plan) -> Work:
 def _reuse(out: Path, plan: Plan) -> Prepared:
     """Return the data set that is there if it is the one asked for."""
     found = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
-    if found.get("plan") != plan_digest(plan):
+    if found.get("plan") != plan.digest:
         old, new = found.get("options", {}), plan.options
         changed = [f"{k}: {old.get(k)!r} -> {new[k]!r}" for k in new if old.get(k) != new[k]]
         raise UserError(

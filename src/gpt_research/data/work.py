@@ -17,6 +17,7 @@ The plan depends on the input alone, never on the number of workers, so the outp
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -71,6 +72,11 @@ class Plan:
 
     def as_json(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))  # tuples become lists
+
+    @property
+    def digest(self) -> str:
+        """A short name for everything that decides a data set's bytes, but the files' contents."""
+        return hashlib.sha256(repr(self.as_json()).encode()).hexdigest()[:16]
 
 
 def make_plan(config: PreprocessConfig) -> Plan:

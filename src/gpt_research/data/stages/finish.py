@@ -1,0 +1,93 @@
+"""Finishing: the manifests and the data card. Once the last of them is there, the folder is a data set."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gpt_research.data.card import write_card
+from gpt_research.data.shards import FORMAT_VERSION, Manifest, Shard, token_dtype, write_json, write_manifest
+from gpt_research.data.stages.stage import EXAMPLES, SPLITS, Drops, Stage, load_tokenizer
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.data.work import Plan
+from gpt_research.errors import UserError
+
+MOST_SOURCES = 10_000
+"""Files listed in a manifest; more stand in a table beside it."""
+
+
+class Finish(Stage):
+    """The manifests: once the last of them is there, the folder is a data set."""
+
+    def run(self, plan: Plan, rank: int) -> None:
+        out = self.work.folder.parent
+        tokenizer = load_tokenizer(self.work)
+        manifests = {name: self._manifest(plan, name, tokenizer) for name in plan.corpora}
+        if not any(manifest.count("train") for manifest in manifests.values()):
+            reasons = {r: n for m in manifests.values() for r, n in m.drops.items()}
+            raise UserError(
+                f"No document is left of {', '.join(plan.corpora.values())}: "
+                f"{', '.join(f'{n} {r}' for r, n in reasons.items()) or 'nothing was read'}. Check the paths."
+            )
+        for name, manifest in manifests.items():
+            write_manifest(out / name, manifest)
+        write_card(out, manifests, plan.corpora)
+        shutil.copyfile(self.work.folder / "tokenizer.json", out / "tokenizer.json")
+        write_json(
+            out / "dataset.json",
+            {
+                "version": FORMAT_VERSION,
+                "corpora": list(plan.corpora),
+                "read_from": plan.corpora,
+                "plan": plan.digest,
+                "options": plan.options,
+            },
+        )
+
+    def _manifest(self, plan: Plan, name: str, tokenizer: Tokenizer) -> Manifest:
+        """Add up what the tasks of a corpus left."""
+        corpus, drops = plan.corpus(name), Drops()
+        splits: dict[str, list[Shard]] = {split: [] for split in SPLITS}
+        sources, documents, index = [], 0, self.work.benchmark_index()
+        overlaps = dict.fromkeys(index.names, 0) if index else {}
+        for rank, task in enumerate(plan.tasks):
+            if task.corpus != name:
+                continue
+            read, tokens = self.work.load_json("read", rank), self.work.load_json("tokens", rank)
+            for split, shard in tokens["shards"].items():
+                splits[split].append(Shard(**shard))
+            documents += read["documents"] + sum(read["counts"].values())
+            sources += read["sources"]
+            for benchmark, count in zip(overlaps, tokens["overlaps"], strict=True):
+                overlaps[benchmark] += count
+            for part in (read, tokens):
+                for reason, count in part["counts"].items():
+                    drops.counts[reason] = drops.counts.get(reason, 0) + count
+                    known = drops.examples.setdefault(reason, [])
+                    known += part["examples"][reason][: EXAMPLES - len(known)]
+        (self.work.folder.parent / name).mkdir(exist_ok=True)
+        return Manifest(
+            fingerprint=tokenizer.fingerprint,
+            vocab_size=tokenizer.vocab_size,
+            dtype=token_dtype(tokenizer.vocab_size).name,
+            splits=splits,
+            reader=corpus.reader.name,
+            licence=corpus.reader.licence,
+            documents_read=documents,
+            drops=drops.counts,
+            drop_examples=drops.examples,
+            contamination=overlaps,
+            sources=self._listed(sources, name),
+            options=plan.options,
+        )
+
+    def _listed(self, sources: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+        """Keep a long list of files out of the manifest, in a table beside it."""
+        if len(sources) <= MOST_SOURCES:
+            return sources
+        path = self.work.folder.parent / name / "sources.parquet"
+        pq.write_table(pa.Table.from_pylist(sources), path, compression="zstd")
+        return [{"path": path.name, "files": len(sources), "bytes": sum(s["bytes"] for s in sources)}]

@@ -1,0 +1,81 @@
+"""What the stages have in common: how they are called, what a document's fate is, and what one leaves to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gpt_research.corpora.document import Drop
+from gpt_research.data.shards import file_sha256
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.data.work import Plan, Work
+
+EXAMPLES = 5
+"""Dropped documents that are named for each reason."""
+SPLITS = ("train", "val")
+KEPT, EXACT_DUPLICATE, NEAR_DUPLICATE, CONTAMINATED = range(4)
+STATUS_NAMES = ("kept", "exact_duplicate", "near_duplicate", "contaminated")
+NO_HITS = np.empty((0, 2), dtype=np.int64)
+"""What a task leaves of benchmark overlaps where none is looked for: document, 13-gram."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage as datatrove calls it: with the task's number; the data it would pass on stays on disk."""
+
+    work: Work
+    strict: bool = False
+
+    def __call__(self, data: Any, rank: int, world_size: int) -> None:
+        self.run(self.work.load_plan(), rank)
+
+    def run(self, plan: Plan, rank: int) -> None:
+        raise AssertionError("each stage says what it does")
+
+
+class Drops:
+    """Counts what a task leaves out, by reason, with a few examples."""
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.broken: dict[str, int] = {}
+        self.examples: dict[str, list[dict[str, Any]]] = {}
+
+    def add(self, drop: Drop) -> None:
+        self.counts[drop.reason] = self.counts.get(drop.reason, 0) + 1
+        if drop.broken:
+            self.broken[drop.reason] = self.broken.get(drop.reason, 0) + 1
+        examples = self.examples.setdefault(drop.reason, [])
+        if len(examples) < EXAMPLES:
+            examples.append({"source": drop.source, "position": drop.position, "detail": drop.detail[:200]})
+
+
+def read_documents(work: Work, rank: int) -> Iterator[pa.RecordBatch]:
+    """Yield the documents of a task as record batches of `DOCUMENT_SCHEMA`."""
+    with pa.memory_map(str(work.path("documents", rank, "arrow"))) as file:
+        reader = pa.ipc.open_file(file)
+        for index in range(reader.num_record_batches):
+            yield reader.get_batch(index)
+
+
+def size_of_texts(documents: pa.RecordBatch) -> int:
+    """Return the UTF-8 bytes of the texts of a batch."""
+    return pc.sum(pc.binary_length(documents["text"])).as_py() or 0
+
+
+def load_tokenizer(work: Work) -> Tokenizer:
+    """Load the run's tokenizer, once for all tasks of a process: to build its encoder takes half a second."""
+    file = work.folder / "tokenizer.json"
+    return _load_tokenizer(file, file_sha256(file))
+
+
+@lru_cache(maxsize=1)
+def _load_tokenizer(file: Path, sha256: str) -> Tokenizer:
+    return Tokenizer.load(file)

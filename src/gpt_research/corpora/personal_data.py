@@ -55,16 +55,34 @@ _NUMBERS = (
     (_PHONE, PHONE),
     (_BARE_PHONE, rf"\g<kind>\g<gap>{PHONE}"),
 )
-_DIGIT = re.compile("[0-9]")
 # A year or a price is none: four figures in a row only as part of what is longer.
 _LONG_NUMBER = re.compile(r"\d{5}|\d[-. )/]{1,3}\d{3}|[xXt][ .:-]{0,3}\d{4}")
+# Most lines hold nothing of all this. With every figure written as 0, a search for one letter finds those that may:
+# a long number, an extension, or a figure as in `12 Main Street` and `Box 7`.
+_FIGURES = bytes.maketrans(b"123456789", b"000000000")
+_SIGN = re.compile(
+    rb"0(?: [A-Z0]|[-. )/]{1,3}000|0000|(?<=Box 0)|000(?:(?<=[xXt]0000)|(?<=[xXt][ .:-]0000)"
+    rb"|(?<=[xXt][ .:-]{2}0000)|(?<=[xXt][ .:-]{3}0000)))"
+)
 
 
 def mask(text: str) -> str:
     """Return `text` with a placeholder for each personal address and number; none spans two lines."""
-    if "@" not in text and not _DIGIT.search(text):
-        return text
-    return "\n".join(map(_masked_line, text.split("\n")))
+    figures = text.encode("ascii", "replace").translate(_FIGURES)  # a byte for each character
+    places = [sign.start() for sign in _SIGN.finditer(figures)]
+    place = text.find("@")
+    while place >= 0:
+        places.append(place)
+        place = text.find("@", place + 1)
+    pieces, end = [], 0
+    for place in sorted(places):
+        if place >= end:
+            start = max(end, text.rfind("\n", end, place) + 1)
+            pieces.append(text[end:start])
+            end = text.find("\n", place)
+            end = end if end >= 0 else len(text)
+            pieces.append(_masked_line(text[start:end]))
+    return "".join(pieces) + text[end:]
 
 
 def _masked_line(line: str) -> str:
@@ -72,8 +90,6 @@ def _masked_line(line: str) -> str:
         line = _EMAIL.sub(EMAIL, line)
         if _HOUSE_SIGN.search(line):
             line = _HOUSE_EMAIL.sub(EMAIL, line)
-    if not _DIGIT.search(line):
-        return line
     line = _STREET.sub(ADDRESS, line)
     if _LONG_NUMBER.search(line):
         # The longer kinds first, for a telephone number is part of many.

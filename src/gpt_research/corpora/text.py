@@ -92,13 +92,15 @@ _BLANKS = " \t\xa0\u3000"
 _MOJIBAKE_BYTES = re.compile(
     rb"\xc3[\x80-\xb4](?:\xc2|\xe2[\x80\x82\x84]|\xc5[\x92\x93\xa0\xa1\xb8\xbd\xbe]|\xc6\x92|\xcb[\x86\x9c])"
 )
-_MOJIBAKE_SIGNS = ("√", "Γ", "Ä")
+_MOJIBAKE_SIGNS = ("√", "Γ", "‚")
 _MOJIBAKE = re.compile("[À-ô][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|√[©®§∂º±°≠≥]|‚Ä|ΓÇ")
-_REMOVED = re.compile("[\x00-\x08\x0e-\x1f\x7f\ufeff\ufffe\uffff]")
-_LINE_ENDS = re.compile("\r\n|[\r\x0b\x0c\u2028\u2029]")
+_REMOVED = dict.fromkeys([*range(9), *range(14, 32), 127, 0xFEFF, 0xFFFE, 0xFFFF])
+_LINE_ENDS = dict.fromkeys([0x0B, 0x0C, 0x0D, 0x2028, 0x2029], "\n")
+_REPLACED = {**_REMOVED, **_LINE_ENDS}
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _C1 = re.compile("[\x80-\x9f]")
+_BLANK_LINES = re.compile("\n\n\n+")  # begins with letters, unlike "\n{3,}": found at the speed of a search
 
 
 def repair(text: str) -> str:
@@ -108,15 +110,15 @@ def repair(text: str) -> str:
     stays as it is, so that clean text comes back equal; a second repair changes nothing.
     """
     while True:
-        repaired = _repair_once(text)
-        if repaired == text:
-            return text
-        if text.isascii():  # only what was misread can hide more damage
+        mended = _without_damage(text)
+        repaired = _tidied(mended)
+        if mended is text or repaired == text or text.isascii():  # only what was misread can hide more damage
             return repaired
         text = repaired
 
 
-def _repair_once(text: str) -> str:
+def _without_damage(text: str) -> str:
+    """Return the very same text where no character of it shows damage."""
     try:
         data = text.encode()
     except UnicodeEncodeError:
@@ -124,16 +126,23 @@ def _repair_once(text: str) -> str:
         data = text.encode()
     # Deleting bytes and comparing lengths finds a control in a tenth of the time that a pattern takes.
     if len(data.translate(None, _CONTROLS)) != len(data):
-        text = _REMOVED.sub("", _LINE_ENDS.sub("\n", text.replace("\r\r\n", "\n")))
-    if not text.isascii():
-        if _MOJIBAKE_BYTES.search(data) or any(sign in text for sign in _MOJIBAKE_SIGNS):
-            text = "\n".join(_without_mojibake(line) for line in text.split("\n"))
-        if _C1_BYTES.search(data) or any(odd in text for odd in _ODD):
-            text = _C1.sub(_windows_sign, _REMOVED.sub("", _LINE_ENDS.sub("\n", text)))
-    if " \n" in text or "\t" in text or (not text.isascii() and ("\xa0" in text or "\u3000" in text)):
-        text = "\n".join([line.rstrip(_BLANKS) for line in text.split("\n")])
-    if "\n\n\n" in text:  # a tenth of the time that a pattern takes
-        text = "\n\n".join([paragraph for part in text.split("\n\n") if (paragraph := part.lstrip("\n"))])
+        text = text.replace("\r\r\n", "\n").replace("\r\n", "\n").translate(_REPLACED)
+    if text.isascii():
+        return text
+    if _MOJIBAKE_BYTES.search(data) or any(sign in text for sign in _MOJIBAKE_SIGNS):
+        text = "\n".join([_without_mojibake(line) for line in text.split("\n")])
+    if _C1_BYTES.search(data) or any(odd in text for odd in _ODD):
+        text = _C1.sub(_windows_sign, text.translate(_REPLACED))
+    return text
+
+
+def _tidied(text: str) -> str:
+    """Take off blanks at the ends of lines, all but one of several blank lines, and blanks around the text."""
+    for blank in _BLANKS:
+        if blank in text and (end := f"{blank}\n") in text:
+            text = "\n".join([part.rstrip(_BLANKS) for part in text.split(end)])
+    if "\n\n\n" in text:
+        text = _BLANK_LINES.sub("\n\n", text)
     return text.rstrip().lstrip("\n")
 
 
@@ -185,17 +194,18 @@ def _suspects(data: np.ndarray, bounds: np.ndarray) -> np.ndarray:
         ]
     )
     signs = data[special]
-    lines, controls = special[signs == 10], special[(signs < 32) & (signs != 10) | (signs == 127)]
-    found = [controls, lines[data[lines - 1] == 32], lines[2:][lines[2:] - lines[:-2] == 2]]
+    lines, controls = special[signs == 10], special[(signs < 32) & (signs != 10) & (signs != 9) | (signs == 127)]
+    before = data[lines - 1]
+    found = [controls, lines[(before == 32) | (before == 9)], lines[2:][lines[2:] - lines[:-2] == 2]]
 
     # Characters beyond ASCII by their first bytes, and the two bytes that follow (which may be of another text).
     high = special[signs >= 0xC2]
     one, two, three = data[high], data[high + 1], data[np.minimum(high + 2, len(data) - 1)]
     odd = (one == 0xC2) & (two <= 0xA0)  # C1 controls, no-break space
-    odd |= (one == 0xC3) & ((two == 0x84) | (three >= 0xC2) & (three != 0xC3))  # what mojibake begins with
+    odd |= (one == 0xC3) & (three >= 0xC2) & (three != 0xC3)  # what mojibake begins with
     odd |= (one == 0xCE) & (two == 0x93)
     odd |= (one == 0xE1) & (two == 0x9A)  # Ogham space
-    odd |= (one == 0xE2) & (two == 0x80) & ((three <= 0x8A) | np.isin(three, (0xA8, 0xA9, 0xAF)))  # spaces, line ends
+    odd |= (one == 0xE2) & (two == 0x80) & ((three <= 0x8A) | np.isin(three, (0x9A, 0xA8, 0xA9, 0xAF)))  # spaces, `‚Ä`, line ends
     odd |= (one == 0xE2) & ((two == 0x81) & (three == 0x9F) | (two == 0x88) & (three == 0x9A))
     odd |= (one == 0xE3) & (two == 0x80) & (three == 0x80)
     odd |= (one == 0xEF) & ((two == 0xBB) & (three == 0xBF) | (two == 0xBF) & (three >= 0xBE))

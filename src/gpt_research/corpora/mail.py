@@ -122,11 +122,11 @@ def _text_of_page(page: str) -> str:
 
 # Where the words of others begin, up to the end of the mail.
 _QUOTATION = re.compile(
-    r"""\n[ \t>|]*(?:
-        -{2,}[ \t]*(?:original[ ]+(?:message|appointment)|(?:begin[ ])?forwarded\b|inline[ ]attachment)
-      | [-_]{5,}[- \t_]*(?:reply[ ]separator|forward[ ]header)
+    r"""\n[ \t>|]*+(?=[-_bfmrx])(?:
+        -{2,}+[ \t]*+(?:original[ ]+(?:message|appointment)|(?:begin[ ])?forwarded\b|inline[ ]attachment)
+      | [-_]{5}[-_ \t]*+(?:reply[ ]separator|forward[ ]header)
       | (?:begin[ ])?forwarded[ ]message:
-      | (?:_{5,}[ \t]*\n+[ \t]*)?(?-i:From|FROM):[ \t].*\n(?:.*\n){0,3}?[ \t>|]*(?:sent|date|to):[ \t]
+      | (?:_{5,}+[ \t]*+\n+[ \t]*+)?(?-i:From|FROM):[ \t].*+\n(?:.*+\n){0,3}?[ \t>|]*+(?:sent|date|to):[ \t]
       | (?:X-Mozilla-Status2?:|Message-Id:|Received:[ ]from)[ ]
     )""",
     re.IGNORECASE | re.VERBOSE,
@@ -147,26 +147,30 @@ _COPY = re.compile(r"\n[ \t]*(?:cc|CC|Cc):")
 _QUOTED_LINE = re.compile(r"\n[ \t]{0,4}(?:>|\|>).*")
 _RULE = re.compile(r"\n[*_=-]{4}")
 _LEGAL_NOTICE = re.compile(
-    r"^[*_=-]{4,}[ \t]*\n+(?:.*\n){0,2}?.{0,80}\b(?:this|the|information)\b[^*_=]{0,120}?\b(?:e-?mail|message"
+    r"\n[*_=-]{4,}[ \t]*\n+(?:.*\n){0,2}?.{0,80}\b(?:this|the|information)\b[^*_=]{0,120}?\b(?:e-?mail|message"
     r"|transmission|communication)\b[^*_=]{0,300}?(?:property|confidential|privileged|intended)"
     r"[^*_=]{0,3000}(?:[*_=-]{4,}|\Z)",
-    re.IGNORECASE | re.MULTILINE,
+    re.IGNORECASE,
 )
 _LEGAL_WORDS = ("privileged", "intended recipient", "property of", "PRIVILEGED", "intended for")
 _ADVERTISEMENT = re.compile(
-    r"^_{10,}\s*\n(?:do you yahoo|get (?:your|more)|join the world|chat with|send and receive|msn|download)"
+    r"\n_{10,}\s*\n(?:do you yahoo|get (?:your|more)|join the world|chat with|send and receive|msn|download)"
     r"[^\n]*(?:\n[^\n]+){0,3}",
-    re.IGNORECASE | re.MULTILINE,
+    re.IGNORECASE,
 )
-_FILE_END = r"\.(?:doc|xls|ppt|pdf|zip|txt|html?|gif|jpe?g|vcf|rtf|pcx|bmp|wpd)[ \t]*$"
-_FILE_NAME = re.compile(_FILE_END, re.IGNORECASE | re.MULTILINE)
-_FILE_LINE = re.compile(rf"^[ \t]*- [^\n]{{1,80}}{_FILE_END}", re.IGNORECASE | re.MULTILINE)
-_ATTACHMENTS = (
+# What a mail program put in, within a line and as a line.
+_MARKS = (
     re.compile(r"<(?:<[^<>\n]{1,120}>>|Embedded Picture[^>\n]*>)"),
     re.compile(r"\(See attached file: [^)]{1,150}\)", re.IGNORECASE),
     re.compile(r"\[IMAGE\]"),
 )
-_RESPOND = re.compile(r"\n[ \t]*Please respond to \S+$", re.IGNORECASE | re.MULTILINE)
+_LINES = (
+    re.compile(r"\n[ \t]*Please respond to \S+$", re.IGNORECASE | re.MULTILINE),
+    re.compile(
+        r"\n[ \t]*- [^\n]{1,80}\.(?:doc|xls|ppt|pdf|zip|txt|html?|gif|jpe?g|vcf|rtf|pcx|bmp|wpd)[ \t]*$",
+        re.IGNORECASE | re.MULTILINE,
+    ),
+)
 # Question marks that a 7-bit gateway made of no-break spaces: `last Friday.? Greg`, `??Bush has`, `From:??Mark`.
 _QUESTION_MARKS = re.compile(r"\?(?<=[.,;:\n]\?)\?*")
 
@@ -176,15 +180,14 @@ def own_words(body: str) -> str:
     body = _before_quotations("\n" + _unix_lines(body))
     if ">" in body:
         body = _QUOTED_LINE.sub("", body)
-    for pattern in _ATTACHMENTS:
+    for pattern in _MARKS:
         body = pattern.sub("", body)
-    body = _RESPOND.sub("\n", body)
-    if "- " in body and _FILE_NAME.search(body):
-        body = _FILE_LINE.sub("", body)
+    for pattern in _LINES:
+        body = pattern.sub("\n", body)
     if _RULE.search(body):
         if any(words in body for words in _LEGAL_WORDS):
-            body = _LEGAL_NOTICE.sub("", body)
-        body = _ADVERTISEMENT.sub("", body)
+            body = _LEGAL_NOTICE.sub("\n", body)
+        body = _ADVERTISEMENT.sub("\n", body)
     body = _QUESTION_MARKS.sub(_question, body)
     body = "\n".join([line.rstrip() for line in body.split("\n")])
     return _BLANK_LINES.sub("\n\n", body).strip("\n")

@@ -55,7 +55,12 @@ Columns = Callable[[Sequence[str]], list[str]]
 
 def form_of(path: Path) -> tuple[str, bool]:
     """Return a file's form by its name (`text`, `lines`, `json`, `csv`, `parquet`, or nothing); packed?"""
-    stem, dot, suffix = path.name.lower().rpartition(".")
+    return form_of_name(path.name)
+
+
+def form_of_name(name: str) -> tuple[str, bool]:
+    """Return the same by the name alone."""
+    stem, dot, suffix = name.lower().rpartition(".")
     packed = suffix in _PACKED
     if packed:
         stem, dot, suffix = stem.rpartition(".")

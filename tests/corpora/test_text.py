@@ -135,12 +135,14 @@ def test_no_sign_of_damage_is_overlooked_wherever_it_stands(sign: str, form: str
 
 def test_clean_text_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(text_module, "repair", lambda text: seen.append(text) or text)
+    for name in ("repair", "_tidied"):
+        monkeypatch.setattr(text_module, name, lambda text, name=name: seen.append((name, text)) or text)
     clean = [
-        "“Clean” text — with quotes…\n\nTwo paragraphs, a naïve café, £5.",
+        "“Clean” text — with quotes…\n\nTwo paragraphs,\ta naïve café, £5.",
         "Чистый текст",
         "中文，没有问题。",
+        "Ärger, Öl und Übermut",
         "Plain.",
     ]
-    text_module.repair_all([*clean, "A line \nwith a blank at its end"])
-    assert seen == ["A line \nwith a blank at its end"]
+    text_module.repair_all([*clean, "A line \nwith a blank at its end", "itâ€™s damaged "])
+    assert seen == [("_tidied", "A line \nwith a blank at its end"), ("repair", "itâ€™s damaged ")]

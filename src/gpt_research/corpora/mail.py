@@ -27,7 +27,7 @@ class Mail:
 # --- MIME -------------------------------------------------------------------------------------------------
 
 _HEAD_END = re.compile(rb"\n[ \t]*\r?\n")
-_HEADER = re.compile(r"^([A-Za-z][\w-]*):[ \t]*(.*(?:\n[ \t]+.*)*)", re.MULTILINE)
+_HEADER = re.compile(r"\n([A-Za-z][\w-]*+):[ \t]*+(.*+(?:\n[ \t]+.*+)*+)")
 _FOLD = re.compile(r"\s*\n\s+")
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:+-]+)""", re.IGNORECASE)
 _LATIN = re.compile(r"(?:us-)?ascii|ansi|iso-?8859-1\b|latin|utf-?8|windows-?1252|cp-?1252", re.IGNORECASE)
@@ -56,7 +56,7 @@ def _unix_lines(text: str) -> str:
 
 def _headers(head: str) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for name, value in _HEADER.findall(head):
+    for name, value in _HEADER.findall(f"\n{head}"):
         headers.setdefault(name.lower(), (_FOLD.sub(" ", value) if "\n" in value else value).strip())
     if "=?" in headers.get("subject", ""):
         headers["subject"] = _decoded_words(headers["subject"])

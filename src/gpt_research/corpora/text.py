@@ -94,9 +94,11 @@ _MOJIBAKE_BYTES = re.compile(
 )
 _MOJIBAKE_SIGNS = ("√", "Γ", "‚")
 _MOJIBAKE = re.compile("[À-ô][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|√[©®§∂º±°≠≥]|‚Ä|ΓÇ")
-_REMOVED = dict.fromkeys([*range(9), *range(14, 32), 127, 0xFEFF, 0xFFFE, 0xFFFF])
-_LINE_ENDS = dict.fromkeys([0x0B, 0x0C, 0x0D, 0x2028, 0x2029], "\n")
-_REPLACED = {**_REMOVED, **_LINE_ENDS}
+# For `translate`, which takes a tenth of the time of a pattern where the text is ASCII.
+_REPLACED = {
+    **dict.fromkeys([*range(9), *range(14, 32), 127, 0xFEFF, 0xFFFE, 0xFFFF]),
+    **dict.fromkeys([0x0B, 0x0C, 0x0D, 0x2028, 0x2029], "\n"),
+}
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _C1 = re.compile("[\x80-\x9f]")
@@ -112,13 +114,13 @@ def repair(text: str) -> str:
     while True:
         mended = _without_damage(text)
         repaired = _tidied(mended)
-        if mended is text or repaired == text or text.isascii():  # only what was misread can hide more damage
+        if mended == text or repaired == text or text.isascii():  # only what was misread can hide more damage
             return repaired
         text = repaired
 
 
 def _without_damage(text: str) -> str:
-    """Return the very same text where no character of it shows damage."""
+    """Mend characters; blanks and blank lines stay."""
     try:
         data = text.encode()
     except UnicodeEncodeError:
@@ -160,11 +162,12 @@ def repair_all(texts: Sequence[str]) -> tuple[list[str], pa.LargeStringArray]:
     data, bounds = utf8_of(array)
     if not len(data):
         return repaired, array  # not a letter in all of them
-    suspects = _suspects(data, bounds)
+    damaged, untidy = _suspects(data, bounds)
+    suspects = damaged | untidy
     if not suspects.any():
         return repaired, array
     for index in np.flatnonzero(suspects).tolist():
-        repaired[index] = repair(repaired[index])
+        repaired[index] = repair(repaired[index]) if damaged[index] else _tidied(repaired[index])
     mended = encoded(list(compress(repaired, suspects)))
     return repaired, pc.replace_with_mask(array, pa.array(suspects), mended)
 
@@ -172,7 +175,7 @@ def repair_all(texts: Sequence[str]) -> tuple[list[str], pa.LargeStringArray]:
 _BLOCK = 1 << 16
 
 
-def _suspects(data: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+def _suspects(data: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Say which texts `repair` may change: all of those and few others.
 
     Args:
@@ -180,23 +183,22 @@ def _suspects(data: np.ndarray, bounds: np.ndarray) -> np.ndarray:
         bounds: (n + 1,) int64: text i is data[bounds[i] : bounds[i + 1]].
 
     Returns:
-        (n,) bool.
+        (n,) bool: a character may be damaged; and (n,) bool: blanks or blank lines may stand where they should not.
     """
-    suspects = np.zeros(len(bounds) - 1, dtype=bool)
+    damaged, untidy = np.zeros((2, len(bounds) - 1), dtype=bool)
     filled = np.flatnonzero(np.diff(bounds))
     first, last = data[bounds[filled]], data[bounds[filled + 1] - 1]
-    suspects[filled] = (first == 10) | (last <= 32)
+    untidy[filled] = (first == 10) | (last <= 32)
     special = np.concatenate(
         [
-            np.flatnonzero(data[start : start + _BLOCK] - np.uint8(32) >= 95)
-            + start  # below 32 (wraps round), or above 126
+            np.flatnonzero(data[start : start + _BLOCK] - np.uint8(32) >= 95) + start  # below 32 (wraps), or above 126
             for start in range(0, len(data), _BLOCK)  # small, to stay in the processor's cache
         ]
     )
     signs = data[special]
     lines, controls = special[signs == 10], special[(signs < 32) & (signs != 10) & (signs != 9) | (signs == 127)]
     before = data[lines - 1]
-    found = [controls, lines[(before == 32) | (before == 9)], lines[2:][lines[2:] - lines[:-2] == 2]]
+    loose = [lines[(before == 32) | (before == 9)], lines[2:][lines[2:] - lines[:-2] == 2]]
 
     # Characters beyond ASCII by their first bytes, and the two bytes that follow (which may be of another text).
     high = special[signs >= 0xC2]
@@ -205,13 +207,14 @@ def _suspects(data: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     odd |= (one == 0xC3) & (three >= 0xC2) & (three != 0xC3)  # what mojibake begins with
     odd |= (one == 0xCE) & (two == 0x93)
     odd |= (one == 0xE1) & (two == 0x9A)  # Ogham space
-    odd |= (one == 0xE2) & (two == 0x80) & ((three <= 0x8A) | np.isin(three, (0x9A, 0xA8, 0xA9, 0xAF)))  # spaces, `‚Ä`, line ends
+    # Spaces, the `‚` of mojibake, line ends.
+    odd |= (one == 0xE2) & (two == 0x80) & ((three <= 0x8A) | np.isin(three, (0x9A, 0xA8, 0xA9, 0xAF)))
     odd |= (one == 0xE2) & ((two == 0x81) & (three == 0x9F) | (two == 0x88) & (three == 0x9A))
     odd |= (one == 0xE3) & (two == 0x80) & (three == 0x80)
     odd |= (one == 0xEF) & ((two == 0xBB) & (three == 0xBF) | (two == 0xBF) & (three >= 0xBE))
-    places = np.concatenate([*found, high[odd]])
-    suspects[np.searchsorted(bounds, places, side="right") - 1] = True
-    return suspects
+    for suspects, places in ((damaged, [controls, high[odd]]), (untidy, loose)):
+        suspects[np.searchsorted(bounds, np.concatenate(places), side="right") - 1] = True
+    return damaged, untidy
 
 
 def _without_mojibake(line: str) -> str:

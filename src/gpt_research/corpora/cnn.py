@@ -25,12 +25,16 @@ _MARK = re.compile(r"\(CNN[\w .]{0,24}\)(?P<dash>\s*(?:--|[-–—])\s*)?(?P<gap
 _MARK_2022 = re.compile(r"(?P<place>[A-Z][\w .,]{0,40}?)??\s?CNN\s+[–—]\s+(?=\S)")
 _HIGHLIGHTS = re.compile(r"\s*Story highlights\s*:?\s*", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<![A-Z])[.!?][\"”’)]?(?=\s|$|[A-Z“\"])")
+_READ_MORE_SIGN = re.compile("R(?:ead More|EAD MORE)")
 _READ_MORE = re.compile(r"(?<=[.!?\"”’:])\s?(?:Read More|READ MORE)(?=[A-Z“\"]|$)")
 _PLACE = re.compile(r"[A-Z][\w.’'-]*(?:[,/]? (?:[A-Z][\w.’'-]*|of|de|the|and|in|on|aboard|near))*")
 
 # Where one paragraph ended and the next began: `company.Founded`, `he said."We`, `the US.The`.
-# The pattern starts with the mark, which is found at the speed of C, and looks back from there.
-_SEAM = re.compile(r"[.!?](?P<close>[”’)]?)(?P<quote>[\"']?)(?=[“‘(]?\"?(?:[A-Z][a-zé’']|[A-Z]{2}|[AI]\s))")
+# A pattern for each mark, for the search for a single character is five times as fast as that for one of three.
+_SEAMS = [
+    re.compile(rf"{mark}(?P<close>[”’)]?)(?P<quote>[\"']?)(?=[“‘(]?\"?(?:[A-Z][a-zé’']|[A-Z]{{2}}|[AI]\s))")
+    for mark in (r"\.", "!", r"\?")
+]
 _SENTENCE = re.compile(r"(?:[a-zé)\]%”\"]|\d\d|[A-Z]{2})$")
 _NO_SEAM_AFTER = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Sen|Rep|Gov|Gen|Lt|Col|Sgt|Capt|Jr|Sr|No|vs|Ft|Mt|Ph|www)$")
 _NO_SEAM_BEFORE = re.compile(r"(?:Com|Org|Net|TV|AI|IO|FM)\b")
@@ -67,16 +71,18 @@ class CnnReader(GenericReader):
 
     def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make an article of each record."""
+        key = ""
         for item in items:
             if isinstance(item, Drop):
                 yield item
                 continue
             position, record = item
-            try:
-                key = find_text_key(record, options.text_key)
-            except MissingTextError as error:
-                yield Drop("no_text_key", source, position, str(error)[:400], broken=True)
-                continue
+            if key not in record:
+                try:
+                    key = find_text_key(record, options.text_key)
+                except MissingTextError as error:
+                    yield Drop("no_text_key", source, position, str(error)[:400], broken=True)
+                    continue
             headlines = [record.get(name) for name in _HEADLINES if name != key]
             value = record[key]
             # pandas writes a missing text as nothing, and some exports as "nan".
@@ -98,7 +104,7 @@ def repair_body(body: str) -> str:
     """Open the seams of a body that was joined without spaces."""
     highlights, body = _split_highlights(_one_blank(body))
     body = _repair_lead(body)
-    if "Read More" in body or "READ MORE" in body:
+    if _READ_MORE_SIGN.search(body):
         body = _READ_MORE.sub("\n\n", body)
     body = _open_seams(body).strip()
     if not highlights:
@@ -136,7 +142,7 @@ def _is_camel_seam(word: str) -> bool:
 
 def _repair_lead(body: str) -> str:
     """Take the agency mark out of the lead; after a place it stays, with a space."""
-    if "CNN" not in body[:_LEAD_CHARS]:
+    if body.find("CNN", 0, _LEAD_CHARS) < 0:
         return body
     if mark := _MARK_2022.match(body):
         place, rest = (mark["place"] or "").strip(), body[mark.end() :]
@@ -158,7 +164,8 @@ def _open_seams(body: str) -> str:
     """Begin a paragraph where a sentence follows on a full stop without a space."""
     parts: list[str] = []
     begin = 0
-    for seam in _SEAM.finditer(body):
+    seams = [seam for pattern in _SEAMS for seam in pattern.finditer(body)]
+    for seam in sorted(seams, key=re.Match.start):
         before = body[max(begin, seam.start() - 5) : seam.start()]
         if not _SENTENCE.search(before) or _NO_SEAM_AFTER.search(before):
             continue

@@ -143,11 +143,29 @@ def test_base64_other_charsets_and_parts_are_decoded() -> None:
         ("1221 Lamar Street, Suite 718", "[ADDRESS]"),
         ("Houston, TX 77010-1234", "Houston, TX [ADDRESS]"),
         ("P.O. Box 1188", "[ADDRESS]"),
+        ("P. O.  Box  1188 or Box 15779", "[ADDRESS] or [ADDRESS]"),
+        ("1400  Smith  Street", "[ADDRESS]"),
+        ("at extension 4711 or ext. 4712", "at [PHONE] or [PHONE]"),
+        ("Paris +33 1 42 68 53 00", "Paris [PHONE]"),
+        ("Daily --703-816-8625 fax", "Daily --[PHONE] fax"),
+        ("office 415-781-0701is open", "office [PHONE]is open"),
+        ("FAX-552-7075", "FAX-[PHONE]"),
+        ("Mark Frevert/ENRON@enronXgate", "[EMAIL]"),
     ],
 )
 def test_addresses_and_numbers_of_persons_are_masked(text: str, masked: str) -> None:
     assert mask(text) == masked
     assert mask(masked) == masked
+
+
+def test_a_number_is_masked_in_whatever_line_it_stands() -> None:
+    """The search for lines that need work overlooks none: as many are masked as alone."""
+    numbers = ["(713) 853-1234", "x31234", "extension: 4711", "12 Main Street", "Box 4711", "+44 20 7783 0000", "a@b.com"]
+    for number in numbers:
+        alone = mask(number)
+        assert alone != number
+        for form in ("{}", "é: {}", "{}\n", "x\n\n{} 2001\ny", "€ {}\n{}\n\n{}"):
+            assert mask(form.replace("{}", number)) == form.replace("{}", alone)
 
 
 @pytest.mark.parametrize(
@@ -156,6 +174,7 @@ def test_addresses_and_numbers_of_persons_are_masked(text: str, masked: str) -> 
         "On 05/14/2001 at 10:30 we paid $1,250,000.00 for 3,000 MW.",
         "In 1999-2000 prices rose 12.5% to 45.75.",
         "Order 4711, docket EL00-95-000, page 12-13.",
+        "A Box 12 high, +84 and +62, up 12-555-123-4567-8.",
         "Meet @ 5; the chip costs 5 dollars.",
     ],
 )

@@ -13,14 +13,14 @@ EMAIL, PHONE, ADDRESS, SSN, CARD = "[EMAIL]", "[PHONE]", "[ADDRESS]", "[SSN]", "
 
 _EMAIL = re.compile(r"(?:\bmailto:|\bsmtp:)?[\w.+'%&-]{1,64}@{1,2}[\w-]+(?:\.[\w-]+)+")
 # Inside Enron: `Sherri Sera@ENRON`, `Jeff Dasovich/NA/Enron@Enron`.
-_HOUSE = r"@(?:ENRON|Enron|EES|ECT|GPGFIN|EWC|AZURIX|PGN)\w*(?: COMMUNICATIONS)?"
+_HOUSE = r"@(?:ENRON|Enron|enron|EES|ECT|GPGFIN|EWC|AZURIX|PGN)\w*(?: COMMUNICATIONS)?"
 _HOUSE_SIGN = re.compile(_HOUSE)
 _HOUSE_EMAIL = re.compile(rf"(?:[A-Z][\w.'-]{{0,40}} ){{0,3}}[\w.'-]{{1,40}}(?:/[\w.&'-]{{1,40}}){{0,4}}{_HOUSE}")
 _NOT_IN_NUMBER = r"(?<![\w$.,/-])"
 _PHONE = re.compile(
-    # (713) 853-1234, 713/853-1234, 1-800-555-1234, 713.853.1234
-    rf"{_NOT_IN_NUMBER}(?:\+?1[-. ]{{0,2}})?\(?\d{{3}}\)?[-./ ]{{0,3}}\d{{3}}[-. ]{{1,2}}\d{{4}}(?![\w-])"
-    # +44 (0) 20 7783 0000, 011 44 20 7783 0000
+    # (713) 853-1234, 713/853-1234, 1-800-555-1234, 713.853.1234, --713-853-1234at
+    r"(?<![\w$.,/])(?<!\d-)(?:\+?1[-. ]{0,2})?\(?\d{3}\)?[-./ ]{0,3}\d{3}[-. ]{1,2}\d{4}(?![\d_-])"
+    # +44 (0) 20 7783 0000, 011 44 20 7783 0000, +33 1 42 68 53 00
     rf"|(?<![\w.])(?:\+\d{{1,3}}|011)[ .()-]{{1,3}}\d[\d .()-]{{5,14}}\d(?!\w)"
     # 7138531234, where the figures can be an American number
     rf"|{_NOT_IN_NUMBER}[2-9]\d\d[2-9]\d{{6}}(?![\w.,-])"
@@ -30,7 +30,7 @@ _PHONE = re.compile(
 )
 _BARE_PHONE = re.compile(
     r"\b(?P<kind>phone|telephone|fax|tel|cell|pager|mobile|voice)"
-    r"(?P<gap>[ .:#]{0,3}(?:no\.?|number|is)?[ .:#]{0,3})\d{7,11}\b",
+    r"(?P<gap>[ .:#-]{0,3}(?:no\.?|number|is)?[ .:#]{0,3})(?:\d{7,11}|\d{3}-\d{4})\b",
     re.IGNORECASE,
 )
 _SSN = re.compile(r"(?<![\w-])\d{3}-\d{2}-\d{4}(?![\w-])")
@@ -40,9 +40,9 @@ _KINDS_OF_STREET = (
     r"|Parkway|Pkwy\.?|Highway|Hwy\.?|Way|Plaza|Circle|Terrace|Square)"
 )
 _STREET = re.compile(
-    rf"{_NOT_IN_NUMBER}\d{{1,5}} (?:[A-Z0-9][\w.']* ){{1,4}}{_KINDS_OF_STREET}(?!\w)"
+    rf"{_NOT_IN_NUMBER}\d{{1,5}} {{1,2}}(?:[A-Z0-9][\w.']* {{1,2}}){{1,4}}{_KINDS_OF_STREET}(?!\w)"
     r"(?:,? (?:[NS]\.?[EW]\.?))?(?:,? (?:Suite|Ste\.?|Room|Rm\.?|Apt\.?|Floor|Unit|#) ?[\w-]+)?"
-    r"|\bP\.? ?O\.? Box \d+"
+    r"|\bP\.? ?O\.? {1,2}Box {1,2}\d+|\bBox \d{3,}"
 )
 _ZIP = re.compile(
     r"(?<=\b(?:A[LKZR]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]|T[NX]"
@@ -56,13 +56,13 @@ _NUMBERS = (
     (_BARE_PHONE, rf"\g<kind>\g<gap>{PHONE}"),
 )
 # A year or a price is none: four figures in a row only as part of what is longer.
-_LONG_NUMBER = re.compile(r"\d{5}|\d[-. )/]{1,3}\d{3}|[xXt][ .:-]{0,3}\d{4}")
+_LONG_NUMBER = re.compile(r"\d{5}|\d[-. )/]{1,3}\d{3}|(?:[xXt]|sion)[ .:-]{0,3}\d{4}|\+\d{1,3}[ .()-]{1,3}\d")
 # Most lines hold nothing of all this. With every figure written as 0, a search for one letter finds those that may:
-# a long number, an extension, or a figure as in `12 Main Street` and `Box 7`.
+# a long number, an extension, or a figure as in `12 Main Street`, `Box 7` and `+33`.
 _FIGURES = bytes.maketrans(b"123456789", b"000000000")
+_EXTENSION = "|".join(f"(?<={word}[ .:-]{{{gap}}}0000)" for word in ("[xXt]", "sion") for gap in range(4))
 _SIGN = re.compile(
-    rb"0(?: [A-Z0]|[-. )/]{1,3}000|0000|(?<=Box 0)|000(?:(?<=[xXt]0000)|(?<=[xXt][ .:-]0000)"
-    rb"|(?<=[xXt][ .:-]{2}0000)|(?<=[xXt][ .:-]{3}0000)))"
+    rf"0(?: {{1,2}}[A-Z0]|[-. )/]{{1,3}}000|0000|(?<=\+0)|(?<=Box 0)|(?<=Box  0)|000(?:{_EXTENSION}))".encode()
 )
 
 

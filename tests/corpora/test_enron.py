@@ -83,6 +83,13 @@ def test_legal_notices_and_marks_of_attachments_go() -> None:
     assert own_words(f"{WORDS}\n\n - forecast.xls\n <<plan.doc>>\n\n{notice}") == WORDS
 
 
+def test_a_legal_notice_goes_where_it_is_the_last_paragraph_alone() -> None:
+    notice = "This e-mail may be privileged.\nIf you are not the intended recipient, delete it."
+    assert own_words(f"{WORDS}\n \n{notice}\n") == WORDS
+    for text in (notice, f"{WORDS}\n\n{notice}\n\nMore words.", f"{WORDS}\n\nThis message is confidential."):
+        assert own_words(text) == text
+
+
 @given(st.text() | st.text("-> \n:FromToSubject/0129Original Message"))
 def test_no_body_makes_the_rules_fail(body: str) -> None:
     assert len(own_words(body)) <= len(body)

@@ -153,6 +153,12 @@ _LEGAL_NOTICE = re.compile(
     re.IGNORECASE,
 )
 _LEGAL_WORDS = ("privileged", "intended recipient", "property of", "PRIVILEGED", "intended for")
+# The same as a last paragraph, without rules around it.
+_CLOSING_NOTICE = re.compile(
+    r"\n\n[ \t]*(?:this|the[ ]information[ ](?:contained[ ])?in[ ]this)[ ](?:electronic[ ])?(?:e-?mail|message|communication)"
+    r"\b(?=(?:.+\n)*?.*(?:intended[ ]recipient|in[ ]error|sole(?:ly)?[ ]for)\b)(?:.+\n?)++\Z",
+    re.IGNORECASE,
+)
 _ADVERTISEMENT = re.compile(
     r"\n_{10,}\s*\n(?:do you yahoo|get (?:your|more)|join the world|chat with|send and receive|msn|download)"
     r"[^\n]*(?:\n[^\n]+){0,3}",
@@ -190,7 +196,7 @@ def own_words(body: str) -> str:
         body = _ADVERTISEMENT.sub("\n", body)
     body = _QUESTION_MARKS.sub(_question, body)
     body = "\n".join([line.rstrip() for line in body.split("\n")])
-    return _BLANK_LINES.sub("\n\n", body).strip("\n")
+    return _CLOSING_NOTICE.sub("", _BLANK_LINES.sub("\n\n", body).strip("\n"))
 
 
 def _before_quotations(body: str) -> str:

@@ -119,6 +119,35 @@ def test_a_file_of_two_books_gives_both_without_what_lies_between() -> None:
     assert "FULL LICENSE" not in text
 
 
+PRODUCERS = [
+    "[Redactor's Note: this version is\nfaithful.]",
+    "Original Transcriber’s Note: This etext follows an edition of 1887.",
+    "For this edition the text was checked by X.\nwhale@example.org",
+    "TRANSCRIBER'S NOTE ABOUT THIS E-TEXT EDITION:\n\nThe footnotes are in brackets.\n\nSo is this.\n\n",
+]
+
+
+@pytest.mark.parametrize("note", PRODUCERS)
+def test_what_producers_say_between_title_and_book_goes(note: str) -> None:
+    title, book = "MOBY DICK\n\nby Herman Melville", f"CHAPTER 1\n\n{BOOK}\n\n" * 3
+    assert strip_boilerplate(f"{START}\n{title}\n\n{note}\n\n{book}\n{ENDS[2]}") == f"{title}\n\n{book}".strip()
+
+
+def test_an_appeal_for_help_goes_up_to_its_signature() -> None:
+    appeal = "We need help with the Italian.\n\nThank you.\n\nThe Founder\n[f@example.com]\nProject Gutenberg\nDirector"
+    assert strip_boilerplate(f"{START}\n{appeal}\n\n\n{BOOK * 3}\n{ENDS[2]}") == BOOK * 3
+
+
+def test_what_producers_say_below_the_book_goes() -> None:
+    note = "Errors corrected by the etext transcriber:\n\na simply way=> a simple way\n\nwhlae=> whale"
+    assert strip_boilerplate(f"{START}\n{BOOK * 9}\n\n{note}\n{ENDS[2]}") == BOOK * 9
+
+
+def test_the_mark_of_a_picture_goes_and_its_words_stay() -> None:
+    book = f"{BOOK}\n\n  [Illustration]\n\n[Illustration: A whale]\n\nSee the [Illustration] here."
+    assert strip_boilerplate(START + book) == book.replace("\n  [Illustration]\n", "\n")
+
+
 def test_the_first_paragraph_of_a_book_is_not_taken_for_a_credit() -> None:
     for opening in (
         "Prepared as he was for the worst, John wept.",

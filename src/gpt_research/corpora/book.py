@@ -67,8 +67,9 @@ def strip_boilerplate(text: str) -> str:
             begin = None
     if begin is not None:
         pieces.append(text[begin:])
-    cleaned = (_without_closing_note(_without_credits(piece.strip("\n"))) for piece in pieces)
+    cleaned = (_without_opening_notes(_without_closing_note(_without_credits(piece.strip("\n")))) for piece in pieces)
     book = "\n\n\n".join(piece for piece in cleaned if piece)
+    book = _PICTURE.sub("", book)
     if "Transcriber" in book:
         pieces = _INLINE_NOTE.split(book)
         book = "".join([*(piece.rstrip(" \t") for piece in pieces[:-1]), pieces[-1]])
@@ -151,7 +152,7 @@ _CREDIT = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _MENTION = re.compile(
-    r"project\s+gutenb[eu]rg|\be-?texts?\b|proof-?reading|distributed\s+proofread|gutenberg\.(?:org|net|ca)|pgdp\.net|pgdpcanada|@pglaf",
+    r"project\s+gutenb[eu]rg|\b(?:e-?texts?|e-?books?)\b|\w@\w[\w-]*\.[\w.]*\w|proof-?reading|distributed\s+proofread|gutenberg\.(?:org|net|ca)|pgdp\.net|pgdpcanada|@pglaf",
     re.IGNORECASE,
 )
 _NOTE = re.compile(
@@ -165,9 +166,16 @@ _NOTE_AFTER_GAP = re.compile(
 )
 # A note in brackets in the middle of a book: `[Transcriber's note: the original reads "coneal".]`
 _INLINE_NOTE = re.compile(r"\[\s*Transcriber['’]?s?['’]?\s+[Nn]otes?\b[^\[\]]{0,2000}\]")
+# A picture without words to it; one that has a line for itself.
+_PICTURE = re.compile(r"\n[ \t]*\[Illustration\][ \t]*(?=\n)")
 _PARAGRAPH = re.compile(r"\S[^\n]*(?:\n[^\S\n]*\S[^\n]*)*")
 _RULE = re.compile(r"[\s*_=+~.-]+\Z")
 _WIDE_GAP = re.compile(r"\n[ \t]*\n[ \t]*\n")
+# What stands below an appeal of Project Gutenberg: its founder's name, address and office.
+_SIGNATURE = re.compile(r"^\W*[\w.]+@[\w.-]+\W*\n+Project Gutenberg\n(?:.+\n)*", re.MULTILINE)
+_PRODUCERS_ONLY = re.compile(r"project\s+gutenb[eu]rg|\be-?texts?\b|gutenberg\.(?:org|net|ca)|pgdp", re.IGNORECASE)
+_OPENING, _CLOSING = 3000, 3000
+"""Characters at the start and end of a book within which a paragraph about its production is none of the book's."""
 _CREDIT_LENGTH = 1500
 _NOTE_LENGTH = 6000
 
@@ -187,6 +195,23 @@ def _without_credits(text: str) -> str:
         else:
             break
     return text[position:].strip("\n")
+
+
+def _without_opening_notes(text: str) -> str:
+    """Take producers' paragraphs out of the first pages, where they stand between the title and the book."""
+    limit = min(_OPENING, len(text) // 2)
+    if signature := _SIGNATURE.search(text, 0, limit):
+        text = _without_credits(text[signature.end() :])
+    pieces, kept, position = [], 0, 0
+    while (match := _PARAGRAPH.search(text, position)) and match.start() < limit:
+        note = _NOTE.match(match[0]) is not None
+        # What follows a note in one paragraph may be the book; below a heading, or in brackets, it is the note.
+        goes_on = note and (len(match[0]) < 60 or match[0].startswith("["))
+        position = _end_of_note(text, match) if goes_on else match.end()
+        if note or (len(match[0]) < _CREDIT_LENGTH and _MENTION.search(match[0])):
+            pieces.append(text[kept : text.rfind("\n", 0, match.start()) + 1])
+            kept = position
+    return "".join([*pieces, text[kept:].lstrip("\n")]) if pieces else text
 
 
 def _is_credit(paragraph: str) -> bool:
@@ -211,11 +236,13 @@ def _end_of_note(text: str, opening: re.Match[str]) -> int:
 def _without_closing_note(text: str) -> str:
     """Take a transcriber's note off the end: a section with its own heading, or a short last paragraph."""
     longest = min(20_000, max(_NOTE_LENGTH, len(text) // 10))
-    for match in _NOTE_AFTER_GAP.finditer(text, max(0, len(text) - longest)):
+    for match in _NOTE_AFTER_GAP.finditer(text, max(len(text) // 2, len(text) - longest)):
         heading_alone = match["rest"].strip(" \t|:.*_=]+-~") == ""
         if heading_alone or len(text) - match.start() < 3000:
             text = text[: match.start()]
             break
+    if mention := _PRODUCERS_ONLY.search(text, max(len(text) // 2, len(text) - _CLOSING)):
+        text = text[: max(0, text.rfind("\n\n", 0, mention.start()))]
     text = text.rstrip("\n* \t")
     last = text.rfind("\n\n") + 1
     return text[:last].rstrip() if len(text) - last < 300 and _MENTION.search(text, last) else text

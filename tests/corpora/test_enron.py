@@ -52,6 +52,8 @@ QUOTATIONS = {
     "angle brackets": "> old words\n> more old words\n>\n> > oldest words",
     "wrote": "On Monday, May 14, 2001, John Doe wrote:\n> old words\nold words that lost their mark",
     "begin": "Begin forwarded message:\n\nold words",
+    "raw": "Message-Id: <1@a.com>\nX-Mailer: x\n\nold words",
+    "separator": "____________________ REPLY SEPARATOR ____________________\nold words",
 }
 
 
@@ -167,7 +169,15 @@ def test_addresses_and_numbers_of_persons_are_masked(text: str, masked: str) -> 
 
 def test_a_number_is_masked_in_whatever_line_it_stands() -> None:
     """The search for lines that need work overlooks none: as many are masked as alone."""
-    numbers = ["(713) 853-1234", "x31234", "extension: 4711", "12 Main Street", "Box 4711", "+44 20 7783 0000", "a@b.com"]
+    numbers = [
+        "(713) 853-1234",
+        "x31234",
+        "extension: 4711",
+        "12 Main Street",
+        "Box 4711",
+        "+44 20 7783 0000",
+        "a@b.com",
+    ]
     for number in numbers:
         alone = mask(number)
         assert alone != number

@@ -138,9 +138,7 @@ _WROTE = re.compile(
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
 # Lotus Notes puts sender, time and addressees of the quoted mail above it, without any mark.
-_NOTES_ADDRESSEES = re.compile(
-    r"\n[ \t]*(?:To|TO):[ \t](?P<rest>.*(?:\n.*){0,150}?)\n[ \t]*(?:Subject|SUBJECT):"
-)
+_NOTES_ADDRESSEES = re.compile(r"\n[ \t]*(?:To|TO):[ \t](?P<rest>.*(?:\n.*){0,150}?)\n[ \t]*(?:Subject|SUBJECT):")
 _TIME = re.compile(r"\d{1,2}[/-]\d{1,2}[/-]\d{2,4},?\s+(?:at\s+)?\d{1,2}:\d\d")
 _BLANK_LINES = re.compile("\n\n\n+")
 _COPY = re.compile(r"\n[ \t]*(?:cc|CC|Cc):")
@@ -155,8 +153,8 @@ _LEGAL_NOTICE = re.compile(
 _LEGAL_WORDS = ("privileged", "intended recipient", "property of", "PRIVILEGED", "intended for")
 # The same as a last paragraph, without rules around it.
 _CLOSING_NOTICE = re.compile(
-    r"\n\n[ \t]*(?:this|the[ ]information[ ](?:contained[ ])?in[ ]this)[ ](?:electronic[ ])?(?:e-?mail|message|communication)"
-    r"\b(?=(?:.+\n)*?.*(?:intended[ ]recipient|in[ ]error|sole(?:ly)?[ ]for)\b)(?:.+\n?)++\Z",
+    r"\n\n[ \t]*(?:this|the information (?:contained )?in this) (?:electronic )?(?:e-?mail|message|communication)\b"
+    r"(?=(?:.+\n)*?.*(?:intended recipient|in error|sole(?:ly)? for)\b)(?:.+\n?)++\Z",
     re.IGNORECASE,
 )
 _ADVERTISEMENT = re.compile(

@@ -2,13 +2,15 @@
 
 Read are the original `openwebtext.tar.xz` (a tar of `urlsf_subset*.xz`, each an xz of a tar of `.txt`), a
 folder of those `.xz`, the newer `subsets/urlsf_subset*.tar` (tars of the same `.xz`), and the hub's tables.
-A document's source is the innermost archive, its position the index among that archive's files.
+A document's source is the innermost archive, its position the index among that archive's files. Lines that are
+nothing but a page's furniture (`Advertisement`, `Like this: Like Loading...`) are left out.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +25,26 @@ from gpt_research.corpora.streams import (
     open_bytes,
     tar_members,
 )
-from gpt_research.corpora.tables import GenericReader, cut, form_of, relative, unit_file, walk
+from gpt_research.corpora.tables import GenericReader, Record, cut, form_of, relative, unit_file, walk
 
 ARCHIVES = (".tar", ".xz", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst")
 _SHARE_BYTES = 512 << 20
 _MAX_SHARES = 8
 _BLOCK = 1 << 20
+# The newline first, for a search for one letter is fast, and then the letters that a line of furniture begins with.
+_FURNITURE = re.compile(
+    r"""\n[ \t]*+(?=[alprs])(?:
+        advertisements?(?:[ ]-)?(?:[ ]continue[ ]reading(?:[ ]below|[ ]the[ ]main[ ]story))?
+      | (?:article|story)[ ]continue[sd][ ]below(?:[ ]advertisement)?
+      | like[ ]this:(?:[ ]like)?[ ]loading\.\.\.
+      | please[ ]enable[ ]javascript[ ]to[ ](?:watch[ ]this[ ]video|view[ ]the[ ]comments[ ]powered[ ]by[ ]disqus\.)
+      | read[ ]or[ ]share[ ]this[ ]story:[ ]https?://\S+
+      | scroll[ ]to[ ]continue[ ]with[ ]content[ ]ad
+      | share[ ]this:(?:[ ](?:facebook|twitter|tumblr|reddit|pinterest|email|print))*
+    )[ \t]*(?=\n|\Z)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_EDIT = re.compile(r"\[ edit \](?=\n|\Z)")
 
 
 @dataclass(frozen=True)
@@ -42,6 +58,13 @@ class OpenWebTextReader(GenericReader):
         """Return the archives, or the tables and texts where there is no archive."""
         archives = [path for path in walk(root) if is_archive(path)]
         return archives or super().files(root)
+
+    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
+        """Make documents of records, without the furniture of their pages."""
+        for item in super().documents(items, source, options):
+            if isinstance(item, Document):
+                item.text = _without_furniture(item.text)
+            yield item
 
     def units(self, root: Path) -> list[Unit]:
         """Cut into files, and a large outer archive into shares of its members.
@@ -93,4 +116,8 @@ def _document(member: Member, source: str, position: int) -> Document | Drop:
     if member.size > MAX_RECORD:
         return Drop("text_too_long", source, position, f"{member.name}: {member.size} bytes", broken=True)
     text = text_of(decode_text(member.read(member.size)), source, position)
-    return text if isinstance(text, Drop) else Document(text, source, position)
+    return text if isinstance(text, Drop) else Document(_without_furniture(text), source, position)
+
+
+def _without_furniture(text: str) -> str:
+    return _EDIT.sub("", _FURNITURE.sub("", f"\n{text}")[1:])

@@ -1,28 +1,25 @@
-"""The pages of a MediaWiki XML dump, streamed: plain, `.bz2` (also multistream), or otherwise compressed.
+"""The pages of a MediaWiki XML dump, streamed: plain, `.bz2` (one stream or many), or otherwise compressed.
 
 A dump is cut into units by bytes. A unit owns the pages that begin in it and reads on to the end of its
 last one. Pages are found by their tags, and each is parsed as XML by itself, so that damage costs the pages
-it lies in and no others: after a broken bz2 stream, reading goes on with the next one. Knows nothing of
+it lies in and no others: after a broken bz2 block, reading goes on with the next one. Knows nothing of
 wikitext.
 """
 
 from __future__ import annotations
 
-import bz2
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
-from xml.etree import ElementTree
+from xml.parsers import expat
 
+from gpt_research.corpora.bz2_blocks import SIGNATURE, block_offsets, read_block
 from gpt_research.corpora.document import Drop, Unit
 from gpt_research.corpora.streams import MAX_RECORD, BrokenInputError, open_bytes
 
-UNIT_BYTES = 64 << 20
-_BLOCK = 1 << 20
-_BZ2_START = b"BZh"
-# A stream's first block follows its header of four bytes; the block's magic number is pi.
-_BZ2_BLOCK = b"1AY&SY"
+UNIT_BYTES = 8 << 20
+_PIECE = 1 << 20
 _OPEN, _CLOSE = b"<page>", b"</page>"
 
 
@@ -42,7 +39,7 @@ def cut_dump(path: Path, name: str) -> list[Unit]:
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(64)
-    if size <= UNIT_BYTES or not (head.startswith(_BZ2_START) or head.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"<")):
+    if size <= UNIT_BYTES or not (head.startswith(SIGNATURE) or head.lstrip(b"\xef\xbb\xbf \r\n").startswith(b"<")):
         return [Unit(name, size)]
     starts = range(0, size, UNIT_BYTES)
     return [Unit(name, min(UNIT_BYTES, size - start), start, min(start + UNIT_BYTES, size)) for start in starts]
@@ -53,22 +50,19 @@ def pages(path: Path, unit: Unit) -> Iterator[Page | Drop]:
     held = b""
     owned = True
     last = 0
-    for piece in _pieces(path, unit):
+    for piece, ends in _pieces(path, unit):
         if isinstance(piece, Drop):
             piece.position = last
             yield piece
-            if not owned:
+            if ends:
                 return
             held = b""
             continue
-        data, is_owned = piece
         begun = len(held)
-        held += data
-        if owned and not is_owned:
-            # Past the end of the unit: only the page whose tag has begun is still this unit's.
-            owned = False
-            if not 0 <= held.find(_OPEN) < begun:
-                return
+        held += piece
+        # Past the end of the unit: only the page whose tag has begun is still this unit's.
+        if not owned and not 0 <= held.find(_OPEN) < begun:
+            return
         at = 0
         while (end := held.find(_CLOSE, at)) >= 0:
             begin = held.rfind(_OPEN, at, end)
@@ -82,6 +76,9 @@ def pages(path: Path, unit: Unit) -> Iterator[Page | Drop]:
             if not owned:
                 return
         held = held[at:]
+        owned = not ends
+        if not owned and b"<" not in held:
+            return
         if len(held) > MAX_RECORD:
             yield _broken("page_too_long", unit, last, held[:200], f"over {MAX_RECORD >> 20} MB")
             held = b""
@@ -95,86 +92,72 @@ def _broken(reason: str, unit: Unit, position: int, excerpt: bytes, detail: str)
 
 
 def _page(data: bytes, unit: Unit, last: int) -> Page | Drop:
+    fields: dict[str, str] = {}
+    held: list[str] = []
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        held.clear()
+
+    def end(name: str) -> None:
+        # Of the texts the last revision's; of the rest the first, for the page's own come before its revisions'.
+        if name == "text" or name not in fields:
+            fields[name] = "".join(held)
+        held.clear()
+
+    parser = expat.ParserCreate()
+    parser.buffer_text, parser.buffer_size = True, len(data)
+    parser.StartElementHandler, parser.EndElementHandler, parser.CharacterDataHandler = begin, end, held.append
     try:
-        page = ElementTree.fromstring(data)
-    except ElementTree.ParseError as error:
+        parser.Parse(data, True)
+    except expat.ExpatError as error:
         return _broken("invalid_xml", unit, last, data[:200], str(error))
-    texts = [revision.findtext("text") or "" for revision in page.iter("revision")]
-    number = page.findtext("id") or ""
+    number = fields.get("id", "")
     return Page(
         int(number) if number.isdecimal() else last,
-        page.findtext("title") or "",
-        page.findtext("ns") or "0",
-        page.find("redirect") is not None,
-        texts[-1] if texts else "",
+        fields.get("title", ""),
+        fields.get("ns") or "0",
+        "redirect" in fields,
+        fields.get("text", ""),
     )
 
 
 # --- bytes of a unit ----------------------------------------------------------------------------------------
 
 
-def _pieces(path: Path, unit: Unit) -> Iterator[tuple[bytes, bool] | Drop]:
-    """Yield `(bytes, whether they belong to the unit)` from the unit's start to the end of the file."""
+def _pieces(path: Path, unit: Unit) -> Iterator[tuple[bytes | Drop, bool]]:
+    """Yield pieces from the unit's start to the end of the file, and whether the unit has ended with them."""
+    stop = unit.stop if unit.stop >= 0 else path.stat().st_size
     with open(path, "rb") as file:
-        is_bz2 = file.read(3) == _BZ2_START
-        file.seek(unit.start)
-        stop = unit.stop if unit.stop >= 0 else path.stat().st_size
-        if is_bz2:
-            yield from _bz2_pieces(path, unit, stop)
-            return
-        if unit.stop >= 0:
-            yield from _plain_pieces(path, unit, stop)
-            return
-    try:
-        with open_bytes(path) as stream:
-            while data := stream.read1(_BLOCK):
-                yield data, True
-    except BrokenInputError as error:
-        yield Drop(error.reason, unit.path, 0, error.detail[:200], broken=True)
+        is_bz2 = file.read(len(SIGNATURE)) == SIGNATURE
+    if is_bz2:
+        yield from _bz2_pieces(path, unit, stop)
+    elif unit.stop >= 0:
+        yield from _plain_pieces(path, unit, stop)
+    else:
+        try:
+            with open_bytes(path) as stream:
+                while data := stream.read1(_PIECE):
+                    yield data, False
+        except BrokenInputError as error:
+            yield Drop(error.reason, unit.path, 0, error.detail[:200], broken=True), True
 
 
 def _plain_pieces(path: Path, unit: Unit, stop: int) -> Iterator[tuple[bytes, bool]]:
     with open(path, "rb") as file:
         file.seek(unit.start)
-        position = unit.start
-        while data := file.read(min(_BLOCK, stop - position) if position < stop else _BLOCK):
-            yield data, position < stop
-            position += len(data)
+        while data := file.read(min(_PIECE, stop - file.tell()) if file.tell() < stop else _PIECE):
+            yield data, file.tell() >= stop
 
 
-def _bz2_pieces(path: Path, unit: Unit, stop: int) -> Iterator[tuple[bytes, bool] | Drop]:
-    """Decompress the streams that begin in the unit, and those after it; skip the damaged ones."""
+def _bz2_pieces(path: Path, unit: Unit, stop: int) -> Iterator[tuple[bytes | Drop, bool]]:
+    """Decompress the blocks that begin in the unit, and those after it; skip the damaged ones."""
     with open(path, "rb") as file:
-        start = _next_stream(file, unit.start)
-        while start is not None:
-            decompressor = bz2.BZ2Decompressor()
-            file.seek(start)
+        found = pairwise(block_offsets(file, unit.start))
+        for number, (begin, end) in enumerate(found):
+            if not number and begin >= 8 * stop:
+                return
+            ends = end >= 8 * stop
             try:
-                while not decompressor.eof:
-                    packed = file.read(_BLOCK) if decompressor.needs_input else b""
-                    if not packed and decompressor.needs_input:
-                        raise EOFError("the file ends inside a bz2 stream")
-                    yield decompressor.decompress(packed, 4 * _BLOCK), start < stop
-            except (OSError, EOFError, ValueError) as error:
-                yield Drop("broken_bz2", unit.path, 0, f"at byte {start}: {error}", broken=True)
-                start = _next_stream(file, start + 1)
-                continue
-            start = _next_stream(file, file.tell() - len(decompressor.unused_data))
-
-
-def _next_stream(file: BinaryIO, offset: int) -> int | None:
-    """Return where the next bz2 stream begins at or after `offset`."""
-    overlap = len(_BZ2_START) + 1 + len(_BZ2_BLOCK) - 1
-    file.seek(offset)
-    tail = b""
-    while block := file.read(_BLOCK):
-        window = tail + block
-        base = file.tell() - len(window)
-        found = window.find(_BZ2_BLOCK)
-        while found >= 0:
-            header = window[max(0, found - 4) : found]
-            if header[:3] == _BZ2_START and header[3:].isdigit():
-                return base + found - 4
-            found = window.find(_BZ2_BLOCK, found + 1)
-        tail = window[-overlap:]
-    return None
+                yield read_block(file, begin, end), ends
+            except (OSError, ValueError) as error:
+                yield Drop("broken_bz2", unit.path, 0, f"at byte {begin // 8}: {error}", broken=True), ends

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import itertools
+import random
 import re
 from html import escape
 from pathlib import Path
@@ -16,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_research.corpora import wikipedia_dump
+from gpt_research.corpora.bz2_blocks import read_block
 from gpt_research.corpora.document import Document, Drop, ReadOptions, Unit
 from gpt_research.corpora.wikipedia import WikipediaReader
 from gpt_research.corpora.wikipedia_dump import Page, pages
@@ -55,6 +58,11 @@ SHARED = Path(__file__).parents[2].parent / "shared" / "corpora" / "wikipedia"
         ("* one\n* [[two]]\n# three\n:quoted\n; term", "- one\n- two\n- three\nquoted\nterm"),
         ("* {{flag|FR}}\n* one", "- one"),
         ("----\n| stray = cell\n! head\nText", "Text"),
+        (
+            "Cats ({{x}}, {{y}}; tame {{z}}) sleep {{a}}, {{b}} eat {{c}} . . . and purr {{d}}.",
+            "Cats (tame) sleep, eat... and purr.",
+        ),
+        ("<nowiki><ref></nowiki> and <nowiki></ref></nowiki>.<REF>a<br>b</REF\n>", "<ref> and </ref>."),
     ],
 )
 def test_markup_becomes_what_is_read(wikitext: str, text: str) -> None:
@@ -91,7 +99,10 @@ def test_no_wikitext_makes_it_fail(wikitext: str) -> None:
     plain_text(wikitext)
 
 
-@pytest.mark.parametrize("piece", ["[[", "{{", "{|\n", "<ref>", "<!--", "{{a|[[b|", "[http://x ", "''", "(", "=\n"])
+@pytest.mark.parametrize(
+    "piece",
+    ["[[", "{{", "{|\n", "<ref>", "<ref>a</b>", "<!--", "{{a|[[b|", "[[a", "[http://x ", "''", "(", " ,", "=\n", "="],
+)
 def test_unclosed_markup_takes_no_more_than_linear_time(piece: str) -> None:
     # A hundred thousand of them would take hours if the time grew with the square.
     plain_text(piece * 100_000)
@@ -168,6 +179,45 @@ def test_units_share_no_page_and_lose_none(
     units = WikipediaReader().units(path)
     assert len(units) == -(-path.stat().st_size // size)
     assert reasons(read(path)) == TITLES
+
+
+def long_pages() -> str:
+    """Forty pages of 20 kB: five fill the smallest block of bzip2."""
+    words = ["".join(letters) for letters in itertools.permutations("abcdefg", 6)]
+    return "".join(page(number, " ".join(random.Random(number).sample(words, 3000))) for number in range(1, 41))
+
+
+def test_a_single_stream_is_shared_by_units_and_damage_costs_one_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wikipedia_dump, "UNIT_BYTES", 50_000)
+    path = tmp_path / "a.xml.bz2"
+    packed = bytearray(bz2.compress((HEAD + long_pages() + TAIL).encode(), compresslevel=1))
+    path.write_bytes(packed)
+    reader = WikipediaReader()
+    found = [reasons(list(reader.read(path, unit, ReadOptions()))) for unit in reader.units(path)]
+    assert list(itertools.chain(*found)) == TITLES
+    assert sum(map(bool, found)) >= 4
+    packed[len(packed) // 2] ^= 0xFF
+    path.write_bytes(packed)
+    left = reasons(read(path))
+    assert "broken_bz2" in left
+    # A block holds five pages, and both its borders lie within a page.
+    assert 34 <= len(set(left) & set(TITLES)) < 40
+
+
+def test_a_unit_of_whole_streams_reads_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.xml.bz2"
+    parts = streams(10)
+    path.write_bytes(b"".join(parts))
+    size = len(b"".join(parts[:3]))
+    read_to: list[int] = []
+    monkeypatch.setattr(
+        wikipedia_dump, "read_block", lambda file, begin, end: read_to.append(end) or read_block(file, begin, end)
+    )
+    found = [each.title for each in pages(path, Unit(path.name, size, 0, size)) if isinstance(each, Page)]
+    assert found == TITLES[:20]
+    assert max(read_to) <= 8 * (size + 4)
 
 
 def test_a_broken_page_is_set_aside_and_the_next_is_read(tmp_path: Path) -> None:

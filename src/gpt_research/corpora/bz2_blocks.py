@@ -2,8 +2,8 @@
 
 A stream is a row of blocks of at most 900 kB that know nothing of one another. They begin at any bit, with the
 first digits of pi. Taken one by one they let any number of processes share a file, be it one stream or many, and
-damage costs the blocks it lies in. By chance those digits stand inside a block once in a thousand files of 20 GB;
-that block is then taken for a damaged one.
+damage costs the blocks it lies in or borders on. In one of a thousand files of 20 GB those digits stand by chance
+inside a block, which is then taken for a damaged one.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def test_an_unknown_text_key_is_one_clear_error_and_can_be_named(tmp_path):
     write(tmp_path / "en_chunk0.jsonl", ["a"], key="translation")
     corpus = resolve(f"transweb={tmp_path}")
     with pytest.raises(UserError, match=r'"id", "translation".*--text_key'):
-        corpus.check(ReadOptions())
+        corpus.check(corpus.units(), ReadOptions())
     options = ReadOptions(text_key="translation")
-    corpus.check(options)
+    corpus.check(corpus.units(), options)
     assert texts_of(tmp_path, options) == ["a"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -56,14 +56,14 @@ class Corpus:
             )
         return units
 
-    def check(self, options: ReadOptions) -> None:
+    def check(self, units: Sequence[Unit], options: ReadOptions) -> None:
         """Raise `UserError` if the first units show that no text can be found with these options.
 
         `read` counts a file without the text's field as damaged and goes on. Where the first files all lack
         it, the choice of the field is wrong, and a long run would end with nothing.
         """
         problem = ""
-        for unit in self.units()[:_PROBED_UNITS]:
+        for unit in units[:_PROBED_UNITS]:
             for item in islice(self.read(unit, options), _PROBED_ITEMS):
                 if isinstance(item, Document):
                     return

@@ -88,9 +88,13 @@ def token_dtype(vocab_size: int) -> np.dtype[Any]:
     return np.dtype("<u2") if vocab_size <= 2**16 else np.dtype("<u4")
 
 
-def file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def file_sha256(path: Path | str) -> str:
+    digest = hashlib.sha256()
+    # hashlib.file_digest clears a large buffer for each file, which takes longer than to hash a mail.
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(1 << 18):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

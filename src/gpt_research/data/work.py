@@ -92,9 +92,8 @@ def make_plan(config: PreprocessConfig) -> Plan:
         corpus = resolve(spec)
         if corpus.name in plan.corpora:
             raise UserError(f'The corpus "{corpus.name}" is named twice. Give each a name of its own: NAME=PATH.')
-        corpus.check(plan.read_options)
-        plan.corpora[corpus.name] = spec
-        units[corpus.name] = corpus.units()
+        plan.corpora[corpus.name], units[corpus.name] = spec, corpus.units()
+        corpus.check(units[corpus.name], plan.read_options)
     total = sum(unit.size for found in units.values() for unit in found)
     wanted = config.tasks or TASKS_AIMED_AT
     task_size = total // wanted if config.tasks else min(max(total // wanted, SMALLEST_TASK), LARGEST_TASK)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from itertools import compress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,16 +87,23 @@ class Read(Stage):
         progress.set(rank, drops=dropped, broken=broken, **values)
 
     def _sources(self, plan: Plan, task: Task) -> list[dict[str, Any]]:
-        """Hash the files that begin in this task; of a unit that is a folder (of mails), the files right in it."""
+        """Hash the files that begin in this task."""
         root, found = plan.corpus(task.corpus).root, []
         for unit in task.units:
-            path = unit_file(root, unit)
-            for file in [path] if not path.is_dir() else sorted(path.iterdir()):
-                if unit.start == 0 and file.is_file():
-                    with contextlib.suppress(OSError):  # unreadable: the reader has said so
-                        size, sha256 = file.stat().st_size, file_sha256(file)
-                        found.append({"path": relative(file, root), "bytes": size, "sha256": sha256})
+            for name, place in _files(unit_file(root, unit), root) if unit.start == 0 else []:
+                with contextlib.suppress(OSError):  # unreadable: the reader has said so
+                    size, sha256 = os.stat(place).st_size, file_sha256(place)
+                    found.append({"path": name, "bytes": size, "sha256": sha256})
         return found
+
+
+def _files(path: Path, root: Path) -> list[tuple[str, str]]:
+    """Return name in the corpus and place of a unit's file; of a folder (of mails), of the files right in it."""
+    if not path.is_dir():
+        return [(relative(path, root), str(path))]
+    inside = "" if path == root else relative(path, root) + "/"
+    with os.scandir(path) as entries:
+        return sorted((inside + entry.name, entry.path) for entry in entries if entry.is_file())
 
 
 def _cleaned(batch: list[Document], min_characters: int, drops: Drops) -> tuple[list[str], pa.RecordBatch]:

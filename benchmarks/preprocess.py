@@ -1,6 +1,6 @@
 """How fast is preprocessing, the whole way from raw text to shards, and how much memory does it take?
 
-    python benchmarks/preprocess.py [clean] [stages] [memory] [--samples FOLDER] [--megabytes N] [--json FILE]
+    python benchmarks/preprocess.py [clean] [stages] [memory] [--samples FOLDER] [--grown FOLDER] [--json FILE]
 
 The peer is the usual way, as nanoGPT prepares OpenWebText: `datasets.map` with tiktoken in two processes, then one
 memory map for each split. Both have GPT-2's vocabulary, two processes, the same text on the same machine, and begin
@@ -11,6 +11,8 @@ clean   web-sized pieces of clean books as JSON lines and as Parquet; exact dupl
 stages  each corpus of the samples, repeated to a useful size with changed words, every stage on; the peer gets the raw
         text without any cleaning
 memory  2 GB of text; the most that any worker held at once
+
+To grow the texts takes longer than to measure: with `--grown FOLDER` they stay there and serve again.
 
 The peer needs `datasets` and tiktoken.
 """
@@ -45,10 +47,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=["clean", "stages", "memory"])
     parser.add_argument("--samples", type=Path, default=SAMPLES, help="folder with one folder for each corpus")
-    parser.add_argument("--megabytes", type=int, default=400, help="size of the clean text")
-    parser.add_argument("--corpus_megabytes", type=int, default=60, help="size that each corpus is grown to")
+    parser.add_argument("--megabytes", type=int, default=1000, help="size of the clean text")
+    parser.add_argument("--corpus_megabytes", type=int, default=200, help="size that each corpus is grown to")
+    parser.add_argument("--corpora", nargs="+", choices=GROWERS, default=list(GROWERS), help="those of stages")
     parser.add_argument("--memory_megabytes", type=int, default=2000, help="size of the text for the memory test")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--grown", type=Path, help="folder where the grown texts stay for another run")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--peer", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv)
@@ -205,23 +209,35 @@ def print_row(name: str, found: dict[str, Any]) -> None:
     print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
+def grown(folder: Path, size: int, grow: Callable[[], float]) -> float:
+    """Grow texts into a folder, if they are not there from an earlier run; return their MB."""
+    done = folder / f"grown_to_{size}"
+    if not done.is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        done.write_text(str(grow()))
+    return float(done.read_text())
+
+
 # --- clean text -------------------------------------------------------------------------------------------------------
 
 
 def measure_clean(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Compare on clean text in both forms, exact duplicates only."""
     print_head("clean text")
-    found = {}
-    for form in ("jsonl", "parquet"):
-        text = folder / "clean" / f"text.{form}"
-        size = write_documents(text, clean_documents(arguments.samples), arguments.megabytes)
-        contenders = {
-            "ours": lambda text=text: watch_ours(f"clean={text}", folder, "--near_duplicates", "false"),
-            "peer": lambda text=text: watch_peer(text, folder),
-        }
-        found[form] = compared(size, interleaved(arguments.rounds, contenders))
-        print_row(form, found[form])
-        shutil.rmtree(folder / "clean")
+    return {form: measure_form(form, folder, arguments) for form in ("jsonl", "parquet")}
+
+
+def measure_form(form: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    place = (arguments.grown or folder) / form
+    text, documents = place / f"text.{form}", clean_documents(arguments.samples)
+    size = grown(place, arguments.megabytes, lambda: write_documents(text, documents, arguments.megabytes))
+    contenders = {
+        "ours": lambda: watch_ours(f"clean={text}", folder, "--near_duplicates", "false"),
+        "peer": lambda: watch_peer(text, folder),
+    }
+    found = compared(size, interleaved(arguments.rounds, contenders))
+    print_row(form, found)
     return found
 
 
@@ -231,23 +247,29 @@ def measure_clean(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]
 def measure_stages(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Compare on each corpus as it comes, every stage on; the peer's input is the text it holds, extracted for it."""
     print_head("every stage")
-    found = {}
-    benchmarks = arguments.samples.parent / BENCHMARKS
+    return {name: measure_corpus(name, folder, arguments) for name in arguments.corpora}
+
+
+def measure_corpus(name: str, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    sample, grow = arguments.samples / GROWERS[name][0], GROWERS[name][1]
+    if not sample.is_dir():
+        print(f"| {name}: no sample | | | | |")
+        return {}
+    place = (arguments.grown or folder) / name
+    corpus, text, megabytes = place / "corpus", place / "text.jsonl", arguments.corpus_megabytes
+
+    def grow_both() -> float:
+        corpus.mkdir()
+        return write_documents(text, grow(sample, corpus, megabytes))
+
+    size, benchmarks = grown(place, megabytes, grow_both), arguments.samples.parent / BENCHMARKS
     options = ["--benchmarks", str(benchmarks)] if benchmarks.is_dir() else []
-    for name, (sample, grow) in GROWERS.items():
-        if not (arguments.samples / sample).is_dir():
-            print(f"| {name}: no sample | | | | |")
-            continue
-        corpus, text = folder / "grown" / name, folder / "grown" / f"{name}.jsonl"
-        corpus.mkdir(parents=True)
-        size = write_documents(text, grow(arguments.samples / sample, corpus, arguments.corpus_megabytes))
-        contenders = {
-            "ours": lambda name=name, corpus=corpus: watch_ours(f"{name}={corpus}", folder, *options),
-            "peer": lambda text=text: watch_peer(text, folder),
-        }
-        found[name] = compared(size, interleaved(arguments.rounds, contenders))
-        print_row(name, found[name])
-        shutil.rmtree(folder / "grown")
+    contenders = {
+        "ours": lambda: watch_ours(f"{name}={corpus}", folder, *options),
+        "peer": lambda: watch_peer(text, folder),
+    }
+    found = compared(size, interleaved(arguments.rounds, contenders))
+    print_row(name, found)
     return found
 
 

@@ -32,7 +32,8 @@ test: $(WITH_EVAL)
 	$(BIN)/python -m pytest
 
 test-faults: $(INSTALLED)
-	$(BIN)/python -m pytest -m "faults or not faults" tests/faults tests/training tests/test_checkpoint.py tests/data/test_shards.py
+	$(BIN)/python -m pytest -m "faults or not faults" tests/faults tests/training tests/test_checkpoint.py tests/data/test_shards.py \
+		tests/data/test_executors.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -53,16 +53,28 @@ def test_llmc_files_are_read(tmp_path: Path) -> None:
     assert np.array_equal(train.arrays[1], tokens)
 
 
+def test_llmc_files_without_their_magic_number_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "tiny_train_000000.bin").write_bytes(np.arange(1000, dtype="<i4").tobytes())
+    with pytest.raises(UserError, match=r"tiny_train_000000\.bin begins with \[0\], not with llm\.c's magic number"):
+        Dataset(tmp_path, 64)
+
+
+def test_nanogpt_files_of_half_a_token_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.bin").write_bytes(bytes(1001))
+    with pytest.raises(UserError, match=r"train\.bin has 1001 bytes, no whole number"):
+        Dataset(tmp_path, 64)
+
+
 def test_ids_above_65535_take_four_bytes() -> None:
     assert token_dtype(65536) == np.dtype("<u2")
     assert token_dtype(65537) == np.dtype("<u4")
 
 
-@pytest.mark.parametrize("cut", [1, 2, None])
-def test_a_shard_of_another_size_is_refused_by_name(copy: Path, cut: int | None) -> None:
+@pytest.mark.parametrize("kept", [0.0, 0.5, -1, -2], ids=["empty", "half", "a byte short", "a token short"])
+def test_a_shard_of_another_size_is_refused_by_name(copy: Path, kept: float) -> None:
     shard = copy / "plays" / "train_00000.bin"
     data = shard.read_bytes()
-    shard.write_bytes(data[:-cut] if cut else data[: len(data) // 2])
+    shard.write_bytes(data[: int(len(data) * kept) if kept >= 0 else int(kept)])
     with pytest.raises(UserError, match=r"train_00000\.bin has \d+ bytes"):
         Dataset(copy, 32)
 

@@ -6,12 +6,11 @@ that the workers are copies of, and `start_server` lets the two happen side by s
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
@@ -28,26 +27,13 @@ def start_server(config: PreprocessConfig) -> None:
     if config.executor != "local" or number_of_workers(config) == 1:
         return
     multiprocessing.set_forkserver_preload(["gpt_research.data.local_executor", "gpt_research.data.stages"])
-    with _environment(
-        # Python 3.11 does not hand it our sys.path, which a launcher in a bare clone has set.
-        PYTHONPATH=os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")))),
-        # glibc would give memory back after each batch and have every page of it made anew for the next.
-        MALLOC_TRIM_THRESHOLD_=str(256 << 20),
-        MALLOC_MMAP_THRESHOLD_=str(32 << 20),
-    ):
-        forkserver.ensure_running()
-
-
-@contextlib.contextmanager
-def _environment(**variables: str) -> Iterator[None]:
-    """Set environment variables for the processes that are started inside."""
-    before = dict(os.environ)
-    os.environ.update(variables)
+    # Python 3.11 does not hand it our sys.path, which a launcher in a bare clone has set.
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), before)))
     try:
-        yield
+        forkserver.ensure_running()
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        os.environ["PYTHONPATH"] = before or ""
 
 
 def number_of_workers(config: PreprocessConfig) -> int:

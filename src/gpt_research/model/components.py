@@ -11,6 +11,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from gpt_research.config import GPTConfig
+from gpt_research.model.attention import causal_attention
 from gpt_research.model.kv_cache import LayerCache
 
 
@@ -32,14 +33,11 @@ class CausalSelfAttention(nn.Module):
         mask = None
         if cache is not None:
             k, v, mask = cache.append(k, v)  # (B, H, S, D) with S >= T; mask (B, 1, T, S) or None
-        y = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=mask is None and T > 1,
-        )
+        dropout = self.dropout if self.training else 0.0
+        if mask is not None or T == 1:
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)
+        else:
+            y = causal_attention(q, k, v, dropout)
         y = y.transpose(1, 2).reshape(B, T, C)
         return F.dropout(self.proj(y), self.dropout, self.training)
 

@@ -31,7 +31,7 @@ class GPT(nn.Module):
         self.config = config
         self.gradient_checkpointing = False
         self.loss_chunk = 0
-        """Tokens whose logits are held at a time; 0 for all."""
+        """Tokens whose logits are held at a time; 0 for all, and then the loss is computed the plain way."""
         self.token_embedding = nn.Embedding(config.padded_vocab_size, config.n_embd)
         if config.positions == "learned":
             self.position_embedding = nn.Embedding(config.block_size, config.n_embd)
@@ -71,7 +71,7 @@ class GPT(nn.Module):
     def loss(self, h: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the summed cross-entropy in nats of hidden states (B, T, C) against `targets` (B, T), a scalar."""
         h, targets, vocab_size = h.flatten(0, 1), targets.flatten(), self.config.vocab_size
-        if 0 < self.loss_chunk < len(h):
+        if self.loss_chunk:
             nats: torch.Tensor = ChunkedCrossEntropy.apply(h, self.head.weight, targets, vocab_size, self.loss_chunk)
             return nats
         return F.cross_entropy(self.logits(h).float(), targets, ignore_index=-1, reduction="sum")

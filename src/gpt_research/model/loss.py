@@ -11,6 +11,10 @@ import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+
+CACHED = 4 << 20
+"""Bytes of fp32 that a core of a CPU works on at a time, so that they are in its cache from one pass to the next."""
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
@@ -33,19 +37,17 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             dw = torch.zeros_like(weight, dtype=torch.float32) if needs_gradient else None
             for x, y, place in zip(h.split(chunk), targets.split(chunk), range(0, len(h), chunk), strict=True):
                 x = x.to(dtype)
-                logits = (x @ w.t()).float()  # (chunk, V')
+                logits = x @ w.t()  # (chunk, V')
                 logits[:, vocab_size:] = -math.inf
-                logprobs = torch.log_softmax(logits, -1)
-                counts, y = y >= 0, y.clamp(min=0)[:, None]
-                nats -= (logprobs.gather(1, y).squeeze(1) * counts).sum()
                 if dh is None or dw is None:
+                    nats += sum(map(_nats, _in_cache(logits), y.split(_rows(logits))))
                     continue
-                # d nats / d logits = softmax - one-hot of the target
-                gradient = logprobs.exp_()
-                gradient.scatter_add_(1, y, gradient.new_full(y.shape, -1.0))
-                gradient = (gradient * counts[:, None]).to(dtype)
-                dh[place : place + len(x)] = gradient @ w
-                dw += gradient.t() @ x
+                nats += sum(map(_nats_and_gradient, _in_cache(logits), y.split(_rows(logits))))
+                # what does not count is left out of the narrow side of the products
+                counts = (y >= 0)[:, None]
+                dh[place : place + len(x)] = (logits @ w) * counts
+                for total, part in zip(_in_cache(dw), _in_cache(logits.t() @ (x * counts)), strict=True):
+                    total += part.float()  # torch adds 16 bits to 32 five times as slowly
         ctx.save_for_backward(dh, dw)
         return nats
 
@@ -53,3 +55,30 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         dh, dw = ctx.saved_tensors
         return dh * scale, dw * scale, None, None, None
+
+
+def _nats(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return F.cross_entropy(logits.float(), targets, ignore_index=-1, reduction="sum")
+
+
+def _nats_and_gradient(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the summed nats of `logits` (n, V'), and put their gradient, softmax - one-hot, in the logits' place."""
+    scores, target = logits.float(), targets.clamp(min=0)[:, None]
+    highest, own = scores.amax(-1, keepdim=True), scores.gather(1, target)
+    softmax = scores.softmax(-1)
+    # log of the sum of exponentials, by way of the likeliest entry, whose share cannot vanish
+    nats = highest - softmax.amax(-1, keepdim=True).log() - own
+    softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
+    logits.copy_(softmax)
+    return (nats.squeeze(1) * (targets >= 0)).sum()
+
+
+def _rows(matrix: torch.Tensor) -> int:
+    """Rows of a matrix to work on at a time: those that fit the caches of a CPU; elsewhere, or compiled, all."""
+    if matrix.device.type != "cpu" or torch.compiler.is_compiling():
+        return len(matrix)
+    return max(1, CACHED * torch.get_num_threads() // (4 * matrix.size(1)))
+
+
+def _in_cache(matrix: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return matrix.split(_rows(matrix))

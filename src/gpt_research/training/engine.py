@@ -17,7 +17,7 @@ import torch
 from gpt_research.config import TrainConfig
 from gpt_research.model import GPT
 from gpt_research.runtime import Runtime, stream
-from gpt_research.training import parallel
+from gpt_research.training import machine, parallel
 from gpt_research.training.optimizer import make_optimizer
 from gpt_research.training.schedule import learning_rate
 
@@ -37,6 +37,8 @@ class Engine:
     def __init__(self, config: TrainConfig, runtime: Runtime, batches: Batches) -> None:
         """Build the model from its seed and place it."""
         self.config, self.runtime, self.batches = config, runtime, batches
+        if runtime.device.type == "cpu":
+            machine.keep_freed_memory()
         self.micro_steps = config.accumulation_steps(runtime.world_size)
         torch.manual_seed(stream(config.seed, "weights"))
         self.model = GPT(config.model)
@@ -129,14 +131,19 @@ class Engine:
 
 
 def compiles(config: TrainConfig, runtime: Runtime) -> bool:
-    """Whether the model is compiled: by default on a GPU, where it pays within a minute."""
+    """Whether the model is compiled: by default on a GPU, where it pays within a minute.
+
+    On a CPU a compiled step is no faster than a plain one.
+    """
     if config.compile is None:
         return runtime.device.type == "cuda" and runtime.can_compile
     return config.compile
 
 
-LARGEST_LOGITS = {"cpu": 128 << 20, "cuda": 4 << 30}
-"""Bytes of fp32 logits that are held at a time by default."""
+LARGEST_LOGITS = {"cpu": 8 << 20, "cuda": 4 << 30}
+"""Bytes of fp32 logits that are held at a time by default: on a CPU what its caches hold."""
+LEAST_CHUNK = 512
+"""Tokens of a chunk at least: fewer make products that are slow."""
 
 
 def loss_chunk(config: TrainConfig, runtime: Runtime) -> int:
@@ -145,4 +152,4 @@ def loss_chunk(config: TrainConfig, runtime: Runtime) -> int:
     if config.loss_chunk is not None or runtime.precision == "fp16":
         return config.loss_chunk or 0
     fits = LARGEST_LOGITS.get(runtime.device.type, 1 << 30) // (4 * config.model.padded_vocab_size)
-    return 0 if config.micro_batch * config.model.block_size <= fits else max(256, fits // 256 * 256)
+    return 0 if config.micro_batch * config.model.block_size <= fits else max(LEAST_CHUNK, fits // 256 * 256)

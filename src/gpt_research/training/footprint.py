@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from gpt_research.config import TrainConfig
-from gpt_research.model import GPT
+from gpt_research.model import GPT, attention
 from gpt_research.runtime import Runtime
 from gpt_research.training import parallel
 from gpt_research.training.engine import loss_chunk
@@ -87,6 +87,8 @@ def _token_bytes(config: TrainConfig, runtime: Runtime, *, whole: bool) -> int:
         layer += 2 * model.n_embd
         if runtime.device.type == "cpu":  # torch has no fused attention with dropout there: weights, mask, product
             layer += (2 * a + 1) * model.n_head * model.block_size
+    elif attention.keeps_weights(runtime.device.type, runtime.dtype, model.block_size):  # of what is seen only
+        layer += a * model.n_head * (model.block_size + attention.BLOCK) // 2
     kept = model.n_layer * 4 * model.n_embd + layer if config.gradient_checkpointing else model.n_layer * layer
     ends = (4 + 4 + a) * model.n_embd  # embedding, final norm and its output
     return kept + ends + (LOGIT_COPIES * 4 * model.padded_vocab_size if whole else 0)
@@ -94,9 +96,10 @@ def _token_bytes(config: TrainConfig, runtime: Runtime, *, whole: bool) -> int:
 
 def _work_bytes(config: TrainConfig, runtime: Runtime, held: int, chunk: int) -> int:
     """Bytes that do not grow with the micro-batch: autocast's copies of the weights, and the workspace of the loss."""
-    fixed = 0 if runtime.precision == "fp32" else 2 * held
-    if chunk:  # its logits, and the head's gradient apart
-        fixed += config.model.padded_vocab_size * (LOGIT_COPIES * 4 * chunk + 4 * config.model.n_embd)
+    fixed, a = (0, 4) if runtime.precision == "fp32" else (2 * held, 2)
+    if chunk:  # its logits, and the head's gradient apart; a CPU makes fp32 of a few rows at a time
+        logit = a if runtime.device.type == "cpu" else LOGIT_COPIES * 4
+        fixed += config.model.padded_vocab_size * (logit * chunk + 4 * config.model.n_embd)
     return fixed
 
 

@@ -86,15 +86,14 @@ def replay(run_folder: Path, command: ReplayCommand) -> Replay:
     config = read_yaml(TrainConfig, run_folder / "config.yaml")
     if command.step > config.max_steps:
         raise UserError(f"step is {command.step}, but the run ends at {config.max_steps}.")
-    config = dataclasses.replace(
-        config, out=str(run_folder), data=command.data or config.data, compile=False, loss_chunk=0
-    )
+    config = dataclasses.replace(config, out=str(run_folder), data=command.data or config.data, compile=False)
     trainer = _trainer_before(config, command.step - 1, command.device)
     for step in range(trainer.start_step, command.step - 1):
         trainer.engine.take_step(step)
     engine = trainer.engine
     engine.runtime = dataclasses.replace(engine.runtime, precision="fp32")
     engine.scaler = torch.amp.GradScaler(engine.runtime.device.type, enabled=False)
+    engine.model.loss_chunk = 0  # in chunks the head's output is never seen
     with _watched(trainer.model) as forward:
         loss = engine.accumulate(command.step - 1)
     assert loss is not None, "nothing asks it to stop"

@@ -1,11 +1,17 @@
 """Tokens a second of training steps, beside nanoGPT's model and loop in the same run.
 
     python benchmarks/train_step.py --nanogpt PATH [--config small gpt2-124m] [--rounds 5] [--json FILE]
+    python benchmarks/train_step.py --starts [--config small]
 
-A step is forward, backward, clipping and AdamW on random tokens. The contenders take turns, one step each in a round;
-medians are shown, and as a ratio to the first row. nanoGPT's model is read from a checkout given by path; its loop is
-its train.py's: autocast where the precision asks for it, clip_grad_norm_, AdamW from its own configure_optimizers.
-`product` is what a matrix product of GPT shape reached in the same rounds: the bound.
+A step is forward, backward, clipping and AdamW on random tokens. Every contender is a process of its own, so that
+none works with another's allocator or compiled code; they take turns, one step each in a round. Medians are shown,
+and as a ratio to the first row: nanoGPT as its README runs it on a CPU, fp32 and not compiled. nanoGPT's model is read
+from a checkout given by path; its loop is its train.py's, and autocast where a row says bf16. `product` is what a
+matrix product of GPT shape reached in the same rounds in the best precision: the bound. `first step` is from the
+start of the process to the end of its first step.
+
+`--starts` measures `gpt-research train` itself, twice on the same cache of compiled code, empty at first: seconds from
+the start of the process until its first step is reported, then speed and the share of a step that waits for data.
 """
 
 from __future__ import annotations
@@ -14,20 +20,29 @@ import argparse
 import dataclasses
 import importlib.util
 import json
+import multiprocessing
+import os
 import platform
 import statistics
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from gpt_research import runtime as runtimes
 from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.model import GPT
 from gpt_research.runtime import Runtime
 from gpt_research.training.engine import Engine
+from gpt_research.training.metrics import read_metrics
 from gpt_research.training.probe import RandomBatches
 
 SHAPES = {  # model, micro-batch
@@ -37,10 +52,40 @@ SHAPES = {  # model, micro-batch
 Step = Callable[[], float]
 
 
-def ours(runtime: Runtime, model: GPTConfig, micro_batch: int, **settings: Any) -> Step:
+@dataclass(frozen=True)
+class Contender:
+    """Who takes steps, and how."""
+
+    program: str
+    precision: str
+    compiled: bool
+    loss_chunk: int | None = None
+
+    @property
+    def name(self) -> str:
+        chunk = "" if self.loss_chunk is None else f", loss in chunks of {self.loss_chunk or 'all'}"
+        return f"{self.program}, {self.precision}, {'compiled' if self.compiled else 'eager'}{chunk}"
+
+
+def contenders(arguments: argparse.Namespace, runtime: Runtime) -> list[Contender]:
+    """Return all of them, nanoGPT as shipped first."""
+    found = []
+    for precision in dict.fromkeys(("fp32", runtime.precision)) if arguments.nanogpt else ():
+        found.append(Contender("nanoGPT", precision, compiled=False))
+    if arguments.nanogpt and arguments.compile:
+        found.append(Contender("nanoGPT", runtime.precision, compiled=True))
+    for compiled in (False, True) if arguments.compile else (False,):
+        found += [Contender("ours", runtime.precision, compiled, chunk) for chunk in arguments.loss_chunk]
+    return found
+
+
+def ours(contender: Contender, runtime: Runtime, model: GPTConfig, micro_batch: int) -> Step:
     """Return what takes one step of our engine and gives its seconds."""
     tokens = micro_batch * model.block_size
-    config = TrainConfig(model=model, micro_batch=micro_batch, tokens_per_step=tokens, **settings)
+    config = TrainConfig(
+        model=model, micro_batch=micro_batch, tokens_per_step=tokens, compile=contender.compiled,
+        loss_chunk=contender.loss_chunk,
+    )  # fmt: skip
     engine, number = Engine(config, runtime, RandomBatches(model, micro_batch)), iter(range(10**9))
 
     def step() -> float:
@@ -52,7 +97,7 @@ def ours(runtime: Runtime, model: GPTConfig, micro_batch: int, **settings: Any) 
     return step
 
 
-def nanogpt(path: Path, runtime: Runtime, model: GPTConfig, micro_batch: int, *, compiled: bool) -> Step:
+def nanogpt(contender: Contender, runtime: Runtime, model: GPTConfig, micro_batch: int, path: Path) -> Step:
     """Return what takes one step of nanoGPT's model and loop and gives its seconds."""
     spec = importlib.util.spec_from_file_location("nanogpt_model", path / "model.py")
     assert spec is not None, path
@@ -60,19 +105,10 @@ def nanogpt(path: Path, runtime: Runtime, model: GPTConfig, micro_batch: int, *,
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    peer = module.GPT(
-        module.GPTConfig(
-            n_layer=model.n_layer,
-            n_head=model.n_head,
-            n_embd=model.n_embd,
-            block_size=model.block_size,
-            vocab_size=50304,
-            dropout=0.0,
-            bias=model.bias,
-        )
-    ).to(runtime.device)
+    shape = {name: getattr(model, name) for name in ("n_layer", "n_head", "n_embd", "block_size", "bias")}
+    peer = module.GPT(module.GPTConfig(**shape, vocab_size=50304, dropout=0.0)).to(runtime.device)
     optimizer = peer.configure_optimizers(0.1, 6e-4, (0.9, 0.95), runtime.device.type)
-    forward = torch.compile(peer) if compiled else peer
+    forward = torch.compile(peer) if contender.compiled else peer
     batches = RandomBatches(model, micro_batch)
     tokens, targets = (x.to(runtime.device) for x in batches.batch(0, 0))
 
@@ -90,32 +126,42 @@ def nanogpt(path: Path, runtime: Runtime, model: GPTConfig, micro_batch: int, *,
     return step
 
 
+def take_turns(pipe: Connection, contender: Contender, shape: tuple[GPTConfig, int], arguments: Any) -> None:
+    """Be one contender: take a step whenever the pipe says so, and answer with its seconds."""
+    torch.manual_seed(0)
+    runtime = runtimes.start(arguments.device, contender.precision)
+    if contender.program == "ours":
+        step = ours(contender, runtime, *shape)
+    else:
+        step = nanogpt(contender, runtime, *shape, arguments.nanogpt)
+    while pipe.recv():
+        pipe.send(step())
+
+
 def measure(name: str, arguments: argparse.Namespace, runtime: Runtime) -> dict[str, Any]:
     """Let all contenders take turns on one model."""
     model, micro_batch = SHAPES[name]
     micro_batch = arguments.micro_batch or micro_batch
-    contenders: dict[str, Step] = {}
-    for compiled in (False, True) if arguments.compile else (False,):
-        said = ", compiled" if compiled else ""
-        if arguments.nanogpt:
-            contenders[f"nanoGPT{said}"] = nanogpt(arguments.nanogpt, runtime, model, micro_batch, compiled=compiled)
-        for chunk in arguments.loss_chunk:
-            how = "" if chunk is None else ", whole loss" if chunk == 0 else f", loss in chunks of {chunk}"
-            contenders[f"ours{said}{how}"] = ours(runtime, model, micro_batch, compile=compiled, loss_chunk=chunk)
-    first = {}
-    for contender, step in contenders.items():  # the first step compiles, the second fills caches
-        first[contender] = step()
-        step()
-    seconds: dict[str, list[float]] = {contender: [] for contender in contenders}
+    first, pipes = {}, {}
+    context = multiprocessing.get_context("spawn")
+    for contender in contenders(arguments, runtime):
+        pipes[contender.name], other = context.Pipe()
+        began = time.perf_counter()
+        task = (other, contender, (model, micro_batch), arguments)
+        context.Process(target=take_turns, args=task, daemon=True).start()
+        ask(pipes[contender.name])
+        first[contender.name] = time.perf_counter() - began
+        ask(pipes[contender.name])  # the first step compiles, the second fills caches
+    seconds: dict[str, list[float]] = {contender: [] for contender in pipes}
     products = []
     for _ in range(arguments.rounds):
         products.append(runtimes.measured_flops(runtime))
-        for contender, step in contenders.items():
-            seconds[contender].append(step())
+        for contender, pipe in pipes.items():
+            seconds[contender].append(ask(pipe))
+    for pipe in pipes.values():
+        pipe.send(False)
     tokens, product = micro_batch * model.block_size, statistics.median(products)
     with torch.device("meta"):
-        from gpt_research.model import GPT
-
         flops = GPT(model).flops_per_token()
     rows = {
         contender: {
@@ -127,7 +173,8 @@ def measure(name: str, arguments: argparse.Namespace, runtime: Runtime) -> dict[
         }
         for contender, times in seconds.items()
     }
-    print(f"\n{name}: micro-batch {micro_batch} x {model.block_size}, product {product / 1e9:,.0f} GFLOP/s\n")
+    said = f"micro-batch {micro_batch} x {model.block_size}, {arguments.rounds} rounds"
+    print(f"\n{name}: {said}, {runtime.precision} product {product / 1e9:,.0f} GFLOP/s\n")
     print("| | tokens/s, median (best) | ratio to the first | share of product | first step, s |")
     print("| --- | ---: | ---: | ---: | ---: |")
     base = next(iter(rows.values()))["tokens_per_s"]
@@ -137,7 +184,63 @@ def measure(name: str, arguments: argparse.Namespace, runtime: Runtime) -> dict[
             f"{row['share_of_product']:.0%} | {row['first_step_s']:.1f} |",
             flush=True,
         )
-    return {"micro_batch": micro_batch, "model": dataclasses.asdict(model), "product_flops": product, "rows": rows}
+    return {"micro_batch": micro_batch, "model": dataclasses.asdict(model), "products": products, "rows": rows}
+
+
+def ask(pipe: Connection) -> float:
+    """Let a contender take one step; return its seconds."""
+    pipe.send(True)
+    return float(pipe.recv())
+
+
+def measure_starts(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Start `gpt-research train` twice, plain and compiled: with an empty cache of compiled code, then a full one."""
+    rows = {}
+    print(f"\n{name}: gpt-research train\n")
+    print("| | first start, s | second start, s | tokens/s | waiting for data |\n| --- | ---: | ---: | ---: | ---: |")
+    for compiled in (False, True) if arguments.compile else (False,):
+        with tempfile.TemporaryDirectory() as folder:
+            starts = [start(name, Path(folder), number, compiled, arguments) for number in range(2)]
+        rows["compiled" if compiled else "eager"] = starts
+        wait = max(s["data_wait"] for s in starts)
+        print(
+            f"| ours, {'compiled' if compiled else 'eager'} | {starts[0]['first_step_s']:.1f} | "
+            f"{starts[1]['first_step_s']:.1f} | {starts[1]['tokens_per_s']:,.0f} | {wait:.2%} |",
+            flush=True,
+        )
+    return rows
+
+
+def start(name: str, folder: Path, number: int, compiled: bool, arguments: argparse.Namespace) -> dict[str, float]:
+    """Train for some steps in a new process; return when the first was done, the speed, and the wait for data."""
+    model, micro_batch = SHAPES[name]
+    data, out = folder / "data", folder / f"run_{number}"
+    data.mkdir(exist_ok=True)
+    for split in ("train", "val"):  # as nanoGPT has them
+        np.random.default_rng(0).integers(0, model.vocab_size, 1_000_000, dtype=np.uint16).tofile(data / f"{split}.bin")
+    shape = {f"model.{key}": getattr(model, key) for key in ("n_layer", "n_head", "n_embd", "block_size")}
+    settings = shape | {
+        "data": data, "out": out, "micro_batch": micro_batch, "tokens_per_step": micro_batch * model.block_size,
+        "max_steps": 1 + arguments.rounds, "warmup_steps": 1, "log_interval": 1, "eval_tokens": 1,
+        "compile": str(compiled).lower(), "device": arguments.device, "precision": arguments.precision,
+    }  # fmt: skip
+    command = [sys.executable, "-m", "gpt_research", "train", *(f"--{k}={v}" for k, v in settings.items())]
+    environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": str(folder / "cache")}
+    began = time.perf_counter()
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        said = []
+        for line in process.stderr:
+            said.append(line)
+            if line.startswith("step 1 "):
+                first_step_s = time.perf_counter() - began
+    assert process.returncode == 0, "".join(said)
+    steps = [line for line in read_metrics(out) if "loss" in line][1:]
+    return {
+        "first_step_s": first_step_s,
+        "tokens_per_s": statistics.median(line["tokens_per_s"] for line in steps),
+        "data_wait": max(line["data_wait"] for line in steps),
+    }
 
 
 def main() -> None:
@@ -148,15 +251,18 @@ def main() -> None:
     parser.add_argument("--micro_batch", type=int, default=0)
     parser.add_argument("--loss_chunk", nargs="+", type=lambda x: None if x == "auto" else int(x), default=[None])
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--starts", action="store_true", help="measure first and second starts of training instead")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     runtime = runtimes.start(arguments.device, arguments.precision)
-    torch.manual_seed(0)
     print(f"{runtime.device_name}, {runtime.precision}, torch {torch.__version__}, Python {platform.python_version()}")
-    measured = {name: measure(name, arguments, runtime) for name in arguments.config}
+    measured = {
+        name: measure_starts(name, arguments) if arguments.starts else measure(name, arguments, runtime)
+        for name in arguments.config
+    }
     if arguments.json:
         arguments.json.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
 

@@ -76,7 +76,7 @@ def contenders(arguments: argparse.Namespace, runtime: Runtime) -> list[Contende
         found.append(Contender("nanoGPT", runtime.precision, compiled=True))
     for compiled in (False, True) if arguments.compile else (False,):
         found += [Contender("ours", runtime.precision, compiled, chunk) for chunk in arguments.loss_chunk]
-    return found
+    return [contender for contender in found if contender.name not in arguments.leave_out]
 
 
 def ours(contender: Contender, runtime: Runtime, model: GPTConfig, micro_batch: int) -> Step:
@@ -251,6 +251,7 @@ def main() -> None:
     parser.add_argument("--micro_batch", type=int, default=0)
     parser.add_argument("--loss_chunk", nargs="+", type=lambda x: None if x == "auto" else int(x), default=[None])
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--leave_out", nargs="+", default=[], help="contenders, by their names in the table")
     parser.add_argument("--starts", action="store_true", help="measure first and second starts of training instead")
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--device", default="auto")

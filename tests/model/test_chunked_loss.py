@@ -7,6 +7,7 @@ import torch
 
 from gpt_research.config import GPTConfig
 from gpt_research.model import GPT
+from gpt_research.model import loss as losses
 
 CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=24, vocab_size=300)
 
@@ -31,6 +32,28 @@ def test_any_chunk_gives_the_plain_loss_and_gradients(chunk: int, tie_weights: b
     assert plain.keys() == chunked.keys()
     for name, tensor in plain.items():
         torch.testing.assert_close(chunked[name], tensor, rtol=1e-5, atol=1e-7, msg=name)
+
+
+@pytest.mark.parametrize("autocast", [None, torch.bfloat16])
+def test_rows_taken_together_do_not_change_it(autocast: torch.dtype | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = loss_and_gradients(48, autocast)
+    for rows in (1, 5):
+        monkeypatch.setattr(losses, "CACHED", rows * 4 * 320 // torch.get_num_threads())
+        for name, tensor in loss_and_gradients(48, autocast).items():
+            torch.testing.assert_close(tensor, whole[name], rtol=1e-5, atol=1e-7, msg=name)
+
+
+@pytest.mark.parametrize("scale", [1.0, 50.0, 1e4])
+def test_a_target_of_no_probability_costs_its_distance(scale: float) -> None:
+    torch.manual_seed(0)
+    h, weight = (scale * torch.randn(6, 8)).requires_grad_(), torch.randn(40, 8, requires_grad=True)
+    targets = torch.tensor([0, 1, -1, 2, 36, 3])
+    nats = losses.ChunkedCrossEntropy.apply(h, weight, targets, 37, 4)
+    logits = (h.double() @ weight.double().T)[:, :37]
+    expected = torch.nn.functional.cross_entropy(logits, targets, ignore_index=-1, reduction="sum")
+    torch.testing.assert_close(nats.double(), expected, rtol=1e-6, atol=1e-4)
+    for one, other in zip(*(torch.autograd.grad(x, (h, weight)) for x in (nats, expected)), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * scale)
 
 
 def test_under_autocast_it_is_as_near_to_fp32_as_the_plain_one() -> None:

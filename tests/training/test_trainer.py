@@ -62,11 +62,17 @@ def test_the_loss_falls_and_the_folder_is_complete(tiny_run: TrainConfig) -> Non
     assert set(last["corpora"]) == {"plays", "tales"}
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_interrupted_equals_uninterrupted_bit_for_bit(tiny_run: TrainConfig, precision: str) -> None:
-    whole = dataclasses.replace(tiny_run, out=tiny_run.out + "-whole", precision=precision)
+@pytest.mark.parametrize(
+    ("precision", "dropout", "loss_chunk"), [("fp32", 0.1, 0), ("bf16", 0.1, 0), ("bf16", 0.0, 48), ("fp16", 0.1, 0)]
+)
+def test_interrupted_equals_uninterrupted_bit_for_bit(
+    tiny_run: TrainConfig, precision: str, dropout: float, loss_chunk: int
+) -> None:
+    model = dataclasses.replace(tiny_run.model, dropout=dropout)
+    tiny_run = dataclasses.replace(tiny_run, model=model, precision=precision, loss_chunk=loss_chunk)
+    whole = dataclasses.replace(tiny_run, out=tiny_run.out + "-whole")
     train(whole)
-    parts = dataclasses.replace(tiny_run, out=tiny_run.out + "-parts", precision=precision)
+    parts = dataclasses.replace(tiny_run, out=tiny_run.out + "-parts")
 
     class StopAt(Reporter):
         """Asks for a stop, as Ctrl-C does, once a step is logged."""

@@ -1,38 +1,56 @@
-"""Tokens a second of `gpt_research.generate` beside Hugging Face `generate` and nanoGPT's loop.
+"""Tokens a second of `gpt_research.generate` beside Hugging Face `generate`, llama.cpp and nanoGPT's loop.
 
-    python benchmarks/generation.py --batch 1 16 --tokens 256 --rounds 5 --nanogpt PATH --json out.json
+    python benchmarks/generation.py --threads 2 --batch 1 16 --rounds 5 --nanogpt PATH --json out.json
     python benchmarks/generation.py --loss RUN_DIR --text FILE      what 16 and 8 bit weights cost, in nats a token
 
 Random weights of one shape, greedy, a prompt of one token. The contenders take turns within each round, so that a
 busy machine slows all alike; medians over the rounds, and the median of each round's ratio. nanoGPT reads the whole
 text again for each token, so it writes a token at each of some lengths spread over the text and the mean counts.
-"limit" is what reading weights, keys and values once a step allows at the memory speed measured in the same rounds.
+llama.cpp runs our own export of the same weights, each text in one question. "limit" is what reading weights, keys
+and values once a step allows at the memory speed measured in the same rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import importlib.util
 import json
 import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from gpt_research import checkpoint, runtime
-from gpt_research.config import GenerateConfig, GPTConfig
+from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.inference.generate import generate
 from gpt_research.inference.packed import pack
 from gpt_research.model import GPT
 from gpt_research.runtime import Runtime
 
-Contender = Callable[[int], float]
+Run = Callable[[int], float]
 """Takes a batch size; returns seconds a token of the batch."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A way to write."""
+
+    run: Run
+    weight_bytes: float
+    """Of one weight in memory."""
+    cache_bytes: int
+    """Of one cached number."""
+    ours: str
+    """Our contender of the same precision, which it is compared with."""
 
 
 class Endless(Tokenizer):
@@ -51,7 +69,7 @@ def timed(action: Callable[[], object], machine: Runtime) -> float:
     return time.perf_counter() - started_at
 
 
-def ours(pack_for: Callable[[int], GPT], machine: Runtime, tokens: int) -> Contender:
+def ours(pack_for: Callable[[int], GPT], machine: Runtime, tokens: int) -> Run:
     tokenizer = Endless.gpt2()
     packed = functools.lru_cache(maxsize=1)(pack_for)  # the layout depends on the batch
 
@@ -63,7 +81,7 @@ def ours(pack_for: Callable[[int], GPT], machine: Runtime, tokens: int) -> Conte
     return run
 
 
-def hugging_face(config: GPTConfig, machine: Runtime, tokens: int) -> Contender:
+def hugging_face(config: GPTConfig, machine: Runtime, tokens: int) -> Run:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     shape = GPT2Config(
@@ -93,7 +111,7 @@ def hugging_face(config: GPTConfig, machine: Runtime, tokens: int) -> Contender:
     return run
 
 
-def nanogpt(path: Path, config: GPTConfig, machine: Runtime, tokens: int) -> Contender:
+def nanogpt(path: Path, config: GPTConfig, machine: Runtime, tokens: int) -> Run:
     sys.path.insert(0, str(path))
     from model import GPT as NanoGPT  # type: ignore[import-not-found]
     from model import GPTConfig as NanoConfig
@@ -116,70 +134,106 @@ def memory_speed(machine: Runtime) -> float:
     return block.nbytes / min(timed(block.sum, machine) for _ in range(3))
 
 
-def bytes_a_step(config: GPTConfig, batch: int, tokens: int, weight_bytes: int, cache_bytes: int) -> float:
+def bytes_a_step(config: GPTConfig, batch: int, tokens: int, contender: Contender) -> float:
     """What a step must read: every matrix once, and each row's keys and values at half the final length."""
     matrices = 12 * config.n_layer * config.n_embd**2 + config.padded_vocab_size * config.n_embd
-    return matrices * weight_bytes + batch * config.n_layer * 2 * config.n_embd * cache_bytes * tokens / 2
+    cached = batch * config.n_layer * 2 * config.n_embd * tokens / 2
+    return matrices * contender.weight_bytes + cached * contender.cache_bytes
+
+
+GGUF_TYPES = {"fp32": ("f32", 4.0), "bf16": ("bf16", 2.0), "fp16": ("f16", 2.0), "int8": ("q8_0", 34 / 32)}
+"""Our precision -> llama.cpp's type and its bytes a weight."""
+
+
+def llama_cpp(folder: Path, model: GPT, dtype: str, tokens: int) -> Run:
+    from gpt_research.export import gguf
+    from gpt_research.export.llama_cpp import LlamaCpp
+    from gpt_research.export.source import Source
+
+    tokenizer, size = Tokenizer.gpt2(), model.config.block_size
+    path = folder / f"{dtype}.gguf"
+    gguf.write(path, Source(Path("random"), 0, TrainConfig(model=model.config), model, tokenizer), dtype)
+    loaded = functools.lru_cache(maxsize=1)(lambda batch: LlamaCpp(path, tokenizer, size, batch))
+
+    def run(batch: int) -> float:
+        llama = loaded(batch)
+
+        def write(slot: int) -> None:
+            answer = llama.complete([198], tokens, id_slot=slot, temperature=0, ignore_eos=True)
+            assert len(answer["tokens"]) == tokens, "llama.cpp stopped early"
+
+        started_at = time.perf_counter()
+        with ThreadPoolExecutor(batch) as pool:
+            list(pool.map(write, range(batch)))
+        return (time.perf_counter() - started_at) / tokens
+
+    return run
 
 
 def contenders(
-    arguments: argparse.Namespace, config: GPTConfig, machine: Runtime
-) -> dict[str, tuple[Contender, int, int]]:
-    """Name -> how to run it, bytes of a weight, bytes of a cached number."""
+    arguments: argparse.Namespace, config: GPTConfig, machine: Runtime, folder: Path
+) -> dict[str, Contender]:
+    """Return who takes part, by name; files go to `folder`."""
     torch.manual_seed(0)
     model = GPT(config).to(machine.device).eval()
-    size = machine.dtype.itemsize
-    name = machine.precision
-    found = {
-        f"ours {name}": (ours(lambda rows: pack(model, machine, rows=rows), machine, arguments.tokens), size, size),
-        f"Hugging Face {name}": (hugging_face(config, machine, arguments.tokens), size, size),
-    }
-    if machine.device.type == "cpu":
-        half = Runtime(machine.device, "fp16")
-        found["ours, unpacked fp32"] = (ours(lambda rows: model, machine, arguments.tokens), 4, 4)
-        found["ours fp16 weights"] = (ours(lambda rows: pack(model, half), machine, arguments.tokens), 2, 4)
-        found["ours int8 weights"] = (ours(lambda rows: pack(model, machine, "int8"), machine, arguments.tokens), 1, 4)
-    if arguments.nanogpt:
-        found["nanoGPT fp32"] = (nanogpt(arguments.nanogpt, config, machine, arguments.tokens), 4, 0)
+    tokens, on_cpu, found = arguments.tokens, machine.device.type == "cpu", {}
+
+    def add(name: str, run: Run, weight_bytes: float, cache_bytes: int) -> None:
+        found[name] = Contender(run, weight_bytes, cache_bytes, mine)
+
+    for precision in arguments.precision:
+        mine, weights = f"ours {precision}", "int8" if precision == "int8" else "same"
+        kept = Runtime(machine.device, "fp32" if precision == "int8" else precision)
+        packed = functools.partial(pack, model, kept, weights)
+        dtype, size = GGUF_TYPES[precision]
+        add(mine, ours(lambda rows, packed=packed: packed(rows=rows), machine, tokens), int(size), 4 if on_cpu else 2)
+        if precision in ("fp32", "bf16"):
+            add(f"Hugging Face {precision}", hugging_face(config, kept, tokens), size, int(size))
+        if on_cpu and importlib.util.find_spec("xllamacpp") is not None:
+            add(f"llama.cpp {dtype}", llama_cpp(folder, model, dtype, tokens), size, 4)
+        if arguments.nanogpt and precision == "fp32":
+            add("nanoGPT fp32", nanogpt(arguments.nanogpt, config, machine, tokens), 4, 0)
     return found
 
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
     """Time every contender at every batch size; print a table as it goes and return its rows."""
-    machine = runtime.start(arguments.device, arguments.precision)
+    machine = runtime.start(arguments.device, "fp32")
     config = GPTConfig(n_layer=arguments.n_layer, n_head=arguments.n_head, n_embd=arguments.n_embd, block_size=512)
-    field = contenders(arguments, config, machine)
-    first, rows = next(iter(field)), []
-    for batch in arguments.batch:
-        seconds: dict[str, list[float]] = {name: [] for name in field}
-        speeds = []
-        for _ in range(arguments.rounds):
-            speeds.append(memory_speed(machine))
-            for name, (run, _, _) in field.items():
-                seconds[name].append(run(batch))
-        speed = max(speeds)
-        print(f"\nbatch {batch}, {arguments.tokens} tokens, memory {speed / 1e9:.1f} GB/s, load {os.getloadavg()[0]}")
-        print(f"{'':24}{'tokens/s':>10}{'best':>10}{'of limit':>10}{first + ' is':>16}{'best':>9}")
-        for name, (_, weight_bytes, cache_bytes) in field.items():
-            limit = batch * speed / bytes_a_step(config, batch, arguments.tokens, weight_bytes, cache_bytes)
-            ratios = [theirs / mine for theirs, mine in zip(seconds[name], seconds[first], strict=True)]
-            row = {
-                "name": name,
-                "batch": batch,
-                "tokens_per_s": batch / statistics.median(seconds[name]),
-                "best_tokens_per_s": batch / min(seconds[name]),
-                "limit_tokens_per_s": limit,
-                "ours_is_times_as_fast": statistics.median(ratios),
-                "best_ours_is_times_as_fast": min(seconds[name]) / min(seconds[first]),
-            }
-            rows.append(row)
+    rows: list[dict[str, object]] = []
+    with tempfile.TemporaryDirectory() as folder:
+        field = contenders(arguments, config, machine, Path(folder))
+        for batch in arguments.batch:
+            seconds: dict[str, list[float]] = {name: [] for name in field}
+            speeds = []
+            for _ in range(arguments.rounds):
+                speeds.append(memory_speed(machine))
+                for name, contender in field.items():
+                    seconds[name].append(contender.run(batch))
+            speed = max(speeds)
             print(
-                f"{name:24}{row['tokens_per_s']:10.1f}{row['best_tokens_per_s']:10.1f}"
-                f"{row['best_tokens_per_s'] / limit:10.0%}{row['ours_is_times_as_fast']:15.2f}x"
-                f"{row['best_ours_is_times_as_fast']:8.2f}x",
-                flush=True,
+                f"\nbatch {batch}, {arguments.tokens} tokens, memory {speed / 1e9:.1f} GB/s, load {os.getloadavg()[0]}"
             )
+            print(f"{'':20}{'tokens/s':>10}{'best':>10}{'of limit':>10}{'ours is':>10}")
+            for name, contender in field.items():
+                limit = batch * speed / bytes_a_step(config, batch, arguments.tokens, contender)
+                rows.append(row_of(name, batch, limit, seconds[name], seconds[contender.ours]))
     return rows
+
+
+def row_of(name: str, batch: int, limit: float, theirs: list[float], mine: list[float]) -> dict[str, object]:
+    """Print and return one line of the table, from the seconds of each round."""
+    ratio = statistics.median(their / my for their, my in zip(theirs, mine, strict=True))
+    speed, best = batch / statistics.median(theirs), batch / min(theirs)
+    print(f"{name:20}{speed:10.1f}{best:10.1f}{speed / limit:10.0%}{ratio:9.2f}x", flush=True)
+    return {
+        "name": name,
+        "batch": batch,
+        "tokens_per_s": speed,
+        "best_tokens_per_s": best,
+        "limit_tokens_per_s": limit,
+        "ours_is_times_as_fast": ratio,
+    }
 
 
 @torch.inference_mode()
@@ -213,7 +267,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--precision", nargs="+", choices=GGUF_TYPES, default=list(GGUF_TYPES))
     parser.add_argument("--threads", type=int, help="threads of PyTorch (default: its own choice)")
     parser.add_argument("--nanogpt", type=Path, help="a clone of nanoGPT")
     parser.add_argument("--n_layer", type=int, default=12)

@@ -35,6 +35,7 @@ def error(found: torch.Tensor, expected: torch.Tensor) -> float:
         ("fp32", "same", 1, 1e-5),
         ("fp32", "same", 3, 1e-5),
         ("fp16", "same", 3, 3e-3),
+        ("bf16", "same", 1, 3e-2),
         ("bf16", "same", 3, 3e-2),
         pytest.param("fp32", "int8", 3, 6e-2, marks=needs_x86),
     ],
@@ -52,6 +53,17 @@ def test_packed_logits_are_the_models(
     assert error(packed(tokens[:, 19:], cache=cache)[:, 0], expected[:, -1]) < allowed
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+@torch.inference_mode()
+def test_every_layout_for_one_row_gives_the_models_logits(model: GPT, threads: int) -> None:
+    tokens, before = torch.randint(300, (1, 20), generator=torch.Generator().manual_seed(0)), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert error(pack(model, Runtime(CPU, "fp32"), rows=1)(tokens), model(tokens)) < 1e-5
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_packing_leaves_the_model_as_it_was(model: GPT) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     packed = pack(model, Runtime(CPU, "fp32"))
@@ -67,6 +79,16 @@ def test_an_int8_row_does_not_depend_on_its_neighbours() -> None:
     layer, x = Int8Linear(torch.nn.Linear(64, 48)), torch.randn(5, 64)
     x[3] *= 100
     assert torch.equal(layer(x)[:3], torch.cat([layer(x[i : i + 1]) for i in range(3)]))
+
+
+@needs_x86
+@torch.inference_mode()
+def test_an_int8_sum_of_the_largest_products_does_not_overflow() -> None:
+    linear = torch.nn.Linear(4096, 16, bias=False)
+    linear.weight.fill_(1.0)
+    for sign in (1.0, -1.0):
+        found = Int8Linear(linear)(torch.full((2, 4096), sign))
+        torch.testing.assert_close(found, torch.full((2, 16), sign * 4096), rtol=1e-3, atol=0)
 
 
 @needs_x86

@@ -42,12 +42,12 @@ def pack(model: GPT, runtime: Runtime, weights: Weights = "same", *, rows: int =
         return _twin(model, Int8Linear)
     if x86 and runtime.precision == "fp16":
         return _twin(model, HalfLinear)
+    if on_cpu and runtime.precision == "fp32" and rows == torch.get_num_threads() == 1:
+        return _twin(model, _for_one_row_and_thread)
+    if on_cpu and _onednn_takes(runtime.precision):
+        return _twin(model, lambda linear: BlockedLinear(linear, runtime.dtype, rows))
     if runtime.dtype != model.token_embedding.weight.dtype:
         model = copy.deepcopy(model).to(runtime.dtype)
-    if on_cpu and runtime.precision == "fp32" and rows == 1:
-        return _twin(model, _for_one_row)
-    if on_cpu and _onednn_takes(runtime.precision):
-        return _twin(model, BlockedLinear)
     return model
 
 
@@ -69,15 +69,14 @@ def _twin(module: Twin, linear: Callable[[nn.Linear], nn.Module]) -> Twin:
     return twin
 
 
-def _for_one_row(linear: nn.Linear) -> nn.Module:
+def _for_one_row_and_thread(linear: nn.Linear) -> nn.Module:
     return linear if linear.in_features > linear.out_features else TransposedLinear(linear)
 
 
 class TransposedLinear(nn.Module):
-    """A linear layer with weights (in, out), whose product with one row needs no threads that wait for each other.
+    """A linear layer with weights (in, out): what one thread reads fastest for one row.
 
-    So it keeps its speed on a busy machine, where the block layout loses it at one row. A layer that narrows is as
-    fast as it is.
+    Where a layer narrows, the weights as they are can be read as fast.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -91,15 +90,21 @@ class TransposedLinear(nn.Module):
 
 
 class BlockedLinear(nn.Module):
-    """A linear layer in the block layout of oneDNN, for several rows: the same numbers, in another order."""
+    """A linear layer in the block layout of oneDNN that suits so many rows and this many threads.
 
-    def __init__(self, linear: nn.Linear) -> None:
+    Products are in the type of its weights, everything around it stays in fp32: attention over keys and values in
+    bf16 is several times as slow as in fp32 on a CPU.
+    """
+
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype, rows: int) -> None:
         super().__init__()
-        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), 16)  # blocks for few rows
-        self.bias = linear.bias
+        self.dtype = dtype
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().to(dtype), min(rows, 16))
+        self.bias = None if linear.bias is None else linear.bias.detach().to(dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        y = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "")
+        return y.to(x.dtype)
 
 
 class HalfLinear(nn.Module):
@@ -114,11 +119,14 @@ class HalfLinear(nn.Module):
 
 
 class Int8Linear(nn.Module):
-    """A linear layer with int8 weights, one scale an output, and activations rounded to 7 bits, one scale a row.
+    """A linear layer with int8 weights, one scale an output, and activations rounded to 8 bits, one scale a row.
 
-    A scale for each row keeps rows independent of their batch. 7 bits rather than 8: without VNNI, pairs of products
-    are added in 16 bits, which 8 would overflow.
+    A scale for each row keeps rows independent of their batch. On a CPU without VNNI activations get 7 bits: there
+    pairs of products are added in 16 bits, which 8 would overflow.
     """
+
+    STEPS = 127 if torch.cpu.get_capabilities().get("avx512_vnni") else 63
+    """From 0 to a row's largest number."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
@@ -134,5 +142,5 @@ class Int8Linear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         largest = x.abs().amax(-1, keepdim=True).clamp(min=1e-12)
         multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
-        y = multiply(x / largest, 1 / 63, 64, self.weight)  # steps of 1/63, 64 being zero
+        y = multiply(x / largest, 1 / self.STEPS, self.STEPS + 1, self.weight)  # STEPS + 1 being zero
         return y * largest if self.bias is None else torch.addcmul(self.bias, y, largest)

@@ -4,7 +4,8 @@
     python benchmarks/generation.py --loss RUN_DIR --text FILE      what 16 and 8 bit weights cost, in nats a token
 
 Random weights of one shape, greedy, a prompt of one token. The contenders take turns within each round, so that a
-busy machine slows all alike; medians over the rounds, and the median of each round's ratio. nanoGPT reads the whole
+busy machine slows all alike; medians over the rounds, and the median of each round's ratio. Each has a process of its
+own, as the threads of one library disturb those of another. nanoGPT reads the whole
 text again for each token, so it writes a token at each of some lengths spread over the text and the mean counts.
 llama.cpp runs our own export of the same weights, each text in one question. "limit" is what reading weights, keys
 and values once a step allows at the memory speed measured in the same rounds.
@@ -16,13 +17,14 @@ import argparse
 import functools
 import importlib.util
 import json
+import multiprocessing
 import os
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +34,7 @@ from gpt_research import checkpoint, runtime
 from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.inference.generate import generate
-from gpt_research.inference.packed import pack
+from gpt_research.inference.packed import Weights, pack
 from gpt_research.model import GPT
 from gpt_research.runtime import Runtime
 
@@ -69,12 +71,14 @@ def timed(action: Callable[[], object], machine: Runtime) -> float:
     return time.perf_counter() - started_at
 
 
-def ours(pack_for: Callable[[int], GPT], machine: Runtime, tokens: int) -> Run:
+def ours(config: GPTConfig, machine: Runtime, weights: Weights, tokens: int) -> Run:
     tokenizer = Endless.gpt2()
-    packed = functools.lru_cache(maxsize=1)(pack_for)  # the layout depends on the batch
+    torch.manual_seed(0)
+    model = GPT(config).to(machine.device).eval()
+    packed = functools.lru_cache(maxsize=1)(lambda batch: pack(model, machine, weights, rows=batch))
 
     def run(batch: int) -> float:
-        model = packed(batch)
+        model = packed(batch)  # the layout depends on the batch
         config = GenerateConfig(max_new_tokens=tokens, temperature=0, num_samples=batch)
         return timed(lambda: generate(model, tokenizer, "\n", config), machine) / tokens
 
@@ -111,7 +115,7 @@ def hugging_face(config: GPTConfig, machine: Runtime, tokens: int) -> Run:
     return run
 
 
-def nanogpt(path: Path, config: GPTConfig, machine: Runtime, tokens: int) -> Run:
+def nanogpt(config: GPTConfig, machine: Runtime, path: Path, tokens: int) -> Run:
     sys.path.insert(0, str(path))
     from model import GPT as NanoGPT  # type: ignore[import-not-found]
     from model import GPTConfig as NanoConfig
@@ -145,22 +149,24 @@ GGUF_TYPES = {"fp32": ("f32", 4.0), "bf16": ("bf16", 2.0), "fp16": ("f16", 2.0),
 """Our precision -> llama.cpp's type and its bytes a weight."""
 
 
-def llama_cpp(folder: Path, model: GPT, dtype: str, tokens: int) -> Run:
+def llama_cpp(config: GPTConfig, dtype: str, tokens: int) -> Run:
     from gpt_research.export import gguf
     from gpt_research.export.llama_cpp import LlamaCpp
     from gpt_research.export.source import Source
 
-    tokenizer, size = Tokenizer.gpt2(), model.config.block_size
-    path = folder / f"{dtype}.gguf"
-    gguf.write(path, Source(Path("random"), 0, TrainConfig(model=model.config), model, tokenizer), dtype)
-    loaded = functools.lru_cache(maxsize=1)(lambda batch: LlamaCpp(path, tokenizer, size, batch))
+    tokenizer, folder = Tokenizer.gpt2(), tempfile.TemporaryDirectory()
+    torch.manual_seed(0)
+    source = Source(Path("random"), 0, TrainConfig(model=config), GPT(config), tokenizer)
+    path = Path(folder.name) / f"{dtype}.gguf"
+    gguf.write(path, source, dtype)
+    loaded = functools.lru_cache(maxsize=1)(lambda batch: LlamaCpp(path, tokenizer, config.block_size, batch))
 
     def run(batch: int) -> float:
         llama = loaded(batch)
 
         def write(slot: int) -> None:
             answer = llama.complete([198], tokens, id_slot=slot, temperature=0, ignore_eos=True)
-            assert len(answer["tokens"]) == tokens, "llama.cpp stopped early"
+            assert len(answer["tokens"]) == tokens, f"llama.cpp stopped early in {folder}"
 
         started_at = time.perf_counter()
         with ThreadPoolExecutor(batch) as pool:
@@ -170,29 +176,40 @@ def llama_cpp(folder: Path, model: GPT, dtype: str, tokens: int) -> Run:
     return run
 
 
-def contenders(
-    arguments: argparse.Namespace, config: GPTConfig, machine: Runtime, folder: Path
-) -> dict[str, Contender]:
-    """Return who takes part, by name; files go to `folder`."""
-    torch.manual_seed(0)
-    model = GPT(config).to(machine.device).eval()
-    tokens, on_cpu, found = arguments.tokens, machine.device.type == "cpu", {}
+_made = functools.cache(lambda make, *arguments: make(*arguments))
 
-    def add(name: str, run: Run, weight_bytes: float, cache_bytes: int) -> None:
-        found[name] = Contender(run, weight_bytes, cache_bytes, mine)
+
+def _run_here(threads: int, batch: int, make: Callable[..., Run], arguments: tuple[object, ...]) -> float:
+    torch.set_num_threads(threads)
+    run: Run = _made(make, *arguments)
+    return run(batch)
+
+
+def apart(make: Callable[..., Run], *arguments: object) -> Run:
+    """Return what `make(*arguments)` makes, at home in a process of its own."""
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+    threads = torch.get_num_threads()
+    return lambda batch: pool.submit(_run_here, threads, batch, make, arguments).result()
+
+
+def contenders(arguments: argparse.Namespace, config: GPTConfig, device: torch.device) -> dict[str, Contender]:
+    """Return who takes part, by name."""
+    tokens, on_cpu, found = arguments.tokens, device.type == "cpu", {}
+
+    def add(name: str, weight_bytes: float, cache_bytes: int, make: Callable[..., Run], *rest: object) -> None:
+        found[name] = Contender(apart(make, config, *rest, tokens), weight_bytes, cache_bytes, mine)
 
     for precision in arguments.precision:
         mine, weights = f"ours {precision}", "int8" if precision == "int8" else "same"
-        kept = Runtime(machine.device, "fp32" if precision == "int8" else precision)
-        packed = functools.partial(pack, model, kept, weights)
+        machine = Runtime(device, "fp32" if precision == "int8" else precision)
         dtype, size = GGUF_TYPES[precision]
-        add(mine, ours(lambda rows, packed=packed: packed(rows=rows), machine, tokens), int(size), 4 if on_cpu else 2)
+        add(mine, int(size), 4 if on_cpu else int(size), ours, machine, weights)
         if precision in ("fp32", "bf16"):
-            add(f"Hugging Face {precision}", hugging_face(config, kept, tokens), size, int(size))
+            add(f"Hugging Face {precision}", size, int(size), hugging_face, machine)
         if on_cpu and importlib.util.find_spec("xllamacpp") is not None:
-            add(f"llama.cpp {dtype}", llama_cpp(folder, model, dtype, tokens), size, 4)
+            add(f"llama.cpp {dtype}", size, 4, llama_cpp, dtype)
         if arguments.nanogpt and precision == "fp32":
-            add("nanoGPT fp32", nanogpt(arguments.nanogpt, config, machine, tokens), 4, 0)
+            add("nanoGPT fp32", 4, 0, nanogpt, machine, arguments.nanogpt)
     return found
 
 
@@ -200,24 +217,21 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
     """Time every contender at every batch size; print a table as it goes and return its rows."""
     machine = runtime.start(arguments.device, "fp32")
     config = GPTConfig(n_layer=arguments.n_layer, n_head=arguments.n_head, n_embd=arguments.n_embd, block_size=512)
+    field = contenders(arguments, config, machine.device)
     rows: list[dict[str, object]] = []
-    with tempfile.TemporaryDirectory() as folder:
-        field = contenders(arguments, config, machine, Path(folder))
-        for batch in arguments.batch:
-            seconds: dict[str, list[float]] = {name: [] for name in field}
-            speeds = []
-            for _ in range(arguments.rounds):
-                speeds.append(memory_speed(machine))
-                for name, contender in field.items():
-                    seconds[name].append(contender.run(batch))
-            speed = max(speeds)
-            print(
-                f"\nbatch {batch}, {arguments.tokens} tokens, memory {speed / 1e9:.1f} GB/s, load {os.getloadavg()[0]}"
-            )
-            print(f"{'':20}{'tokens/s':>10}{'best':>10}{'of limit':>10}{'ours is':>10}")
+    for batch in arguments.batch:
+        seconds: dict[str, list[float]] = {name: [] for name in field}
+        speeds = []
+        for _ in range(arguments.rounds):
+            speeds.append(memory_speed(machine))
             for name, contender in field.items():
-                limit = batch * speed / bytes_a_step(config, batch, arguments.tokens, contender)
-                rows.append(row_of(name, batch, limit, seconds[name], seconds[contender.ours]))
+                seconds[name].append(contender.run(batch))
+        speed = max(speeds)
+        print(f"\nbatch {batch}, {arguments.tokens} tokens, memory {speed / 1e9:.1f} GB/s, load {os.getloadavg()[0]}")
+        print(f"{'':20}{'tokens/s':>10}{'best':>10}{'of limit':>10}{'ours is':>10}")
+        for name, contender in field.items():
+            limit = batch * speed / bytes_a_step(config, batch, arguments.tokens, contender)
+            rows.append(row_of(name, batch, limit, seconds[name], seconds[contender.ours]))
     return rows
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,11 @@ ITEMS = 60
 needs_lm_eval = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None, reason='lm-eval is not installed (pip install "gpt-research[eval]")'
 )
-pytestmark = pytest.mark.filterwarnings("ignore")  # the libraries' own
 
 
 @pytest.fixture(scope="module")
 def harness() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return importlib.import_module("gpt_research.evaluation.harness")
+    return importlib.import_module("gpt_research.evaluation.harness")
 
 
 @pytest.fixture(scope="module")

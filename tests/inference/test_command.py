@@ -49,7 +49,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(folder: Path, **settings: Any) -> GenerateCommand:
-    return GenerateCommand(run=str(folder), device="cpu", max_new_tokens=8, **settings)
+    """In the precision of `expected`, whatever this CPU is fast at."""
+    return GenerateCommand(run=str(folder), device="cpu", precision="fp32", max_new_tokens=8, **settings)
 
 
 def expected(folder: Path, prompt: str, **settings: Any) -> list[str]:

@@ -95,8 +95,12 @@ def _find(command: ImportCommand) -> Path:
 
 
 def _download(name: str, revision: str) -> Path:
-    import huggingface_hub
-
+    try:
+        import huggingface_hub
+    except ModuleNotFoundError:
+        raise UserError(
+            f'Fetching "{name}" needs huggingface_hub. Run pip install "gpt-research[hub]", or name a folder.'
+        ) from None
     try:
         folder = huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES))
     except Exception as error:  # no network, no such model, no access: the hub's library has many kinds

@@ -33,7 +33,9 @@ def start_server(config: PreprocessConfig) -> None:
     try:
         forkserver.ensure_running()
     finally:
-        os.environ["PYTHONPATH"] = before or ""
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 def number_of_workers(config: PreprocessConfig) -> int:

@@ -56,7 +56,7 @@ SHARED = Path(__file__).parents[2].parent / "shared" / "corpora" / "wikipedia"
         ("H<sub>2</sub>O, x<sup>2</sup>, <span style='a'>b</span>,<br />c", "H2O, x2, b,\nc"),
         ("__NOTOC__Caf&eacute;&nbsp;au lait &amp; more", "Café au lait & more"),
         ("* one\n* [[two]]\n# three\n:quoted\n; term", "- one\n- two\n- three\nquoted\nterm"),
-        ("* {{flag|FR}}\n* one", "- one"),
+        ("* {{flagicon|FR}}\n* one", "- one"),
         ("----\n| stray = cell\n! head\nText", "Text"),
         (
             "Cats ({{x}}, {{y}}; tame {{z}}) sleep {{a}}, {{b}} eat {{c}} . . . and purr {{d}}.",

@@ -1,85 +1,35 @@
 """What an inline template of Wikipedia shows in running text; most templates show nothing.
 
-`shown_text` knows those that stand for words: units, quotations, foreign words, dashes. Everything else, from
-infoboxes to maintenance notices, gives the empty string. It takes what stands between the innermost braces.
+`shown_text` knows those that stand for words: quantities and dates, quotations, foreign words, lists, dashes.
+Everything else, from infoboxes to maintenance notices, gives the empty string. It takes what stands between the
+innermost braces.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 
-# Templates that show one of their arguments: the first, or the last.
-_FIRST = frozenset(
-    re.split(
-        r",\s+",
-        """nowrap, nobr, no wrap, small, big, smaller, larger, resize, nobold, noitalic, em, strong,
-        text, center, indent, quote, blockquote, cquote, quotation, bq, pull quote, centered pull
-        quote, block indent, poem, poemquote, abbr, abbrlink, tooltip, sic, not a typo, as
-        written, proper name, unicode, script, linktext, visible anchor, vanchor, var, mvar, math,
-        bigmath, code, tt, mono, kbd, samp, keypress, sup, sub, overline, underline, sc,
-        smallcaps, ill, interlanguage link, interlanguage link multi, gaps, val, num, number, nts,
-        formatnum, ipa, verse translation, ship, uss, hms, start date, film date, nihongo, angbr,
-        angle bracket, angbr ipa, grapheme, vr, wikt-lang, notatypo, stack, rp text, legend
-        inline, format price""",
-    )
-)
-_LAST = frozenset(("lang", "transl", "transliteration", "color", "font color", "fontcolor", "colored link"))
 
-# Templates that stand for a sign; a blank beside it is part of it.
-_DASHES = dict.fromkeys(("ndash", "endash", "en dash"), "–") | dict.fromkeys(("mdash", "emdash", "em dash"), "—")
-_SPACED = dict.fromkeys(("spaced ndash", "snd", "spnd", "snds", "sndash"), " – ") | {"spaced mdash": " — "}
-_MARKS = {"nbsp": " ", "space": " ", "'": "'", "!": ",", "=": "=", "·": " · ", "dot": " · ", "bullet": " • "}
-_LETTERS = {"pi": "π", "okina": "ʻ", "hamza": "ʼ", "ayin": "ʽ", "ell": "ℓ", "hbar": "ħ", "dagger": "†"}
-_MATHS = {"minus": "−", "times": "×", "degree": "°", "deg": "°", "prime": "′", "increment": "∆"}
-_MONEY = {"cent": "¢", "pound": "£", "gbp": "£", "euro": "€", "eur": "€", "usd": "US$", "us$": "US$"}
-_ABOUT = dict.fromkeys(("circa", "c.", "ca."), "c. ") | dict.fromkeys(("floruit", "fl."), "fl. ")
-_ERAS = {"bce": "BCE", "ce": "CE", "ad": "AD", "bc": "BC", "no.": "No. ", "numero": "No. "}
-_SIGNS = _DASHES | _SPACED | _MARKS | _LETTERS | _MATHS | _MONEY | _ABOUT | _ERAS
-_WITH_ARGUMENT = frozenset(_ABOUT | _MONEY | _ERAS)
-_CASES = frozenset(("formatnum", "lc", "uc", "ucfirst", "lcfirst"))
-_BETWEEN_NUMBERS = frozenset(("to", "-", "–", "and", "or", "x", "by", "xx", "*", "+", "to(-)", "and(-)", "±"))
-_UNITS = dict(
-    pair.split("=")
-    for pair in re.split(
-        r",\s+",
-        """sqmi=sq mi, mi2=sq mi, sqft=sq ft, ft2=sq ft, sqkm=km², km2=km², m2=m², m3=m³, km3=km³, cuft=cu ft,
-        ft3=cu ft, kg/m3=kg/m³, g/cm3=g/cm³, C=°C, F=°F, oilbbl=barrels, oilbbl/d=barrels per day,
-        Moilbbl=million barrels, Moilbbl/d=million barrels per day, USgal=US gal, impgal=imp gal, lb-f=lbf""",
-    )
-)
-_NUMBER = re.compile(r"[\d.,/+−-]+$")
+def _names(text: str) -> list[str]:
+    return re.split(r",\s+", text)
+
+
+# --- arguments ----------------------------------------------------------------------------------------------
+
 _KEY = re.compile(r"\s*[\w -]{1,20}=(?!=)")
-
-
-def shown_text(body: str) -> str:
-    """Return what the template `{{body}}` shows, or the empty string."""
-    name, bar, rest = body.partition("|")
-    name = name.strip().lower().replace("_", " ")
-    if not bar:
-        function, _, argument = name.partition(":")
-        return argument.strip() if function in _CASES else _SIGNS.get(name, "")
-    if name in _FIRST or name.startswith("lang-"):
-        return _first(rest)
-    if name in _LAST:
-        return (_places(rest) or [""])[-1]
-    if name in _SIGNS:
-        return _SIGNS[name] + (_first(rest) if name in _WITH_ARGUMENT else "")
-    if name in ("convert", "cvt"):
-        return _conversion(_places(rest))
-    if name in ("as of", "asof"):
-        return "As of " + " ".join(reversed(_places(rest)))
-    if name in ("frac", "fraction", "sfrac"):
-        return "/".join(_places(rest)[-2:])
-    if name in ("chem", "chem2", "nuclide"):
-        return "".join(_places(rest))
-    if name in ("e", "exp"):
-        return "×10^" + _first(rest)
-    return ""
 
 
 def _places(rest: str) -> list[str]:
     """The arguments that are given by their place alone."""
     return [part.strip() for part in rest.split("|") if part.strip() and not _KEY.match(part)]
+
+
+def _named(rest: str) -> dict[str, str]:
+    """The arguments that are given by a name, in small letters; empty ones are as good as missing."""
+    pairs = (part.partition("=") for part in rest.split("|") if _KEY.match(part))
+    return {key.strip().lower(): value.strip() for key, _, value in pairs if value.strip()}
 
 
 def _first(rest: str) -> str:
@@ -91,11 +41,278 @@ def _first(rest: str) -> str:
     return (_places(rest) or [""])[0]
 
 
-def _conversion(places: list[str]) -> str:
-    """`{{convert|5|to|6|km|mi}}` reads "5 to 6 km"."""
-    words = []
-    for place in places:
-        words.append(_UNITS.get(place, place))
-        if not _NUMBER.match(place) and place.lower() not in _BETWEEN_NUMBERS:
+def _last(rest: str) -> str:
+    return (_places(rest) or [""])[-1]
+
+
+# --- numbers, quantities and dates --------------------------------------------------------------------------
+
+_NUMBER = re.compile(r"[\d.,/+−-]+$")
+_LONG_NUMBER = re.compile(r"(?<![\d.,/])[1-9]\d{3,20}(?![\d,/])")
+_BETWEEN_NUMBERS = frozenset(("to", "-", "–", "and", "or", "x", "by", "xx", "*", "+", "to(-)", "and(-)", "±"))
+_UNITS = dict(
+    pair.split("=")
+    for pair in _names(
+        """sqmi=sq mi, mi2=sq mi, sqft=sq ft, ft2=sq ft, sqkm=km², km2=km², m2=m², m3=m³, km3=km³, cuft=cu ft,
+        ft3=cu ft, kg/m3=kg/m³, g/cm3=g/cm³, C=°C, F=°F, C-change=°C, F-change=°F, oilbbl=barrels,
+        oilbbl/d=barrels per day, USgal=US gal, impgal=imp gal, lb-f=lbf, e3=thousand, e6=million, e9=billion,
+        k=thousand, M=million, G=billion, T=trillion, PD/sqmi=per sq mi, PD/km2=per km²""",
+    )
+)
+_MULTIPLE = re.compile(r"(e[369](?=[A-Za-z])|[kMGT](?=oilbbl|cuft|USgal|impgal))")
+_OF_A_UNIT = frozenset(("in", "yd", "oz", "lb", "ft", "ch", "chain", "cwt"))
+"""Units that another one may stand before: 5 ft 11 in."""
+
+
+def _grouped(number: str) -> str:
+    """Put commas between the thousands, as Wikipedia shows them; numbers grouped by hand stay."""
+    return _LONG_NUMBER.sub(lambda digits: f"{int(digits[0]):,}", number)
+
+
+def _unit(code: str) -> str:
+    parts = [part for part in _MULTIPLE.split(code, maxsplit=1) if part]
+    return " ".join(_UNITS.get(part, part) for part in parts)
+
+
+def _conversion(rest: str) -> str:
+    """`{{convert|5|to|6|km|mi}}` reads "5 to 6 km", `{{convert|5|ft|11|in|m}}` "5 ft 11 in"."""
+    places, words = _places(rest), []
+    for at, place in enumerate(places):
+        if _NUMBER.match(place) and place not in _BETWEEN_NUMBERS:
+            words.append(_grouped(place))
+        elif place.lower() in _BETWEEN_NUMBERS:
+            words.append(place.removesuffix("(-)"))
+        else:
+            words.append(_unit(place))
+            number, smaller = [*places[at + 1 : at + 3], "", ""][:2]
+            if smaller not in _OF_A_UNIT or not _NUMBER.match(number):
+                break
+    return re.sub(r" [-–] ", "–", " ".join(words))
+
+
+def _value(rest: str) -> str:
+    """`{{val|1.5|(2)|e=3|u=kg}}` reads "1.5(2)×10^3 kg"."""
+    places, named = _places(rest), _named(rest)
+    number = places[0] if places else ""
+    if len(places) == 2:
+        number += places[1] if places[1].startswith("(") else f" ± {places[1]}"
+    if "e" in named:
+        number += f"×10^{named['e']}"
+    unit = named.get("u") or named.get("ul", "")
+    per = named.get("up") or named.get("upl", "")
+    return f"{number} {unit}{per and f'/{per}'}".strip()
+
+
+def _fraction(rest: str) -> str:
+    """A denominator alone, a fraction, or a whole number before one."""
+    places = _places(rest)
+    if len(places) == 1:
+        return f"1/{places[0]}"
+    return " ".join([*places[:-2], "/".join(places[-2:])])
+
+
+def _height(rest: str) -> str:
+    return " ".join(f"{value} {unit}" for unit, value in _named(rest).items() if unit in ("m", "cm", "ft", "in"))
+
+
+def _coordinates(rest: str) -> str:
+    """`{{coord|12|19|N|70|1|W}}` reads "12°19′N 70°1′W"; nothing where it stands beside the title alone."""
+    if _named(rest).get("display") in ("title", "t"):
+        return ""
+    shown: list[str] = []
+    numbers: list[str] = []
+    for place in _places(rest):
+        if place in ("N", "S", "E", "W"):
+            shown.append("".join(number + mark for number, mark in zip(numbers, "°′″", strict=False)) + place)
+            numbers = []
+        elif _NUMBER.match(place):
+            numbers.append(place)
+        else:
+            break
+    if not shown and len(numbers) == 2:
+        ways = zip(numbers, ("NS", "EW"), strict=True)
+        shown = [f"{number.lstrip('+-−')}°{letters[number[0] in '-−']}" for number, letters in ways]
+    return " ".join(shown)
+
+
+_MONTHS = _names("January, February, March, April, May, June, July, August, September, October, November, December")
+
+
+def _date(rest: str, month_first: bool = True) -> str:
+    """Year, month and day as a date; a month may be a number, and a date in words stays."""
+    year, month, day, *_ = [*_places(rest), "", "", ""]
+    if month.isdecimal() and len(month) < 3 and 1 <= int(month) <= 12:
+        month = _MONTHS[int(month) - 1]
+    day = day.lstrip("0")
+    if "df" in _named(rest):
+        month_first = not month_first
+    words = (f"{month} {day},", year) if month_first and day else (day, month, year)
+    return " ".join(word for word in words if word)
+
+
+def _as_of(rest: str) -> str:
+    named = _named(rest)
+    opening = "Since" if "since" in named else "As of"
+    return named.get("alt") or f"{opening.lower() if 'lc' in named else opening} {_date(rest, month_first=False)}"
+
+
+def _old_style(rest: str) -> str:
+    """Day and year of the new calendar; that of the old one goes."""
+    places = _places(rest)[:2]
+    return (", " if places[0][-1:].isdecimal() else " ").join(places) if places else ""
+
+
+# --- words and names ----------------------------------------------------------------------------------------
+
+
+def _with_original(rest: str) -> str:
+    """`{{nihongo|English|kanji|romaji}}`."""
+    word, *others = _places(rest)[:3] or [""]
+    return f"{word} ({', '.join(others)})" if others else word
+
+
+def _other_language(rest: str) -> str:
+    """The title of an article that another Wikipedia has; older uses put the language before it."""
+    title, *others = _places(rest) or [""]
+    return _named(rest).get("lt") or (others[0] if others and re.fullmatch("[a-z]{2,3}", title) else title)
+
+
+def _ship(rest: str) -> str:
+    """`{{ship|HMS|Ajax|22}}`; the prefix may be empty."""
+    prefix, _, name = rest.partition("|")
+    return f"{prefix.strip()} {_first(name)}".strip()
+
+
+def _ship_with(prefix: str, rest: str) -> str:
+    """`{{HMS|Ajax|22}}`; two of the forms that may be asked for have no prefix."""
+    places = _places(rest) or [""]
+    return places[0] if places[-1] in ("3", "6") and len(places) > 1 else f"{prefix} {places[0]}"
+
+
+def _verse(rest: str) -> str:
+    """`{{bibleverse|1|Corinthians|13:4|NIV}}`: book, chapter and verse, without the edition."""
+    words: list[str] = []
+    for place in _places(rest):
+        words.append(place)
+        if len(words) > 1 and place[0].isdecimal():
             break
     return " ".join(words)
+
+
+# --- lists --------------------------------------------------------------------------------------------------
+
+
+def _items(rest: str) -> str:
+    return "\n" + "".join(f"* {place}\n" for place in _places(rest))
+
+
+def _block(rest: str) -> str:
+    """A list in its own markup, which may follow on a number of columns."""
+    return f"\n{max([_first(rest), *_places(rest)], key=len)}\n"
+
+
+def _columns(rest: str) -> str:
+    return "".join(f"\n{value}\n" for name, value in _named(rest).items() if re.fullmatch(r"col\d", name))
+
+
+# --- signs --------------------------------------------------------------------------------------------------
+
+# Templates that stand for a sign; a blank beside it is part of it.
+_DASHES = dict.fromkeys(("ndash", "endash", "en dash"), "–") | dict.fromkeys(
+    ("mdash", "emdash", "em dash", "mdashb"), "—"
+)
+_SPACED = dict.fromkeys(("spaced ndash", "snd", "spnd", "snds", "sndash"), " – ") | {"spaced mdash": " — "}
+_BLANKS = dict.fromkeys(("nbsp", "space", "spaces", "thinsp", "thin space", "hairsp", "hair space"), " ")
+_MARKS = {"!": ",", "=": "=", "·": " · ", "dot": " · ", "bullet": " • ", "eqm": "⇌"}
+# Quotation marks that are set closer or farther apart. Written as an entity, for `''Eagle''{{'s}}` would otherwise
+# hold three apostrophes in a row, which are markup.
+_APOSTROPHE = "&#39;"
+_QUOTES = {
+    **dict.fromkeys(("'", "-'", "'-"), _APOSTROPHE),
+    **dict.fromkeys(('-"', '"-'), '"'),
+    **dict.fromkeys(("'\"", "' \""), f'{_APOSTROPHE}"'),
+    **dict.fromkeys(("\"'", "\" '"), f'"{_APOSTROPHE}'),
+    "'s": f"{_APOSTROPHE}s",
+}
+_LETTERS = {"pi": "π", "okina": "ʻ", "hamza": "ʼ", "ayin": "ʽ", "ell": "ℓ", "hbar": "ħ", "dagger": "†"}
+_MATHS = {"minus": "−", "times": "×", "degree": "°", "deg": "°", "prime": "′", "increment": "∆"}
+_MONEY = {"cent": "¢", "pound": "£", "gbp": "£", "euro": "€", "eur": "€", "usd": "US$", "us$": "US$"}
+_ABOUT = dict.fromkeys(("circa", "c.", "ca."), "c. ") | dict.fromkeys(("floruit", "fl."), "fl. ")
+_ERAS = {"bce": "BCE", "ce": "CE", "ad": "AD", "bc": "BC", "no.": "No. ", "numero": "No. "}
+_SIGNS = _DASHES | _SPACED | _BLANKS | _MARKS | _QUOTES | _LETTERS | _MATHS | _MONEY | _ABOUT | _ERAS
+_WITH_ARGUMENT = frozenset(_ABOUT | _MONEY | _ERAS)
+_CASES = frozenset(("formatnum", "lc", "uc", "ucfirst", "lcfirst"))
+_MUSIC = {"flat": "♭", "b": "♭", "sharp": "♯", "#": "♯", "natural": "♮"}
+
+# --- names and what they show -------------------------------------------------------------------------------
+
+_RENDERERS: dict[str, Callable[[str], str]] = {
+    **dict.fromkeys(
+        _names(
+            """nowrap, nobr, no wrap, small, big, large, smaller, larger, midsize, nobold, noitalic, em, strong,
+            text, center, indent, quote, blockquote, bquote, cquote, quotation, bq, pull quote, centered pull
+            quote, block indent, poem, poemquote, abbr, abbrlink, tooltip, sic, not a typo, as
+            written, proper name, unicode, polytonic, iast, nastaliq, nq, linktext, visible anchor, vanchor, var,
+            mvar, math, bigmath, code, tt, mono, kbd, samp, keypress, sup, sub, overline, underline, sc,
+            smallcaps, num, number, nts, formatnum, ipa, ipalink, ipa link, verse translation, angbr,
+            angle bracket, angbr ipa, grapheme, vr, wikt-lang, notatypo, stack, rp text, legend
+            inline, format price, birth-date, death-date, film date, flag, flagu, flagcountry, railgauge, track gauge"""
+        ),
+        _first,
+    ),
+    **dict.fromkeys(
+        _names("lang, rtl-lang, transl, transliteration, script, resize, color, font color, fontcolor, colored link"),
+        _last,
+    ),
+    **dict.fromkeys(("convert", "cvt"), _conversion),
+    **dict.fromkeys(("frac", "fraction", "sfrac"), _fraction),
+    **dict.fromkeys(("chem", "chem2", "gaps"), lambda rest: "".join(_places(rest))),
+    **dict.fromkeys(
+        _names("nuclide, nuclide2, simplenuclide, simplenuclide2"), lambda rest: "-".join(_places(rest)[:2])
+    ),
+    **dict.fromkeys(("e", "exp"), lambda rest: f"×10^{_first(rest)}"),
+    **dict.fromkeys(("as of", "asof"), _as_of),
+    **dict.fromkeys(
+        _names(
+            """birth date, birth date and age, death date, death date and age, start date, start date and age,
+            end date, dts"""
+        ),
+        _date,
+    ),
+    **dict.fromkeys(("oldstyledate", "oldstyledatedy"), _old_style),
+    **dict.fromkeys(("ill", "interlanguage link", "interlanguage link multi"), _other_language),
+    **{
+        name.lower(): partial(_ship_with, name)
+        for name in _names("USS, HMS, HMAS, HMCS, SS, RMS, MV, SMS, USNS, USCGC")
+    },
+    **dict.fromkeys(("bibleverse", "bibleref", "bibleref2"), _verse),
+    **dict.fromkeys(("bulleted list", "ordered list", "unbulleted list", "ubl"), _items),
+    **dict.fromkeys(("columns-list", "columns list", "plainlist", "flatlist"), _block),
+    "columns": _columns,
+    "coord": _coordinates,
+    "height": _height,
+    "hlist": lambda rest: ", ".join(_places(rest)),
+    "ipablink": lambda rest: f"[{_first(rest)}]",
+    "ipaslink": lambda rest: f"/{_first(rest)}/",
+    "music": lambda rest: _MUSIC.get(_first(rest), ""),
+    "nihongo": _with_original,
+    "ship": _ship,
+    "us patent": lambda rest: f"U.S. Patent {_first(rest)}",
+    "val": _value,
+}
+
+
+def shown_text(body: str) -> str:
+    """Return what the template `{{body}}` shows, or the empty string."""
+    name, bar, rest = body.partition("|")
+    name = name.strip().lower().replace("_", " ")
+    if not bar:
+        function, _, argument = name.partition(":")
+        return argument.strip() if function in _CASES else _SIGNS.get(name, "")
+    if render := _RENDERERS.get(name):
+        return render(rest)
+    if name.startswith(("lang-", "script/")):
+        return _first(rest)
+    if name in _SIGNS:
+        return _SIGNS[name] + (_first(rest) if name in _WITH_ARGUMENT else "")
+    return ""

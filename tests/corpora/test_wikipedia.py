@@ -54,6 +54,10 @@ SHARED = Path(__file__).parents[2].parent / "shared" / "corpora" / "wikipedia"
         ("Use <nowiki>[[x]]</nowiki> or <code>{{y}}</code>.", "Use [[x]] or {{y}}."),
         ("<gallery>\nFile:a.jpg|b\n</gallery>Text", "Text"),
         ("H<sub>2</sub>O, x<sup>2</sup>, <span style='a'>b</span>,<br />c", "H2O, x2, b,\nc"),
+        (
+            "1.5 × 10<sup>−9</sup> m, 2<sup>&minus;3</sup>, 19<sup>th</sup>, <sup>14</sup>C",
+            "1.5 × 10^−9 m, 2^−3, 19th, 14C",
+        ),
         ("__NOTOC__Caf&eacute;&nbsp;au lait &amp; more", "Café au lait & more"),
         ("* one\n* [[two]]\n# three\n:quoted\n; term", "- one\n- two\n- three\nquoted\nterm"),
         ("* {{flagicon|FR}}\n* one", "- one"),

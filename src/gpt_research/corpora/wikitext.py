@@ -186,6 +186,8 @@ def _without_tables(text: str) -> str:
 
 _QUOTES = re.compile(r"''+")
 _LINE_BREAK = re.compile(r"<(?:br|p|/p|/?div|/?blockquote|/?center|/?poem|hr|/li|/tr)\b[^<>]*>", re.IGNORECASE)
+# After a number only: 10<sup>−9</sup> without a sign between is another number, while km2 and H2O are read aright.
+_POWER = re.compile(r"<sup>(?<=\d<sup>)((?:[+−–-]|&minus;)?\d+)</sup>")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,500}>")
 _MAGIC_WORD = re.compile(r"__[A-Z]{3,}__")
 # Patterns that begin with one literal character, and plain replacements, are ten times as fast as the others.
@@ -199,7 +201,7 @@ _BLANK_TOO_MANY = re.compile(r" (?=[ ),.;])(?=[ )]|[,.][ \n]|; )")
 def _without_markup(text: str) -> str:
     text = _QUOTES.sub("", text)
     if "<" in text:
-        text = _TAG.sub("", _LINE_BREAK.sub("\n", text))
+        text = _TAG.sub("", _LINE_BREAK.sub("\n", _POWER.sub(r"^\1", text)))
     if "__" in text:
         text = _MAGIC_WORD.sub("", text)
     if "&" in text:

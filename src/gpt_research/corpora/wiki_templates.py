@@ -164,6 +164,19 @@ def _old_style(rest: str) -> str:
 
 # --- words and names ----------------------------------------------------------------------------------------
 
+_LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z-]{2,10})?")
+
+
+def _in_language(rest: str) -> str:
+    """`{{langx|ru|words|transliteration}}`."""
+    return [*_places(rest), "", ""][1]
+
+
+def _sounds(rest: str) -> str:
+    """`{{IPA|/a/}}` is part of a sentence; with a language before it, a pronunciation that one reads past."""
+    sounds, *others = _places(rest) or [""]
+    return "" if others and _LANGUAGE.fullmatch(sounds) else _first(rest)
+
 
 def _with_original(rest: str) -> str:
     """`{{nihongo|English|kanji|romaji}}`."""
@@ -174,19 +187,25 @@ def _with_original(rest: str) -> str:
 def _other_language(rest: str) -> str:
     """The title of an article that another Wikipedia has; older uses put the language before it."""
     title, *others = _places(rest) or [""]
-    return _named(rest).get("lt") or (others[0] if others and re.fullmatch("[a-z]{2,3}", title) else title)
+    return _named(rest).get("lt") or (others[0] if others and _LANGUAGE.fullmatch(title) else title)
+
+
+def _ship_with(prefix: str, rest: str) -> str:
+    """`{{HMS|Ajax|22}}`; in the binary number at the end, if any, 4 asks for the prefix and 2 for the name."""
+    name, *others = _places(rest) or [""]
+    return name if others and others[-1] in ("2", "3") else f"{prefix} {name}".strip()
 
 
 def _ship(rest: str) -> str:
     """`{{ship|HMS|Ajax|22}}`; the prefix may be empty."""
-    prefix, _, name = rest.partition("|")
-    return f"{prefix.strip()} {_first(name)}".strip()
+    prefix, _, others = rest.partition("|")
+    return _ship_with(prefix.strip(), others)
 
 
-def _ship_with(prefix: str, rest: str) -> str:
-    """`{{HMS|Ajax|22}}`; two of the forms that may be asked for have no prefix."""
-    places = _places(rest) or [""]
-    return places[0] if places[-1] in ("3", "6") and len(places) > 1 else f"{prefix} {places[0]}"
+def _ship_class(rest: str) -> str:
+    """`{{sclass|Nimitz|aircraft carrier}}`; two of its forms are the class alone."""
+    name, kind, form, *_ = [*_places(rest), "", "", ""]
+    return f"{name} class" if form in ("4", "5") else f"{name}-class {kind}".strip()
 
 
 def _verse(rest: str) -> str:
@@ -251,11 +270,11 @@ _RENDERERS: dict[str, Callable[[str], str]] = {
         _names(
             """nowrap, nobr, no wrap, small, big, large, smaller, larger, midsize, nobold, noitalic, em, strong,
             text, center, indent, quote, blockquote, bquote, cquote, quotation, bq, pull quote, centered pull
-            quote, block indent, poem, poemquote, abbr, abbrlink, tooltip, sic, not a typo, as
+            quote, block indent, poem, poemquote, poem quote, abbr, abbrlink, tooltip, sic, not a typo, as
             written, proper name, unicode, polytonic, iast, nastaliq, nq, linktext, visible anchor, vanchor, var,
             mvar, math, bigmath, code, tt, mono, kbd, samp, keypress, sup, sub, overline, underline, sc,
-            smallcaps, num, number, nts, formatnum, ipa, ipalink, ipa link, verse translation, angbr,
-            angle bracket, angbr ipa, grapheme, vr, wikt-lang, notatypo, stack, rp text, legend
+            smallcaps, num, number, nts, formatnum, ipalink, ipa link, verse translation, angbr,
+            angle bracket, angbr ipa, grapheme, vr, wikt-lang, notatypo, citation needed span, stack, rp text, legend
             inline, format price, birth-date, death-date, film date, flag, flagu, flagcountry, railgauge, track gauge"""
         ),
         _first,
@@ -268,7 +287,8 @@ _RENDERERS: dict[str, Callable[[str], str]] = {
     **dict.fromkeys(("frac", "fraction", "sfrac"), _fraction),
     **dict.fromkeys(("chem", "chem2", "gaps"), lambda rest: "".join(_places(rest))),
     **dict.fromkeys(
-        _names("nuclide, nuclide2, simplenuclide, simplenuclide2"), lambda rest: "-".join(_places(rest)[:2])
+        _names("nuclide, nuclide2, simplenuclide, simplenuclide2, simple nuclide"),
+        lambda rest: "-".join(_places(rest)[:2]),
     ),
     **dict.fromkeys(("e", "exp"), lambda rest: f"×10^{_first(rest)}"),
     **dict.fromkeys(("as of", "asof"), _as_of),
@@ -292,10 +312,13 @@ _RENDERERS: dict[str, Callable[[str], str]] = {
     "coord": _coordinates,
     "height": _height,
     "hlist": lambda rest: ", ".join(_places(rest)),
+    "ipa": _sounds,
     "ipablink": lambda rest: f"[{_first(rest)}]",
     "ipaslink": lambda rest: f"/{_first(rest)}/",
+    "langx": _in_language,
     "music": lambda rest: _MUSIC.get(_first(rest), ""),
     "nihongo": _with_original,
+    "sclass": _ship_class,
     "ship": _ship,
     "us patent": lambda rest: f"U.S. Patent {_first(rest)}",
     "val": _value,

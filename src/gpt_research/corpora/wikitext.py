@@ -186,8 +186,9 @@ def _without_tables(text: str) -> str:
 
 _QUOTES = re.compile(r"''+")
 _LINE_BREAK = re.compile(r"<(?:br|p|/p|/?div|/?blockquote|/?center|/?poem|hr|/li|/tr)\b[^<>]*>", re.IGNORECASE)
-# After a number only: 10<sup>−9</sup> without a sign between is another number, while km2 and H2O are read aright.
-_POWER = re.compile(r"<sup>(?<=\d<sup>)((?:[+−–-]|&minus;)?\d+)</sup>")
+# After a number only: 10<sup>−9</sup> would be another number without a sign between, while km2 and H2O read aright.
+_POWER = re.compile(r"<(?=sup>)(?<=\d<)sup>((?:[+−–-]|&minus;)?\d+)</sup>")
+"""The looks ahead and behind leave one literal character at the beginning, which is searched for fast."""
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,500}>")
 _MAGIC_WORD = re.compile(r"__[A-Z]{3,}__")
 # Patterns that begin with one literal character, and plain replacements, are ten times as fast as the others.

@@ -44,8 +44,10 @@ def local_hub(repos: dict[str, Path]) -> Iterator[LocalHub]:
     """Serve until the block ends."""
     with LocalHub(repos) as hub:
         threading.Thread(target=hub.serve_forever, daemon=True).start()
-        yield hub
-        hub.shutdown()
+        try:
+            yield hub
+        finally:
+            hub.shutdown()
 
 
 class _Handler(BaseHTTPRequestHandler):

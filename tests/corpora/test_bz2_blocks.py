@@ -27,6 +27,7 @@ def read_all(packed: bytes, start: int = 0) -> list[bytes]:
     [
         [text(1_700_000, 1)],
         [text(100, 1), b"", text(350_000, 2), b"x", text(1, 3)],
+        [text(350_000, 6), b"", b"", text(10, 7)],
         [bytes(5_000_000), text(10, 4) * 100_000],
     ],
 )

@@ -53,10 +53,10 @@ def jaccard(a: str, b: str) -> float:
 
 
 @settings(deadline=None)
-@given(st.lists(st.text("aAbB1zÉé '-.,\n漢字ไท’…", max_size=40), max_size=5))
+@given(st.lists(st.text("aAbB1zÉéẞßȺⱥΩω '-.,\n漢字ไท’…", max_size=40), max_size=5))
 def test_words_equal_those_of_a_regular_expression(texts: list[str]) -> None:
     words = hash_words(texts)
-    expected = [re.findall(r"[a-z0-9é]+|[漢字ไท]", text.lower()) for text in texts]
+    expected = [re.findall(r"[a-z0-9éßⱥω]+|[漢字ไท]", text.lower()) for text in texts]
     assert np.diff(words.offsets).tolist() == [len(text) for text in expected]
     names = [word for text in expected for word in text]
     pairs = set(zip(words.hashes.tolist(), names, strict=True))
@@ -93,7 +93,7 @@ def test_hashes_and_signatures_never_change() -> None:
     words = hash_words(["Hello, Wörld 漢"]).hashes
     assert [f"{word:x}" for word in words.tolist()] == [
         "56defbfd8fb2ce49",
-        "66a6e907f8fd3ee9",
+        "98298fe2e3dbc9db",
         "5f372b34417ecc5e",
     ]
     digest = xxhash.xxh3_128_digest(b"Hello")

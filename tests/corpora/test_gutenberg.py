@@ -209,6 +209,12 @@ def test_unwrapping_leaves_verse_tables_and_blank_lines_alone() -> None:
     assert unwrap(text) == f"{joined}\n\n\n{verse}\n\n{table}\n\n{joined}"
 
 
+def test_a_mention_of_electronic_texts_does_not_cut_a_book_without_blank_lines() -> None:
+    lines = "\n".join(f"Line {i} of a book that was typed without any blank line at all." for i in range(400))
+    for book in (f"{lines}\nHere he read an e-text of the poem.", f"{lines}\n\nAn e-text? he asked.\n{lines[:3500]}"):
+        assert strip_boilerplate(f"{START}\n{book}\n{ENDS[2]}") == book
+
+
 def test_unwrapping_is_an_option(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(BOOK)
     assert texts(read(tmp_path)) == [BOOK]

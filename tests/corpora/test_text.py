@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpt_research.corpora import text as text_module
@@ -25,6 +25,8 @@ SIGNS = (
 
 
 @given(ANY_TEXT | DAMAGE)
+@example("‚Äô\xa0")  # misread, but judged so only when the blank is gone
+@example("d‚Äôabord √† vous\u3000\nx")
 def test_repair_is_idempotent_and_leaves_no_damage(text: str) -> None:
     repaired = repair(text)
     assert repair(repaired) == repaired

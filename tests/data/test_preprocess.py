@@ -158,6 +158,28 @@ def test_a_lone_document_gives_its_end_to_validation(tmp_path: Path) -> None:
     assert 0.05 < len(val) / len(text) < 0.15
 
 
+def test_a_lone_document_is_trained_on_whatever_its_hash_says(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("\n\n".join(f"Paragraph {i} of many in a lone document." for i in range(50)))
+    for seed in range(5):
+        preprocess(config_of(tmp_path / str(seed), f"one={tmp_path / 'a.txt'}", val_fraction=0.5, seed=seed))
+        assert len(documents(tmp_path / str(seed), "one", "train")) == 1
+
+
+def test_a_corpus_whose_files_have_changed_is_looked_at_anew(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    (raw / "a.txt").write_text("A text of some length, of no use to anybody, and soon to go away.")
+    preprocess(config_of(tmp_path / "one", f"mine={raw}"))
+    (raw / "a.txt").unlink()
+    words = "An article of some length about a matter of general interest. " * 3
+    page = f"<page><title>A</title><ns>0</ns><id>1</id><revision><text>{words}</text></revision></page>"
+    (raw / "a.xml").write_text(f"<mediawiki>{page}</mediawiki>")
+    prepared = preprocess(config_of(tmp_path / "two", f"mine={raw}"))
+    assert prepared is not None
+    assert prepared.manifests["mine"].reader == "wikipedia"
+    assert documents(tmp_path / "two", "mine", "train")[0].startswith("A\n\nAn article")
+
+
 def test_a_cut_loses_no_text_but_the_border() -> None:
     assert cut_document("a b c d e f g h i j", 0.5) == ("a b c d", "e f g h i j")
     assert cut_document("x" * 10, 0.2) == ("x" * 8, "xx")

@@ -43,6 +43,17 @@ def test_rows_taken_together_do_not_change_it(autocast: torch.dtype | None, monk
             torch.testing.assert_close(tensor, whole[name], rtol=1e-5, atol=1e-7, msg=name)
 
 
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_without_gradients_none_is_made(mode: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model, tokens = GPT(CONFIG).eval(), torch.randint(0, 300, (2, 24))
+    plain = model(tokens, tokens)
+    model.loss_chunk = 7
+    monkeypatch.setattr(losses, "_nats_and_gradient", lambda *_: pytest.fail("a gradient was made"))
+    with mode():
+        torch.testing.assert_close(model(tokens, tokens), plain.detach())
+
+
 @pytest.mark.parametrize("scale", [1.0, 50.0, 1e4])
 def test_a_target_of_no_probability_costs_its_distance(scale: float) -> None:
     torch.manual_seed(0)

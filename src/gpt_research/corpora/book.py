@@ -241,8 +241,11 @@ def _without_closing_note(text: str) -> str:
         if heading_alone or len(text) - match.start() < 3000:
             text = text[: match.start()]
             break
-    if mention := _PRODUCERS_ONLY.search(text, max(len(text) // 2, len(text) - _CLOSING)):
-        text = text[: max(0, text.rfind("\n\n", 0, mention.start()))]
+    closing = max(len(text) // 2, len(text) - _CLOSING)
+    if mention := _PRODUCERS_ONLY.search(text, closing):
+        begin, end = text.rfind("\n\n", closing, mention.start()), text.find("\n\n", mention.end())
+        is_note = begin >= 0 and (len(text) if end < 0 else end) - begin < _CREDIT_LENGTH
+        text = text[:begin] if is_note else text
     text = text.rstrip("\n* \t")
     last = text.rfind("\n\n") + 1
     return text[:last].rstrip() if len(text) - last < 300 and _MENTION.search(text, last) else text

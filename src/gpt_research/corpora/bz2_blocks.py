@@ -17,8 +17,6 @@ _BLOCK, _STREAM_END = 0x314159265359, 0x177245385090
 _MAGIC_BITS, _CHECKSUM_BITS = 48, 32
 _MAGIC_BYTES = 7
 """A magic number lies in so many bytes, whichever bit it begins at."""
-_BETWEEN_STREAMS = (_MAGIC_BITS + _CHECKSUM_BITS) // 8 + 1 + 4
-"""Bytes, at most, from a stream's last block to the first of the next stream."""
 _WINDOW = 1 << 20
 _LARGEST_BLOCK = 2 << 20
 
@@ -43,10 +41,8 @@ def read_block(file: BinaryIO, begin: int, end: int) -> bytes:
     data = file.read(min(-(-end // 8) - begin // 8, _LARGEST_BLOCK))
     skipped = begin % 8
     stop = min(skipped + end - begin, 8 * len(data))
-    # A stream's end lies just before the next block; after the last one there may be anything.
-    near = max(len(data) - _BETWEEN_STREAMS - 1, 0) if file.read(1) else 0
-    for found in _find(_STREAM_END, data[near:])[:1]:
-        stop = 8 * near + found
+    for found in _find(_STREAM_END, data)[:1]:  # after the last block of a stream
+        stop = found
     # As a stream of its own: the block between a header and an end with the block's own checksum.
     bits = stop - skipped
     block = int.from_bytes(data, "big") >> (8 * len(data) - stop) & (1 << bits) - 1

@@ -71,7 +71,7 @@ class CnnReader(GenericReader):
 
     def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make an article of each record."""
-        key = ""
+        key: str | None = None
         for item in items:
             if isinstance(item, Drop):
                 yield item

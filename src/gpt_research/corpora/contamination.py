@@ -30,7 +30,7 @@ from gpt_research.errors import UserError
 
 WORDS = 13
 """Words in a row that make an overlap."""
-_VERSION = 2  # of the file and of the hashes in it
+_VERSION = 1  # of the file and of the hashes in it
 _MARKERS = re.compile(r"\[(header|title|step|substeps)\]")  # put into HellaSwag's texts, not part of them
 
 
@@ -143,7 +143,7 @@ class BenchmarkIndex:
 
     @property
     def _sieve_bits(self) -> int:
-        return min(max(16, (8 * len(self.grams)).bit_length()), 30)
+        return min(max(16, (8 * len(self.grams)).bit_length()), 28)
 
     @property
     def _shifts(self) -> tuple[int, int]:

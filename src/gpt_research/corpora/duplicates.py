@@ -175,7 +175,9 @@ def text_hashes(texts: Sequence[str], array: pa.LargeStringArray | None = None) 
     data, bounds = utf8_of(encoded(texts, "surrogatepass") if array is None else array)
     view, places = data.data, pairwise(bounds.tolist())
     return _words_of_digests(
-        xxhash.xxh3_128_digest(view[start:stop] if len(bare := text.strip()) == len(text) else bare.encode())
+        xxhash.xxh3_128_digest(
+            view[start:stop] if len(bare := text.strip()) == len(text) else bare.encode(errors="surrogatepass")
+        )
         for text, (start, stop) in zip(texts, places, strict=True)
     )
 

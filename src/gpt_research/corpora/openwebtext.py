@@ -41,7 +41,7 @@ _FURNITURE = re.compile(
       | read[ ]or[ ]share[ ]this[ ]story:[ ]https?://\S+
       | scroll[ ]to[ ]continue[ ]with[ ]content[ ]ad
       | share[ ]this:(?:[ ](?:facebook|twitter|tumblr|reddit|pinterest|email|print))*
-    )[ \t]*(?=\n|\Z)""",
+    )[ \t\r]*(?=\n|\Z)""",
     re.IGNORECASE | re.VERBOSE,
 )
 _EDIT = re.compile(r"\[ edit \](?=\n|\Z)")

@@ -112,9 +112,8 @@ def repair(text: str) -> str:
     stays as it is, so that clean text comes back equal; a second repair changes nothing.
     """
     while True:
-        mended = _without_damage(text)
-        repaired = _tidied(mended)
-        if mended == text or repaired == text or text.isascii():  # only what was misread can hide more damage
+        repaired = _tidied(_without_damage(text))
+        if repaired == text or text.isascii():  # only what was misread can hide more damage
             return repaired
         text = repaired
 
@@ -266,17 +265,16 @@ def drop_reasons(texts: Sequence[str], array: pa.LargeStringArray, min_character
 def _plain_at_a_glance(data: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """Say which texts show what they are in the few hundred bytes of their middle, as most do: (n,) bool."""
     plain, sizes = np.zeros(len(bounds) - 1, dtype=bool), np.diff(bounds)
-    for size, below in ((_GLANCE, len(data) + 1), (_GLANCE // 4, _GLANCE)):  # short texts by a smaller piece
-        texts = np.flatnonzero((sizes >= size) & (sizes < below))
-        if not texts.size:
-            continue
-        middles = bounds[texts] + (sizes[texts] - size) // 2
-        seen = np.lib.stride_tricks.sliding_window_view(data, size)[middles].tobytes()  # (texts, size)
-        letters, spaces, rare = (
-            np.frombuffer(seen.translate(kind), dtype=bool).reshape(-1, size).sum(axis=1)
-            for kind in (_IS_LETTER, _IS_SPACE, _IS_RARE)
-        )
-        plain[texts] = (letters > 0.6 * (size - spaces)) & (size < 20 * spaces) & (rare == 0)
+    texts = np.flatnonzero(sizes >= _GLANCE)
+    if not texts.size:
+        return plain
+    middles = bounds[texts] + (sizes[texts] - _GLANCE) // 2
+    seen = np.lib.stride_tricks.sliding_window_view(data, _GLANCE)[middles].tobytes()  # (texts, _GLANCE)
+    letters, spaces, rare = (
+        np.frombuffer(seen.translate(kind), dtype=bool).reshape(-1, _GLANCE).sum(axis=1)
+        for kind in (_IS_LETTER, _IS_SPACE, _IS_RARE)
+    )
+    plain[texts] = (letters > 0.6 * (_GLANCE - spaces)) & (20 * spaces > _GLANCE) & (rare == 0)
     return plain
 
 

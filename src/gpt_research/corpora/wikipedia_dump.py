@@ -49,6 +49,7 @@ def pages(path: Path, unit: Unit) -> Iterator[Page | Drop]:
     """Yield the pages that begin in this unit, and a drop for each damaged piece."""
     held = b""
     owned = True
+    limit = 0  # where in `held` the unit has ended
     last = 0
     for piece, ends in _pieces(path, unit):
         if isinstance(piece, Drop):
@@ -58,10 +59,9 @@ def pages(path: Path, unit: Unit) -> Iterator[Page | Drop]:
                 return
             held = b""
             continue
-        begun = len(held)
         held += piece
         # Past the end of the unit: only the page whose tag has begun is still this unit's.
-        if not owned and not 0 <= held.find(_OPEN) < begun:
+        if not owned and not 0 <= held.find(_OPEN) < limit:
             return
         at = 0
         while (end := held.find(_CLOSE, at)) >= 0:
@@ -69,6 +69,8 @@ def pages(path: Path, unit: Unit) -> Iterator[Page | Drop]:
             if begin >= 0:
                 if (lost := held.find(_OPEN, at, begin)) >= 0:
                     yield _broken("invalid_xml", unit, last, held[lost : lost + 200], "a page without an end")
+                if not owned and begin >= limit:
+                    return
                 page = _page(held[begin : end + len(_CLOSE)], unit, last)
                 last = page.id if isinstance(page, Page) else last
                 yield page
@@ -76,6 +78,7 @@ def pages(path: Path, unit: Unit) -> Iterator[Page | Drop]:
             if not owned:
                 return
         held = held[at:]
+        limit = len(held) if owned else limit
         owned = not ends
         if not owned and b"<" not in held:
             return

@@ -109,31 +109,25 @@ def _blocks(data: bytes, bounds: np.ndarray) -> Iterator[tuple[int, int]]:
 def _block_words(data: np.ndarray, texts_begin: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the places where words start in a piece of UTF-8 (m,) uint8, and the words' hashes.
 
-    The hash of a word is a polynomial in its bytes' codes: one running sum of code times power gives all of them, as
-    the sum over a word divided by the power at its start (the multiplier is odd, so it has an inverse modulo 2**64).
-    Separators count as zero, and so do the later bytes of a character, whose first byte stands for all of it.
+    The hash of a word is a polynomial in its characters' codes: one running sum of code times power gives all of them,
+    as the sum over a word divided by the power at its start (the multiplier is odd, so it has an inverse modulo 2**64;
+    separators count as zero).
 
     Args:
         texts_begin: where texts begin in the piece, for no word reaches from one into the next.
     """
-    codes = np.frombuffer(data.tobytes().translate(_ascii_codes()), dtype=np.uint8)
-    is_word, alone = codes != 0, None
-    if (first_bytes := np.flatnonzero(data >= 0xC0)).size:
-        characters, lengths = _characters(data, first_bytes)
-        codes = codes.astype(np.uint32)
-        codes[first_bytes] = characters
-        for place in range(4):
-            has = lengths > place
-            is_word[first_bytes[has] + place] = characters[has] != 0
-        alone = characters >= _ALONE
+    codes, characters = np.frombuffer(data.tobytes().translate(_ascii_codes()), dtype=np.uint8), None
+    if (data >= 0x80).any():
+        characters = np.flatnonzero((data & 0xC0) != 0x80)  # where each begins
+        codes = _codes_beyond_ascii(data, characters, codes)
+        texts_begin = np.searchsorted(characters, texts_begin)
+    is_word = codes != 0
     begins = is_word.copy()
     begins[1:] &= ~is_word[:-1]
     begins[texts_begin] = is_word[texts_begin]
-    if alone is not None and alone.any():
-        begins[first_bytes[alone]] = True
-        after = (first_bytes + lengths)[alone]
-        after = after[after < len(data)]
-        begins[after] = is_word[after]
+    if characters is not None and (alone := codes >= _ALONE).any():
+        begins |= alone
+        begins[1:] |= is_word[1:] & alone[:-1]
     starts = np.flatnonzero(begins)
 
     powers, inverses = _letter_powers()
@@ -142,19 +136,22 @@ def _block_words(data: np.ndarray, texts_begin: np.ndarray) -> tuple[np.ndarray,
     np.cumsum(sums, out=sums)
     hashes = np.diff(np.append(sums[starts], sums[-1]))
     hashes *= inverses[starts]
-    return starts, mixed(hashes)
+    return starts if characters is None else characters[starts], mixed(hashes)
 
 
-def _characters(data: np.ndarray, first_bytes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return code (uint32) and bytes (int64) of each character beyond ASCII, by where its first byte stands."""
+def _codes_beyond_ascii(data: np.ndarray, characters: np.ndarray, ascii_codes: np.ndarray) -> np.ndarray:
+    """Return the code of each character, (n,) uint32, by where its first byte stands in the UTF-8 `data`."""
+    codes = ascii_codes[characters].astype(np.uint32)
+    wide = np.flatnonzero(data[characters] >= 0x80)
     one, two, three, four = (
-        data[np.minimum(first_bytes + later, len(data) - 1)].astype(np.uint32) for later in range(4)
+        data[np.minimum(characters[wide] + later, len(data) - 1)].astype(np.uint32) for later in range(4)
     )
     two, three, four = two & 63, three & 63, four & 63
     points = (one & 31) << 6 | two
     points = np.where(one < 0xE0, points, (one & 15) << 12 | two << 6 | three)
     points = np.where(one < 0xF0, points, (one & 7) << 18 | two << 12 | three << 6 | four)
-    return _code_table().of(points), 2 + (one >= 0xE0) + (one >= 0xF0).astype(np.int64)
+    codes[wide] = _code_table().of(points)
+    return codes
 
 
 class _CodeTable:

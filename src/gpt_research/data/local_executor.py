@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import traceback
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
 from datatrove.executor import LocalPipelineExecutor
@@ -28,8 +28,8 @@ class LocalExecutor(LocalPipelineExecutor):
         processes = min(self.workers, len(ranks))
         pool = ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("forkserver"))
         try:
-            for _ in pool.map(self._run_for_rank, ranks):
-                pass
+            for done in as_completed([pool.submit(self._run_for_rank, rank) for rank in ranks]):
+                done.result()
         except BrokenProcessPool:
             raise UserError(
                 "A worker was killed, as the system does where memory runs out. Start again with fewer --workers: "
@@ -47,9 +47,12 @@ class LocalExecutor(LocalPipelineExecutor):
         try:
             for stage in self.pipeline:
                 stage(None, rank, self.world_size)
-        except Exception:
+        except Exception as error:
             with self.logging_dir.open(f"task_{rank:05d}.log", "w") as file:
                 traceback.print_exc(file=file)
-            raise
+            if isinstance(error, UserError | OSError):
+                raise
+            # Not every kind of error can go from one process to another.
+            raise RuntimeError(f"task {rank}: {type(error).__name__}: {error}") from None
         self.mark_rank_as_completed(rank)
         return PipelineStats()

@@ -87,6 +87,7 @@ def make_plan(config: PreprocessConfig) -> Plan:
     """
     options = {name: value for name, value in asdict(config).items() if name not in NOT_IN_THE_OUTPUT}
     plan = Plan({}, [], options)
+    _resolved.cache_clear()  # the files may be others than in an earlier run
     units: dict[str, list[Unit]] = {}
     for spec in config.corpora:
         corpus = resolve(spec)

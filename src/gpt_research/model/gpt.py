@@ -72,7 +72,9 @@ class GPT(nn.Module):
         """Return the summed cross-entropy in nats of hidden states (B, T, C) against `targets` (B, T), a scalar."""
         h, targets, vocab_size = h.flatten(0, 1), targets.flatten(), self.config.vocab_size
         if self.loss_chunk:
-            nats: torch.Tensor = ChunkedCrossEntropy.apply(h, self.head.weight, targets, vocab_size, self.loss_chunk)
+            # Which inputs want a gradient is all that the function sees of the gradient mode.
+            weight = self.head.weight if torch.is_grad_enabled() else self.head.weight.detach()
+            nats: torch.Tensor = ChunkedCrossEntropy.apply(h, weight, targets, vocab_size, self.loss_chunk)
             return nats
         return F.cross_entropy(self.logits(h).float(), targets, ignore_index=-1, reduction="sum")
 

@@ -97,9 +97,11 @@ def _token_bytes(config: TrainConfig, runtime: Runtime, *, whole: bool) -> int:
 def _work_bytes(config: TrainConfig, runtime: Runtime, held: int, chunk: int) -> int:
     """Bytes that do not grow with the micro-batch: autocast's copies of the weights, and the workspace of the loss."""
     fixed, a = (0, 4) if runtime.precision == "fp32" else (2 * held, 2)
-    if chunk:  # its logits, and the head's gradient apart; a CPU makes fp32 of a few rows at a time
+    if (
+        chunk
+    ):  # its logits, and the head's gradient before and after it is scaled; a CPU makes fp32 of a few rows at a time
         logit = a if runtime.device.type == "cpu" else LOGIT_COPIES * 4
-        fixed += config.model.padded_vocab_size * (logit * chunk + 4 * config.model.n_embd)
+        fixed += config.model.padded_vocab_size * (logit * chunk + 8 * config.model.n_embd)
     return fixed
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,7 +28,7 @@ NO_HITS = np.empty((0, 2), dtype=np.int64)
 
 
 @dataclass(frozen=True)
-class Stage:
+class Stage(ABC):
     """A stage as datatrove calls it: with the task's number; the data it would pass on stays on disk."""
 
     work: Work
@@ -36,8 +37,9 @@ class Stage:
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
         self.run(self.work.load_plan(), rank)
 
+    @abstractmethod
     def run(self, plan: Plan, rank: int) -> None:
-        raise AssertionError("each stage says what it does")
+        """Do what the stage does for one task."""
 
 
 class Drops:

@@ -48,10 +48,12 @@ class Tokenize(Stage):
             for side, name in enumerate(SPLITS):
                 rows = np.flatnonzero((status == KEPT) & (split == side))
                 part, of = [texts[index] for index in rows.tolist()], places.take(pa.array(rows))
-                if alone and part:
-                    part[0], end = cut_document(part[0], plan.options["val_fraction"])
+                if alone and part:  # whatever side its hash has put it on
+                    begin, end = cut_document(part[0], plan.options["val_fraction"])
+                    writer.add("train", [begin], of)
                     writer.add("val", [end], of)
-                writer.add(name, part, of)
+                else:
+                    writer.add(name, part, of)
             encoded += size_of_texts(batch)
             progress.set(rank, encoded_bytes=encoded)
         shards = writer.finish()

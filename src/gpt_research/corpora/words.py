@@ -117,9 +117,10 @@ def _block_words(data: np.ndarray, texts_begin: np.ndarray) -> tuple[np.ndarray,
         texts_begin: where texts begin in the piece, for no word reaches from one into the next.
     """
     codes, characters = np.frombuffer(data.tobytes().translate(_ascii_codes()), dtype=np.uint8), None
-    if (data >= 0x80).any():
-        characters = np.flatnonzero((data & 0xC0) != 0x80)  # where each begins
-        codes = _codes_beyond_ascii(data, characters, codes)
+    if (wide := np.flatnonzero(data >= 0xC0)).size:  # where characters beyond ASCII begin
+        begins_one = (data & 0xC0) != 0x80
+        codes, characters = codes[begins_one].astype(np.uint32), np.flatnonzero(begins_one)
+        codes[np.searchsorted(characters, wide)] = _wide_codes(data, wide)
         texts_begin = np.searchsorted(characters, texts_begin)
     is_word = codes != 0
     begins = is_word.copy()
@@ -139,19 +140,16 @@ def _block_words(data: np.ndarray, texts_begin: np.ndarray) -> tuple[np.ndarray,
     return starts if characters is None else characters[starts], mixed(hashes)
 
 
-def _codes_beyond_ascii(data: np.ndarray, characters: np.ndarray, ascii_codes: np.ndarray) -> np.ndarray:
-    """Return the code of each character, (n,) uint32, by where its first byte stands in the UTF-8 `data`."""
-    codes = ascii_codes[characters].astype(np.uint32)
-    wide = np.flatnonzero(data[characters] >= 0x80)
+def _wide_codes(data: np.ndarray, first_bytes: np.ndarray) -> np.ndarray:
+    """Return the codes (n,) uint32 of the characters beyond ASCII that begin at `first_bytes` in UTF-8."""
     one, two, three, four = (
-        data[np.minimum(characters[wide] + later, len(data) - 1)].astype(np.uint32) for later in range(4)
+        data[np.minimum(first_bytes + later, len(data) - 1)].astype(np.uint32) for later in range(4)
     )
     two, three, four = two & 63, three & 63, four & 63
     points = (one & 31) << 6 | two
     points = np.where(one < 0xE0, points, (one & 15) << 12 | two << 6 | three)
     points = np.where(one < 0xF0, points, (one & 7) << 18 | two << 12 | three << 6 | four)
-    codes[wide] = _code_table().of(points)
-    return codes
+    return _code_table().of(points)
 
 
 class _CodeTable:

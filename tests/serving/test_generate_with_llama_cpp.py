@@ -73,7 +73,9 @@ def run_folder(trained: Path, tmp_path: Path) -> Path:
 def write(capsys: pytest.CaptureFixture[str], folder: Path, engine: str = "llamacpp", **settings: Any) -> list[Any]:
     """The samples of a command, as JSON has them."""
     capsys.readouterr()
-    command = GenerateCommand(run=str(folder), engine=engine, json=True, device="cpu", **settings)  # type: ignore[arg-type]
+    # auto is bf16 for PyTorch on some CPUs, and fp32 for llama.cpp
+    settings = {"precision": "fp32", "device": "cpu", **settings}
+    command = GenerateCommand(run=str(folder), engine=engine, json=True, **settings)  # type: ignore[arg-type]
     assert serving.run(command) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 

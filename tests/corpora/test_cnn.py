@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from gpt_research.corpora import Document, Drop, ReadOptions, resolve
-from gpt_research.corpora.cnn import article, repair_body
+from gpt_research.corpora.cnn import CnnReader, article, repair_body
 
 SAMPLE = Path(__file__).parents[2].parent / "shared" / "corpora" / "cnn"
 needs_sample = pytest.mark.skipif(not SAMPLE.exists(), reason="no sample of CNN articles at ../shared")
@@ -145,3 +145,10 @@ def test_the_hub_form_is_read_without_headline(tmp_path):
     (tmp_path / "train_CNN_Article.csv").write_text(',text,label\n0,"(CNN)It rains, again.",3\n1,Dry.,2\n')
     (tmp_path / "test_CNN_Article.csv").write_text("text,label\nWet.,1\n")
     assert [item.text for item in read_all(tmp_path)] == ["Wet.", "It rains, again.", "Dry."]
+
+
+def test_an_index_column_without_a_name_is_not_the_text() -> None:
+    body = "The senate met on Monday and agreed on nothing at all."
+    (found,) = CnnReader().documents([(0, {"": "0", "Article text": body})], "a.json", ReadOptions())
+    assert isinstance(found, Document)
+    assert found.text == body

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gpt_research.corpora.document import Document, Drop, ReadOptions
-from gpt_research.corpora.fields import MissingTextError, find_text_key, text_of
-from gpt_research.corpora.tables import GenericReader, Record
+from gpt_research.corpora.fields import find_text_key, text_of
+from gpt_research.corpora.tables import GenericReader, Record, with_text_key
 
 _HEADLINES = ("Headline", "Second headline")
 _SITE = re.compile(r"\s+[-|–—]\s+CNN(?:\.com|\s?[A-Z][A-Za-z]+)*\s*$")
@@ -71,18 +71,11 @@ class CnnReader(GenericReader):
 
     def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make an article of each record."""
-        key: str | None = None
-        for item in items:
+        for item in with_text_key(items, source, options.text_key):
             if isinstance(item, Drop):
                 yield item
                 continue
-            position, record = item
-            if key not in record:
-                try:
-                    key = find_text_key(record, options.text_key)
-                except MissingTextError as error:
-                    yield Drop("no_text_key", source, position, str(error)[:400], broken=True)
-                    continue
+            position, record, key = item
             headlines = [record.get(name) for name in _HEADLINES if name != key]
             value = record[key]
             # pandas writes a missing text as nothing, and some exports as "nan".

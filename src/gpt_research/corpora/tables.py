@@ -272,8 +272,10 @@ def _values(column: Any) -> list[Any]:
         return list(column.cast("binary").to_pylist())
 
 
-def text_documents(items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
-    """Make documents of records by their text field alone."""
+def with_text_key(
+    items: Iterable[Record | Drop], source: str, text_key: str | None
+) -> Iterator[tuple[int, dict[str, Any], str] | Drop]:
+    """Yield position and fields of each record, and the name of the field that holds its text."""
     key: str | None = None
     for item in items:
         if isinstance(item, Drop):
@@ -282,10 +284,20 @@ def text_documents(items: Iterable[Record | Drop], source: str, options: ReadOpt
         position, record = item
         if key not in record:
             try:
-                key = find_text_key(record, options.text_key)
+                key = find_text_key(record, text_key)
             except MissingTextError as error:
                 yield Drop("no_text_key", source, position, str(error)[:400], broken=True)
                 continue
+        yield position, record, key
+
+
+def text_documents(items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
+    """Make documents of records by their text field alone."""
+    for item in with_text_key(items, source, options.text_key):
+        if isinstance(item, Drop):
+            yield item
+            continue
+        position, record, key = item
         text = text_of(record[key], source, position)
         yield text if isinstance(text, Drop) else Document(text, source, position)
 

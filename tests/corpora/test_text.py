@@ -7,7 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpt_research.corpora import text as text_module
-from gpt_research.corpora.text import decode, drop_reason, repair, repair_all
+from gpt_research.corpora.text import decode, drop_reasons, repair, repair_all
+from gpt_research.corpora.utf8 import encoded
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 # The pieces that damage is made of, more often than chance would put them together.
@@ -118,7 +119,9 @@ def test_decoding_never_fails(data: bytes) -> None:
     ],
 )
 def test_what_is_no_text_is_refused_with_its_reason(text: str, reason: str | None) -> None:
-    assert drop_reason(text, min_characters=20) == reason
+    assert drop_reasons([text], encoded([text]), min_characters=20) == [reason]
+    others = ["A text beside it. " * 40, "", text]
+    assert drop_reasons(others, encoded(others), min_characters=20) == [None, "empty", reason]
 
 
 @given(st.lists(st.text(st.sampled_from(SIGNS), max_size=12), max_size=5))

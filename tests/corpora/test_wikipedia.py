@@ -185,6 +185,20 @@ def test_units_share_no_page_and_lose_none(
     assert reasons(read(path)) == TITLES
 
 
+@pytest.mark.parametrize("size", [97, 100, 301, 650, 1000])
+def test_a_page_without_an_end_is_no_reason_to_read_the_next_one_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(wikipedia_dump, "UNIT_BYTES", size)
+    articles = [page(number, f"Text of {number}. " * 50) for number in range(1, 41)]
+    articles[9] = articles[9].replace("</page>", "")
+    path = tmp_path / "a.xml"
+    path.write_text(HEAD + "".join(articles) + TAIL)
+    items = read(path)
+    assert reasons([item for item in items if isinstance(item, Document)]) == [*TITLES[:9], *TITLES[10:]]
+    assert "invalid_xml" in reasons(items)
+
+
 def long_pages() -> str:
     """Forty pages of 20 kB: five fill the smallest block of bzip2."""
     words = ["".join(letters) for letters in itertools.permutations("abcdefg", 6)]

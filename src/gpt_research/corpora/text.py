@@ -240,16 +240,14 @@ _IS_LETTER, _IS_SPACE, _IS_RARE = (
 )
 
 
-def drop_reason(text: str, min_characters: int = 1) -> str | None:
-    """Say why a repaired text is not worth learning from, or None: `empty`, `too_short` or `not_text`.
+def drop_reasons(texts: Sequence[str], array: pa.LargeStringArray, min_characters: int = 1) -> list[str | None]:
+    """Say of each repaired text why it is not worth learning from, or None: `empty`, `too_short` or `not_text`.
 
     `not_text` has hardly a letter (a table of figures, a rule) or hardly a space (base64, a binary).
+
+    Args:
+        array: the same texts, encoded.
     """
-    return drop_reasons([text], encoded([text]), min_characters)[0]
-
-
-def drop_reasons(texts: Sequence[str], array: pa.LargeStringArray, min_characters: int = 1) -> list[str | None]:
-    """Return `drop_reason` of each text; `array` holds the same texts."""
     data, bounds = utf8_of(array)
     plain = _plain_at_a_glance(data, bounds)
     reasons: list[str | None] = [None] * len(texts)

@@ -133,7 +133,7 @@ class Engine:
 def compiles(config: TrainConfig, runtime: Runtime) -> bool:
     """Whether the model is compiled: by default on a GPU, where it pays within a minute.
 
-    On a CPU a compiled step is no faster than a plain one.
+    On a CPU a compiled step is about as fast as a plain one.
     """
     if config.compile is None:
         return runtime.device.type == "cuda" and runtime.can_compile

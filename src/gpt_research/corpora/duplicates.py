@@ -17,7 +17,7 @@ a text inside a much longer one is not near it. Knows nothing about readers, fil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -27,14 +27,12 @@ import pyarrow as pa
 import xxhash
 
 from gpt_research.corpora.utf8 import encoded, utf8_of
-from gpt_research.corpora.words import BLOCK, Words, mixed, offsets_of
+from gpt_research.corpora.words import Words, offsets_of
 from gpt_research.errors import UserError
 
-_TEXTS = 1 << 9  # texts sketched together: 1 KB of table each
-_LONG = 1 << 12  # shingles that fill a sketch in one round unless most of them are repeats
 _ROUNDS = 24  # of Fast Similarity Sketching before the empty places are filled one by one
 _LEADERS = 100  # kept in one cluster before its rest is kept unseen
-_EMPTY = np.uint64(2**64 - 1)
+_PAIRS = 1 << 16  # compared at once: what they need stays in the processor's cache
 
 # -- signatures ----------------------------------------------------------------------------------------------
 
@@ -82,66 +80,12 @@ class MinHash:
     def signatures(self, words: Words) -> np.ndarray:
         """Return the sketches (n_texts, num_hashes) uint8; all zero, and near to nothing, where a text has
         fewer than `ngram` words."""
-        parts = [np.empty((0, self.num_hashes), dtype=np.uint8)]
-        for start in range(0, len(words), _TEXTS):
-            parts.append(self._sketches(words.slice(start, min(start + _TEXTS, len(words)))))
-        return np.concatenate(parts)
+        from gpt_research.corpora import kernels
 
-    def _sketches(self, words: Words) -> np.ndarray:
-        """Sketch up to `_TEXTS` texts: each place of a sketch keeps the least-ranked shingle that fell there.
-
-        In every round each shingle falls on one place; a later round's rank is greater, so rounds go on only
-        for texts with an empty place. Long texts need one, short ones all, and what is then still empty
-        takes the least of all shingles under a hash of its own.
-        """
-        ranks = np.full((len(words), self.num_hashes), _EMPTY)
-        for grams, owners in words.ngrams(self.ngram):
-            self._play_round(0, grams, owners, ranks)
-        counts = np.diff(words.offsets)
-        unfinished = (ranks.max(axis=1) == _EMPTY) & (counts >= self.ngram)
-        for long in (False, True):
-            texts = unfinished & ((counts > _LONG) == long)
-            if texts.any():
-                ngrams = words.select(texts).ngrams(self.ngram)
-                ranks[texts] = self._finished(ranks[texts], _distinct(ngrams) if long else ngrams)
-        # A rank's high bits are small by construction; the mixed rank's are not.
-        sketches = (mixed(ranks) >> np.uint64(56)).astype(np.uint8)
-        sketches[counts < self.ngram] = 0
+        grams, (factors, terms) = words.ngrams(self.ngram), self._functions
+        sketches = np.empty((len(words), self.num_hashes), dtype=np.uint8)
+        kernels.sketch(grams.hashes, grams.offsets, factors, terms, _ROUNDS, sketches)
         return sketches
-
-    def _finished(self, ranks: np.ndarray, ngrams: Iterable[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-        """Return the ranks (texts, num_hashes) after round 0 with every place taken."""
-        grams, owners = map(np.concatenate, zip(*ngrams, strict=True))
-        for number in range(1, _ROUNDS):
-            if number & (number - 1) == 0:  # to look who has finished costs about a round
-                playing = (ranks.max(axis=1) == _EMPTY)[owners]
-                grams, owners = grams[playing], owners[playing]
-            self._play_round(number, grams, owners, ranks)
-        self._fill(grams, owners, ranks)
-        return ranks
-
-    def _play_round(self, number: int, grams: np.ndarray, owners: np.ndarray, ranks: np.ndarray) -> None:
-        factors, terms = self._functions
-        values = grams * factors[number] + terms[number]
-        places = ((values >> np.uint64(32)) * np.uint64(self.num_hashes)) >> np.uint64(32)
-        places = places.astype(np.int64)
-        places += owners * self.num_hashes
-        values &= np.uint64((1 << 48) - 1)  # the place took the bits above
-        values |= np.uint64(number << 48)
-        np.minimum.at(ranks.reshape(-1), places, values)
-
-    def _fill(self, grams: np.ndarray, owners: np.ndarray, ranks: np.ndarray) -> None:
-        """Give every empty place the least value over its text's shingles (`owners` is sorted)."""
-        texts, places = np.nonzero(ranks == _EMPTY)
-        if not texts.size:
-            return
-        bounds = np.searchsorted(owners, np.arange(len(ranks) + 1))
-        counts = np.diff(bounds)[texts]
-        starts = offsets_of(counts)
-        which = np.repeat(np.arange(len(texts)), counts)
-        shingles = grams[np.arange(starts[-1]) + (bounds[texts] - starts[:-1])[which]]
-        factors, terms = (function[_ROUNDS:][places][which] for function in self._functions)
-        ranks[texts, places] = np.minimum.reduceat(shingles * factors + terms, starts[:-1])
 
     @cached_property
     def _functions(self) -> tuple[np.ndarray, np.ndarray]:
@@ -150,14 +94,6 @@ class MinHash:
         digests = (xxhash.xxh3_128_digest(f"{self.seed}:{i}".encode()) for i in range(count))
         numbers = _words_of_digests(digests)
         return numbers[:, 0] | np.uint64(1), numbers[:, 1].copy()
-
-
-def _distinct(ngrams: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Drop what a text repeats within a piece: a long text with empty places is one that says little else."""
-    for grams, owners in ngrams:
-        for owner in np.unique(owners):
-            different = np.unique(grams[owners == owner])
-            yield different, np.full(len(different), owner)
 
 
 # -- exact duplicates ----------------------------------------------------------------------------------------
@@ -215,8 +151,8 @@ def near_duplicates(signatures: Sequence[np.ndarray], minhash: MinHash) -> tuple
     for band in range(minhash.num_bands):
         first, previous, later = _meetings(rows.band_keys(band * minhash.rows_per_band, minhash.rows_per_band))
         for earlier in (first, previous):  # who is unlike the first of the band may be like its neighbour
-            for start in range(0, len(later), BLOCK):
-                a, b = earlier[start : start + BLOCK], later[start : start + BLOCK]
+            for start in range(0, len(later), _PAIRS):
+                a, b = earlier[start : start + _PAIRS], later[start : start + _PAIRS]
                 apart = _roots(clusters, a) != _roots(clusters, b)
                 a, b = a[apart], b[apart]
                 near = rows.similarity(a, b) >= minhash.threshold
@@ -235,8 +171,8 @@ def _originals(rows: _Rows, clusters: np.ndarray, threshold: float) -> np.ndarra
     leaders = clusters[rest]
     for _ in range(_LEADERS):
         near = np.zeros(len(rest), dtype=bool)
-        for start in range(0, len(rest), BLOCK):
-            part = slice(start, start + BLOCK)
+        for start in range(0, len(rest), _PAIRS):
+            part = slice(start, start + _PAIRS)
             near[part] = rows.similarity(leaders[part], rest[part]) >= threshold
         originals[rest[near]] = leaders[near]
         rest = rest[~near]

@@ -26,7 +26,14 @@ def start_server(config: PreprocessConfig) -> None:
     """Start the process that workers are copies of, if there will be any; it imports what they need."""
     if config.executor != "local" or number_of_workers(config) == 1:
         return
-    multiprocessing.set_forkserver_preload(["gpt_research.data.local_executor", "gpt_research.data.stages"])
+    compares_words = config.near_duplicates or config.benchmarks
+    multiprocessing.set_forkserver_preload(
+        [
+            "gpt_research.data.local_executor",
+            "gpt_research.data.stages",
+            *(["gpt_research.corpora.kernels"] if compares_words else []),
+        ]
+    )
     # Python 3.11 does not hand it our sys.path, which a launcher in a bare clone has set.
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), before)))

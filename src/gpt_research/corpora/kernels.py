@@ -1,0 +1,188 @@
+"""Loops over every byte and every word of a text, compiled by numba: a few processor cycles for each.
+
+All compiled code stands in this one file, for numba keeps it on disk until the file that it is written in changes.
+What the numbers mean is said where they are used: `words`, `duplicates`, `contamination`. These import it where they
+need it: numba takes a third of a second.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+_U64 = np.uint64
+_ONE, _ALL = _U64(1), _U64(2**64 - 1)
+_LETTER, _WORD, _MIX = (_U64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93))
+_ALONE = _U64(1 << 31)
+
+
+@njit(inline="always")
+def _mixed(value):  # type: ignore[no-untyped-def]
+    """Spread a uint64 over all bits, one to one (the multiply-and-shift finish of MurmurHash3)."""
+    value ^= value >> _U64(32)
+    value *= _MIX
+    value ^= value >> _U64(32)
+    value *= _MIX
+    return value ^ (value >> _U64(32))
+
+
+@njit(cache=True)
+def hash_words(data, bounds, codes, known, hashes, offsets):  # type: ignore[no-untyped-def]
+    """Hash each word of texts in UTF-8: a polynomial in its characters' codes.
+
+    Args:
+        data: (m,) uint8, the texts one after the other; text i is data[bounds[i] : bounds[i + 1]].
+        bounds: (n + 1,) int64.
+        codes: (0x110000,) uint32: a character's code, 0 for what is between words, bit 31 set for a word by itself.
+        known: (0x1100,) bool: the pages of 256 characters whose codes are there; that of ASCII must be.
+        hashes: written, uint64; must have room for m // 2 + n + 1.
+        offsets: (n + 1,) int64, written: the words of text i are hashes[offsets[i] : offsets[i + 1]].
+
+    Returns:
+        The first page that was met and is not known, and all is to be done again; -1 where all is done.
+    """
+    count = _U64(0)
+    for text in range(len(bounds) - 1):
+        offsets[text] = count
+        place, stop = _U64(bounds[text]), _U64(bounds[text + 1])
+        value, power, inside = _U64(0), _ONE, _U64(0)  # of the word so far
+        while place < stop:
+            byte = data[place]
+            if byte < 128:
+                # Without a branch: a processor that guesses wrong at each word's end takes twice as long.
+                code = _U64(codes[byte])
+                is_letter = (code + _U64(0xFFFFFFFF)) >> _U64(32)
+                hashes[count] = value
+                count += inside & ~is_letter
+                letters = _U64(0) - is_letter  # no bits or all
+                value = (value + code * power) & letters
+                power = (power * _LETTER & letters) | (is_letter ^ _ONE)
+                inside = is_letter
+                place += _ONE
+                continue
+            point, place = _code_point(data, place)
+            if not known[point >> _U64(8)]:
+                return np.int64(point >> _U64(8))
+            code = _U64(codes[point])
+            if 0 < code < _ALONE:
+                value += code * power
+                power *= _LETTER
+                inside = _ONE
+                continue
+            if inside:
+                hashes[count] = value
+                count += _ONE
+                value, power, inside = _U64(0), _ONE, _U64(0)
+            if code:
+                hashes[count] = code
+                count += _ONE
+        if inside:
+            hashes[count] = value
+            count += _ONE
+    offsets[len(bounds) - 1] = count
+    for word in range(count):
+        hashes[word] = _mixed(hashes[word])
+    return np.int64(-1)
+
+
+@njit(inline="always")
+def _code_point(data, place):  # type: ignore[no-untyped-def]
+    """Return the character beyond ASCII that begins at a place of UTF-8, and the place after it."""
+    one, two = _U64(data[place]), _U64(data[place + _ONE]) & _U64(63)
+    if one < 0xE0:
+        return (one & _U64(31)) << _U64(6) | two, place + _U64(2)
+    three = _U64(data[place + _U64(2)]) & _U64(63)
+    if one < 0xF0:
+        return (one & _U64(15)) << _U64(12) | two << _U64(6) | three, place + _U64(3)
+    four = _U64(data[place + _U64(3)]) & _U64(63)
+    return (one & _U64(7)) << _U64(18) | two << _U64(12) | three << _U64(6) | four, place + _U64(4)
+
+
+@njit(cache=True)
+def hash_ngrams(words, offsets, n, grams):  # type: ignore[no-untyped-def]
+    """Hash every n words in a row of each text, rolling: a polynomial in the words' hashes.
+
+    Args:
+        words, offsets: as of `hash_words`.
+        grams: written, uint64, the n-grams of text after text; a text of fewer than n words has none.
+    """
+    leaving = _ONE
+    for _ in range(n):
+        leaving *= _WORD
+    count = 0
+    for text in range(len(offsets) - 1):
+        value = _U64(0)
+        for place in range(offsets[text], offsets[text + 1]):
+            value = value * _WORD + words[place]
+            if place >= offsets[text] + n:
+                value -= words[place - n] * leaving
+            if place >= offsets[text] + n - 1:
+                grams[count] = _mixed(value)
+                count += 1
+
+
+@njit(cache=True)
+def sketch(grams, offsets, factors, terms, rounds, sketches):  # type: ignore[no-untyped-def]
+    """Sketch the set of n-grams of each text.
+
+    Each place of a sketch keeps the least-ranked n-gram that fell there. In every round each n-gram falls on one
+    place; a later round's rank is greater, so rounds go on only where a place is empty. Long texts need one, short
+    ones all, and what is then still empty takes the least of all n-grams under a hash of its own.
+
+    Args:
+        grams, offsets: hashes of n-grams (m,) uint64 and where each text's begin (n + 1,) int64.
+        factors, terms: (rounds + places,) uint64, of the hash functions.
+        sketches: (n, places) uint8, written; zero where a text has no n-gram.
+    """
+    places = sketches.shape[1]
+    ranks = np.empty(places, dtype=np.uint64)
+    for text in range(len(offsets) - 1):
+        mine = grams[offsets[text] : offsets[text + 1]]
+        sketches[text] = 0
+        if not len(mine):
+            continue
+        ranks[:] = _ALL
+        empty, number = places, 0
+        while empty and number < rounds:
+            factor, term, tag = factors[number], terms[number], _U64(number) << _U64(48)
+            for gram in mine:
+                value = gram * factor + term
+                place = ((value >> _U64(32)) * _U64(places)) >> _U64(32)
+                rank = (value & _U64((1 << 48) - 1)) | tag  # the place took the bits above
+                if rank < ranks[place]:
+                    empty -= ranks[place] == _ALL
+                    ranks[place] = rank
+            number += 1
+        for place in range(places):
+            if ranks[place] == _ALL:
+                factor, term = factors[rounds + place], terms[rounds + place]
+                for gram in mine:
+                    ranks[place] = min(ranks[place], gram * factor + term)
+            # A rank's high bits are small by construction; the mixed rank's are not.
+            sketches[text, place] = _mixed(ranks[place]) >> _U64(56)
+
+
+@njit(cache=True)
+def find_known(grams, offsets, sieves, bits, known, texts, places):  # type: ignore[no-untyped-def]
+    """Find the n-grams that are among the known ones.
+
+    Args:
+        grams, offsets: hashes of n-grams (m,) uint64 and where each text's begin (n + 1,) int64.
+        sieves: (2, 2**bits / 8) uint8, bit maps: one of the highest and one of the lowest `bits` of the known n-grams.
+        known: sorted, uint64.
+        texts, places: int64 with room for m, written: text and place in `known` of each n-gram found.
+
+    Returns:
+        How many were found.
+    """
+    shift, mask, found = _U64(64 - bits), _U64((1 << bits) - 1), 0
+    for text in range(len(offsets) - 1):
+        for gram in grams[offsets[text] : offsets[text + 1]]:
+            high, low = gram >> shift, gram & mask
+            seen = sieves[0, high >> _U64(3)] >> (high & _U64(7)) & sieves[1, low >> _U64(3)] >> (low & _U64(7))
+            if seen & _ONE:
+                place = np.searchsorted(known, gram)
+                if place < len(known) and known[place] == gram:
+                    texts[found], places[found] = text, place
+                    found += 1
+    return found

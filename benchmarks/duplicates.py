@@ -21,6 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+from gpt_research.corpora.arrow import encoded
 from gpt_research.corpora.contamination import BenchmarkIndex
 from gpt_research.corpora.duplicates import MinHash, exact_duplicates, near_duplicates, text_hashes
 from gpt_research.corpora.words import hash_words
@@ -68,7 +69,7 @@ def generated_text(words: int, seed: int) -> str:
 def print_speed(text: str, index: BenchmarkIndex) -> None:
     """MB/s by the length of documents, beside datatrove's own MinHash."""
     stages: dict[str, Callable[[list[str]], object]] = {
-        "exact": text_hashes,
+        "exact": lambda texts: text_hashes(encoded(texts)),
         "words": hash_words,
         "words + near": lambda texts: MINHASH.signatures(hash_words(texts)),
         "words + contamination": lambda texts: index.overlaps(hash_words(texts)),

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpt_research.corpora import duplicates
+from gpt_research.corpora.arrow import encoded
 from gpt_research.corpora.duplicates import (
     MinHash,
     exact_duplicates,
@@ -22,6 +23,7 @@ from gpt_research.corpora.duplicates import (
     near_duplicates,
     text_hashes,
 )
+from gpt_research.corpora.text import encode_all
 from gpt_research.corpora.words import Words, hash_words
 from gpt_research.errors import UserError
 
@@ -96,7 +98,7 @@ def test_hashes_and_signatures_never_change() -> None:
         "5f372b34417ecc5e",
     ]
     digest = xxhash.xxh3_128_digest(b"Hello")
-    assert text_hashes([" Hello\n"]).tolist() == [[int.from_bytes(digest[:8]), int.from_bytes(digest[8:])]]
+    assert text_hashes(encoded([" Hello\n"])).tolist() == [[int.from_bytes(digest[:8]), int.from_bytes(digest[8:])]]
     rows = signatures(["one two three four five six", "a b c d e " * 3000])
     assert xxhash.xxh3_64_hexdigest(rows.tobytes()) == "bce4a20a4f6660d9"
 
@@ -105,7 +107,7 @@ def test_every_character_is_accepted() -> None:
     texts = ["", "\ud800 half a surrogate", "\x00", "\U0010ffff", "!?", "\N{GRINNING FACE}", "e\u0301"]
     assert np.diff(hash_words(texts).offsets).tolist() == [0, 3, 0, 0, 0, 0, 1]
     assert signatures(texts).shape == (len(texts), 128)
-    assert text_hashes(texts).shape == (len(texts), 2)
+    assert text_hashes(encode_all(texts)).shape == (len(texts), 2)
 
 
 def test_marks_stay_within_their_word() -> None:
@@ -130,6 +132,11 @@ def test_ngrams_are_equal_where_their_words_are(n: int) -> None:
     grams = hash_words([" ".join(words)]).ngrams(n).hashes.tolist()
     pairs = set(zip(grams, (tuple(words[i : i + n]) for i in range(len(grams))), strict=True))
     assert len({gram for gram, _ in pairs}) == len({of for _, of in pairs}) == len(pairs)
+
+
+@given(st.lists(st.text(" \n\u2003\u3000\x85“”—é漢.ab", max_size=6), max_size=6))
+def test_white_space_around_a_text_makes_no_difference(texts: list[str]) -> None:
+    assert np.array_equal(text_hashes(encoded(texts)), text_hashes(encoded([text.strip() for text in texts])))
 
 
 # -- signatures ----------------------------------------------------------------------------------------------
@@ -185,7 +192,7 @@ def test_a_senseless_setting_is_named(field: dict[str, float]) -> None:
 
 def test_the_first_of_equal_texts_is_the_original_over_all_tasks() -> None:
     tasks = [["a", "b", " a\n"], [], ["c", "b", "A", "a"]]
-    assert exact_duplicates([text_hashes(task) for task in tasks]).tolist() == [0, 1, 0, 3, 1, 5, 0]
+    assert exact_duplicates([text_hashes(encoded(task)) for task in tasks]).tolist() == [0, 1, 0, 3, 1, 5, 0]
     assert exact_duplicates([]).tolist() == []
 
 
@@ -355,11 +362,11 @@ def test_a_cluster_has_one_key_and_later_documents_do_not_change_it() -> None:
     keys = {}
     for count in (len(texts), 150):
         _, clusters = near_duplicates([signatures(texts[:count])], MINHASH)
-        keys[count] = group_keys([text_hashes(texts[:70]), text_hashes(texts[70:count])], clusters)
+        keys[count] = group_keys([text_hashes(encoded(texts[:70])), text_hashes(encoded(texts[70:count]))], clusters)
         for i, j in pairwise(np.argsort(clusters)):
             assert (clusters[i] == clusters[j]) == (keys[count][i] == keys[count][j])
     first = np.flatnonzero(clusters == np.arange(150))
-    assert np.array_equal(keys[150][first], text_hashes(texts)[first, 0])
+    assert np.array_equal(keys[150][first], text_hashes(encoded(texts))[first, 0])
 
 
 def test_meeting_probability_is_that_of_banding() -> None:

@@ -7,8 +7,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpt_research.corpora import text as text_module
-from gpt_research.corpora.text import decode, drop_reasons, repair, repair_all
-from gpt_research.corpora.utf8 import encoded
+from gpt_research.corpora.arrow import encoded
+from gpt_research.corpora.text import decode, drop_reasons, encode_all, repair, repair_all
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 # The pieces that damage is made of, more often than chance would put them together.
@@ -119,23 +119,24 @@ def test_decoding_never_fails(data: bytes) -> None:
     ],
 )
 def test_what_is_no_text_is_refused_with_its_reason(text: str, reason: str | None) -> None:
-    assert drop_reasons([text], encoded([text]), min_characters=20) == [reason]
+    assert drop_reasons(encoded([text]), min_characters=20) == [reason]
     others = ["A text beside it. " * 40, "", text]
-    assert drop_reasons(others, encoded(others), min_characters=20) == [None, "empty", reason]
+    assert drop_reasons(encoded(others), min_characters=20) == [None, "empty", reason]
 
 
-@given(st.lists(st.text(st.sampled_from(SIGNS), max_size=12), max_size=5))
+@given(st.lists(st.text(st.sampled_from(SIGNS), max_size=12), max_size=5), st.sampled_from([3, 1 << 16]))
 @settings(max_examples=1500, deadline=None)
-def test_repairing_many_at_once_is_repairing_each(texts: list[str]) -> None:
-    repaired, array = repair_all(texts)
-    assert repaired == [repair(text) for text in texts] == array.to_pylist()
+def test_repairing_many_at_once_is_repairing_each(texts: list[str], block: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_module, "_BLOCK", block)
+        assert repair_all(encode_all(texts)).to_pylist() == [repair(text) for text in texts]
 
 
 @pytest.mark.parametrize("sign", sorted(set(SIGNS)))
 @pytest.mark.parametrize("form", ["x{}", "{}x", "x {}\n y", "é{}é", "x\n{}\nx", "Ã{}"])
 def test_no_sign_of_damage_is_overlooked_wherever_it_stands(sign: str, form: str) -> None:
     texts = ["Clean text.", form.format(sign), "", "And more: “clean” — 中文."]
-    assert repair_all(texts)[0] == [repair(text) for text in texts]
+    assert repair_all(encode_all(texts)).to_pylist() == [repair(text) for text in texts]
 
 
 def test_clean_text_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,5 +150,5 @@ def test_clean_text_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> N
         "Ärger, Öl und Übermut",
         "Plain.",
     ]
-    text_module.repair_all([*clean, "A line \nwith a blank at its end", "itâ€™s damaged "])
+    repair_all(encoded([*clean, "A line \nwith a blank at its end", "itâ€™s damaged "]))
     assert seen == [("_tidied", "A line \nwith a blank at its end"), ("repair", "itâ€™s damaged ")]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from gpt_research.corpora.document import Document, Drop, ReadOptions
 from gpt_research.corpora.fields import find_text_key, text_of
-from gpt_research.corpora.tables import GenericReader, Record, with_text_key
+from gpt_research.corpora.tables import Record, TableReader, with_text_key
 
 _HEADLINES = ("Headline", "Second headline")
 _SITE = re.compile(r"\s+[-|–—]\s+CNN(?:\.com|\s?[A-Z][A-Za-z]+)*\s*$")
@@ -58,7 +58,7 @@ _CAMEL_NAMES = {
 
 
 @dataclass(frozen=True)
-class CnnReader(GenericReader):
+class CnnReader(TableReader):
     """CNN articles in a table."""
 
     name: str = "cnn"

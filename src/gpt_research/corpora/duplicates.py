@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 import xxhash
 
-from gpt_research.corpora.utf8 import encoded, utf8_of
+from gpt_research.corpora.arrow import bare_of, utf8_of
 from gpt_research.corpora.words import Words, offsets_of
 from gpt_research.errors import UserError
 
@@ -99,22 +99,17 @@ class MinHash:
 # -- exact duplicates ----------------------------------------------------------------------------------------
 
 
-def text_hashes(texts: Sequence[str], array: pa.LargeStringArray | None = None) -> np.ndarray:
+def text_hashes(texts: pa.LargeStringArray) -> np.ndarray:
     """Return (n, 2) uint64: XXH3-128 of each text's UTF-8, without white space before and after it.
 
     Nothing else is normalised: texts with another case or another line break are no exact duplicates. Among
     a billion texts two different ones share their 128 bits with a probability of 1e-21.
-
-    Args:
-        array: the same texts, where they have been encoded already.
     """
-    data, bounds = utf8_of(encoded(texts, "surrogatepass") if array is None else array)
-    view, places = data.data, pairwise(bounds.tolist())
+    data, bounds = utf8_of(texts)
+    view, bare = data.data, bare_of(texts).tolist()
     return _words_of_digests(
-        xxhash.xxh3_128_digest(
-            view[start:stop] if len(bare := text.strip()) == len(text) else bare.encode(errors="surrogatepass")
-        )
-        for text, (start, stop) in zip(texts, places, strict=True)
+        xxhash.xxh3_128_digest(view[start:stop] if bare[index] else texts[index].as_py().strip().encode())
+        for index, (start, stop) in enumerate(pairwise(bounds.tolist()))
     )
 
 

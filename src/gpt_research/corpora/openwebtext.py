@@ -25,7 +25,7 @@ from gpt_research.corpora.streams import (
     open_bytes,
     tar_members,
 )
-from gpt_research.corpora.tables import GenericReader, Record, cut, form_of, relative, unit_file, walk
+from gpt_research.corpora.tables import Record, TableReader, cut, form_of, relative, unit_file, walk
 
 ARCHIVES = (".tar", ".xz", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst")
 _SHARE_BYTES = 512 << 20
@@ -48,7 +48,7 @@ _EDIT = re.compile(r"\[ edit \](?=\n|\Z)")
 
 
 @dataclass(frozen=True)
-class OpenWebTextReader(GenericReader):
+class OpenWebTextReader(TableReader):
     """OpenWebText in its original archives or as tables."""
 
     name: str = "openwebtext"

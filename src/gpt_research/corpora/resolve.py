@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from gpt_research.corpora.document import Document, Drop, Reader, ReadOptions, Unit
 from gpt_research.corpora.hub import HubReader
 from gpt_research.corpora.openwebtext import is_archive
 from gpt_research.corpora.streams import BrokenInputError
-from gpt_research.corpora.tables import unit_file, walk
+from gpt_research.corpora.tables import GenericReader, unit_file, walk
 from gpt_research.errors import UserError, closest
 
 READERS = {
@@ -74,13 +76,21 @@ class Corpus:
 
     def read(self, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
         """Stream one unit. Damaged input becomes a drop with `broken=True`; what came before it stays."""
+        return self._guarded(unit, options, self.reader.read)
+
+    def stream(self, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop | pa.RecordBatch]:
+        """Stream one unit as `read` does, its documents by the batch (`DOCUMENT_SCHEMA`) where that is quicker."""
+        reader = self.reader
+        return self._guarded(unit, options, reader.stream if isinstance(reader, GenericReader) else reader.read)
+
+    def _guarded(self, unit: Unit, options: ReadOptions, read: Callable[..., Iterator[Any]]) -> Iterator[Any]:
         position = 0
         try:
             if not isinstance(self.reader, HubReader) and unit_file(self.root, unit).stat().st_size == 0:
                 yield Drop("empty_file", unit.path, 0, "the file has no bytes", broken=True)
                 return
-            for item in self.reader.read(self.root, unit, options):
-                position = item.position + 1
+            for item in read(self.root, unit, options):
+                position = 1 + (item["position"][-1].as_py() if isinstance(item, pa.RecordBatch) else item.position)
                 yield item
         except (UserError, AssertionError):
             raise

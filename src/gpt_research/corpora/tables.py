@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 
+from gpt_research.corpora.batches import column_batch, json_line_batch
 from gpt_research.corpora.csv_rows import csv_records
 from gpt_research.corpora.document import Document, Drop, ReadOptions, Unit
 from gpt_research.corpora.fields import MissingTextError, find_text_key, text_of
-from gpt_research.corpora.streams import MAX_RECORD, decode_text, lines, open_bytes
+from gpt_research.corpora.streams import MAX_RECORD, blocks, decode_text, lines, open_bytes
 
 UNIT_BYTES = 16 << 20
 """Size that large files are cut to."""
@@ -140,26 +142,26 @@ def records(path: Path, unit: Unit, columns: Columns) -> Iterator[Record | Drop]
     elif form == "json" and not packed and not _starts_with_line(path):
         yield from _json_whole(path, unit)
     else:
-        yield from _json_lines(path, unit)
+        yield from _json_lines(unit.path, lines(path, unit.start, unit.stop))
 
 
-def _json_lines(path: Path, unit: Unit) -> Iterator[Record | Drop]:
+def _json_lines(source: str, numbered_lines: Iterable[tuple[int, bytes | None]]) -> Iterator[Record | Drop]:
     loads, error = orjson.loads, orjson.JSONDecodeError
-    for position, line in lines(path, unit.start, unit.stop):
+    for position, line in numbered_lines:
         if line is None:
-            yield Drop("line_too_long", unit.path, position, f"over {MAX_RECORD >> 20} MB", broken=True)
+            yield Drop("line_too_long", source, position, f"over {MAX_RECORD >> 20} MB", broken=True)
             continue
         try:
             value = loads(line)
         except error as problem:
             if not line.strip():
                 continue
-            item = _rescue_json(line, unit.path, position, str(problem))
+            item = _rescue_json(line, source, position, str(problem))
             if isinstance(item, Drop):
                 yield item
                 continue
             value = item[0]
-        yield _as_record(value, unit.path, position)
+        yield _as_record(value, source, position)
 
 
 def _rescue_json(line: bytes, source: str, position: int, problem: str) -> Drop | tuple[Any]:
@@ -241,7 +243,12 @@ def _text_records(path: Path, unit: Unit) -> Iterator[Record | Drop]:
 
 
 def _parquet_records(path: Path, unit: Unit, columns: Columns) -> Iterator[Record | Drop]:
-    import pyarrow as pa
+    for item in _parquet_tables(path, unit, columns):
+        yield from [item] if isinstance(item, Drop) else _rows(*item)
+
+
+def _parquet_tables(path: Path, unit: Unit, columns: Columns) -> Iterator[tuple[int, pa.RecordBatch] | Drop]:
+    """Yield the chosen columns of some rows at a time, and the number of the first of them."""
     import pyarrow.parquet as pq
 
     # A buffer instead of whole column chunks: some files are a single row group of a gigabyte.
@@ -255,14 +262,18 @@ def _parquet_records(path: Path, unit: Unit, columns: Columns) -> Iterator[Recor
         for group in range(unit.start, len(sizes) if unit.stop < 0 else unit.stop):
             position = sum(sizes[:group])
             try:
-                batches = file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=chosen, use_threads=False)
-                for batch in batches:
-                    values = [_values(column) for column in batch.columns]
-                    for row in zip(*values, strict=True):
-                        yield position, dict(zip(batch.schema.names, row, strict=True))
-                        position += 1
+                for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=chosen, use_threads=False):
+                    if len(batch):
+                        yield position, batch
+                    position += len(batch)
             except (pa.ArrowException, OSError) as error:
                 yield Drop("broken_parquet", unit.path, position, f"row group {group}: {error}"[:200], broken=True)
+
+
+def _rows(position: int, batch: pa.RecordBatch) -> Iterator[Record]:
+    values = [_values(column) for column in batch.columns]
+    for number, row in enumerate(zip(*values, strict=True)):
+        yield position + number, dict(zip(batch.schema.names, row, strict=True))
 
 
 def _values(column: Any) -> list[Any]:
@@ -303,8 +314,8 @@ def text_documents(items: Iterable[Record | Drop], source: str, options: ReadOpt
 
 
 @dataclass(frozen=True)
-class GenericReader:
-    """Any file or folder of tables and texts."""
+class TableReader:
+    """Any file or folder of tables and texts; what it makes of a record is `documents`' business."""
 
     name: str = "files"
     licence: str = "Not known: the files are the user's own."
@@ -332,3 +343,49 @@ class GenericReader:
         if form_of(path)[0] == "text":
             return text_documents(items, unit.path, _NO_CHOICE)
         return self.documents(items, unit.path, options)
+
+
+@dataclass(frozen=True)
+class GenericReader(TableReader):
+    """Tables and texts whose documents are the text field as it is."""
+
+    def stream(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[pa.RecordBatch | Document | Drop]:
+        """Stream one unit as `read` does, with the documents of a clean piece of a table as one batch."""
+        path = unit_file(root, unit)
+        form = form_of(path)[0]
+        if form == "lines":
+            return _stream_json_lines(path, unit, options)
+        if form == "parquet":
+            return _stream_parquet(path, unit, options, partial(self.columns, options=options))
+        return self.read(root, unit, options)
+
+
+def _stream_json_lines(path: Path, unit: Unit, options: ReadOptions) -> Iterator[pa.RecordBatch | Document | Drop]:
+    for offset, block in blocks(path, unit.start, unit.stop):
+        batch = json_line_batch(block, offset, unit.path, options.text_key) if block else None
+        if batch is not None:
+            yield batch
+        else:
+            items = _json_lines(unit.path, _lines_of(block, offset) if block else [(offset, None)])
+            yield from text_documents(items, unit.path, options)
+
+
+def _lines_of(block: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
+    for line in block.removesuffix(b"\n").split(b"\n"):
+        yield offset, line
+        offset += len(line) + 1
+
+
+def _stream_parquet(
+    path: Path, unit: Unit, options: ReadOptions, columns: Columns
+) -> Iterator[pa.RecordBatch | Document | Drop]:
+    for item in _parquet_tables(path, unit, columns):
+        if isinstance(item, Drop):
+            yield item
+            continue
+        first, table = item
+        batch = column_batch(table.column(0), unit.path, first)
+        if batch is not None:
+            yield batch
+        else:
+            yield from text_documents(_rows(first, table), unit.path, options)

@@ -10,14 +10,13 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Sequence
-from itertools import compress
 
 import ftfy
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpt_research.corpora.utf8 import encoded, utf8_of
+from gpt_research.corpora.arrow import bare_of, encoded, integers, mask, utf8_of
 
 # --- bytes to text ----------------------------------------------------------------------------------------
 
@@ -147,31 +146,33 @@ def _tidied(text: str) -> str:
     return text.rstrip().lstrip("\n")
 
 
-def repair_all(texts: Sequence[str]) -> tuple[list[str], pa.LargeStringArray]:
-    """Return `repair` of each text, and the same as an Arrow array.
-
-    Clean texts, as most are, cost a tenth of what `repair` takes of them: they are looked through all at once.
-    """
-    repaired = list(texts)
+def encode_all(texts: Sequence[str]) -> pa.LargeStringArray:
+    """Return texts as an Arrow array, repaired if there is a lone surrogate among them, which UTF-8 cannot write."""
     try:
-        array = encoded(repaired)
-    except UnicodeEncodeError:  # a lone surrogate somewhere
-        repaired = list(map(repair, repaired))
-        return repaired, encoded(repaired)
-    data, bounds = utf8_of(array)
+        return encoded(texts)
+    except UnicodeEncodeError:
+        return encoded(list(map(repair, texts)))
+
+
+def repair_all(texts: pa.LargeStringArray) -> pa.LargeStringArray:
+    """Return `repair` of each text.
+
+    Clean texts, as most are, cost a thirtieth of what `repair` takes of them: they are looked through all at once.
+    """
+    data, bounds = utf8_of(texts)
     if not len(data):
-        return repaired, array  # not a letter in all of them
+        return texts  # not a letter in all of them
     damaged, untidy = _suspects(data, bounds)
-    suspects = damaged | untidy
-    if not suspects.any():
-        return repaired, array
-    for index in np.flatnonzero(suspects).tolist():
-        repaired[index] = repair(repaired[index]) if damaged[index] else _tidied(repaired[index])
-    mended = encoded(list(compress(repaired, suspects)))
-    return repaired, pc.replace_with_mask(array, pa.array(suspects), mended)
+    suspects = np.flatnonzero(damaged | untidy)
+    if not suspects.size:
+        return texts
+    some = zip(damaged[suspects].tolist(), texts.take(integers(suspects)).to_pylist(), strict=True)
+    mended = encoded([repair(text) if is_damaged else _tidied(text) for is_damaged, text in some])
+    return pc.replace_with_mask(texts, mask(damaged | untidy), mended)
 
 
 _BLOCK = 1 << 16
+_IS_ODD_SPACE = np.isin(np.arange(256), (0x9A, 0xA8, 0xA9, 0xAF))  # by the last byte of U+201A, 2028, 2029, 202F
 
 
 def _suspects(data: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -188,32 +189,42 @@ def _suspects(data: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndar
     filled = np.flatnonzero(np.diff(bounds))
     first, last = data[bounds[filled]], data[bounds[filled + 1] - 1]
     untidy[filled] = (first == 10) | (last <= 32)
-    special = np.concatenate(
-        [
-            np.flatnonzero(data[start : start + _BLOCK] - np.uint8(32) >= 95) + start  # below 32 (wraps), or above 126
-            for start in range(0, len(data), _BLOCK)  # small, to stay in the processor's cache
-        ]
-    )
-    signs = data[special]
-    lines, controls = special[signs == 10], special[(signs < 32) & (signs != 10) & (signs != 9) | (signs == 127)]
-    before = data[lines - 1]
-    loose = [lines[(before == 32) | (before == 9)], lines[2:][lines[2:] - lines[:-2] == 2]]
+    high = []
+    for start in range(0, len(data), _BLOCK):  # small, to stay in the processor's cache
+        begin = max(start - 2, 0)
+        piece = data[begin : start + _BLOCK]
+        line_end, blank = piece == 10, piece == 9
+        control = (piece < 32) ^ line_end ^ blank | (piece == 127)
+        blank |= piece == 32
+        loose = line_end[1:] & blank[:-1]
+        loose[1:] |= line_end[2:] & line_end[1:-1] & line_end[:-2]
+        for suspects, found in ((damaged, control), (untidy, loose)):
+            if found.any():
+                _mark(suspects, bounds, np.flatnonzero(found) + begin)
+        high.append(np.flatnonzero(piece >= 0xC2) + begin)
+    _mark(damaged, bounds, _odd(data, np.concatenate(high)))
+    return damaged, untidy
 
-    # Characters beyond ASCII by their first bytes, and the two bytes that follow (which may be of another text).
-    high = special[signs >= 0xC2]
+
+def _mark(suspects: np.ndarray, bounds: np.ndarray, places: np.ndarray) -> None:
+    """Set the texts (n,) bool that reach over some places."""
+    suspects[np.searchsorted(bounds, places, side="right") - 1] = True
+
+
+def _odd(data: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return those of the places where characters beyond ASCII begin that may have to be repaired."""
+    # By their first bytes, and the two bytes that follow (which may be of another text).
     one, two, three = data[high], data[high + 1], data[np.minimum(high + 2, len(data) - 1)]
     odd = (one == 0xC2) & (two <= 0xA0)  # C1 controls, no-break space
     odd |= (one == 0xC3) & (three >= 0xC2) & (three != 0xC3)  # what mojibake begins with
     odd |= (one == 0xCE) & (two == 0x93)
     odd |= (one == 0xE1) & (two == 0x9A)  # Ogham space
     # Spaces, the `‚` of mojibake, line ends.
-    odd |= (one == 0xE2) & (two == 0x80) & ((three <= 0x8A) | np.isin(three, (0x9A, 0xA8, 0xA9, 0xAF)))
+    odd |= (one == 0xE2) & (two == 0x80) & ((three <= 0x8A) | _IS_ODD_SPACE[three])
     odd |= (one == 0xE2) & ((two == 0x81) & (three == 0x9F) | (two == 0x88) & (three == 0x9A))
     odd |= (one == 0xE3) & (two == 0x80) & (three == 0x80)
     odd |= (one == 0xEF) & ((two == 0xBB) & (three == 0xBF) | (two == 0xBF) & (three >= 0xBE))
-    for suspects, places in ((damaged, [controls, high[odd]]), (untidy, loose)):
-        suspects[np.searchsorted(bounds, np.concatenate(places), side="right") - 1] = True
-    return damaged, untidy
+    return high[odd]
 
 
 def _without_mojibake(line: str) -> str:
@@ -240,22 +251,20 @@ _IS_LETTER, _IS_SPACE, _IS_RARE = (
 )
 
 
-def drop_reasons(texts: Sequence[str], array: pa.LargeStringArray, min_characters: int = 1) -> list[str | None]:
+def drop_reasons(texts: pa.LargeStringArray, min_characters: int = 1) -> list[str | None]:
     """Say of each repaired text why it is not worth learning from, or None: `empty`, `too_short` or `not_text`.
 
     `not_text` has hardly a letter (a table of figures, a rule) or hardly a space (base64, a binary).
-
-    Args:
-        array: the same texts, encoded.
     """
-    data, bounds = utf8_of(array)
-    plain = _plain_at_a_glance(data, bounds)
+    data, bounds = utf8_of(texts)
     reasons: list[str | None] = [None] * len(texts)
-    for index, text in enumerate(texts):
-        length = len(text.strip())
+    long_enough = bare_of(texts) & (np.diff(bounds) >= 4 * max(min_characters, 1))  # at most four bytes a character
+    for index in np.flatnonzero(~long_enough).tolist():
+        length = len(texts[index].as_py().strip())
         if length < min_characters or not length:
             reasons[index] = "too_short" if length else "empty"
-        elif not plain[index] and _is_no_text(data[bounds[index] : bounds[index + 1]]):
+    for index in np.flatnonzero(~_plain_at_a_glance(data, bounds)).tolist():
+        if reasons[index] is None and _is_no_text(data[bounds[index] : bounds[index + 1]]):
             reasons[index] = "not_text"
     return reasons
 

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
-from gpt_research.corpora.utf8 import encoded, utf8_of
+from gpt_research.corpora.arrow import encoded, utf8_of
 
 # Scripts written without spaces (Thai, Lao, Burmese, Khmer, kana, Han): each character is a word of its own.
 _UNSPACED = (

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gpt_research.config import PreprocessConfig
@@ -43,12 +44,18 @@ class Lengths:
         """Add up the document indexes of a corpus, one shard in memory at a time."""
         found = cls()
         for shard in (shard for shards in manifest.splits.values() for shard in shards):
-            index = pq.read_table((folder / shard.path).with_suffix(".parquet"), columns=["tokens", "source"])
-            found.histogram += np.histogram(index["tokens"].to_numpy(), LENGTH_EDGES)[0]
-            sums = index.group_by("source").aggregate([("tokens", "count"), ("tokens", "sum")]).to_pydict()
-            for source, documents, tokens in zip(sums["source"], sums["tokens_count"], sums["tokens_sum"], strict=True):
+            # read_table, group_by and to_numpy would import pandas where it is installed, in a sixth of a second.
+            with pq.ParquetFile((folder / shard.path).with_suffix(".parquet")) as file:
+                (index,) = file.read(["tokens", "source"]).combine_chunks().to_batches()
+            tokens = np.from_dlpack(index["tokens"])
+            found.histogram += np.histogram(tokens, LENGTH_EDGES)[0]
+            sources = pc.dictionary_encode(index["source"])
+            which, names = np.from_dlpack(sources.indices), sources.dictionary.to_pylist()
+            documents = np.bincount(which, minlength=len(names)).tolist()
+            sums = np.bincount(which, weights=tokens, minlength=len(names)).astype(np.int64).tolist()
+            for source, *counts in zip(names, documents, sums, strict=True):
                 before = found.sources.get(source, (0, 0))
-                found.sources[source] = before[0] + documents, before[1] + tokens
+                found.sources[source] = before[0] + counts[0], before[1] + counts[1]
         return found
 
     def largest(self) -> list[tuple[str, int, int]]:

@@ -14,11 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gpt_research.corpora.arrow import integers
 from gpt_research.data.shards import Shard, token_dtype
 from gpt_research.data.tokenizer import Tokenizer
-
-DOCUMENT_SCHEMA = pa.schema([("text", pa.large_string()), ("source", pa.string()), ("position", pa.int64())])
-"""Documents on their way from reading to shards."""
 
 
 class ShardWriter:
@@ -30,13 +28,9 @@ class ShardWriter:
         self._open: dict[str, dict[str, Any]] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def add(self, split: str, texts: list[str], places: pa.RecordBatch) -> None:
-        """Encode texts and append them to a split, each with an end-of-text token.
-
-        Args:
-            places: where each comes from, the columns `source` and `position` of `DOCUMENT_SCHEMA`.
-        """
-        if not texts:
+    def add(self, split: str, documents: pa.RecordBatch) -> None:
+        """Encode documents (`DOCUMENT_SCHEMA`) and append them to a split, each with an end-of-text token."""
+        if not len(documents):
             return
         if split not in self._open:
             path = self.folder / f"{split}_{self.number:05d}.bin.part"
@@ -47,7 +41,7 @@ class ShardWriter:
                 "index": [],
             }
         state = self._open[split]
-        tokens, lengths = self.tokenizer.encode_batch(texts)
+        tokens, lengths = self.tokenizer.encode_batch(documents["text"].to_pylist())
         data = self._with_ends(tokens, lengths)
         state["file"].write(data)
         state["sha256"].update(data)
@@ -56,11 +50,11 @@ class ShardWriter:
         state["index"].append(
             pa.table(
                 {
-                    "start": pa.array(starts[:-1], pa.int64()),
-                    "tokens": pa.array(lengths + 1, pa.int64()),
-                    "bytes": pa.array([len(text.encode()) for text in texts], pa.int64()),
-                    "source": places["source"],
-                    "position": places["position"],
+                    "start": integers(starts[:-1]),
+                    "tokens": integers(lengths + 1),
+                    "bytes": pc.cast(pc.binary_length(documents["text"]), pa.int64()),
+                    "source": pc.cast(documents["source"], pa.string()),
+                    "position": documents["position"],
                 }
             )
         )

@@ -5,26 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from gpt_research.corpora.arrow import encoded, mask
+from gpt_research.corpora.batches import DOCUMENT_SCHEMA, batched
 from gpt_research.corpora.document import Document, Drop
 from gpt_research.corpora.duplicates import MinHash, text_hashes
 from gpt_research.corpora.tables import relative, unit_file
 from gpt_research.corpora.text import drop_reasons, repair_all
 from gpt_research.corpora.words import hash_words
-from gpt_research.data.shard_writer import DOCUMENT_SCHEMA
 from gpt_research.data.shards import file_sha256
 from gpt_research.data.stages.stage import NO_HITS, Drops, Stage, size_of_texts
 from gpt_research.data.work import Plan, Progress, Task
 from gpt_research.errors import UserError
-
-BATCH_BYTES = 1 << 20
-"""Text that is worked on at once: as much as a core's cache holds."""
 
 
 class Read(Stage):
@@ -35,51 +32,46 @@ class Read(Stage):
         place = self.work.path("documents", rank, "arrow")
         part = place.with_name(place.name + ".part")
         minhash, near, index = MinHash(), plan.options["near_duplicates"], self.work.benchmark_index()
-        hashes, signatures, hits = [text_hashes([])], [minhash.signatures(hash_words([]))], [NO_HITS]
-        documents = text_bytes = 0
-        with (
-            pa.OSFile(str(part), "wb") as file,
-            pa.ipc.new_file(file, DOCUMENT_SCHEMA) as writer,
-        ):
-            for batch, done in self._batches(plan, task, drops):
-                texts, records = _cleaned(batch, plan.options["min_characters"], drops)
-                writer.write_batch(records)
-                hashes.append(text_hashes(texts, records["text"]))
+        hashes, signatures = [text_hashes(encoded([]))], [np.empty((0, minhash.num_hashes), dtype=np.uint8)]
+        hits, documents, text_bytes = [NO_HITS], 0, 0
+        with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, DOCUMENT_SCHEMA) as writer:
+            for item in batched(self._items(plan, task, rank)):
+                if isinstance(item, Drop):
+                    self._add(drops, item, task)
+                    continue
+                batch = _cleaned(item, plan.options["min_characters"], drops)
+                texts = batch["text"]
+                writer.write_batch(batch)
+                hashes.append(text_hashes(texts))
                 if near or index:
-                    words = hash_words(records["text"])
+                    words = hash_words(texts)
                     signatures += [minhash.signatures(words)] if near else []
                     hits += [index.hits(words) + [documents, 0]] if index else []
                 documents += len(texts)
-                text_bytes += size_of_texts(records)
-                self._report(progress, rank, drops, read_bytes=done, documents=documents, text_bytes=text_bytes)
+                text_bytes += size_of_texts(batch)
+                self._report(progress, rank, drops, documents=documents, text_bytes=text_bytes)
         part.replace(place)
         self.work.save_array("hashes", rank, np.concatenate(hashes))
         self.work.save_array("signatures", rank, np.concatenate(signatures))
         self.work.save_array("hits", rank, np.concatenate(hits))
         self.work.save_json("read", rank, {"documents": documents, **vars(drops), "sources": self._sources(plan, task)})
-        self._report(progress, rank, drops, read_bytes=task.size)
+        self._report(progress, rank, drops)
 
-    def _batches(self, plan: Plan, task: Task, drops: Drops) -> Iterator[tuple[list[Document], int]]:
-        """Yield documents as they were read, about BATCH_BYTES together, and the bytes of input read so far."""
-        corpus, batch, size, done = plan.corpus(task.corpus), [], 0, 0
+    def _items(self, plan: Plan, task: Task, rank: int) -> Iterator[Document | Drop | pa.RecordBatch]:
+        """Yield what the reader finds in a task's units, and note how far it is."""
+        corpus, progress, done = plan.corpus(task.corpus), self.work.progress(), 0
         for unit in task.units:
-            for item in corpus.read(unit, plan.read_options):
-                if isinstance(item, Document):
-                    batch.append(item)
-                    size += len(item.text)
-                    if size >= BATCH_BYTES:
-                        yield batch, done
-                        batch, size = [], 0
-                    continue
-                if item.broken and self.strict:
-                    raise UserError(
-                        f"{corpus.name}: {item.source}: {item.reason}: {item.detail} "
-                        "Mend the file, or leave --strict out to set it aside."
-                    )
-                drops.add(item)
+            yield from corpus.stream(unit, plan.read_options)
             done += unit.size
-        if batch:
-            yield batch, done
+            progress.set(rank, read_bytes=done)
+
+    def _add(self, drops: Drops, drop: Drop, task: Task) -> None:
+        if drop.broken and self.strict:
+            raise UserError(
+                f"{task.corpus}: {drop.source}: {drop.reason}: {drop.detail} "
+                "Mend the file, or leave --strict out to set it aside."
+            )
+        drops.add(drop)
 
     @staticmethod
     def _report(progress: Progress, rank: int, drops: Drops, **values: int) -> None:
@@ -106,16 +98,15 @@ def _files(path: Path, root: Path) -> list[tuple[str, str]]:
         return sorted((inside + entry.name, entry.path) for entry in entries if entry.is_file())
 
 
-def _cleaned(batch: list[Document], min_characters: int, drops: Drops) -> tuple[list[str], pa.RecordBatch]:
-    """Repair documents and leave out what is no text; return the texts alone, and all of `DOCUMENT_SCHEMA`."""
-    texts, array = repair_all([document.text for document in batch])
-    places = [document.source for document in batch], [document.position for document in batch]
-    records = pa.record_batch([array, *places], schema=DOCUMENT_SCHEMA)
-    reasons = drop_reasons(texts, array, min_characters)
+def _cleaned(batch: pa.RecordBatch, min_characters: int, drops: Drops) -> pa.RecordBatch:
+    """Repair documents and leave out what is no text."""
+    texts = repair_all(batch["text"])
+    batch = pa.record_batch([texts, batch["source"], batch["position"]], schema=DOCUMENT_SCHEMA)
+    reasons = drop_reasons(texts, min_characters)
     if not any(reasons):
-        return texts, records
-    for document, text, reason in zip(batch, texts, reasons, strict=True):
+        return batch
+    for index, reason in enumerate(reasons):
         if reason:
-            drops.add(Drop(reason, document.source, document.position, text[:100]))
-    kept = [reason is None for reason in reasons]
-    return list(compress(texts, kept)), records.filter(pa.array(kept))
+            text, source, position = (batch[name][index].as_py() for name in DOCUMENT_SCHEMA.names)
+            drops.add(Drop(reason, source, position, text[:100]))
+    return batch.filter(mask(np.array([reason is None for reason in reasons])))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import numpy as np
-import pyarrow as pa
 
+from gpt_research.corpora.arrow import encoded, mask
 from gpt_research.corpora.document import Drop
 from gpt_research.data.shard_writer import ShardWriter
 from gpt_research.data.stages.stage import (
@@ -30,7 +30,7 @@ class Tokenize(Stage):
     def run(self, plan: Plan, rank: int) -> None:
         task, drops, progress = plan.tasks[rank], Drops(), self.work.progress()
         writer = ShardWriter(self.work.folder.parent / task.corpus, task.number, load_tokenizer(self.work))
-        chosen, row, encoded = self.work.load_array("chosen", rank), 0, 0
+        chosen, row, done = self.work.load_array("chosen", rank), 0, 0
         alone = self._is_lone_document(plan, task, chosen)
         for batch in read_documents(self.work, rank):
             status, split, originals = chosen[row : row + len(batch), :3].T
@@ -44,18 +44,17 @@ class Tokenize(Stage):
                         self._detail(status[index], originals[index], drops),
                     )
                 )
-            texts, places = batch["text"].to_pylist(), batch.select(["source", "position"])
             for side, name in enumerate(SPLITS):
-                rows = np.flatnonzero((status == KEPT) & (split == side))
-                part, of = [texts[index] for index in rows.tolist()], places.take(pa.array(rows))
-                if alone and part:  # whatever side its hash has put it on
-                    begin, end = cut_document(part[0], plan.options["val_fraction"])
-                    writer.add("train", [begin], of)
-                    writer.add("val", [end], of)
+                wanted = (status == KEPT) & (split == side)
+                part = batch if wanted.all() else batch.filter(mask(wanted))
+                if alone and len(part):  # whatever side its hash has put it on
+                    pieces = cut_document(part["text"][0].as_py(), plan.options["val_fraction"])
+                    for split_name, piece in zip(SPLITS, pieces, strict=True):
+                        writer.add(split_name, part.set_column(0, "text", encoded([piece])))
                 else:
-                    writer.add(name, part, of)
-            encoded += size_of_texts(batch)
-            progress.set(rank, encoded_bytes=encoded)
+                    writer.add(name, part)
+            done += size_of_texts(batch)
+            progress.set(rank, encoded_bytes=done)
         shards = writer.finish()
         overlaps = (chosen[chosen[:, 0] == KEPT, 3:] > 0).sum(axis=0).tolist()
         self.work.save_json(

@@ -97,33 +97,6 @@ def test_a_phrase_of_many_documents_is_passed_over(index: BenchmarkIndex) -> Non
     assert index.count(hits, first, most_texts=10)[6].tolist() == [0, 28]
 
 
-def test_what_is_loaded_equals_what_was_saved(index: BenchmarkIndex, tmp_path: Path) -> None:
-    index.save(tmp_path / "index.npz")
-    loaded = BenchmarkIndex.load(tmp_path / "index.npz")
-    assert loaded.names == index.names == ("a", "b")
-    assert np.array_equal(loaded.grams, index.grams)
-    assert np.array_equal(loaded.members, index.members)
-    loaded.save(tmp_path / "again.npz")
-    assert (tmp_path / "again.npz").read_bytes() == (tmp_path / "index.npz").read_bytes()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["again.npz", "index.npz"]
-
-
-@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "text", "other", "version"])
-def test_a_file_that_is_no_index_is_named(index: BenchmarkIndex, tmp_path: Path, damage: str) -> None:
-    path = tmp_path / "index.npz"
-    index.save(path)
-    if damage == "missing":
-        path.unlink()
-    elif damage == "other":
-        np.savez(path, grams=index.grams)
-    elif damage == "version":
-        np.savez(path, version=0, names=["a"], grams=index.grams, members=index.members)
-    else:
-        path.write_bytes({"empty": b"", "cut": path.read_bytes()[:900], "text": b"a text"}[damage])
-    with pytest.raises(UserError, match=r"index\.npz"):
-        BenchmarkIndex.load(path)
-
-
 def write_benchmarks(folder: Path) -> dict[str, str]:
     """Write each form that is read, and return a passage of each by the benchmark's name."""
     passages = {name: random_text(30, seed) for seed, name in enumerate(("lambada", "wikitext", "tasks", "swag"))}

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import os
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,7 +28,6 @@ from gpt_research.errors import UserError
 
 WORDS = 13
 """Words in a row that make an overlap."""
-_VERSION = 1  # of the file and of the hashes in it
 _MARKERS = re.compile(r"\[(header|title|step|substeps)\]")  # put into HellaSwag's texts, not part of them
 
 
@@ -48,51 +45,23 @@ class BenchmarkIndex:
     @classmethod
     def from_texts(cls, benchmarks: Mapping[str, Iterable[str]]) -> BenchmarkIndex:
         """Index each benchmark's passages by its name."""
-        if len(benchmarks) > 64:
-            raise UserError(f"{len(benchmarks)} benchmarks; one index holds at most 64.")
-        parts = [_different_grams(list(texts)) for texts in benchmarks.values()]
-        grams = _different([np.empty(0, dtype=np.uint64), *parts])
-        members = np.zeros(len(grams), dtype=np.uint64)
-        for j, part in enumerate(parts):
-            members[np.searchsorted(grams, part)] |= np.uint64(1 << j)
-        return cls(tuple(benchmarks), grams, members)
+        return cls.from_grams({name: grams_of(texts) for name, texts in benchmarks.items()})
 
     @classmethod
     def from_folder(cls, folder: Path) -> BenchmarkIndex:
-        """Index the benchmarks in `folder`: one folder each, named as the benchmark.
-
-        Read are plain text (.txt, .raw), HellaSwag's six lines a task (the same suffixes) and .jsonl with
-        `text`, or with HellaSwag's `ctx`, `endings` and `label`; each also as .gz or .bz2.
-        """
-        folders = sorted(path for path in folder.glob("*") if path.is_dir())
-        if not folders:
-            raise UserError(f"No benchmarks in {folder}. Put each into a folder of its own there: {folder}/lambada.")
-        benchmarks = {path.name: list(_folder_passages(path)) for path in folders}
-        for name, passages in benchmarks.items():
-            if not passages:
-                raise UserError(f"No benchmark text in {folder / name}. Known are .txt, .raw and .jsonl (.gz, .bz2).")
-        return cls.from_texts(benchmarks)
-
-    def save(self, path: Path) -> None:
-        """Write the index to `path`, whole or not at all."""
-        part = path.with_name(path.name + ".part")
-        names = np.array(self.names, dtype=np.str_)
-        with part.open("wb") as file:
-            np.savez(file, version=_VERSION, names=names, grams=self.grams, members=self.members)
-        os.replace(part, path)
+        """Index the benchmarks in `folder`: one folder each, named as the benchmark."""
+        return cls.from_grams({path.name: folder_grams(path) for path in benchmark_folders(folder)})
 
     @classmethod
-    def load(cls, path: Path) -> BenchmarkIndex:
-        """Read what `save` wrote."""
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                if int(arrays["version"]) != _VERSION:
-                    raise UserError(f"{path} was written by another version. Build the index again.")
-                return cls(tuple(map(str, arrays["names"])), arrays["grams"], arrays["members"])
-        except FileNotFoundError:
-            raise UserError(f"No benchmark index at {path}. Build it first.") from None
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path} is no benchmark index ({error}). Build it again.") from error
+    def from_grams(cls, benchmarks: Mapping[str, np.ndarray]) -> BenchmarkIndex:
+        """Join what `grams_of` or `folder_grams` returned for each benchmark, by its name."""
+        if len(benchmarks) > 64:
+            raise UserError(f"{len(benchmarks)} benchmarks; one index holds at most 64.")
+        grams = _different(np.concatenate([np.empty(0, dtype=np.uint64), *benchmarks.values()]))
+        members = np.zeros(len(grams), dtype=np.uint64)
+        for j, part in enumerate(benchmarks.values()):
+            members[np.searchsorted(grams, part)] |= np.uint64(1 << j)
+        return cls(tuple(benchmarks), grams, members)
 
     def overlaps(self, words: Words) -> np.ndarray:
         """Return (n_texts, n_benchmarks) int64: how many different 13-grams each text shares with each."""
@@ -107,7 +76,7 @@ class BenchmarkIndex:
         found = kernels.find_known(
             grams.hashes, grams.offsets, self._sieves, self._sieve_bits, self.grams, texts, places
         )
-        different = _different([texts[:found] * len(self.grams) + places[:found]])
+        different = _different(texts[:found] * len(self.grams) + places[:found])
         return np.stack(np.divmod(different, max(len(self.grams), 1)), axis=1)
 
     def count(self, hits: np.ndarray, n_texts: int, most_texts: int | None = None) -> np.ndarray:
@@ -142,13 +111,34 @@ class BenchmarkIndex:
         return min(max(16, (8 * len(self.grams)).bit_length()), 28)
 
 
-def _different_grams(texts: list[str]) -> np.ndarray:
-    return _different([hash_words(texts).ngrams(WORDS).hashes])
+def benchmark_folders(folder: Path) -> list[Path]:
+    """Return the folder of each benchmark in `folder`, which is named as the benchmark."""
+    folders = sorted(path for path in folder.glob("*") if path.is_dir())
+    if not folders:
+        raise UserError(f"No benchmarks in {folder}. Put each into a folder of its own there: {folder}/lambada.")
+    return folders
 
 
-def _different(parts: list[np.ndarray]) -> np.ndarray:
-    """Return the different values of some arrays, sorted; `np.unique` takes ten times as long for hashes."""
-    values = np.sort(np.concatenate(parts))
+def folder_grams(folder: Path) -> np.ndarray:
+    """Return the different 13-grams (m,) uint64 of one benchmark's files, sorted.
+
+    Read are plain text (.txt, .raw), HellaSwag's six lines a task (the same suffixes) and .jsonl with
+    `text`, or with HellaSwag's `ctx`, `endings` and `label`; each also as .gz or .bz2.
+    """
+    passages = list(_folder_passages(folder))
+    if not passages:
+        raise UserError(f"No benchmark text in {folder}. Known are .txt, .raw and .jsonl (.gz, .bz2).")
+    return grams_of(passages)
+
+
+def grams_of(passages: Iterable[str]) -> np.ndarray:
+    """Return the different 13-grams (m,) uint64 of some passages, sorted."""
+    return _different(hash_words(list(passages)).ngrams(WORDS).hashes)
+
+
+def _different(values: np.ndarray) -> np.ndarray:
+    """Return the different values, sorted; `np.unique` takes ten times as long for hashes."""
+    values = np.sort(values)
     return values[np.append(values[:1] == values[:1], values[1:] != values[:-1])]
 
 

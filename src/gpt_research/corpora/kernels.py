@@ -8,12 +8,21 @@ need it: numba takes a third of a second.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import boolean, int64, njit, types, uint8, uint32, uint64, void
 
 _U64 = np.uint64
 _ONE, _ALL = _U64(1), _U64(2**64 - 1)
 _LETTER, _WORD, _MIX = (_U64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93))
 _ALONE = _U64(1 << 31)
+
+
+def _read(kind: types.Type) -> types.Array:
+    """The type of an array that is read only."""
+    return types.Array(kind, 1, "C", readonly=True)
+
+
+# Types are named, so that all is compiled, or loaded, on import: once for the processes that are copies of one.
+_BYTES, _HASHES, _OFFSETS = _read(uint8), _read(uint64), _read(int64)
 
 
 @njit(inline="always")
@@ -26,7 +35,20 @@ def _mixed(value):  # type: ignore[no-untyped-def]
     return value ^ (value >> _U64(32))
 
 
-@njit(cache=True)
+@njit(inline="always")
+def _code_point(data, place):  # type: ignore[no-untyped-def]
+    """Return the character beyond ASCII that begins at a place of UTF-8, and the place after it."""
+    one, two = _U64(data[place]), _U64(data[place + _ONE]) & _U64(63)
+    if one < 0xE0:
+        return (one & _U64(31)) << _U64(6) | two, place + _U64(2)
+    three = _U64(data[place + _U64(2)]) & _U64(63)
+    if one < 0xF0:
+        return (one & _U64(15)) << _U64(12) | two << _U64(6) | three, place + _U64(3)
+    four = _U64(data[place + _U64(3)]) & _U64(63)
+    return (one & _U64(7)) << _U64(18) | two << _U64(12) | three << _U64(6) | four, place + _U64(4)
+
+
+@njit(int64(_BYTES, _OFFSETS, _read(uint32), _read(boolean), uint64[::1], int64[::1]), cache=True)
 def hash_words(data, bounds, codes, known, hashes, offsets):  # type: ignore[no-untyped-def]
     """Hash each word of texts in UTF-8: a polynomial in its characters' codes.
 
@@ -85,20 +107,7 @@ def hash_words(data, bounds, codes, known, hashes, offsets):  # type: ignore[no-
     return np.int64(-1)
 
 
-@njit(inline="always")
-def _code_point(data, place):  # type: ignore[no-untyped-def]
-    """Return the character beyond ASCII that begins at a place of UTF-8, and the place after it."""
-    one, two = _U64(data[place]), _U64(data[place + _ONE]) & _U64(63)
-    if one < 0xE0:
-        return (one & _U64(31)) << _U64(6) | two, place + _U64(2)
-    three = _U64(data[place + _U64(2)]) & _U64(63)
-    if one < 0xF0:
-        return (one & _U64(15)) << _U64(12) | two << _U64(6) | three, place + _U64(3)
-    four = _U64(data[place + _U64(3)]) & _U64(63)
-    return (one & _U64(7)) << _U64(18) | two << _U64(12) | three << _U64(6) | four, place + _U64(4)
-
-
-@njit(cache=True)
+@njit(void(_HASHES, _OFFSETS, int64, uint64[::1]), cache=True)
 def hash_ngrams(words, offsets, n, grams):  # type: ignore[no-untyped-def]
     """Hash every n words in a row of each text, rolling: a polynomial in the words' hashes.
 
@@ -121,7 +130,7 @@ def hash_ngrams(words, offsets, n, grams):  # type: ignore[no-untyped-def]
                 count += 1
 
 
-@njit(cache=True)
+@njit(void(_HASHES, _OFFSETS, _HASHES, _HASHES, int64, uint8[:, ::1]), cache=True)
 def sketch(grams, offsets, factors, terms, rounds, sketches):  # type: ignore[no-untyped-def]
     """Sketch the set of n-grams of each text.
 
@@ -162,7 +171,7 @@ def sketch(grams, offsets, factors, terms, rounds, sketches):  # type: ignore[no
             sketches[text, place] = _mixed(ranks[place]) >> _U64(56)
 
 
-@njit(cache=True)
+@njit(int64(_HASHES, _OFFSETS, uint8[:, ::1], int64, _HASHES, int64[::1], int64[::1]), cache=True)
 def find_known(grams, offsets, sieves, bits, known, texts, places):  # type: ignore[no-untyped-def]
     """Find the n-grams that are among the known ones.
 

@@ -31,6 +31,7 @@ def run(config: PreprocessConfig) -> int:
     executors.start_server(config)  # before we import what it imports too
     from gpt_research.data.preprocess import preprocess
 
+    executors.rarely_collect_garbage()
     # The file itself: stages that run in this process hide what datatrove writes to sys.stderr.
     console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
     if not config.corpora:

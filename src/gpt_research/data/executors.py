@@ -6,6 +6,7 @@ that the workers are copies of, and `start_server` lets the two happen side by s
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import multiprocessing
 import os
@@ -20,6 +21,16 @@ from gpt_research.errors import UserError
 
 Stage = Callable[[Any, int, int], None]
 """A stage as datatrove calls it: with nothing, the task's number, and the number of tasks."""
+
+
+def rarely_collect_garbage() -> None:
+    """Have this process look for garbage less often, and never at what was imported.
+
+    Vocabularies and texts are a million objects without a cycle among them, and to look through them again and again
+    takes a tenth to a quarter of the time.
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
 
 
 def start_server(config: PreprocessConfig) -> None:

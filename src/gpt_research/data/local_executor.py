@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import multiprocessing
 import traceback
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -12,6 +11,7 @@ from datatrove.executor import LocalPipelineExecutor
 from datatrove.utils.stats import PipelineStats
 from loguru import logger
 
+from gpt_research.data.executors import rarely_collect_garbage
 from gpt_research.errors import UserError
 
 
@@ -27,8 +27,8 @@ class LocalExecutor(LocalPipelineExecutor):
             return
         # datatrove's own pool waits for ever where a worker is killed.
         processes = min(self.workers, len(ranks))
-        # What was imported is never garbage: not looking at it again saves a tenth of a worker's time.
-        pool = ProcessPoolExecutor(processes, multiprocessing.get_context("forkserver"), initializer=gc.freeze)
+        forkserver = multiprocessing.get_context("forkserver")
+        pool = ProcessPoolExecutor(processes, forkserver, initializer=rarely_collect_garbage)
         try:
             for done in as_completed([pool.submit(self._run_for_rank, rank) for rank in ranks]):
                 done.result()

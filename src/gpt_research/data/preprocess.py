@@ -1,4 +1,4 @@
-"""From corpora to a data set: plan, read, select, tokenise, finish.
+"""From corpora to a data set: plan, index, read, select, tokenise, finish.
 
 The stages run on datatrove's executors: processes of this machine, or a cluster that shares the file system. A run
 that was killed goes on with the tasks that are not done; a run that is done is recognised and left as it is.
@@ -18,7 +18,7 @@ from loguru import logger
 from gpt_research.config import PreprocessConfig
 from gpt_research.data import executors
 from gpt_research.data.shards import Manifest, read_manifests
-from gpt_research.data.stages import Finish, Read, Select, Stage, Tokenize
+from gpt_research.data.stages import Finish, Index, Read, Select, Stage, Tokenize
 from gpt_research.data.work import Plan, Work, make_plan
 from gpt_research.errors import UserError
 
@@ -79,8 +79,9 @@ def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prep
 
 
 def _stages(work: Work, plan: Plan, config: PreprocessConfig) -> list[tuple[str, Stage, int]]:
-    tasks = len(plan.tasks)
+    tasks, benchmarks = len(plan.tasks), len(plan.benchmarks)
     return [
+        *([("index", Index(work), benchmarks)] if benchmarks else []),
         ("read", Read(work, config.strict), tasks),
         ("select", Select(work), 1),
         ("tokenize", Tokenize(work), tasks),

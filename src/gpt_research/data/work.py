@@ -9,7 +9,7 @@
         read/00000.json                what the task read and dropped
         chosen/00000.npy               which documents stay, in which split, and what dropped ones are copies of
         tokens/00000.json              shards the task wrote
-        benchmarks.npz                 13-grams of the benchmarks, where contamination is looked for
+        benchmarks/00000.npy           13-grams of a benchmark, where contamination is looked for
         progress.npy                   counters that the progress bar reads
 
 The plan depends on the input alone, never on the number of workers, so the output does not either.
@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from gpt_research.config import PreprocessConfig
-from gpt_research.corpora.contamination import BenchmarkIndex
+from gpt_research.corpora.contamination import BenchmarkIndex, benchmark_folders
 from gpt_research.corpora.document import ReadOptions, Unit
 from gpt_research.corpora.resolve import Corpus, resolve
 from gpt_research.data.shards import write_json
@@ -70,6 +70,11 @@ class Plan:
     def corpus(self, name: str) -> Corpus:
         return _resolved(self.corpora[name])
 
+    @property
+    def benchmarks(self) -> list[Path]:
+        """The folders of the benchmarks whose text is looked for."""
+        return benchmark_folders(Path(self.options["benchmarks"])) if self.options["benchmarks"] else []
+
     def as_json(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))  # tuples become lists
 
@@ -87,6 +92,8 @@ def make_plan(config: PreprocessConfig) -> Plan:
     """
     options = {name: value for name, value in asdict(config).items() if name not in NOT_IN_THE_OUTPUT}
     plan = Plan({}, [], options)
+    if config.benchmarks:
+        benchmark_folders(Path(config.benchmarks))  # says so now where there are none
     _resolved.cache_clear()  # the files may be others than in an earlier run
     units: dict[str, list[Unit]] = {}
     for spec in config.corpora:
@@ -146,17 +153,15 @@ class Work:
     def save_plan(self, plan: Plan) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         Progress.create(self.folder / "progress.npy", len(plan.tasks))
-        if plan.options["benchmarks"]:
-            BenchmarkIndex.from_folder(Path(plan.options["benchmarks"])).save(self.folder / "benchmarks.npz")
         write_json(self.folder / "plan.json", plan.as_json())
 
     def load_plan(self) -> Plan:
         path = self.folder / "plan.json"
         return _load_plan(path, path.stat().st_mtime_ns)
 
-    def benchmark_index(self) -> BenchmarkIndex | None:
-        path = self.folder / "benchmarks.npz"
-        return _load_index(path, path.stat().st_mtime_ns) if path.is_file() else None
+    def benchmark_index(self, plan: Plan) -> BenchmarkIndex | None:
+        names = [folder.name for folder in plan.benchmarks]
+        return _load_index(self, tuple(names), (self.folder / "plan.json").stat().st_mtime_ns) if names else None
 
     def progress(self) -> Progress:
         return Progress(self.folder / "progress.npy")
@@ -174,8 +179,8 @@ def _load_plan(path: Path, written_ns: int) -> Plan:
 
 
 @lru_cache(maxsize=1)
-def _load_index(path: Path, written_ns: int) -> BenchmarkIndex:
-    return BenchmarkIndex.load(path)
+def _load_index(work: Work, names: tuple[str, ...], written_ns: int) -> BenchmarkIndex:
+    return BenchmarkIndex.from_grams({name: work.load_array("benchmarks", rank) for rank, name in enumerate(names)})
 
 
 class Progress:

@@ -51,8 +51,7 @@ class Finish(Stage):
         """Add up what the tasks of a corpus left."""
         corpus, drops = plan.corpus(name), Drops()
         splits: dict[str, list[Shard]] = {split: [] for split in SPLITS}
-        sources, documents, index = [], 0, self.work.benchmark_index()
-        overlaps = dict.fromkeys(index.names, 0) if index else {}
+        sources, documents, overlaps = [], 0, dict.fromkeys([folder.name for folder in plan.benchmarks], 0)
         for rank, task in enumerate(plan.tasks):
             if task.corpus != name:
                 continue

@@ -31,7 +31,7 @@ class Read(Stage):
         task, drops, progress = plan.tasks[rank], Drops(), self.work.progress()
         place = self.work.path("documents", rank, "arrow")
         part = place.with_name(place.name + ".part")
-        minhash, near, index = MinHash(), plan.options["near_duplicates"], self.work.benchmark_index()
+        minhash, near, index = MinHash(), plan.options["near_duplicates"], self.work.benchmark_index(plan)
         hashes, signatures = [text_hashes(encoded([]))], [np.empty((0, minhash.num_hashes), dtype=np.uint8)]
         hits, documents, text_bytes = [NO_HITS], 0, 0
         with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, DOCUMENT_SCHEMA) as writer:

@@ -60,7 +60,7 @@ class Select(Stage):
 
     def _overlaps(self, plan: Plan, lengths: list[int]) -> np.ndarray:
         """Return how many 13-grams each document shares with each benchmark: (documents, benchmarks)."""
-        index = self.work.benchmark_index()
+        index = self.work.benchmark_index(plan)
         if index is None:
             return np.zeros((sum(lengths), 0), dtype=np.int64)
         first = np.cumsum([0, *lengths])

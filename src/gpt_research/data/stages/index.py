@@ -1,0 +1,14 @@
+"""Indexing: the 13-grams of a benchmark, where contamination is looked for."""
+
+from __future__ import annotations
+
+from gpt_research.corpora.contamination import folder_grams
+from gpt_research.data.stages.stage import Stage
+from gpt_research.data.work import Plan
+
+
+class Index(Stage):
+    """The 13-grams of a benchmark; each is a task of its own."""
+
+    def run(self, plan: Plan, rank: int) -> None:
+        self.work.save_array("benchmarks", rank, folder_grams(plan.benchmarks[rank]))

@@ -116,6 +116,18 @@ def test_position_of_a_json_line_is_the_offset_one_can_seek(tmp_path):
             assert orjson.loads(file.readline())["text"] == item.text
 
 
+def test_position_of_a_csv_row_is_the_offset_one_can_seek(tmp_path):
+    path = tmp_path / "a.csv"
+    with open(path, "w", newline="", encoding="utf-8-sig") as file:
+        csv.writer(file).writerows([["te\nxt", "text"], *enumerate(TEXTS)])
+    items = read_all(path)
+    assert [item.text for item in items] == TEXTS
+    for number, item in enumerate(items):
+        with open(path, newline="", encoding="utf-8") as file:
+            file.seek(item.position)
+            assert next(csv.reader(file)) == [str(number), item.text]
+
+
 CELL = st.text(st.sampled_from("ab,\"\n\t é'") | st.characters(codec="utf-8", exclude_characters="\r\0"), max_size=12)
 
 

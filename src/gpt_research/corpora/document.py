@@ -23,7 +23,7 @@ class Document:
     source: str
     """File relative to the corpus root, `/` between folders, `!` before a member of an archive."""
     position: int
-    """Where in its source: row, page or message, counted from 0; in JSON lines and text the byte offset."""
+    """Where in its source: row, page or message, counted from 0; in JSON lines, CSV and text the byte offset."""
 
 
 @dataclass(slots=True)

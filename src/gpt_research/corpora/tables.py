@@ -2,9 +2,9 @@
 
 `records` streams a file's records as dictionaries and sets damaged ones aside; `GenericReader` makes
 documents of them and is the base of the corpora that come as tables. Files are cut into units by bytes (JSON
-lines, text) or row groups (Parquet), whose number depends on the files alone.
+lines, CSV, text) or row groups (Parquet), whose number depends on the files alone.
 
-A document's `position` is the row for CSV and Parquet and, for JSON lines and text, the byte offset in the
+A document's `position` is the row for Parquet and, for JSON lines, CSV and text, the byte offset in the
 decompressed file: a part of a file cannot know how many lines came before it, and an offset can be sought.
 """
 
@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import orjson
 import pyarrow as pa
 
 from gpt_research.corpora.batches import column_batch, json_line_batch
+from gpt_research.corpora.csv_cuts import row_starts
 from gpt_research.corpora.csv_rows import csv_records
 from gpt_research.corpora.document import Document, Drop, ReadOptions, Unit
 from gpt_research.corpora.fields import MissingTextError, find_text_key, text_of
@@ -105,13 +107,17 @@ def cut(path: Path, root: Path) -> list[Unit]:
         size = path.stat().st_size
         if form == "parquet":
             return _cut_row_groups(path, name, size)
-        whole = packed or form == "csv" or (form == "json" and not _starts_with_line(path))
+        if packed or size <= UNIT_BYTES or (form == "json" and not _starts_with_line(path)):
+            return [Unit(name, size)]
+        wanted = range(UNIT_BYTES, size, UNIT_BYTES)
+        borders = [0, *(row_starts(path, _delimiter(path), wanted) if form == "csv" else wanted), size]
     except Exception:  # a damaged or vanished file is one unit; reading it says what is wrong
         return [Unit(name, path.stat().st_size if path.exists() else 0)]
-    if whole or size <= UNIT_BYTES:
-        return [Unit(name, size)]
-    starts = range(0, size, UNIT_BYTES)
-    return [Unit(name, min(UNIT_BYTES, size - start), start, min(start + UNIT_BYTES, size)) for start in starts]
+    return [Unit(name, stop - start, start, stop) for start, stop in pairwise(borders)]
+
+
+def _delimiter(path: Path) -> str:
+    return "\t" if ".tsv" in path.name.lower() else ","
 
 
 def _cut_row_groups(path: Path, name: str, size: int) -> list[Unit]:
@@ -136,7 +142,7 @@ def records(path: Path, unit: Unit, columns: Columns) -> Iterator[Record | Drop]
     if form == "text":
         yield from _text_records(path, unit)
     elif form == "csv":
-        yield from csv_records(path, unit.path, columns, "\t" if ".tsv" in path.name.lower() else ",")
+        yield from csv_records(path, unit.path, columns, _delimiter(path), unit.start, unit.stop)
     elif form == "parquet":
         yield from _parquet_records(path, unit, columns)
     elif form == "json" and not packed and not _starts_with_line(path):

@@ -71,7 +71,7 @@ HARM = {
     "a quote too many": lambda row: row.replace(" ", ' "', 1),
     "a field too few": lambda row: row.split(",")[0] + "\n",
     "a field too many": lambda row: row.rstrip("\n") + ",x\n",
-    "a row cut short": lambda row: row[: len(row) // 2] + "\n",
+    "a row cut short": lambda row: row[: row.index(">") + 2] + "\n",
 }
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import re
 import textwrap
 from pathlib import Path
 
@@ -162,6 +166,11 @@ def read(path: Path, options: ReadOptions | None = None) -> list[Document | Drop
     return [item for unit in reader.units(path) for item in reader.read(path, unit, options or ReadOptions())]
 
 
+def tidied(text: str) -> str:
+    """The text with no more than one blank line at a time."""
+    return re.sub("\n{3,}", "\n\n", text)
+
+
 def texts(items: list[Document | Drop]) -> list[str]:
     assert all(isinstance(item, Document) for item in items), items
     return [item.text for item in items if isinstance(item, Document)]
@@ -182,7 +191,26 @@ def test_line_ends_of_any_system_become_newlines(tmp_path: Path) -> None:
     for number, end in enumerate(("\r\n", "\r", "\r\r\n", "\n")):
         path = tmp_path / f"{number}.txt"
         path.write_bytes((START + BOOK + "\n" + ENDS[0]).replace("\n", end).encode())
-    assert texts(read(tmp_path)) == [BOOK] * 4
+    assert texts(read(tmp_path)) == [tidied(BOOK)] * 4
+
+
+@given(st.text("a\r\n\u0d0a—é", max_size=30), st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]))
+def test_line_ends_are_found_in_text_not_in_bytes(
+    tmp_path_factory: pytest.TempPathFactory, text: str, encoding: str
+) -> None:
+    path = tmp_path_factory.mktemp("books") / "book.txt"
+    path.write_bytes(f"x{text}x".encode(encoding))
+    lines = re.sub("\r\n?", "\n", f"x{text}x".replace("\r\r\n", "\n"))
+    assert texts(read(path)) == [tidied(lines)]
+
+
+def test_a_packed_book_is_read_whole(tmp_path: Path) -> None:
+    book = START + f"\n{BOOK}\n" * 500
+    for suffix, pack in (("", bytes), (".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)):
+        (tmp_path / f"book.txt{suffix}").write_bytes(pack(book.encode()))
+    plain, *packed = texts(read(tmp_path))
+    assert len(plain) > 490 * len(BOOK)
+    assert packed == [plain] * 3
 
 
 def test_a_file_with_nothing_between_header_and_footer_is_dropped_as_empty(tmp_path: Path) -> None:
@@ -217,7 +245,7 @@ def test_a_mention_of_electronic_texts_does_not_cut_a_book_without_blank_lines()
 
 def test_unwrapping_is_an_option(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(BOOK)
-    assert texts(read(tmp_path)) == [BOOK]
+    assert texts(read(tmp_path)) == [tidied(BOOK)]
     assert "having little or no money" in texts(read(tmp_path, ReadOptions(unwrap_paragraphs=True)))[0]
 
 

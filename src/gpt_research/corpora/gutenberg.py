@@ -7,16 +7,20 @@ character set is found from the content, since the line that names it lies.
 
 from __future__ import annotations
 
+import codecs
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+
 from gpt_research.corpora.book import strip_boilerplate, unwrap
 from gpt_research.corpora.document import Document, Drop, ReadOptions, Unit
 from gpt_research.corpora.fields import MissingTextError, find_text_key, text_of
-from gpt_research.corpora.streams import MAX_RECORD, open_bytes
+from gpt_research.corpora.streams import MAX_RECORD, decompressed
 from gpt_research.corpora.tables import Record, cut, form_of, records, relative, table_files, unit_file, walk
 from gpt_research.corpora.text import decode
 
@@ -47,12 +51,11 @@ class GutenbergReader:
         if form_of(path)[0] not in ("", "text"):
             yield from self._read_table(root, unit, options)
             return
-        with open_bytes(path) as file:
-            data = file.read(MAX_RECORD + 1)
+        data = _bytes_of(path, unit.size)
         if len(data) > MAX_RECORD:
             yield Drop("book_too_long", unit.path, 0, f"over {MAX_RECORD >> 20} MB", broken=True)
             return
-        yield _document(decode(data), unit.path, 0, options)
+        yield _document(_decoded(data), unit.path, 0, options)
 
     def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Join the rows of each book; a table without `book_name` holds a book in every row."""
@@ -67,7 +70,7 @@ class GutenbergReader:
                 elif text.broken:
                     yield text
             if first is not None:
-                yield _document("\n\n".join(paragraphs), source, first, options)
+                yield _document(_unix_lines("\n\n".join(paragraphs)), source, first, options)
 
     def _read_table(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
         """Give the books that begin in this unit.
@@ -132,11 +135,25 @@ def _paragraph(item: Record, source: str, options: ReadOptions) -> str | Drop:
         return Drop("no_text_key", source, position, str(error)[:400], broken=True)
 
 
-def _document(text: str, source: str, position: int, options: ReadOptions) -> Document | Drop:
-    book = strip_boilerplate(_unix_lines(text))
-    if not book.strip():
-        return Drop("empty", source, position, "nothing between header and footer")
-    return Document(unwrap(book) if options.unwrap_paragraphs else book, source, position)
+def _bytes_of(path: Path, size: int) -> bytes:
+    """Return what a file of `size` bytes holds, decompressed, up to one byte more than `MAX_RECORD`."""
+    # A buffer only to tell the codec by: what goes through it is copied once more.
+    with decompressed(io.BufferedReader(io.FileIO(path), 512)) as file:
+        data = file.read(min(size, MAX_RECORD) + 1)
+        return data + file.read(MAX_RECORD + 1 - len(data)) if len(data) > size else data
+
+
+_WIDE_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
+_RETURN, _NEWLINE = b"\r\n"
+
+
+def _decoded(data: bytes) -> str:
+    """Decode a book, with every line ending in "\\n"."""
+    signs = np.frombuffer(data, dtype=np.uint8)
+    lone = (signs[:-1] == _RETURN) & (signs[1:] != _NEWLINE)
+    if lone.any() or data.endswith(b"\r") or data.startswith(_WIDE_MARKS):
+        return _unix_lines(decode(data))
+    return decode(data.replace(b"\r", b""))  # deleting a byte takes a fifth of the time of any other way
 
 
 def _unix_lines(text: str) -> str:
@@ -145,3 +162,15 @@ def _unix_lines(text: str) -> str:
         return text
     # Universal newlines, but for the doubled one, at twice the speed of `replace`.
     return io.IncrementalNewlineDecoder(None, translate=True).decode(text.replace("\r\r\n", "\n"), final=True)
+
+
+_BLANK_LINES = re.compile("\n\n\n+")
+
+
+def _document(text: str, source: str, position: int, options: ReadOptions) -> Document | Drop:
+    book = strip_boilerplate(text)
+    if not book or book.isspace():
+        return Drop("empty", source, position, "nothing between header and footer")
+    # Every book has some, and the repair of texts that follows is fast where it has nothing to do.
+    book = _BLANK_LINES.sub("\n\n", book)
+    return Document(unwrap(book) if options.unwrap_paragraphs else book, source, position)

@@ -6,6 +6,7 @@ import base64
 import gzip
 import io
 import json
+import re
 import tarfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt_research.corpora import enron
 from gpt_research.corpora.document import Document, Drop, ReadOptions
 from gpt_research.corpora.enron import EnronReader
 from gpt_research.corpora.mail import own_words, parse
@@ -97,6 +99,12 @@ def test_no_body_makes_the_rules_fail(body: str) -> None:
     assert len(own_words(body)) <= len(body)
 
 
+@given(st.text("a \t\xa0\x1f\n"))
+def test_lines_end_in_no_blank_and_at_most_one_is_empty_between_two(body: str) -> None:
+    lines = "\n".join(line.rstrip() for line in body.split("\n"))
+    assert own_words(body) == re.sub("\n{3,}", "\n\n", lines).strip("\n")
+
+
 @given(st.binary() | st.binary().map(lambda data: b"Subject: =?x?Q?=E9?=\nContent-Type: multipart/mixed\n\n" + data))
 def test_no_message_makes_the_parser_fail(data: bytes) -> None:
     parse(data)
@@ -177,6 +185,13 @@ def test_a_number_is_masked_in_whatever_line_it_stands() -> None:
         "Box 4711",
         "+44 20 7783 0000",
         "a@b.com",
+        "3 Old  St. Mark's Ave.",
+        "P.O. Box  7",
+        "TX 77010",
+        "4111 1111 1111 1111",
+        "3782-822463-10005",
+        "123-45-6789",
+        "fax: 5551234",
     ]
     for number in numbers:
         alone = mask(number)
@@ -270,6 +285,14 @@ def test_personal_data_are_kept_on_request(tmp_path: Path) -> None:
         [document] = read(tmp_path, ReadOptions(keep_personal_data=keep))
         assert isinstance(document, Document)
         assert document.text.endswith(words)
+
+
+@pytest.mark.parametrize("length", [-1, 0, 1, 100_000])
+def test_a_mail_of_any_length_is_read_whole(tmp_path: Path, length: int) -> None:
+    (tmp_path / "1.").write_text(HEAD + "x" * (enron._MOST_MAILS - len(HEAD) + length))
+    [document] = read(tmp_path, ReadOptions(mail_header="none"))
+    assert isinstance(document, Document)
+    assert len(document.text) == enron._MOST_MAILS - len(HEAD) + length
 
 
 def test_an_empty_file_and_a_vanished_one_are_set_aside_and_the_rest_is_read(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from gpt_research.corpora.streams import MAX_RECORD, open_bytes, tar_members
 from gpt_research.corpora.tables import Record, cut, form_of, form_of_name, records, relative, unit_file
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_MOST_MAILS = 1 << 16
+"""Bytes of a mail that are read at once; to ask for the size of the file first costs as much as to read it."""
 _NO_MAIL = re.compile(r"\.|_|readme|licen[cs]e", re.IGNORECASE)
 
 
@@ -87,6 +89,7 @@ def _columns(names: Sequence[str], options: ReadOptions) -> list[str]:
     return [find_text_key(names, options.text_key)]
 
 
+@lru_cache(maxsize=1 << 14)  # every folder has the same names
 def _is_mail(name: str) -> bool:
     """Say whether a file in a folder of mails is one; tables and archives beside them are read by themselves."""
     if _NO_MAIL.match(name):
@@ -111,7 +114,8 @@ def _read_folder(folder: Path, unit: Unit, options: ReadOptions) -> Iterator[Doc
         try:
             # There are half a million of them: a string is a path in a tenth of the time, and a buffer would only copy.
             with open(f"{folder}/{name}", "rb", buffering=0) as file:
-                data = file.read()
+                data = file.read(_MOST_MAILS)
+                data = data + file.read() if len(data) == _MOST_MAILS else data
         except OSError as error:
             reason = "vanished" if isinstance(error, FileNotFoundError) else "unreadable"
             yield Drop(reason, source, 0, str(error)[:200], broken=True)

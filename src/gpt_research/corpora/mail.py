@@ -12,6 +12,7 @@ import email.header
 import html
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from gpt_research.corpora.text import decode
 
@@ -55,9 +56,10 @@ def _unix_lines(text: str) -> str:
 
 
 def _headers(head: str) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in _HEADER.findall(f"\n{head}"):
-        headers.setdefault(name.lower(), (_FOLD.sub(" ", value) if "\n" in value else value).strip())
+    found: list[tuple[str, str]] = _HEADER.findall(f"\n{head}")
+    headers = {
+        name.lower(): (_FOLD.sub(" ", value) if "\n" in value else value).strip() for name, value in reversed(found)
+    }
     if "=?" in headers.get("subject", ""):
         headers["subject"] = _decoded_words(headers["subject"])
     return headers
@@ -81,14 +83,20 @@ def _decoded(body: bytes, transfer: str, kind: str) -> str:
             body = binascii.a2b_base64(body)
         except binascii.Error:
             return ""
-    charset = _CHARSET.search(kind)
-    if charset and not _LATIN.match(charset[1]):
+    if charset := _charset(kind):
         try:
-            return body.decode(charset[1], "replace")
+            return body.decode(charset, "replace")
         except LookupError:
             pass
-    # What calls itself ASCII or Latin-1 is Windows-1252 or UTF-8 as often: its content tells.
     return decode(body)
+
+
+@lru_cache(maxsize=1024)
+def _charset(kind: str) -> str:
+    """Return the character set that a content type names, if it can be trusted."""
+    charset = _CHARSET.search(kind)
+    # What calls itself ASCII or Latin-1 is Windows-1252 or UTF-8 as often: its content tells.
+    return "" if charset is None or _LATIN.match(charset[1]) else charset[1]
 
 
 def _body_of_parts(data: bytes) -> str:
@@ -143,7 +151,7 @@ _TIME = re.compile(r"\d{1,2}[/-]\d{1,2}[/-]\d{2,4},?\s+(?:at\s+)?\d{1,2}:\d\d")
 _BLANK_LINES = re.compile("\n\n\n+")
 _COPY = re.compile(r"\n[ \t]*(?:cc|CC|Cc):")
 _QUOTED_LINE = re.compile(r"\n[ \t]{0,4}(?:>|\|>).*")
-_RULE = re.compile(r"\n[*_=-]{4}")
+_RULE = re.compile(r"\n[*_=-]{4,}+[^\S\n]*+\n")
 _LEGAL_NOTICE = re.compile(
     r"\n[*_=-]{4,}[ \t]*\n+(?:.*\n){0,2}?.{0,80}\b(?:this|the|information)\b[^*_=]{0,120}?\b(?:e-?mail|message"
     r"|transmission|communication)\b[^*_=]{0,300}?(?:property|confidential|privileged|intended)"
@@ -162,21 +170,20 @@ _ADVERTISEMENT = re.compile(
     r"[^\n]*(?:\n[^\n]+){0,3}",
     re.IGNORECASE,
 )
-# What a mail program put in, within a line and as a line.
+# What a mail program put in: within a line, with a sign of it that is looked for first; and as a line.
 _MARKS = (
-    re.compile(r"<(?:<[^<>\n]{1,120}>>|Embedded Picture[^>\n]*>)"),
-    re.compile(r"\(See attached file: [^)]{1,150}\)", re.IGNORECASE),
-    re.compile(r"\[IMAGE\]"),
+    ("<", re.compile(r"<(?:<[^<>\n]{1,120}>>|Embedded Picture[^>\n]*>)")),
+    ("(", re.compile(r"\(See attached file: [^)]{1,150}\)", re.IGNORECASE)),
+    ("[IMAGE]", re.compile(r"\[IMAGE\]")),
 )
-_LINES = (
-    re.compile(r"\n[ \t]*Please respond to \S+$", re.IGNORECASE | re.MULTILINE),
-    re.compile(
-        r"\n[ \t]*- [^\n]{1,80}\.(?:doc|xls|ppt|pdf|zip|txt|html?|gif|jpe?g|vcf|rtf|pcx|bmp|wpd)[ \t]*$",
-        re.IGNORECASE | re.MULTILINE,
-    ),
+_LINE = re.compile(
+    r"""\n[ \t]*+(?:Please[ ]respond[ ]to[ ]\S+
+      | -[ ][^\n]{1,80}\.(?:doc|xls|ppt|pdf|zip|txt|html?|gif|jpe?g|vcf|rtf|pcx|bmp|wpd)[ \t]*)$""",
+    re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
 # Question marks that a 7-bit gateway made of no-break spaces: `last Friday.? Greg`, `??Bush has`, `From:??Mark`.
 _QUESTION_MARKS = re.compile(r"\?(?<=[.,;:\n]\?)\?*")
+_BLANK_BEFORE_END = re.compile(r"\n(?<=[^\S\n]\n)")
 
 
 def own_words(body: str) -> str:
@@ -184,17 +191,21 @@ def own_words(body: str) -> str:
     body = _before_quotations("\n" + _unix_lines(body))
     if ">" in body:
         body = _QUOTED_LINE.sub("", body)
-    for pattern in _MARKS:
-        body = pattern.sub("", body)
-    for pattern in _LINES:
-        body = pattern.sub("\n", body)
+    for sign, pattern in _MARKS:
+        if sign in body:
+            body = pattern.sub("", body)
+    body = _LINE.sub("\n", body)
     if _RULE.search(body):
         if any(words in body for words in _LEGAL_WORDS):
             body = _LEGAL_NOTICE.sub("\n", body)
-        body = _ADVERTISEMENT.sub("\n", body)
+        if "\n__________" in body:
+            body = _ADVERTISEMENT.sub("\n", body)
     body = _QUESTION_MARKS.sub(_question, body)
-    body = "\n".join([line.rstrip() for line in body.split("\n")])
-    return _CLOSING_NOTICE.sub("", _BLANK_LINES.sub("\n\n", body).strip("\n"))
+    if _BLANK_BEFORE_END.search(body):
+        body = "\n".join(map(str.rstrip, body.split("\n")))
+    body = _BLANK_LINES.sub("\n\n", body).rstrip().lstrip("\n")
+    last = body.rfind("\n\n")
+    return body[:last] if last >= 0 and _CLOSING_NOTICE.match(body, last) else body
 
 
 def _before_quotations(body: str) -> str:

@@ -17,7 +17,9 @@ _HOUSE = r"@(?:ENRON|Enron|enron|EES|ECT|GPGFIN|EWC|AZURIX|PGN)\w*(?: COMMUNICAT
 _HOUSE_SIGN = re.compile(_HOUSE)
 _HOUSE_EMAIL = re.compile(rf"(?:[A-Z][\w.'-]{{0,40}} ){{0,3}}[\w.'-]{{1,40}}(?:/[\w.&'-]{{1,40}}){{0,4}}{_HOUSE}")
 _NOT_IN_NUMBER = r"(?<![\w$.,/-])"
+# The patterns below that have alternatives look first whether any of them can begin here: few characters pass.
 _PHONE = re.compile(
+    r"(?=[\d(+xXeE])(?:"
     # (713) 853-1234, 713/853-1234, 1-800-555-1234, 713.853.1234, --713-853-1234at
     r"(?<![\w$.,/])(?<!\d-)(?:\+?1[-. ]{0,2})?\(?\d{3}\)?[-./ ]{0,3}\d{3}[-. ]{1,2}\d{4}(?![\d_-])"
     # +44 (0) 20 7783 0000, 011 44 20 7783 0000, +33 1 42 68 53 00
@@ -26,7 +28,7 @@ _PHONE = re.compile(
     rf"|{_NOT_IN_NUMBER}[2-9]\d\d[2-9]\d{{6}}(?![\w.,-])"
     # 853-1234 and the house's own x31234, 3-1234
     rf"|{_NOT_IN_NUMBER}(?:\d{{3}}|[3-9])-\d{{4}}(?![\w-])"
-    r"|\b(?:[xX]\s?-?|[eE]xt(?:ension|n)?\.?:?\s?)\d{4,5}\b"
+    r"|\b(?:[xX]\s?-?|[eE]xt(?:ension|n)?\.?:?\s?)\d{4,5}\b)"
 )
 _BARE_PHONE = re.compile(
     r"\b(?P<kind>phone|telephone|fax|tel|cell|pager|mobile|voice)"
@@ -40,29 +42,32 @@ _KINDS_OF_STREET = (
     r"|Parkway|Pkwy\.?|Highway|Hwy\.?|Way|Plaza|Circle|Terrace|Square)"
 )
 _STREET = re.compile(
+    r"(?=[\dPB])(?:"
     rf"{_NOT_IN_NUMBER}\d{{1,5}} {{1,2}}(?:[A-Z0-9][\w.']* {{1,2}}){{1,4}}{_KINDS_OF_STREET}(?!\w)"
     r"(?:,? (?:[NS]\.?[EW]\.?))?(?:,? (?:Suite|Ste\.?|Room|Rm\.?|Apt\.?|Floor|Unit|#) ?[\w-]+)?"
-    r"|\bP\.? ?O\.? {1,2}Box {1,2}\d+|\bBox \d{3,}"
+    r"|\bP\.? ?O\.? {1,2}Box {1,2}\d+|\bBox \d{3,})"
 )
 _ZIP = re.compile(
     r"(?<=\b(?:A[LKZR]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]|T[NX]"
     r"|UT|V[AT]|W[AIVY]))(?P<gap>\.?,? {1,3})\d{5}(?:-\d{4})?(?![\w-])"
 )
-_NUMBERS = (
-    (_CARD, CARD),
-    (_SSN, SSN),
-    (_ZIP, rf"\g<gap>{ADDRESS}"),
-    (_PHONE, PHONE),
-    (_BARE_PHONE, rf"\g<kind>\g<gap>{PHONE}"),
-)
-# A year or a price is none: four figures in a row only as part of what is longer.
-_LONG_NUMBER = re.compile(r"\d{5}|\d[-. )/]{1,3}\d{3}|(?:[xXt]|sion)[ .:-]{0,3}\d{4}|\+\d{1,3}[ .()-]{1,3}\d")
-# Most lines hold nothing of all this. With every figure written as 0, a search for one letter finds those that may:
-# a long number, an extension, or a figure as in `12 Main Street`, `Box 7` and `+33`.
+# Most lines hold nothing of all this. With every figure written as 0, patterns that begin with one letter find those
+# that may, at the speed of a search for that letter.
 _FIGURES = bytes.maketrans(b"123456789", b"000000000")
+_STREET_SIGN = rf" {{1,2}}(?:[A-Z0][\w.'?]* {{1,2}}){{1,4}}{_KINDS_OF_STREET}"
 _EXTENSION = "|".join(f"(?<={word}[ .:-]{{{gap}}}0000)" for word in ("[xXt]", "sion") for gap in range(4))
-_SIGN = re.compile(
-    rf"0(?: {{1,2}}[A-Z0]|[-. )/]{{1,3}}000|0000|(?<=\+0)|(?<=Box 0)|(?<=Box  0)|000(?:{_EXTENSION}))".encode()
+# A year or a price is none: four figures in a row only as part of what is longer.
+_NUMBER_SIGN = rf"[-. )/]{{1,3}}000|0000|(?<=\+0)|000(?:{_EXTENSION})"
+_SIGN = re.compile(f"0(?:{_NUMBER_SIGN}|(?<=Box 0)|(?<=Box  0)|{_STREET_SIGN})".encode())
+# What a line of each kind holds, the kind, and what is put in its place. The longer kinds first, for a telephone number
+# is part of many.
+_KINDS = (
+    (re.compile(f"0{_STREET_SIGN}|Box".encode()), _STREET, ADDRESS),
+    (re.compile(rb"0000[ -]?0000"), _CARD, CARD),
+    (re.compile(rb"000-00-0000"), _SSN, SSN),
+    (re.compile(rb" 00000"), _ZIP, rf"\g<gap>{ADDRESS}"),
+    (re.compile(f"0(?:{_NUMBER_SIGN})".encode()), _PHONE, PHONE),
+    (re.compile(rb"000-?0000"), _BARE_PHONE, rf"\g<kind>\g<gap>{PHONE}"),
 )
 
 
@@ -81,18 +86,16 @@ def mask(text: str) -> str:
             pieces.append(text[end:start])
             end = text.find("\n", place)
             end = end if end >= 0 else len(text)
-            pieces.append(_masked_line(text[start:end]))
+            pieces.append(_masked_line(text[start:end], figures[start:end]))
     return "".join(pieces) + text[end:]
 
 
-def _masked_line(line: str) -> str:
+def _masked_line(line: str, figures: bytes) -> str:
     if "@" in line:
         line = _EMAIL.sub(EMAIL, line)
         if _HOUSE_SIGN.search(line):
             line = _HOUSE_EMAIL.sub(EMAIL, line)
-    line = _STREET.sub(ADDRESS, line)
-    if _LONG_NUMBER.search(line):
-        # The longer kinds first, for a telephone number is part of many.
-        for pattern, placeholder in _NUMBERS:
+    for sign, pattern, placeholder in _KINDS:
+        if sign.search(figures):
             line = pattern.sub(placeholder, line)
     return line

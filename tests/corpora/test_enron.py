@@ -129,6 +129,11 @@ def test_quoted_printable_is_decoded_also_where_it_is_not_declared(transfer: str
     )
 
 
+@pytest.mark.parametrize("charset", ["no-such-one", "hex", "idna", "punycode", "undefined"])
+def test_a_body_whose_charset_is_none_is_decoded_by_its_content(charset: str) -> None:
+    assert parse(f"Content-Type: text/plain; charset={charset}\n\ncafé".encode()).body == "café"
+
+
 def test_equations_and_addresses_are_not_taken_for_quoted_printable() -> None:
     body = "a =20 and http://x.com/?a=3D&b=\n"
     assert parse(f"Subject: x\n\n{body}".encode()).body == body

@@ -86,7 +86,7 @@ def _decoded(body: bytes, transfer: str, kind: str) -> str:
     if charset := _charset(kind):
         try:
             return body.decode(charset, "replace")
-        except LookupError:
+        except (LookupError, UnicodeError):  # unknown, or none that can replace
             pass
     return decode(body)
 

@@ -89,12 +89,18 @@ def token_dtype(vocab_size: int) -> np.dtype[Any]:
 
 
 def file_sha256(path: Path | str) -> str:
-    digest = hashlib.sha256()
-    # hashlib.file_digest clears a large buffer for each file, which takes longer than to hash a mail.
+    return size_and_sha256(path)[1]
+
+
+def size_and_sha256(path: Path | str) -> tuple[int, str]:
+    """Return the number of a file's bytes and their hash."""
+    size, digest = 0, hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
-        while block := file.read(1 << 18):
+        # For a larger block the system would give new pages each time, which takes longer than to hash a mail.
+        while block := file.read(1 << 16):
+            size += len(block)
             digest.update(block)
-    return digest.hexdigest()
+    return size, digest.hexdigest()
 
 
 def write_json(path: Path, value: Any) -> None:

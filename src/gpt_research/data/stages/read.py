@@ -18,7 +18,7 @@ from gpt_research.corpora.duplicates import MinHash, text_hashes
 from gpt_research.corpora.tables import relative, unit_file
 from gpt_research.corpora.text import drop_reasons, repair_all
 from gpt_research.corpora.words import hash_words
-from gpt_research.data.shards import file_sha256
+from gpt_research.data.shards import size_and_sha256
 from gpt_research.data.stages.stage import NO_HITS, Drops, Stage, size_of_texts
 from gpt_research.data.work import Plan, Progress, Task
 from gpt_research.errors import UserError
@@ -84,7 +84,7 @@ class Read(Stage):
         for unit in task.units:
             for name, place in _files(unit_file(root, unit), root) if unit.start == 0 else []:
                 with contextlib.suppress(OSError):  # unreadable: the reader has said so
-                    size, sha256 = os.stat(place).st_size, file_sha256(place)
+                    size, sha256 = size_and_sha256(place)
                     found.append({"path": name, "bytes": size, "sha256": sha256})
         return found
 

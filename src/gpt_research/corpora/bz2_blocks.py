@@ -12,6 +12,8 @@ import bz2
 from collections.abc import Iterator
 from typing import BinaryIO
 
+import numpy as np
+
 SIGNATURE = b"BZh"
 _BLOCK, _STREAM_END = 0x314159265359, 0x177245385090
 _MAGIC_BITS, _CHECKSUM_BITS = 48, 32
@@ -44,24 +46,31 @@ def read_block(file: BinaryIO, begin: int, end: int) -> bytes:
     for found in _find(_STREAM_END, data)[:1]:  # after the last block of a stream
         stop = found
     # As a stream of its own: the block between a header and an end with the block's own checksum.
-    bits = stop - skipped
-    block = int.from_bytes(data, "big") >> (8 * len(data) - stop) & (1 << bits) - 1
-    checksum = block >> max(bits - _MAGIC_BITS - _CHECKSUM_BITS, 0) & (1 << _CHECKSUM_BITS) - 1
-    stream = (block << _MAGIC_BITS | _STREAM_END) << _CHECKSUM_BITS | checksum
-    size = bits + _MAGIC_BITS + _CHECKSUM_BITS
-    return bz2.decompress(b"BZh9" + (stream << -size % 8).to_bytes(-(-size // 8), "big"))
+    block = _moved_left(data, skipped)
+    whole, odd = divmod(stop - skipped, 8)
+    begun = block[whole] >> 8 - odd if odd else 0
+    checksum = int.from_bytes(block[_MAGIC_BITS // 8 :][: _CHECKSUM_BITS // 8], "big")
+    ending = (begun << _MAGIC_BITS | _STREAM_END) << _CHECKSUM_BITS | checksum
+    size = odd + _MAGIC_BITS + _CHECKSUM_BITS
+    return bz2.decompress(b"BZh9" + block[:whole] + (ending << -size % 8).to_bytes(-(-size // 8), "big"))
+
+
+def _moved_left(data: bytes, bits: int) -> bytes:
+    """Return `data` without its first bits (fewer than eight), as many bytes as before."""
+    padded = np.frombuffer(data + b"\0", dtype=np.uint8)
+    return (padded[:-1] << bits | padded[1:] >> 8 - bits).tobytes()
 
 
 def _find(magic: int, data: bytes) -> list[int]:
     """Return the bits of `data` at which a magic number begins."""
     found = []
+    array = np.frombuffer(data, dtype=np.uint8)
+    third, fourth = array[2:-4], array[3:-3]
     for shift in range(8):
-        # Whatever the shift, five whole bytes of the seven are known, and a search for them is fast.
-        core = (magic << 8 - shift).to_bytes(_MAGIC_BYTES, "big")[1:6]
-        at = data.find(core, 1)
-        while 0 < at <= len(data) - _MAGIC_BYTES + 1:
-            word = int.from_bytes(data[at - 1 : at - 1 + _MAGIC_BYTES], "big")
+        # Whatever the shift, five whole bytes of the seven are known; two of them leave few places.
+        known = (magic << 8 - shift).to_bytes(_MAGIC_BYTES, "big")
+        for at in np.flatnonzero((third == known[2]) & (fourth == known[3])).tolist():
+            word = int.from_bytes(data[at : at + _MAGIC_BYTES], "big")
             if word >> 8 - shift & (1 << _MAGIC_BITS) - 1 == magic:
-                found.append(8 * (at - 1) + shift)
-            at = data.find(core, at + 1)
+                found.append(8 * at + shift)
     return sorted(found)

@@ -25,7 +25,7 @@ def plain_text(wikitext: str) -> str:
     text = _without_unseen(wikitext, kept)
     text = _without_links(text)
     text = _innermost_first(_TEMPLATE, _shown, text)
-    if "{|" in text:
+    if "{" in text and "{|" in text:
         text = _without_tables(text)
     text = _without_markup(text)
     text = _prose(text.split("\n"))
@@ -36,20 +36,19 @@ def is_disambiguation(title: str, wikitext: str) -> bool:
     """Say whether a page only lists the articles that its title may mean."""
     if title.endswith("(disambiguation)") or "__DISAMBIG__" in wikitext:
         return True
-    # Each name once: an article has hundreds of templates of a few kinds.
-    return any(map(_DISAMBIGUATION.fullmatch, set(_TEMPLATE_NAME.findall(wikitext))))
+    return _DISAMBIGUATION.search(wikitext) is not None
 
 
-_TEMPLATE_NAME = re.compile(r"\{\{\s*+([\w -]++)\s*+(?:\||\}\})")
+# Here and below: a pattern is searched for fast that begins with one literal character and no more. So what follows
+# it stands in a look ahead or an atomic group. And single characters are looked for many times as fast as words.
 _DISAMBIGUATION = re.compile(
-    r"(?:[\w -]{0,30}disambig(?:uation)?|dab|hndis|geodis|numberdis|mil-unit-dis|schooldis|roaddis"
-    r"|hospitaldis|airport dis|disamb) *",
-    re.IGNORECASE,
+    r"\{(?=\{[^{}|Dd]*[Dd])\{\s*+(?i:[\w -]{0,30}disambig(?:uation)?|dab|hndis|geodis|numberdis|mil-unit-dis"
+    r"|schooldis|roaddis|hospitaldis|airport dis|disamb) *+\s*+(?:\||\}\})"
 )
 
 # --- what is never seen, and what is shown as it stands -----------------------------------------------------
 
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_COMMENT = re.compile(r"<(?>!--)(?:[^-]++|-(?!->))*+(?:-->|\Z)")
 _UNSEEN = frozenset(
     re.split(
         r",\s+",
@@ -73,8 +72,7 @@ def _without_unseen(text: str, kept: list[str]) -> str:
     """Take out elements that show no text; put marks in the place of those whose brackets are no markup."""
     if _ASIDE_BEGINS in text:
         text = text.replace(_ASIDE_BEGINS, "")
-    if "<!--" in text:
-        text = _COMMENT.sub("", text)
+    text = _COMMENT.sub("", text)
     pieces = []
     at = 0
     # Where each element's next closing tag stands; looked for once, so that unclosed ones cost no time.
@@ -111,8 +109,8 @@ def _aside(name: str, content: str, kept: list[str]) -> str:
 
 _URL = r"(?:https?:|ftp:|mailto:|irc:|news:)?//[^\s\[\]<>|]+|mailto:[^\s\[\]<>|]+"
 _EXTERNAL_LINK = re.compile(rf"\[(?:{_URL})(?:[ \t]+([^\[\]\n]*(?:\[[^\[\]\n]*\][^\[\]\n]*)*))?\]")
-_SIMPLE_LINK = re.compile(r"\[\[(?:[^\[\]|:{}]++\||(?=[^\[\]|:{}]++\]))([^\[\]|{}]++)\]\]")
-_LINK = re.compile(r"\[\[([^\[\]]*+(?:\[[^\[\]]*+\][^\[\]]*+)*+)\]\]")
+_SIMPLE_LINK = re.compile(r"\[(?>\[)(?:(?=[^\[\]|:{}]++\])|[^\[\]|:{}]++\|)([^\[\]|{}]++)\]\]")
+_LINK = re.compile(r"\[(?>\[)([^\[\]]*+(?:\[[^\[\]]*+\][^\[\]]*+)*+)\]\]")
 _NO_TEXT_NAMESPACES = re.compile(r"(?:file|image|media|category|datei|fichier|archivo)$", re.IGNORECASE)
 _LANGUAGE_OR_WIKI = re.compile(r"[a-z]{2,3}(?:-[a-z-]{2,10})?$")
 
@@ -120,8 +118,7 @@ _LANGUAGE_OR_WIKI = re.compile(r"[a-z]{2,3}(?:-[a-z-]{2,10})?$")
 def _without_links(text: str) -> str:
     # What `split` leaves is the text between the links and their labels; many times as fast as `sub`.
     text = "".join(_SIMPLE_LINK.split(text))
-    if "//" in text or "mailto:" in text:
-        text = _EXTERNAL_LINK.sub(_label, text)
+    text = _EXTERNAL_LINK.sub(_label, text)
     return _innermost_first(_LINK, _link_text, text)
 
 
@@ -156,7 +153,7 @@ def _innermost_first(pattern: re.Pattern[str], text_of: Callable[[re.Match[str]]
     return text
 
 
-_TEMPLATE = re.compile(r"\{\{([^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+)\}\}")
+_TEMPLATE = re.compile(r"\{(?>\{)([^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+)\}\}")
 
 
 def _shown(match: re.Match[str]) -> str:
@@ -166,22 +163,30 @@ def _shown(match: re.Match[str]) -> str:
 # --- tables and the rest of the markup ----------------------------------------------------------------------
 
 
+_TABLE_LINE = re.compile(r"\n[ :*#\t]*+(\{\||\|\}|=)([^\n]*+)")
+
+
 def _without_tables(text: str) -> str:
-    lines, depth = [], 0
-    for line in text.split("\n"):
-        start = line.lstrip(" :*#\t")
-        if start.startswith("{|"):
-            depth += 1
-        elif depth and start.startswith("|}"):
-            depth -= 1
-            if not depth and (rest := start[2:].strip()):
-                lines.append(rest)
-        elif depth and _heading(line.strip()):
+    text = f"\n{text}"
+    pieces = []
+    at = depth = 0
+    for line in _TABLE_LINE.finditer(text):
+        mark = line[1]
+        if mark == "=":
             # A table that is never closed ends with its section.
-            depth = 0
-        if not depth and not start.startswith(("{|", "|}")):
-            lines.append(line)
-    return "\n".join(lines)
+            if depth and _heading(line[0].strip()):
+                at, depth = line.start(), 0
+            continue
+        if not depth:
+            pieces.append(text[at : line.start()])
+        depth += 1 if mark == "{|" else -1
+        if depth <= 0:
+            if not depth and (rest := line[2].strip()):
+                pieces.append(f"\n{rest}")
+            at, depth = line.end(), 0
+    if not depth:
+        pieces.append(text[at:])
+    return "".join(pieces)[1:]
 
 
 _QUOTES = re.compile(r"''+")
@@ -194,6 +199,7 @@ _MAGIC_WORD = re.compile(r"__[A-Z]{3,}__")
 # Patterns that begin with one literal character, and plain replacements, are ten times as fast as the others.
 _EMPTY_BRACKETS = re.compile(r"\(\s*(?:[,;:–-]\s*)*\)")
 _AFTER_OPENING = re.compile(r"\([\s,;:]+")
+_COMMA_TOO_MANY, _SEMICOLON_TOO_MANY = re.compile(r",(?=\))"), re.compile(r";(?=\))")
 _HOLLOW = ("[]", "⟨⟩", "{}")
 _BLANK_TOO_MANY = re.compile(r" (?=[ ),.;])(?=[ )]|[,.][ \n]|; )")
 """Where templates and references were; the first of the two looks ahead is a fast one that most blanks fail."""
@@ -203,7 +209,7 @@ def _without_markup(text: str) -> str:
     text = _QUOTES.sub("", text)
     if "<" in text:
         text = _TAG.sub("", _LINE_BREAK.sub("\n", _POWER.sub(r"^\1", text)))
-    if "__" in text:
+    if "_" in text:
         text = _MAGIC_WORD.sub("", text)
     if "&" in text:
         text = html.unescape(text)
@@ -213,12 +219,14 @@ def _without_markup(text: str) -> str:
     for hollow in _HOLLOW:
         if hollow[0] in text:
             text = text.replace(hollow, "")
-    return _BLANK_TOO_MANY.sub("", text + "\n").replace(",)", ")").replace(";)", ")")
+    text = _BLANK_TOO_MANY.sub("", text + "\n")
+    return _SEMICOLON_TOO_MANY.sub("", _COMMA_TOO_MANY.sub("", text))
 
 
 # --- lines and sections -------------------------------------------------------------------------------------
 
 _LIST_ITEM = re.compile(r"[*#:;]+[ \t]*")
+_BLANK_LINES = re.compile(r"\n(?>\n\n+)")
 _MARKS = frozenset("*#:;|!{}-")
 """A line that begins with none of these is text."""
 CLOSING_SECTIONS = frozenset(
@@ -293,7 +301,7 @@ def _prose(lines: list[str]) -> str:
                 out += ["", title, ""]
             pending = []
         out.append(stripped)
-    return re.sub(r"\n\n\n+", "\n\n", "\n".join(out)).strip()
+    return _BLANK_LINES.sub("\n\n", "\n".join(out)).strip()
 
 
 def _line_text(line: str) -> str:

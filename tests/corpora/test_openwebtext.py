@@ -84,6 +84,20 @@ def test_members_equal_the_standard_librarys_for_every_dialect(kind):
     assert {m.name: m.read(m.size) for m in streams.tar_members(stream)} == members
 
 
+@pytest.mark.parametrize("wrong", [0, 1])
+def test_a_headers_checksum_is_the_sum_of_its_bytes_also_of_the_largest(wrong):
+    data = bytearray(make_tar({"a.txt": b"page"}))
+    data[100:148], data[157:512] = b"\xff" * 48, b"\xff" * 355
+    data[124:136] = b"%011o\0" % 4
+    data[148:156] = b"%06o\0 " % (sum(data[:148]) + 8 * ord(" ") + sum(data[156:512]) + wrong)
+    members = streams.tar_members(io.BufferedReader(io.BytesIO(data)))
+    if wrong:
+        with pytest.raises(streams.BrokenInputError, match="header"):
+            next(members)
+    else:
+        assert next(members).read() == b"page"
+
+
 def test_members_that_nobody_reads_are_passed_over():
     stream = io.BufferedReader(io.BytesIO(make_tar({f"{i}": bytes([i]) * 700 * i for i in range(5)})))
     assert [member.name for member in streams.tar_members(stream)] == ["0", "1", "2", "3", "4"]

@@ -44,7 +44,7 @@ _FURNITURE = re.compile(
     )[ \t\r]*(?=\n|\Z)""",
     re.IGNORECASE | re.VERBOSE,
 )
-_EDIT = re.compile(r"\[ edit \](?=\n|\Z)")
+_EDIT = re.compile(r"\[(?> edit \])(?=\n|\Z)")
 
 
 @dataclass(frozen=True)

@@ -265,7 +265,12 @@ def _checksum_holds(header: bytes) -> bool:
     except ValueError:
         return False
     # The sum counts its own eight bytes as blanks.
-    return stored == sum(header) - sum(header[148:156]) + 8 * ord(" ")
+    return stored == _byte_sum(header[:148]) + 8 * ord(" ") + _byte_sum(header[156:404]) + _byte_sum(header[404:])
+
+
+def _byte_sum(data: bytes) -> int:
+    """Add up the bytes, at most 256 of them: they are one less than the lower half of their Adler checksum."""
+    return (zlib.adler32(data) & 0xFFFF) - 1
 
 
 def _tar_size(field: bytes) -> int:

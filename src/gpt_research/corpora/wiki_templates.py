@@ -23,12 +23,13 @@ _KEY = re.compile(r"\s*[\w -]{1,20}=(?!=)")
 
 def _places(rest: str) -> list[str]:
     """The arguments that are given by their place alone."""
-    return [part.strip() for part in rest.split("|") if part.strip() and not _KEY.match(part)]
+    parts = [part for part in rest.split("|") if "=" not in part or not _KEY.match(part)]
+    return [place for part in parts if (place := part.strip())]
 
 
 def _named(rest: str) -> dict[str, str]:
     """The arguments that are given by a name, in small letters; empty ones are as good as missing."""
-    pairs = (part.partition("=") for part in rest.split("|") if _KEY.match(part))
+    pairs = (part.partition("=") for part in rest.split("|") if "=" in part and _KEY.match(part))
     return {key.strip().lower(): value.strip() for key, _, value in pairs if value.strip()}
 
 

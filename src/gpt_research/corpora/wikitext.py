@@ -42,7 +42,7 @@ def is_disambiguation(title: str, wikitext: str) -> bool:
 # Here and below: a pattern is searched for fast that begins with one literal character and no more. So what follows
 # it stands in a look ahead or an atomic group. And single characters are looked for many times as fast as words.
 _DISAMBIGUATION = re.compile(
-    r"\{(?=\{[^{}|Dd]*[Dd])\{\s*+(?i:[\w -]{0,30}disambig(?:uation)?|dab|hndis|geodis|numberdis|mil-unit-dis"
+    r"\{(?=\{[^{}|Dd]*+[Dd])\{\s*+(?i:[\w -]{0,30}disambig(?:uation)?|dab|hndis|geodis|numberdis|mil-unit-dis"
     r"|schooldis|roaddis|hospitaldis|airport dis|disamb) *+\s*+(?:\||\}\})"
 )
 
@@ -225,9 +225,7 @@ def _without_markup(text: str) -> str:
 
 # --- lines and sections -------------------------------------------------------------------------------------
 
-_LIST_ITEM = re.compile(r"[*#:;]+[ \t]*")
-_BLANK_LINES = re.compile(r"\n(?>\n\n+)")
-_MARKS = frozenset("*#:;|!{}-")
+_MARKS = frozenset("=*#:;|!{}-")
 """A line that begins with none of these is text."""
 CLOSING_SECTIONS = frozenset(
     {
@@ -268,47 +266,47 @@ def _heading(line: str) -> tuple[int, str] | None:
 @lru_cache(maxsize=1024)
 def is_closing_section(heading: str) -> bool:
     """Say whether a heading is that of references and the like; `Notes and references` is one as well."""
-    parts = re.split(r"\s*(?:\band\b|,|&|/)\s*", heading.strip().rstrip(":").lower())
-    return all(part in CLOSING_SECTIONS for part in parts if part)
+    return CLOSING_SECTIONS.issuperset(filter(None, _AND.split(heading.strip().rstrip(":").lower())))
+
+
+_AND = re.compile(r"\s*(?:\band\b|,|&|/)\s*")
 
 
 def _prose(lines: list[str]) -> str:
     """Put headings on lines of their own, and leave out empty and closing sections and what is no text."""
-    out: list[str] = []
+    out = [""]
     pending: list[tuple[int, str]] = []
     skipped_level = 7
     for line in lines:
         stripped = line.strip()
-        if stripped[:1] == "=" and (heading := _heading(stripped)):
-            level, title = heading
-            if level <= skipped_level:
-                skipped_level = level if is_closing_section(title) else 7
-                # A heading waits for text below it; one of the same level before it has none.
-                pending = [each for each in pending if each[0] < level]
-                pending.append((level, title))
-            continue
-        if skipped_level < 7:
-            continue
         if not stripped:
-            out.append("")
+            if out[-1]:
+                out.append("")
             continue
         if len(stripped) < 4 or stripped[0] in _MARKS:
-            stripped = _line_text(stripped)
-            if not stripped:
+            if stripped[0] == "=" and (heading := _heading(stripped)):
+                level, title = heading
+                if level <= skipped_level:
+                    skipped_level = level if is_closing_section(title) else 7
+                    # A heading waits for text below it; one of the same level before it has none.
+                    pending = [each for each in pending if each[0] < level]
+                    pending.append((level, title))
                 continue
-        if pending:
-            for _, title in pending:
-                out += ["", title, ""]
-            pending = []
+            stripped = _line_text(stripped)
+        if not stripped or skipped_level < 7:
+            continue
+        for _, title in pending:
+            out += ["", title, ""] if out[-1] else [title, ""]
+        pending.clear()
         out.append(stripped)
-    return _BLANK_LINES.sub("\n\n", "\n".join(out)).strip()
+    return "\n".join(out).strip()
 
 
 def _line_text(line: str) -> str:
     """Return the text of a line that is no heading, or nothing where only markup is left of it."""
     first = line[0]
     if first in "*#:;":
-        text = _LIST_ITEM.sub("", line, count=1)
+        text = line.lstrip("*#:;").lstrip(" \t")
         if not any(map(str.isalnum, text)):
             return ""
         return f"- {text}" if first in "*#" else text

@@ -22,7 +22,7 @@ from gpt_research.corpora.bz2_blocks import read_block
 from gpt_research.corpora.document import Document, Drop, ReadOptions, Unit
 from gpt_research.corpora.wikipedia import WikipediaReader
 from gpt_research.corpora.wikipedia_dump import Page, pages
-from gpt_research.corpora.wikitext import plain_text
+from gpt_research.corpora.wikitext import is_disambiguation, plain_text
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "corpora" / "wikipedia"
 
@@ -42,6 +42,10 @@ SHARED = Path(__file__).parents[2].parent / "shared" / "corpora" / "wikipedia"
         ("{| class='wikitable'\n! a\n|-\n| b || {{x|y}}\n|}\nAfter.", "After."),
         ("{|\n| outer\n{|\n| inner\n|}\n| outer\n|}\nAfter.", "After."),
         ("{|\n| never closed\n\n== Next ==\nText.", "Next\n\nText."),
+        ("{|\n| a\n|} After.\n|} stray\n:{|\n| b\n:|}\nMore.", "After.\nMore."),
+        ("{|\n| a\n =\n| = b =\n ==No==x\n \u3000== Next ==\nText.", "Next\n\nText."),
+        ("A.<!-- a -- b -> c --> B<!-- <!--> C.<!--->-->D<!-- cut", "A. B C.D"),
+        ("A.\n\n\n=\n\n\n== B ==\n\n\n=== C ===\n\n\n\nD.", "A.\n\nB\n\nC\n\nD."),
         ("It is {{convert|5|to|6|km|mi|abbr=on}} long.", "It is 5 to 6 km long."),
         ("{{lang|fr|Bonjour}}, {{lang-de|Tag}}, {{transl|ar|ALA|salam}}.", "Bonjour, Tag, salam."),
         (
@@ -153,6 +157,24 @@ def test_only_articles_are_kept_and_the_rest_is_counted(tmp_path: Path, packed: 
     assert reasons(items) == ["AT&T", "redirect", "redirect", "not_an_article", "disambiguation", "empty"]
     assert items[0] == Document("AT&T\n\nAT&T is bold.", path.name, 1)
     assert isinstance(read(tmp_path, ReadOptions(keep_disambiguation=True))[4], Document)
+
+
+@pytest.mark.parametrize(
+    ("template", "lists"),
+    [
+        ("{{disambig}}", True),
+        ("{{ Human name disambiguation\n| a}}", True),
+        ("{{Dab|b}}", True),
+        ("{{HNDIS }}", True),
+        ("{{dablink|a}}", False),
+        ("{{disambiguation needed}}", False),
+        ("{{a|disambig}}", False),
+        ("{{{disambig}}", True),
+        ("{{disambig", False),
+    ],
+)
+def test_a_page_that_lists_meanings_is_known_by_the_name_of_a_template(template: str, lists: bool) -> None:
+    assert is_disambiguation("A", f"{{{{Infobox diode\n| d = 1}}}}\n* [[B]]\n{template}\n") is lists
 
 
 TITLES = [f"Title {number}" for number in range(1, 41)]

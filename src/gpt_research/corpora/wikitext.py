@@ -163,7 +163,7 @@ def _shown(match: re.Match[str]) -> str:
 # --- tables and the rest of the markup ----------------------------------------------------------------------
 
 
-_TABLE_LINE = re.compile(r"\n[ :*#\t]*+(\{\||\|\}|=)([^\n]*+)")
+_TABLE_LINE = re.compile(r"\n(?:[ :*#\t]*+(\{\||\|\})|[^\S\n]*+(?==))([^\n]*+)")
 
 
 def _without_tables(text: str) -> str:
@@ -172,9 +172,9 @@ def _without_tables(text: str) -> str:
     at = depth = 0
     for line in _TABLE_LINE.finditer(text):
         mark = line[1]
-        if mark == "=":
+        if not mark:
             # A table that is never closed ends with its section.
-            if depth and _heading(line[0].strip()):
+            if depth and _heading(line[2].strip()):
                 at, depth = line.start(), 0
             continue
         if not depth:

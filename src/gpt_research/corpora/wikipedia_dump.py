@@ -8,6 +8,7 @@ wikitext.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -20,7 +21,9 @@ from gpt_research.corpora.streams import MAX_RECORD, BrokenInputError, open_byte
 
 UNIT_BYTES = 8 << 20
 _PIECE = 1 << 20
-_OPEN, _CLOSE = b"<page>", b"</page>"
+_OPEN = b"<page>"
+# All that follows the first letter in an atomic group: what begins with one literal letter is searched for fast.
+_TAG = re.compile(rb"<(?>(/?)page>)")
 
 
 @dataclass(slots=True)
@@ -64,17 +67,22 @@ def pages(path: Path, unit: Unit) -> Iterator[Page | Drop]:
         if not owned and not 0 <= held.find(_OPEN) < limit:
             return
         at = 0
-        while (end := held.find(_CLOSE, at)) >= 0:
-            begin = held.rfind(_OPEN, at, end)
-            if begin >= 0:
-                if (lost := held.find(_OPEN, at, begin)) >= 0:
+        begins: list[int] = []
+        for tag in _TAG.finditer(held):
+            if not tag[1]:
+                begins.append(tag.start())
+                continue
+            at = tag.end()
+            if begins:
+                lost, begin = begins[0], begins[-1]
+                if lost < begin:
                     yield _broken("invalid_xml", unit, last, held[lost : lost + 200], "a page without an end")
                 if not owned and begin >= limit:
                     return
-                page = _page(held[begin : end + len(_CLOSE)], unit, last)
+                page = _page(held[begin:at], unit, last)
                 last = page.id if isinstance(page, Page) else last
                 yield page
-            at = end + len(_CLOSE)
+                begins.clear()
             if not owned:
                 return
         held = held[at:]

@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from gpt_research.corpora.book import strip_boilerplate
 from gpt_research.corpora.text import decode, repair
+from gpt_research.corpora.wikitext import plain_text
 
 PIECE = 4_800
 """Characters of a document of clean text, as long as OpenWebText's are on average."""
@@ -199,12 +200,32 @@ def grow_wiki(sample: Path, corpus: Path, megabytes: int) -> Documents:
         file.write("</mediawiki>\n")
 
 
+def grow_wiki_rows(sample: Path, corpus: Path, megabytes: int) -> Documents:
+    """Wikipedia as the hub has it, Parquet of titles and prose; the peer gets the prose."""
+    (source,) = sample.rglob("*.bz2")
+    dump = bz2.decompress(source.read_bytes()).decode()
+    pages = re.findall(r"<title>(.*?)</title>.*?<text[^>]*>(?!#REDIRECT)(.*?)</text>", dump, re.DOTALL)
+    articles = [(title, plain_text(html.unescape(text))) for title, text in pages]
+    rows: list[tuple[str, str]] = []
+
+    def prose(turn: int) -> Documents:
+        for title, text in articles:
+            if text:
+                rows.append((title, changed(text, turn)))
+                yield rows[-1][1]
+
+    yield from turns(megabytes, prose)
+    titles, texts = zip(*rows, strict=True)
+    pq.write_table(pa.table({"title": titles, "text": texts}), corpus / "train-00000.parquet", row_group_size=1_000)
+
+
 GROWERS = {
     "gutenberg": ("gutenberg", grow_books),
     "enron": ("enron", grow_mails),
     "cnn": ("cnn", grow_articles),
     "openwebtext": ("openwebtext", grow_pages),
     "wikipedia": ("wikipedia", grow_wiki),
+    "wikipedia_hub": ("wikipedia", grow_wiki_rows),
     "transweb": ("openwebtext", grow_chunks),
 }
 """For each corpus the folder of its sample and what makes a larger corpus of it, yielding the raw texts."""

@@ -265,7 +265,7 @@ def measure_corpus(name: str, folder: Path, arguments: argparse.Namespace) -> di
     size, benchmarks = grown(place, megabytes, grow_both), arguments.samples.parent / BENCHMARKS
     options = ["--benchmarks", str(benchmarks)] if benchmarks.is_dir() else []
     contenders = {
-        "ours": lambda: watch_ours(f"{name}={corpus}", folder, *options),
+        "ours": lambda: watch_ours(f"{name}:{name.partition('_')[0]}={corpus}", folder, *options),
         "peer": lambda: watch_peer(text, folder),
     }
     found = compared(size, interleaved(arguments.rounds, contenders))

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -108,6 +109,20 @@ def test_the_output_is_the_same_for_any_number_of_workers(text_folder: Path, tmp
     one, three = digest(tmp_path / "1"), digest(tmp_path / "3")
     assert one == three
     assert len([name for name in one if name.endswith(".bin")]) >= 5
+
+
+def test_no_process_imports_pandas(text_folder: Path, tmp_path: Path) -> None:
+    # pyarrow does on the quiet where pandas is installed, and it takes as long as to read 30 MB.
+    seen = tmp_path / "imported"
+    (tmp_path / "modules" / "pandas").mkdir(parents=True)
+    (tmp_path / "modules" / "pandas" / "__init__.py").write_text(f"open({str(seen)!r}, 'w').close()")
+    (tmp_path / "rows").mkdir()
+    (tmp_path / "rows" / "a.jsonl").write_text(json.dumps({"text": "A text that is long enough."}))
+    pq.write_table(pa.table({"text": ["A text that is long enough, too."]}), tmp_path / "rows" / "b.parquet")
+    command = [sys.executable, "-m", "gpt_research", "preprocess", f"plays={text_folder}", f"rows={tmp_path / 'rows'}"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path / "modules"), *sys.path])}
+    subprocess.run([*command, "--out", str(tmp_path / "out"), "--workers", "2"], check=True, env=environment)
+    assert not seen.exists()
 
 
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(text_folder: Path, tmp_path: Path) -> None:

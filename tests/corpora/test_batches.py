@@ -30,6 +30,9 @@ ODD_LINES = [
     b'{"text": "half a pair \\ud800"}',
     b'{"text": "a pair \\ud83d\\ude00"}',
     b'{"text": "not a number", "n": NaN}',
+    b'{"text": "beside what is not UTF-8", "n": "\xff"}',
+    b'{"content": "another field"}',
+    b'{"content": "another field", "text": "and the usual one"}',
     b'{"text": "two"} {"text": "on a line"}',
     b'{"text": "nested", "meta": {"text": "}\\n{", "list": [1, {}]}}',
     b' {"text": "blanks around"} ',
@@ -60,9 +63,15 @@ def flat(items: Iterable[Document | Drop | pa.RecordBatch]) -> list[Document | D
 
 
 def both_ways(corpus: Corpus) -> tuple[list[Document | Drop], list[Document | Drop]]:
+    """Return what is read one by one, and by the batch: the documents, and then what was dropped."""
     units = corpus.units()
     one_by_one = [item for unit in units for item in corpus.read(unit, OPTIONS)]
-    return one_by_one, flat(item for unit in units for item in corpus.stream(unit, OPTIONS))
+    by_the_batch = flat(batched(item for unit in units for item in corpus.stream(unit, OPTIONS)))
+    return sorted(one_by_one, key=is_drop), sorted(by_the_batch, key=is_drop)
+
+
+def is_drop(item: Document | Drop) -> bool:
+    return isinstance(item, Drop)
 
 
 @by_example
@@ -116,6 +125,16 @@ def test_parquet_by_the_batch_is_parquet_row_by_row(tmp_path, monkeypatch, texts
     assert by_the_batch == one_by_one
 
 
+@pytest.mark.parametrize("length", [3_000, 300_000])
+def test_rows_of_any_length_come_in_batches_of_a_megabyte(tmp_path: Path, length: int) -> None:
+    pq.write_table(pa.table({"text": ["abc" * (length // 3)] * 60}), tmp_path / "a.parquet")
+    corpus = resolve(f"mine={tmp_path}")
+    (unit,) = corpus.units()
+    sizes = [batch["text"].nbytes for batch in corpus.stream(unit, OPTIONS)]
+    assert max(sizes) < 1.5 * batches.BATCH_BYTES
+    assert len(sizes) <= max(1, length // 15_000)
+
+
 def test_parquet_strings_that_are_not_utf8_are_counted(tmp_path: Path) -> None:
     wrong = pa.array([b"good", b"\xff\xfe", b"good too"]).view(pa.string())
     pq.write_table(pa.table({"text": wrong}), tmp_path / "a.parquet")
@@ -124,13 +143,17 @@ def test_parquet_strings_that_are_not_utf8_are_counted(tmp_path: Path) -> None:
     assert [item.reason for item in one_by_one if isinstance(item, Drop)] == ["invalid_utf8"]
 
 
-def test_what_comes_before_damage_stays(tmp_path: Path) -> None:
-    lines = b"".join(orjson.dumps({"text": f"document {i} {i**9}"}) + b"\n" for i in range(2000))
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines)[:-4000])
-    one_by_one, by_the_block = both_ways(resolve(f"mine={tmp_path}"))
-    assert by_the_block == one_by_one
-    assert len(one_by_one) > 100
-    assert one_by_one[-1].reason == "broken_gzip"  # type: ignore[union-attr]
+@pytest.mark.parametrize("block", [100, 5_000, 1 << 20])
+def test_what_comes_before_damage_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(streams, "_BLOCK", block)
+    lines = b"".join(orjson.dumps({"text": f"document {i} " + str(i**9) * (i % 40)}) + b"\n" for i in range(400))
+    packed = gzip.compress(lines)
+    for cut in range(2_000, len(packed), len(packed) // 17):
+        (tmp_path / "a.jsonl.gz").write_bytes(packed[:cut])
+        one_by_one, by_the_block = both_ways(resolve(f"mine={tmp_path}"))
+        assert by_the_block == one_by_one
+        assert len(one_by_one) > 3
+        assert one_by_one[-1].reason == "broken_gzip"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.parquet"])
@@ -155,6 +178,7 @@ def test_documents_are_gathered_and_drops_passed_on(monkeypatch: pytest.MonkeyPa
     assert found[0] is drop
     assert [len(batch) for batch in found[1:]] == [2, 2, 1]
     assert flat(found[1:]) == documents
+    assert flat(batched([*documents[:3], found[2], documents[4]])) == [*documents[:3], *documents[2:]]
 
 
 def test_half_a_surrogate_pair_does_not_end_a_batch() -> None:

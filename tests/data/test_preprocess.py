@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import pytest
 from gpt_research.config import PreprocessConfig
 from gpt_research.data.preprocess import preprocess
 from gpt_research.data.shards import read_manifests
+from gpt_research.data.stages import Select
 from gpt_research.data.stages.tokenize import cut_document
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
@@ -278,6 +280,36 @@ def test_benchmark_text_is_reported_and_dropped_by_option(text_folder: Path, tmp
     else:
         assert manifest.drops == {}
         assert manifest.contamination == {"quiz": 1}
+
+
+def test_benchmarks_that_change_while_it_is_stopped_are_looked_for_anew(
+    text_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passages = {name: f"{name} " + " ".join(f"{name}{number}" for number in range(20)) for name in ("b", "c")}
+    (tmp_path / "web").mkdir()
+    for name, passage in passages.items():
+        (tmp_path / "quizzes" / name).mkdir(parents=True)
+        (tmp_path / "quizzes" / name / "test.txt").write_text(passage)
+        (tmp_path / "web" / f"{name}.txt").write_text(f"Once somebody wrote {passage}.")
+    config = config_of(tmp_path / "out", f"web={tmp_path / 'web'}", benchmarks=str(tmp_path / "quizzes"))
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Select, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            preprocess(config)
+    (tmp_path / "quizzes" / "a").mkdir()
+    (tmp_path / "quizzes" / "a" / "test.txt").write_text(" ".join(f"other{number}" for number in range(20)))
+    shutil.rmtree(tmp_path / "quizzes" / "b")
+    prepared = preprocess(config)
+    assert prepared is not None
+    assert prepared.manifests["web"].contamination == {"a": 0, "c": 1}
+
+
+def test_more_benchmarks_than_can_be_told_apart_are_refused(text_folder: Path, tmp_path: Path) -> None:
+    for number in range(65):
+        (tmp_path / "quizzes" / f"{number}").mkdir(parents=True)
+    with pytest.raises(UserError, match="65 benchmarks"):
+        preprocess(config_of(tmp_path / "out", f"plays={text_folder}", benchmarks=str(tmp_path / "quizzes")))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("benchmarks", [True, False])

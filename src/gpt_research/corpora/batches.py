@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from gpt_research.corpora.arrow import encoded, integers, repeated
 from gpt_research.corpora.document import Document, Drop
-from gpt_research.corpora.fields import MissingTextError, find_text_key
+from gpt_research.corpora.fields import MissingTextError, TextKey
 from gpt_research.corpora.text import encode_all
 
 DOCUMENT_SCHEMA = pa.schema([("text", pa.large_string()), ("source", pa.large_string()), ("position", pa.int64())])
@@ -31,6 +31,9 @@ def batched(items: Iterable[Document | Drop | pa.RecordBatch]) -> Iterator[pa.Re
     size = 0
     for item in items:
         if not isinstance(item, Document):
+            if held and not isinstance(item, Drop):  # documents stay in order: the first of its kind is kept
+                yield _batch(held)
+                held, size = [], 0
             yield item
             continue
         held.append(item)
@@ -49,12 +52,12 @@ def _batch(documents: list[Document]) -> pa.RecordBatch:
     return pa.record_batch([texts, sources, positions], schema=DOCUMENT_SCHEMA)
 
 
-def json_line_batch(block: bytes, offset: int, source: str, text_key: str | None) -> pa.RecordBatch | None:
+def json_line_batch(block: bytes, offset: int, source: str, key: TextKey) -> pa.RecordBatch | None:
     """Return the documents of whole JSON lines, or None where they have to be looked at one by one.
 
     Args:
         offset: of the block in its file; a document's position is that of its line.
-        text_key: the field that holds the text; None looks for it in the first line.
+        key: the field that holds the text.
     """
     data = np.frombuffer(block, dtype=np.uint8)
     starts = np.concatenate([[0], np.flatnonzero(data == ord("\n")) + 1])
@@ -63,12 +66,16 @@ def json_line_batch(block: bytes, offset: int, source: str, text_key: str | None
     if (data[starts] != ord("{")).any() or (data[starts[1:] - 2] != ord("}")).any():
         return None
     try:
-        texts = _field(block, find_text_key(orjson.loads(block[: block.find(b"\n") + 1 or None]), text_key))
+        texts = _field(block, key.of(orjson.loads(block[: block.find(b"\n") + 1 or None])))
+        _one_string(block).validate(full=True)  # also what stands in other fields has to be UTF-8
     except (orjson.JSONDecodeError, MissingTextError, pa.ArrowException):
         return None
-    if len(texts) != len(starts):
-        return None
-    return _plain_batch(texts, source, starts + offset)
+    return _batch_of(texts, source, starts + offset) if len(texts) == len(starts) else None
+
+
+def _one_string(data: bytes) -> pa.LargeStringArray:
+    bounds = np.array([0, len(data)])
+    return pa.LargeStringArray.from_buffers(1, pa.py_buffer(bounds), pa.py_buffer(data))
 
 
 def _field(block: bytes, key: str) -> pa.ChunkedArray:
@@ -92,16 +99,16 @@ def column_batch(column: pa.Array, source: str, first: int) -> pa.RecordBatch | 
     """
     if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
         return None
-    return _plain_batch(column, source, np.arange(first, first + len(column)))
-
-
-def _plain_batch(texts: pa.Array | pa.ChunkedArray, source: str, positions: np.ndarray) -> pa.RecordBatch | None:
-    texts = pc.cast(texts, pa.large_string())
-    texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     try:
-        texts.validate(full=True)
+        column.validate(full=True)
     except pa.ArrowException:  # not UTF-8
         return None
+    return _batch_of(column, source, np.arange(first, first + len(column)))
+
+
+def _batch_of(texts: pa.Array | pa.ChunkedArray, source: str, positions: np.ndarray) -> pa.RecordBatch | None:
+    texts = pc.cast(texts, pa.large_string())
+    texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     if texts.null_count:
         return None
     sources = repeated(source, len(texts))

@@ -55,8 +55,6 @@ class BenchmarkIndex:
     @classmethod
     def from_grams(cls, benchmarks: Mapping[str, np.ndarray]) -> BenchmarkIndex:
         """Join what `grams_of` or `folder_grams` returned for each benchmark, by its name."""
-        if len(benchmarks) > 64:
-            raise UserError(f"{len(benchmarks)} benchmarks; one index holds at most 64.")
         grams = _different(np.concatenate([np.empty(0, dtype=np.uint64), *benchmarks.values()]))
         members = np.zeros(len(grams), dtype=np.uint64)
         for j, part in enumerate(benchmarks.values()):
@@ -116,6 +114,8 @@ def benchmark_folders(folder: Path) -> list[Path]:
     folders = sorted(path for path in folder.glob("*") if path.is_dir())
     if not folders:
         raise UserError(f"No benchmarks in {folder}. Put each into a folder of its own there: {folder}/lambada.")
+    if len(folders) > 64:
+        raise UserError(f"{len(folders)} benchmarks in {folder}; at most 64 can be looked for. Take some away.")
     return folders
 
 

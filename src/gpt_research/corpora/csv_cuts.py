@@ -1,4 +1,6 @@
-"""Where a CSV file can be cut: at lines that begin a row, found near the wanted places without reading the rest.
+"""Where a CSV file can be cut: at lines that begin a row, found near the wanted places.
+
+The rest of the file is read only, and only once, where no quotes follow.
 
 A line may begin within a quoted field. What the next quotes after it stand between tells (see `telling_quote`); in
 a file that is written by the rules, never wrongly. For one that is not, the row that begins there must also split

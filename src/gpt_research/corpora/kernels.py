@@ -7,6 +7,9 @@ need it: numba takes a third of a second.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numba import boolean, int64, njit, types, uint8, uint32, uint64, void
 
@@ -23,6 +26,16 @@ def _read(kind: types.Type) -> types.Array:
 
 # Types are named, so that all is compiled, or loaded, on import: once for the processes that are copies of one.
 _BYTES, _HASHES, _OFFSETS = _read(uint8), _read(uint64), _read(int64)
+
+
+def _compiled(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
+        try:
+            return njit(signature, cache=True)(loop)
+        except RuntimeError:  # no folder where the machine code could be kept: it is made at each start
+            return njit(signature)(loop)
+
+    return compiled
 
 
 @njit(inline="always")
@@ -48,7 +61,7 @@ def _code_point(data, place):  # type: ignore[no-untyped-def]
     return (one & _U64(7)) << _U64(18) | two << _U64(12) | three << _U64(6) | four, place + _U64(4)
 
 
-@njit(int64(_BYTES, _OFFSETS, _read(uint32), _read(boolean), uint64[::1], int64[::1]), cache=True)
+@_compiled(int64(_BYTES, _OFFSETS, _read(uint32), _read(boolean), uint64[::1], int64[::1]))
 def hash_words(data, bounds, codes, known, hashes, offsets):  # type: ignore[no-untyped-def]
     """Hash each word of texts in UTF-8: a polynomial in its characters' codes.
 
@@ -107,7 +120,7 @@ def hash_words(data, bounds, codes, known, hashes, offsets):  # type: ignore[no-
     return np.int64(-1)
 
 
-@njit(void(_HASHES, _OFFSETS, int64, uint64[::1]), cache=True)
+@_compiled(void(_HASHES, _OFFSETS, int64, uint64[::1]))
 def hash_ngrams(words, offsets, n, grams):  # type: ignore[no-untyped-def]
     """Hash every n words in a row of each text, rolling: a polynomial in the words' hashes.
 
@@ -130,7 +143,7 @@ def hash_ngrams(words, offsets, n, grams):  # type: ignore[no-untyped-def]
                 count += 1
 
 
-@njit(void(_HASHES, _OFFSETS, _HASHES, _HASHES, int64, uint8[:, ::1]), cache=True)
+@_compiled(void(_HASHES, _OFFSETS, _HASHES, _HASHES, int64, uint8[:, ::1]))
 def sketch(grams, offsets, factors, terms, rounds, sketches):  # type: ignore[no-untyped-def]
     """Sketch the set of n-grams of each text.
 
@@ -171,7 +184,7 @@ def sketch(grams, offsets, factors, terms, rounds, sketches):  # type: ignore[no
             sketches[text, place] = _mixed(ranks[place]) >> _U64(56)
 
 
-@njit(int64(_HASHES, _OFFSETS, uint8[:, ::1], int64, _HASHES, int64[::1], int64[::1]), cache=True)
+@_compiled(int64(_HASHES, _OFFSETS, uint8[:, ::1], int64, _HASHES, int64[::1], int64[::1]))
 def find_known(grams, offsets, sieves, bits, known, texts, places):  # type: ignore[no-untyped-def]
     """Find the n-grams that are among the known ones.
 

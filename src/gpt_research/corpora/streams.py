@@ -161,14 +161,17 @@ def blocks(path: Path, start: int = 0, stop: int = -1) -> Iterator[tuple[int, by
         offset = _first_line(file, start)
         while stop < 0 or offset < stop:
             data, damage = _available(file, _BLOCK if stop < 0 else min(_BLOCK, stop - offset))
-            whole = data.rfind(b"\n") + 1
+            whole, rest = data.rfind(b"\n") + 1, b""
+            try:
+                rest = file.readline(MAX_RECORD + 1) if whole < len(data) and not damage else b""
+            except BrokenInputError as error:
+                damage = error
             if damage:
                 if whole:
                     yield offset, data[:whole]
                 raise damage
             if not data:
                 return
-            rest = file.readline(MAX_RECORD + 1) if whole < len(data) else b""
             size = len(data) + len(rest)
             if size - whole - rest.endswith(b"\n") <= MAX_RECORD:
                 yield offset, data + rest

@@ -22,11 +22,11 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from gpt_research.corpora.batches import column_batch, json_line_batch
+from gpt_research.corpora.batches import BATCH_BYTES, column_batch, json_line_batch
 from gpt_research.corpora.csv_cuts import row_starts
 from gpt_research.corpora.csv_rows import csv_records
 from gpt_research.corpora.document import Document, Drop, ReadOptions, Unit
-from gpt_research.corpora.fields import MissingTextError, find_text_key, text_of
+from gpt_research.corpora.fields import MissingTextError, TextKey, find_text_key, text_of
 from gpt_research.corpora.streams import MAX_RECORD, blocks, decode_text, lines, open_bytes
 
 UNIT_BYTES = 16 << 20
@@ -46,7 +46,6 @@ _FORMS = {
     "parquet": "parquet",
 }
 _PACKED = {"gz", "zst", "bz2", "xz"}
-_NO_CHOICE = ReadOptions()
 _ABOUT_THE_DATA = ("readme", "license", "licence", "dataset_info", "dataset_dict", "state.json")
 _TEXT_PIECE = 1 << 20
 _BATCH_ROWS = 256
@@ -269,8 +268,9 @@ def _parquet_tables(path: Path, unit: Unit, columns: Columns) -> Iterator[tuple[
             position = sum(sizes[:group])
             try:
                 for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=chosen, use_threads=False):
-                    if len(batch):
-                        yield position, batch
+                    rows = max(1, len(batch) * BATCH_BYTES // max(1, batch.nbytes))
+                    for start in range(0, len(batch), rows):
+                        yield position + start, batch.slice(start, rows)
                     position += len(batch)
             except (pa.ArrowException, OSError) as error:
                 yield Drop("broken_parquet", unit.path, position, f"row group {group}: {error}"[:200], broken=True)
@@ -290,32 +290,28 @@ def _values(column: Any) -> list[Any]:
 
 
 def with_text_key(
-    items: Iterable[Record | Drop], source: str, text_key: str | None
+    items: Iterable[Record | Drop], source: str, key: TextKey
 ) -> Iterator[tuple[int, dict[str, Any], str] | Drop]:
     """Yield position and fields of each record, and the name of the field that holds its text."""
-    key: str | None = None
     for item in items:
         if isinstance(item, Drop):
             yield item
             continue
         position, record = item
-        if key not in record:
-            try:
-                key = find_text_key(record, text_key)
-            except MissingTextError as error:
-                yield Drop("no_text_key", source, position, str(error)[:400], broken=True)
-                continue
-        yield position, record, key
+        try:
+            yield position, record, key.of(record)
+        except MissingTextError as error:
+            yield Drop("no_text_key", source, position, str(error)[:400], broken=True)
 
 
-def text_documents(items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
+def text_documents(items: Iterable[Record | Drop], source: str, key: TextKey) -> Iterator[Document | Drop]:
     """Make documents of records by their text field alone."""
-    for item in with_text_key(items, source, options.text_key):
+    for item in with_text_key(items, source, key):
         if isinstance(item, Drop):
             yield item
             continue
-        position, record, key = item
-        text = text_of(record[key], source, position)
+        position, record, name = item
+        text = text_of(record[name], source, position)
         yield text if isinstance(text, Drop) else Document(text, source, position)
 
 
@@ -340,14 +336,14 @@ class TableReader:
 
     def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make documents of records, which may come from a file or from the hub."""
-        return text_documents(items, source, options)
+        return text_documents(items, source, TextKey(options.text_key))
 
     def read(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
         """Stream one unit."""
         path = unit_file(root, unit)
         items = records(path, unit, partial(self.columns, options=options))
         if form_of(path)[0] == "text":
-            return text_documents(items, unit.path, _NO_CHOICE)
+            return text_documents(items, unit.path, TextKey(None))
         return self.documents(items, unit.path, options)
 
 
@@ -367,13 +363,14 @@ class GenericReader(TableReader):
 
 
 def _stream_json_lines(path: Path, unit: Unit, options: ReadOptions) -> Iterator[pa.RecordBatch | Document | Drop]:
+    key = TextKey(options.text_key)
     for offset, block in blocks(path, unit.start, unit.stop):
-        batch = json_line_batch(block, offset, unit.path, options.text_key) if block else None
+        batch = json_line_batch(block, offset, unit.path, key) if block else None
         if batch is not None:
             yield batch
         else:
             items = _json_lines(unit.path, _lines_of(block, offset) if block else [(offset, None)])
-            yield from text_documents(items, unit.path, options)
+            yield from text_documents(items, unit.path, key)
 
 
 def _lines_of(block: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
@@ -394,4 +391,4 @@ def _stream_parquet(
         if batch is not None:
             yield batch
         else:
-            yield from text_documents(_rows(first, table), unit.path, options)
+            yield from text_documents(_rows(first, table), unit.path, TextKey(options.text_key))

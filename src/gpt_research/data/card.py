@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -41,22 +42,25 @@ class Lengths:
 
     @classmethod
     def read(cls, folder: Path, manifest: Manifest) -> Lengths:
-        """Add up the document indexes of a corpus, one shard in memory at a time."""
+        """Add up the document indexes of a corpus."""
         found = cls()
         for shard in (shard for shards in manifest.splits.values() for shard in shards):
             # read_table, group_by and to_numpy would import pandas where it is installed, in a sixth of a second.
             with pq.ParquetFile((folder / shard.path).with_suffix(".parquet")) as file:
-                (index,) = file.read(["tokens", "source"]).combine_chunks().to_batches()
-            tokens = np.from_dlpack(index["tokens"])
-            found.histogram += np.histogram(tokens, LENGTH_EDGES)[0]
-            sources = pc.dictionary_encode(index["source"])
-            which, names = np.from_dlpack(sources.indices), sources.dictionary.to_pylist()
-            documents = np.bincount(which, minlength=len(names)).tolist()
-            sums = np.bincount(which, weights=tokens, minlength=len(names)).astype(np.int64).tolist()
-            for source, *counts in zip(names, documents, sums, strict=True):
-                before = found.sources.get(source, (0, 0))
-                found.sources[source] = before[0] + counts[0], before[1] + counts[1]
+                for documents in file.iter_batches(columns=["tokens", "source"]):
+                    found.add(documents)
         return found
+
+    def add(self, documents: pa.RecordBatch) -> None:
+        """Add the columns `tokens` and `source` of a document index."""
+        tokens, sources = np.from_dlpack(documents["tokens"]), pc.dictionary_encode(documents["source"])
+        self.histogram += np.histogram(tokens, LENGTH_EDGES)[0]
+        which, names = np.from_dlpack(sources.indices), sources.dictionary.to_pylist()
+        counts = np.bincount(which, minlength=len(names)).tolist()
+        sums = np.bincount(which, weights=tokens, minlength=len(names)).astype(np.int64).tolist()
+        for source, count, total in zip(names, counts, sums, strict=True):
+            before = self.sources.get(source, (0, 0))
+            self.sources[source] = before[0] + count, before[1] + total
 
     def largest(self) -> list[tuple[str, int, int]]:
         """Return source, documents and tokens of the sources with the most tokens."""

@@ -62,6 +62,8 @@ class Plan:
     tasks: list[Task]
     options: dict[str, Any]
     """The fields of `PreprocessConfig` that decide the output."""
+    benchmarks: list[str]
+    """The folders of the benchmarks whose text is looked for."""
 
     @property
     def read_options(self) -> ReadOptions:
@@ -69,11 +71,6 @@ class Plan:
 
     def corpus(self, name: str) -> Corpus:
         return _resolved(self.corpora[name])
-
-    @property
-    def benchmarks(self) -> list[Path]:
-        """The folders of the benchmarks whose text is looked for."""
-        return benchmark_folders(Path(self.options["benchmarks"])) if self.options["benchmarks"] else []
 
     def as_json(self) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(self)))  # tuples become lists
@@ -91,9 +88,8 @@ def make_plan(config: PreprocessConfig) -> Plan:
         UserError: a wrong path or reader, nothing to read, no text found, or a name given twice.
     """
     options = {name: value for name, value in asdict(config).items() if name not in NOT_IN_THE_OUTPUT}
-    plan = Plan({}, [], options)
-    if config.benchmarks:
-        benchmark_folders(Path(config.benchmarks))  # says so now where there are none
+    benchmarks = benchmark_folders(Path(config.benchmarks)) if config.benchmarks else []
+    plan = Plan({}, [], options, list(map(str, benchmarks)))
     _resolved.cache_clear()  # the files may be others than in an earlier run
     units: dict[str, list[Unit]] = {}
     for spec in config.corpora:
@@ -160,7 +156,7 @@ class Work:
         return _load_plan(path, path.stat().st_mtime_ns)
 
     def benchmark_index(self, plan: Plan) -> BenchmarkIndex | None:
-        names = [folder.name for folder in plan.benchmarks]
+        names = [Path(folder).name for folder in plan.benchmarks]
         return _load_index(self, tuple(names), (self.folder / "plan.json").stat().st_mtime_ns) if names else None
 
     def progress(self) -> Progress:
@@ -175,7 +171,7 @@ _resolved = lru_cache(maxsize=32)(resolve)
 def _load_plan(path: Path, written_ns: int) -> Plan:
     fields = json.loads(path.read_text(encoding="utf-8"))
     tasks = [Task(t["corpus"], t["number"], [Unit(**u) for u in t["units"]]) for t in fields["tasks"]]
-    return Plan(fields["corpora"], tasks, fields["options"])
+    return Plan(fields["corpora"], tasks, fields["options"], fields["benchmarks"])
 
 
 @lru_cache(maxsize=1)

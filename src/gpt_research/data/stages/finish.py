@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -51,7 +52,7 @@ class Finish(Stage):
         """Add up what the tasks of a corpus left."""
         corpus, drops = plan.corpus(name), Drops()
         splits: dict[str, list[Shard]] = {split: [] for split in SPLITS}
-        sources, documents, overlaps = [], 0, dict.fromkeys([folder.name for folder in plan.benchmarks], 0)
+        sources, documents, overlaps = [], 0, dict.fromkeys([Path(folder).name for folder in plan.benchmarks], 0)
         for rank, task in enumerate(plan.tasks):
             if task.corpus != name:
                 continue

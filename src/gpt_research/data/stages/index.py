@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from gpt_research.corpora.contamination import folder_grams
 from gpt_research.data.stages.stage import Stage
 from gpt_research.data.work import Plan
@@ -11,4 +13,4 @@ class Index(Stage):
     """The 13-grams of a benchmark; each is a task of its own."""
 
     def run(self, plan: Plan, rank: int) -> None:
-        self.work.save_array("benchmarks", rank, folder_grams(plan.benchmarks[rank]))
+        self.work.save_array("benchmarks", rank, folder_grams(Path(plan.benchmarks[rank])))

@@ -241,6 +241,13 @@ def test_a_tokenizer_file_is_taken(dataset_folder: Path, text_folder: Path, tmp_
         preprocess(config_of(tmp_path / "other", f"plays={text_folder}", tokenizer="gpt3"))
 
 
+def test_a_bad_tokenizer_file_is_said_before_anything_is_read(text_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(UserError, match=r"bad\.json"):
+        preprocess(config_of(tmp_path / "out", f"plays={text_folder}", tokenizer=str(tmp_path / "bad.json")))
+    assert not (tmp_path / "out").exists()
+
+
 def test_near_copies_go_and_say_of_what(text_folder: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     words = [f"word{i}" for i in rng.integers(0, 5000, 600)]

@@ -7,8 +7,10 @@ that was killed goes on with the tasks that are not done; a run that is done is 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from gpt_research.config import PreprocessConfig
 from gpt_research.data import executors
 from gpt_research.data.shards import Manifest, read_manifests
 from gpt_research.data.stages import Finish, Index, Read, Select, Stage, Tokenize
+from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.work import Plan, Work, make_plan
 from gpt_research.errors import UserError
 
@@ -55,8 +58,6 @@ def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prep
     """
     executors.start_server(config)
     out = Path(config.out)
-    if config.tokenizer not in ("gpt2", "train") and not Path(config.tokenizer).is_file():
-        raise UserError(f'tokenizer is "{config.tokenizer}", but it must be gpt2, train or a tokenizer.json.')
     plan = make_plan(config)
     if (out / "dataset.json").is_file():
         return _reuse(out, plan)
@@ -67,6 +68,8 @@ def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prep
         if config.executor == "slurm":
             executors.submit(stages, logs, config)
             return None
+        # The last stage draws: matplotlib, slow to import, is ready by then, for this process waits most of the time.
+        threading.Thread(target=importlib.import_module, args=["gpt_research.data.card_plots"]).start()
         for name, stage, tasks in stages:
             with watch(name, plan, work):
                 executors.run(name, stage, tasks, logs, config)
@@ -97,12 +100,27 @@ def _work_folder(out: Path, plan: Plan) -> Work:
             return work
     except (ValueError, KeyError, TypeError):
         pass  # a plan of another version: begin again
+    tokenizer = _given_tokenizer(plan.options["tokenizer"])
     try:
         shutil.rmtree(work.folder, ignore_errors=True)
+        work.folder.mkdir(parents=True, exist_ok=True)
+        if tokenizer:
+            tokenizer.save(work.folder / "tokenizer.json")
         work.save_plan(plan)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}). Name another folder with --out.") from None
     return work
+
+
+def _given_tokenizer(choice: str) -> Tokenizer | None:
+    """Return the tokenizer that is there before anything is read; None where it is to be learnt."""
+    if choice == "train":
+        return None
+    if choice == "gpt2":
+        return Tokenizer.gpt2()
+    if not Path(choice).is_file():
+        raise UserError(f'tokenizer is "{choice}", but it must be gpt2, train or a tokenizer.json.')
+    return Tokenizer.load(Path(choice))
 
 
 def _reuse(out: Path, plan: Plan) -> Prepared:

@@ -1,6 +1,7 @@
 """The plan of a preprocessing run and its work folder, where each stage finds what the one before left.
 
     <out>/.work/
+        tokenizer.json                 the vocabulary
         plan.json                      what is read, cut into tasks, and the settings that decide the output
         documents/00000.arrow          kept documents of a task, in order: text, source, position
         hashes/00000.npy               their exact-duplicate keys

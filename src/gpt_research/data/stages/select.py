@@ -1,9 +1,8 @@
-"""Selecting: which documents stay, in which split, and the tokenizer."""
+"""Selecting: which documents stay, in which split, and the tokenizer if it is to be learnt from them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -25,7 +24,7 @@ TOKENIZER_SAMPLE_BYTES = 256 << 20
 
 
 class Select(Stage):
-    """Which documents stay, and in which split; and the tokenizer, trained on those for training."""
+    """Which documents stay, and in which split; and the tokenizer, if it is to be learnt from those for training."""
 
     def run(self, plan: Plan, rank: int) -> None:
         hashes = self._load(plan, "hashes")
@@ -53,7 +52,9 @@ class Select(Stage):
             chosen = np.column_stack([status[mine], split[mine], originals[mine], overlaps[mine]])
             self.work.save_array("chosen", task, chosen)
         self.work.save_array("ends", 0, ends)
-        self._tokenizer(plan).save(self.work.folder / "tokenizer.json")
+        if plan.options["tokenizer"] == "train":
+            learnt = Tokenizer.train(self._training_texts(plan), plan.options["vocab_size"])
+            learnt.save(self.work.folder / "tokenizer.json")
 
     def _load(self, plan: Plan, kind: str) -> list[np.ndarray]:
         return [self.work.load_array(kind, task) for task in range(len(plan.tasks))]
@@ -66,14 +67,6 @@ class Select(Stage):
         first = np.cumsum([0, *lengths])
         hits = [part + [start, 0] for part, start in zip(self._load(plan, "hits"), first, strict=False)]
         return index.count(np.concatenate([NO_HITS, *hits]), sum(lengths), most_texts=10)
-
-    def _tokenizer(self, plan: Plan) -> Tokenizer:
-        choice = plan.options["tokenizer"]
-        if choice == "gpt2":
-            return Tokenizer.gpt2()
-        if choice == "train":
-            return Tokenizer.train(self._training_texts(plan), plan.options["vocab_size"])
-        return Tokenizer.load(Path(choice))
 
     def _training_texts(self, plan: Plan) -> Iterator[str]:
         """Yield kept training documents; every n-th where they are more than a tokenizer needs."""

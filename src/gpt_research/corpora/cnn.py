@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gpt_research.corpora.document import Document, Drop, ReadOptions
-from gpt_research.corpora.fields import TextKey, find_text_key, text_of
+from gpt_research.corpora.fields import find_text_key, text_of
 from gpt_research.corpora.tables import Record, TableReader, with_text_key
 
 _HEADLINES = ("Headline", "Second headline")
@@ -71,7 +71,7 @@ class CnnReader(TableReader):
 
     def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make an article of each record."""
-        for item in with_text_key(items, source, TextKey(options.text_key)):
+        for item in with_text_key(items, source, options.text_key):
             if isinstance(item, Drop):
                 yield item
                 continue

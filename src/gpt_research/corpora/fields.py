@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from gpt_research.corpora.document import Drop
@@ -38,20 +38,6 @@ def find_text_key(names: Iterable[str], wanted: str | None = None) -> str:
         if key in plain:
             return plain[key]
     raise MissingTextError(f"no known text key among the keys {_listed(seen)}")
-
-
-class TextKey:
-    """Which field holds the text: of a first record that of `find_text_key`, and the same while records have it."""
-
-    def __init__(self, wanted: str | None) -> None:
-        self.wanted = wanted
-        self.name: str | None = None
-
-    def of(self, record: Mapping[str, Any]) -> str:
-        """Return the field of a record; raises `MissingTextError`."""
-        if self.name is None or self.name not in record:
-            self.name = find_text_key(record, self.wanted)
-        return self.name
 
 
 def _listed(names: Sequence[str]) -> str:

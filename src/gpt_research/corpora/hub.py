@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from gpt_research.corpora.document import Document, Drop, ReadOptions, Unit
-from gpt_research.corpora.fields import TextKey
 from gpt_research.corpora.tables import Record, text_documents
 from gpt_research.errors import UserError
 
@@ -67,7 +66,7 @@ class HubReader:
         source = f"{unit.path}/{unit.start:05d}-of-{max(1, unit.stop):05d}"
         items = enumerate(dict(row) for row in rows)
         if self.interpreter is None:
-            return text_documents(items, source, TextKey(options.text_key))
+            return text_documents(items, source, options)
         return self.interpreter.documents(items, source, options)
 
     def _load(self) -> dict[str, Any]:

@@ -135,7 +135,13 @@ def lines(path: Path, start: int = 0, stop: int = -1) -> Iterator[tuple[int, byt
     no line and lose none. Only an uncompressed file may start elsewhere than at 0.
     """
     with open_bytes(path) as file:
-        offset = _first_line(file, start)
+        offset = 0
+        if start > 0:
+            # One byte back: where the range begins with a line, that byte is the newline before it.
+            file.seek(start - 1)
+            offset = start - 1 + _skip_line(file)
+        elif file.peek(3)[:3] == codecs.BOM_UTF8:
+            offset = len(file.read(3))
         while stop < 0 or offset < stop:
             line = file.readline(MAX_RECORD + 1)
             if not line:
@@ -150,59 +156,6 @@ def lines(path: Path, start: int = 0, stop: int = -1) -> Iterator[tuple[int, byt
                 size += _skip_line(file)
                 yield offset, None
             offset += size
-
-
-def blocks(path: Path, start: int = 0, stop: int = -1) -> Iterator[tuple[int, bytes | None]]:
-    """Yield what `lines` yields by the block: `(offset, lines)`, about a megabyte of whole lines with their newlines.
-
-    A line longer than `MAX_RECORD` comes alone, as None.
-    """
-    with open_bytes(path) as file:
-        offset = _first_line(file, start)
-        while stop < 0 or offset < stop:
-            data, damage = _available(file, _BLOCK if stop < 0 else min(_BLOCK, stop - offset))
-            whole, rest = data.rfind(b"\n") + 1, b""
-            try:
-                rest = file.readline(MAX_RECORD + 1) if whole < len(data) and not damage else b""
-            except BrokenInputError as error:
-                damage = error
-            if damage:
-                if whole:
-                    yield offset, data[:whole]
-                raise damage
-            if not data:
-                return
-            size = len(data) + len(rest)
-            if size - whole - rest.endswith(b"\n") <= MAX_RECORD:
-                yield offset, data + rest
-            else:
-                if whole:
-                    yield offset, data[:whole]
-                if not rest.endswith(b"\n"):
-                    size += _skip_line(file)
-                yield offset + whole, None
-            offset += size
-
-
-def _first_line(file: io.BufferedReader, start: int) -> int:
-    """Go to the first line that begins at byte `start` or later; return where it begins."""
-    if start > 0:
-        # One byte back: where the range begins with a line, that byte is the newline before it.
-        file.seek(start - 1)
-        return start - 1 + _skip_line(file)
-    return len(file.read(3)) if file.peek(3)[:3] == codecs.BOM_UTF8 else 0
-
-
-def _available(file: io.BufferedReader, size: int) -> tuple[bytes, BrokenInputError | None]:
-    """Read `size` bytes, or those before the end or the first damage."""
-    pieces: list[bytes] = []
-    try:
-        while size > 0 and (piece := file.read1(size)):
-            pieces.append(piece)
-            size -= len(piece)
-    except BrokenInputError as error:
-        return b"".join(pieces), error
-    return b"".join(pieces), None
 
 
 def _skip_line(file: io.BufferedReader) -> int:

@@ -22,12 +22,12 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from gpt_research.corpora.batches import BATCH_BYTES, column_batch, json_line_batch
+from gpt_research.corpora.batches import BATCH_BYTES, column_batch
 from gpt_research.corpora.csv_cuts import row_starts
 from gpt_research.corpora.csv_rows import csv_records
 from gpt_research.corpora.document import Document, Drop, ReadOptions, Unit
-from gpt_research.corpora.fields import MissingTextError, TextKey, find_text_key, text_of
-from gpt_research.corpora.streams import MAX_RECORD, blocks, decode_text, lines, open_bytes
+from gpt_research.corpora.fields import MissingTextError, find_text_key, text_of
+from gpt_research.corpora.streams import MAX_RECORD, decode_text, lines, open_bytes
 
 UNIT_BYTES = 16 << 20
 """Size that large files are cut to."""
@@ -46,6 +46,7 @@ _FORMS = {
     "parquet": "parquet",
 }
 _PACKED = {"gz", "zst", "bz2", "xz"}
+_NO_CHOICE = ReadOptions()
 _ABOUT_THE_DATA = ("readme", "license", "licence", "dataset_info", "dataset_dict", "state.json")
 _TEXT_PIECE = 1 << 20
 _BATCH_ROWS = 256
@@ -147,26 +148,26 @@ def records(path: Path, unit: Unit, columns: Columns) -> Iterator[Record | Drop]
     elif form == "json" and not packed and not _starts_with_line(path):
         yield from _json_whole(path, unit)
     else:
-        yield from _json_lines(unit.path, lines(path, unit.start, unit.stop))
+        yield from _json_lines(path, unit)
 
 
-def _json_lines(source: str, numbered_lines: Iterable[tuple[int, bytes | None]]) -> Iterator[Record | Drop]:
+def _json_lines(path: Path, unit: Unit) -> Iterator[Record | Drop]:
     loads, error = orjson.loads, orjson.JSONDecodeError
-    for position, line in numbered_lines:
+    for position, line in lines(path, unit.start, unit.stop):
         if line is None:
-            yield Drop("line_too_long", source, position, f"over {MAX_RECORD >> 20} MB", broken=True)
+            yield Drop("line_too_long", unit.path, position, f"over {MAX_RECORD >> 20} MB", broken=True)
             continue
         try:
             value = loads(line)
         except error as problem:
             if not line.strip():
                 continue
-            item = _rescue_json(line, source, position, str(problem))
+            item = _rescue_json(line, unit.path, position, str(problem))
             if isinstance(item, Drop):
                 yield item
                 continue
             value = item[0]
-        yield _as_record(value, source, position)
+        yield _as_record(value, unit.path, position)
 
 
 def _rescue_json(line: bytes, source: str, position: int, problem: str) -> Drop | tuple[Any]:
@@ -290,23 +291,27 @@ def _values(column: Any) -> list[Any]:
 
 
 def with_text_key(
-    items: Iterable[Record | Drop], source: str, key: TextKey
+    items: Iterable[Record | Drop], source: str, text_key: str | None
 ) -> Iterator[tuple[int, dict[str, Any], str] | Drop]:
     """Yield position and fields of each record, and the name of the field that holds its text."""
+    key: str | None = None
     for item in items:
         if isinstance(item, Drop):
             yield item
             continue
         position, record = item
-        try:
-            yield position, record, key.of(record)
-        except MissingTextError as error:
-            yield Drop("no_text_key", source, position, str(error)[:400], broken=True)
+        if key not in record:
+            try:
+                key = find_text_key(record, text_key)
+            except MissingTextError as error:
+                yield Drop("no_text_key", source, position, str(error)[:400], broken=True)
+                continue
+        yield position, record, key
 
 
-def text_documents(items: Iterable[Record | Drop], source: str, key: TextKey) -> Iterator[Document | Drop]:
+def text_documents(items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
     """Make documents of records by their text field alone."""
-    for item in with_text_key(items, source, key):
+    for item in with_text_key(items, source, options.text_key):
         if isinstance(item, Drop):
             yield item
             continue
@@ -336,14 +341,14 @@ class TableReader:
 
     def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make documents of records, which may come from a file or from the hub."""
-        return text_documents(items, source, TextKey(options.text_key))
+        return text_documents(items, source, options)
 
     def read(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
         """Stream one unit."""
         path = unit_file(root, unit)
         items = records(path, unit, partial(self.columns, options=options))
         if form_of(path)[0] == "text":
-            return text_documents(items, unit.path, TextKey(None))
+            return text_documents(items, unit.path, _NO_CHOICE)
         return self.documents(items, unit.path, options)
 
 
@@ -354,29 +359,9 @@ class GenericReader(TableReader):
     def stream(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[pa.RecordBatch | Document | Drop]:
         """Stream one unit as `read` does, with the documents of a clean piece of a table as one batch."""
         path = unit_file(root, unit)
-        form = form_of(path)[0]
-        if form == "lines":
-            return _stream_json_lines(path, unit, options)
-        if form == "parquet":
+        if form_of(path)[0] == "parquet":
             return _stream_parquet(path, unit, options, partial(self.columns, options=options))
         return self.read(root, unit, options)
-
-
-def _stream_json_lines(path: Path, unit: Unit, options: ReadOptions) -> Iterator[pa.RecordBatch | Document | Drop]:
-    key = TextKey(options.text_key)
-    for offset, block in blocks(path, unit.start, unit.stop):
-        batch = json_line_batch(block, offset, unit.path, key) if block else None
-        if batch is not None:
-            yield batch
-        else:
-            items = _json_lines(unit.path, _lines_of(block, offset) if block else [(offset, None)])
-            yield from text_documents(items, unit.path, key)
-
-
-def _lines_of(block: bytes, offset: int) -> Iterator[tuple[int, bytes]]:
-    for line in block.removesuffix(b"\n").split(b"\n"):
-        yield offset, line
-        offset += len(line) + 1
 
 
 def _stream_parquet(
@@ -391,4 +376,4 @@ def _stream_parquet(
         if batch is not None:
             yield batch
         else:
-            yield from text_documents(_rows(first, table), unit.path, TextKey(options.text_key))
+            yield from text_documents(_rows(first, table), unit.path, options)

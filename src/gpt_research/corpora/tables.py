@@ -357,7 +357,7 @@ class GenericReader(TableReader):
     """Tables and texts whose documents are the text field as it is."""
 
     def stream(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[pa.RecordBatch | Document | Drop]:
-        """Stream one unit as `read` does, with the documents of a clean piece of a table as one batch."""
+        """Stream one unit as `read` does, a clean column of Parquet as batches of documents."""
         path = unit_file(root, unit)
         if form_of(path)[0] == "parquet":
             return _stream_parquet(path, unit, options, partial(self.columns, options=options))

@@ -157,7 +157,7 @@ def encode_all(texts: Sequence[str]) -> pa.LargeStringArray:
 def repair_all(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     """Return `repair` of each text.
 
-    Clean texts, as most are, cost a thirtieth of what `repair` takes of them: they are looked through all at once.
+    Clean texts, as most are, cost a small part of what `repair` takes of them: they are looked through all at once.
     """
     data, bounds = utf8_of(texts)
     if not len(data):

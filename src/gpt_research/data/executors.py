@@ -27,7 +27,7 @@ def rarely_collect_garbage() -> None:
     """Have this process look for garbage less often, and never at what was imported.
 
     Vocabularies and texts are a million objects without a cycle among them, and to look through them again and again
-    takes a tenth to a quarter of the time.
+    takes a tenth of the time.
     """
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)

@@ -2,7 +2,7 @@
 
     Index     (a benchmark)  its 13-grams, where contamination is looked for
     Read      (a task)       read -> repair -> filter -> hashes, signatures, benchmark overlaps -> documents on disk
-    Select    (once)         exact duplicates -> near duplicates -> contamination -> split (-> tokenizer, if it is learnt)
+    Select    (once)         exact duplicates -> near duplicates -> contamination -> split -> tokenizer if learnt
     Tokenize  (a task)       documents -> shards
     Finish    (once)         manifests of the corpora, the data card, then the data set's own manifest
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
@@ -22,7 +21,7 @@ from gpt_research.corpora.document import Document, Drop, ReadOptions, Unit
 from gpt_research.corpora.fields import MissingTextError, find_text_key, text_of
 from gpt_research.corpora.streams import MAX_RECORD, decompressed
 from gpt_research.corpora.tables import Record, cut, form_of, records, relative, table_files, unit_file, walk
-from gpt_research.corpora.text import decode
+from gpt_research.corpora.text import BLANK_LINES, decode
 
 _BOOK, _PARAGRAPH = "book_name", "paragraph"
 _SUFFIXES = (".txt", ".text", ".utf8", ".txt.gz", ".txt.bz2", ".txt.xz", ".txt.zst")
@@ -164,13 +163,10 @@ def _unix_lines(text: str) -> str:
     return io.IncrementalNewlineDecoder(None, translate=True).decode(text.replace("\r\r\n", "\n"), final=True)
 
 
-_BLANK_LINES = re.compile("\n\n\n+")
-
-
 def _document(text: str, source: str, position: int, options: ReadOptions) -> Document | Drop:
     book = strip_boilerplate(text)
     if not book or book.isspace():
         return Drop("empty", source, position, "nothing between header and footer")
     # Every book has some, and the repair of texts that follows is fast where it has nothing to do.
-    book = _BLANK_LINES.sub("\n\n", book)
+    book = BLANK_LINES.sub("\n\n", book)
     return Document(unwrap(book) if options.unwrap_paragraphs else book, source, position)

@@ -14,7 +14,7 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from gpt_research.corpora.text import decode
+from gpt_research.corpora.text import BLANK_LINES, decode
 
 
 @dataclass
@@ -148,7 +148,6 @@ _WROTE = re.compile(
 # Lotus Notes puts sender, time and addressees of the quoted mail above it, without any mark.
 _NOTES_ADDRESSEES = re.compile(r"\n[ \t]*(?:To|TO):[ \t](?P<rest>.*(?:\n.*){0,150}?)\n[ \t]*(?:Subject|SUBJECT):")
 _TIME = re.compile(r"\d{1,2}[/-]\d{1,2}[/-]\d{2,4},?\s+(?:at\s+)?\d{1,2}:\d\d")
-_BLANK_LINES = re.compile("\n\n\n+")
 _COPY = re.compile(r"\n[ \t]*(?:cc|CC|Cc):")
 _QUOTED_LINE = re.compile(r"\n[ \t]{0,4}(?:>|\|>).*")
 _RULE = re.compile(r"\n[*_=-]{4,}+[^\S\n]*+\n")
@@ -203,7 +202,7 @@ def own_words(body: str) -> str:
     body = _QUESTION_MARKS.sub(_question, body)
     if _BLANK_BEFORE_END.search(body):
         body = "\n".join(map(str.rstrip, body.split("\n")))
-    body = _BLANK_LINES.sub("\n\n", body).rstrip().lstrip("\n")
+    body = BLANK_LINES.sub("\n\n", body).rstrip().lstrip("\n")
     last = body.rfind("\n\n")
     return body[:last] if last >= 0 and _CLOSING_NOTICE.match(body, last) else body
 

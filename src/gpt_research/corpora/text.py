@@ -101,7 +101,7 @@ _REPLACED = {
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _C1 = re.compile("[\x80-\x9f]")
-_BLANK_LINES = re.compile("\n\n\n+")  # begins with letters, unlike "\n{3,}": found at the speed of a search
+BLANK_LINES = re.compile("\n\n\n+")  # begins with letters, unlike "\n{3,}": found at the speed of a search
 
 
 def repair(text: str) -> str:
@@ -142,7 +142,7 @@ def _tidied(text: str) -> str:
         if blank in text and (end := f"{blank}\n") in text:
             text = "\n".join([part.rstrip(_BLANKS) for part in text.split(end)])
     if "\n\n\n" in text:
-        text = _BLANK_LINES.sub("\n\n", text)
+        text = BLANK_LINES.sub("\n\n", text)
     return text.rstrip().lstrip("\n")
 
 

@@ -1,8 +1,8 @@
 """Documents many at a time, as Arrow keeps them: what the stages of preprocessing work on.
 
-`batched` gathers the documents of any reader. A column of Parquet of which nothing but the text is wanted is a batch as
-it is; a piece in which anything is out of the ordinary is left to the reader that looks at each record. (JSON lines go
-record by record: Arrow's own reader of them was no faster where every core has its process.)
+`clean_batches` gathers the documents of any reader. A column of Parquet of which nothing but the text is wanted is a
+batch as it is; a piece in which anything is out of the ordinary is left to the reader that looks at each record. (JSON
+lines go record by record: Arrow's own reader of them was no faster where every core has its process.)
 """
 
 from __future__ import annotations
@@ -13,14 +13,32 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpt_research.corpora.arrow import encoded, integers, repeated
+from gpt_research.corpora.arrow import encoded, integers, mask, repeated
 from gpt_research.corpora.document import Document, Drop
-from gpt_research.corpora.text import encode_all
+from gpt_research.corpora.text import drop_reasons, encode_all, repair_all
 
 DOCUMENT_SCHEMA = pa.schema([("text", pa.large_string()), ("source", pa.large_string()), ("position", pa.int64())])
 """A batch of documents; nothing is null."""
 BATCH_BYTES = 1 << 20
 """Text that is worked on at once: as much as a core's cache holds."""
+
+
+def clean_batches(
+    items: Iterable[Document | Drop | pa.RecordBatch], min_characters: int
+) -> Iterator[pa.RecordBatch | Drop]:
+    """Gather documents to batches, repaired and without what is no text, which comes as drops."""
+    for item in batched(items):
+        if isinstance(item, Drop):
+            yield item
+            continue
+        texts = repair_all(item["text"])
+        batch = pa.record_batch([texts, item["source"], item["position"]], schema=DOCUMENT_SCHEMA)
+        reasons = drop_reasons(texts, min_characters)
+        for index, reason in enumerate(reasons):
+            if reason:
+                text, source, position = (batch[name][index].as_py() for name in DOCUMENT_SCHEMA.names)
+                yield Drop(reason, source, position, text[:100])
+        yield batch.filter(mask(np.array([reason is None for reason in reasons]))) if any(reasons) else batch
 
 
 def batched(items: Iterable[Document | Drop | pa.RecordBatch]) -> Iterator[pa.RecordBatch | Drop]:

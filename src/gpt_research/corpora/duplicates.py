@@ -117,6 +117,21 @@ def _words_of_digests(digests: Iterator[bytes]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), dtype=">u8").astype(np.uint64).reshape(-1, 2)
 
 
+class KnownTexts:
+    """The different texts of a stream so far, numbered in their order."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[bytes, int] = {}
+
+    def look_up(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the number of each text of the `text_hashes`, (n,) int64, and whether it is the first of its kind."""
+        known, data = self._numbers, hashes.tobytes()
+        highest = len(known) - 1
+        keys = (data[at : at + 16] for at in range(0, len(data), 16))
+        numbers = np.array([known.setdefault(key, len(known)) for key in keys], dtype=np.int64)
+        return numbers, numbers > np.maximum.accumulate(np.concatenate([[highest], numbers]))[:-1]
+
+
 def exact_duplicates(hashes: Sequence[np.ndarray]) -> np.ndarray:
     """Return (n,) int64: the first document that equals this one, itself where it is the first.
 

@@ -90,10 +90,9 @@ def _progress_bar(console: Console, stage: str, plan: Plan, work: Work) -> Itera
                     note = (f"{counts['documents']:,} documents  {counts['text_bytes'] / seconds / 1e6:.1f} MB/s  "
                             f"{counts['drops']:,} dropped")  # fmt: skip
                     bar.update(shown, completed=counts["read_bytes"], note=note)
-                elif stage == "tokenize":
-                    done, everything = counts["encoded_bytes"], max(counts["text_bytes"], 1)
-                    note = f"{done / seconds / 1e6:.1f} MB/s"
-                    bar.update(shown, completed=done, total=everything, note=note)
+                elif stage == "assemble":
+                    done, note = counts["assembled"], f"{counts['assembled']:,} tokens"
+                    bar.update(shown, completed=done, total=max(counts["tokens"], 1), note=note)
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()

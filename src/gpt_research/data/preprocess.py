@@ -1,4 +1,4 @@
-"""From corpora to a data set: plan, index, read, select, tokenise, finish.
+"""From corpora to a data set: plan, index, learn, read, select, assemble, finish.
 
 The stages run on datatrove's executors: processes of this machine, or a cluster that shares the file system. A run
 that was killed goes on with the tasks that are not done; a run that is done is recognised and left as it is.
@@ -20,7 +20,7 @@ from loguru import logger
 from gpt_research.config import PreprocessConfig
 from gpt_research.data import executors
 from gpt_research.data.shards import Manifest, read_manifests
-from gpt_research.data.stages import Finish, Index, Read, Select, Stage, Tokenize
+from gpt_research.data.stages import Assemble, Finish, Index, Learn, Read, Select, Stage
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.work import Plan, Work, make_plan
 from gpt_research.errors import UserError
@@ -85,9 +85,10 @@ def _stages(work: Work, plan: Plan, config: PreprocessConfig) -> list[tuple[str,
     tasks, benchmarks = len(plan.tasks), len(plan.benchmarks)
     return [
         *([("index", Index(work), benchmarks)] if benchmarks else []),
+        *([("learn", Learn(work), 1)] if config.tokenizer == "train" else []),
         ("read", Read(work, config.strict), tasks),
         ("select", Select(work), 1),
-        ("tokenize", Tokenize(work), tasks),
+        ("assemble", Assemble(work), tasks),
         ("finish", Finish(work), 1),
     ]
 

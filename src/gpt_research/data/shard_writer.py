@@ -1,11 +1,15 @@
-"""Writes the shards of one task: for each split the tokens, their SHA-256 and the document index.
+"""Writes shards: tokens, their SHA-256 and the document index. The format is stated in `shards`.
 
-A shard appears under its name only when it is whole. The format is stated in `shards`.
+A shard appears under its name only when it is whole.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,70 +19,67 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gpt_research.corpora.arrow import integers
-from gpt_research.data.shards import Shard, token_dtype
-from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.data.shards import Shard
 
 
-class ShardWriter:
-    """The shards of task `number` of the corpus in `folder`."""
+class TokenFile:
+    """A file of tokens as it grows: hashed as it is written, under its name once it is finished."""
 
-    def __init__(self, folder: Path, number: int, tokenizer: Tokenizer) -> None:
-        self.folder, self.number, self.tokenizer = folder, number, tokenizer
-        self.dtype = token_dtype(tokenizer.vocab_size)
-        self._open: dict[str, dict[str, Any]] = {}
-        folder.mkdir(parents=True, exist_ok=True)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._sha256 = hashlib.sha256()
+        self._file = open(_part(path), "wb")  # noqa: SIM115  closed in close
 
-    def add(self, split: str, documents: pa.RecordBatch) -> None:
-        """Encode documents (`DOCUMENT_SCHEMA`) and append them to a split, each with an end-of-text token."""
-        if not len(documents):
-            return
-        if split not in self._open:
-            path = self.folder / f"{split}_{self.number:05d}.bin.part"
-            self._open[split] = {
-                "file": open(path, "wb"),  # noqa: SIM115  closed in finish
-                "sha256": hashlib.sha256(),
-                "tokens": 0,
-                "index": [],
-            }
-        state = self._open[split]
-        tokens, lengths = self.tokenizer.encode_batch(documents["text"].to_pylist())
-        data = self._with_ends(tokens, lengths)
-        state["file"].write(data)
-        state["sha256"].update(data)
-        starts = state["tokens"] + np.concatenate([[0], np.cumsum(lengths + 1)])
-        state["tokens"] = int(starts[-1])
-        state["index"].append(
-            pa.table(
-                {
-                    "start": integers(starts[:-1]),
-                    "tokens": integers(lengths + 1),
-                    "bytes": pc.cast(pc.binary_length(documents["text"]), pa.int64()),
-                    "source": pc.cast(documents["source"], pa.string()),
-                    "position": documents["position"],
-                }
-            )
-        )
+    def write(self, tokens: np.ndarray[Any, Any]) -> None:
+        """Append tokens, which are contiguous and of the type that the file is to have."""
+        self._file.write(tokens.data)
+        self._sha256.update(tokens.data)
 
-    def _with_ends(self, tokens: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """Put an end-of-text token behind each document: (m,) tokens and (n,) lengths to (m + n,)."""
-        out = np.empty(len(tokens) + len(lengths), dtype=self.dtype)
-        ends = np.cumsum(lengths + 1) - 1
-        inside = np.ones(len(out), dtype=bool)
-        inside[ends] = False
-        out[ends] = self.tokenizer.end_of_text
-        out[inside] = tokens
-        return out
+    def finish(self) -> str:
+        """Give the file its name and return its SHA-256."""
+        self.close()
+        _part(self.path).replace(self.path)
+        return self._sha256.hexdigest()
 
-    def finish(self) -> dict[str, Shard]:
-        """Close the shards, move them to their places and return them by split."""
-        shards = {}
-        for split, state in self._open.items():
-            state["file"].close()
-            name = f"{split}_{self.number:05d}"
-            index = pa.concat_tables(state["index"])
-            pq.write_table(index, self.folder / f"{name}.parquet.part", compression="zstd")
-            (self.folder / f"{name}.parquet.part").replace(self.folder / f"{name}.parquet")
-            (self.folder / f"{name}.bin.part").replace(self.folder / f"{name}.bin")
-            total = pc.sum(index["bytes"]).as_py() or 0
-            shards[split] = Shard(f"{name}.bin", state["tokens"], len(index), total, state["sha256"].hexdigest())
-        return shards
+    def close(self) -> None:
+        self._file.close()
+
+
+def write_shard(folder: Path, name: str, tokens: Iterable[np.ndarray[Any, Any]], documents: pa.Table) -> Shard:
+    """Write a shard.
+
+    Args:
+        tokens: those of all documents in their order, in pieces of any size.
+        documents: tokens, bytes, source and position of each.
+    """
+    with contextlib.closing(TokenFile(folder / f"{name}.bin")) as file:
+        for piece in tokens:
+            file.write(piece)
+        sha256 = file.finish()
+    return _with_index(folder, name, documents, sha256)
+
+
+def adopt_shard(folder: Path, name: str, tokens: Path, sha256: str, documents: pa.Table) -> Shard:
+    """Make a shard of a file of tokens that is there already; the file may be removed later on."""
+    part = _part(folder / f"{name}.bin")
+    part.unlink(missing_ok=True)
+    try:
+        os.link(tokens, part)
+    except OSError:  # a file system without links
+        shutil.copyfile(tokens, part)
+    part.replace(folder / f"{name}.bin")
+    return _with_index(folder, name, documents, sha256)
+
+
+def _with_index(folder: Path, name: str, documents: pa.Table, sha256: str) -> Shard:
+    lengths = documents["tokens"].to_numpy()
+    index = documents.add_column(0, "start", integers(np.cumsum(lengths) - lengths))
+    part = _part(folder / f"{name}.parquet")
+    pq.write_table(index, part, compression="zstd")
+    part.replace(folder / f"{name}.parquet")
+    total = pc.sum(index["bytes"]).as_py() or 0
+    return Shard(f"{name}.bin", int(lengths.sum()), len(index), total, sha256)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")

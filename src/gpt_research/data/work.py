@@ -3,13 +3,14 @@
     <out>/.work/
         tokenizer.json                 the vocabulary
         plan.json                      what is read, cut into tasks, and the settings that decide the output
-        documents/00000.arrow          kept documents of a task, in order: text, source, position
+        tokens/00000.train.bin         tokens of a task's documents, of those that their hash puts on this side
+        documents/00000.arrow          a row for each document, in order: side, tokens, bytes, source, position
         hashes/00000.npy               their exact-duplicate keys
         signatures/00000.npy           their MinHash signatures, where near-duplicates are looked for
         hits/00000.npy                 the 13-grams they share with benchmarks
         read/00000.json                what the task read and dropped
         chosen/00000.npy               which documents stay, in which split, and what dropped ones are copies of
-        tokens/00000.json              shards the task wrote
+        assembled/00000.json           shards the task wrote, and what it dropped
         benchmarks/00000.npy           13-grams of a benchmark, where contamination is looked for
         progress.npy                   counters that the progress bar reads
 
@@ -183,7 +184,7 @@ def _load_index(work: Work, names: tuple[str, ...], written_ns: int) -> Benchmar
 class Progress:
     """Counters of every task in one small file, which workers write and the progress bar reads."""
 
-    FIELDS = ("read_bytes", "text_bytes", "documents", "drops", "broken", "encoded_bytes", "tokens")
+    FIELDS = ("read_bytes", "text_bytes", "documents", "drops", "broken", "tokens", "assembled")
 
     def __init__(self, path: Path) -> None:
         self.counts = np.load(path, mmap_mode="r+")  # (tasks, fields)

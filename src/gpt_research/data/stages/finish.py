@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpt_research.data.card import write_card
+from gpt_research.data.encoded import SPLITS
 from gpt_research.data.shards import FORMAT_VERSION, Manifest, Shard, token_dtype, write_json, write_manifest
-from gpt_research.data.stages.stage import EXAMPLES, SPLITS, Drops, Stage, load_tokenizer
+from gpt_research.data.stages.stage import EXAMPLES, Drops, Stage, load_tokenizer
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.work import Plan
 from gpt_research.errors import UserError
@@ -56,14 +57,14 @@ class Finish(Stage):
         for rank, task in enumerate(plan.tasks):
             if task.corpus != name:
                 continue
-            read, tokens = self.work.load_json("read", rank), self.work.load_json("tokens", rank)
-            for split, shard in tokens["shards"].items():
+            read, assembled = self.work.load_json("read", rank), self.work.load_json("assembled", rank)
+            for split, shard in assembled["shards"].items():
                 splits[split].append(Shard(**shard))
             documents += read["documents"] + sum(read["counts"].values())
             sources += read["sources"]
-            for benchmark, count in zip(overlaps, tokens["overlaps"], strict=True):
+            for benchmark, count in zip(overlaps, assembled["overlaps"], strict=True):
                 overlaps[benchmark] += count
-            for part in (read, tokens):
+            for part in (read, assembled):
                 for reason, count in part["counts"].items():
                     drops.counts[reason] = drops.counts.get(reason, 0) + count
                     known = drops.examples.setdefault(reason, [])

@@ -1,4 +1,4 @@
-"""Reading: documents of a task, cleaned, with what the comparison over all tasks needs."""
+"""Reading: documents of a task, cleaned and encoded, with what the comparison over all tasks needs."""
 
 from __future__ import annotations
 
@@ -12,58 +12,74 @@ import numpy as np
 import pyarrow as pa
 
 from gpt_research.corpora.arrow import encoded, mask
-from gpt_research.corpora.batches import DOCUMENT_SCHEMA, batched
-from gpt_research.corpora.document import Document, Drop
-from gpt_research.corpora.duplicates import MinHash, text_hashes
+from gpt_research.corpora.batches import clean_batches
+from gpt_research.corpora.document import Drop
+from gpt_research.corpora.duplicates import KnownTexts, MinHash, text_hashes
 from gpt_research.corpora.tables import relative, unit_file
-from gpt_research.corpora.text import drop_reasons, repair_all
 from gpt_research.corpora.words import hash_words
+from gpt_research.data.encoded import EncodedWriter
 from gpt_research.data.shards import size_and_sha256
-from gpt_research.data.stages.stage import NO_HITS, Drops, Stage, size_of_texts
+from gpt_research.data.stages.stage import (
+    EXACT_DUPLICATE,
+    NO_HITS,
+    STATUS_NAMES,
+    Drops,
+    Stage,
+    load_tokenizer,
+    sides,
+    size_of_texts,
+)
 from gpt_research.data.work import Plan, Progress, Task
 from gpt_research.errors import UserError
 
 
 class Read(Stage):
-    """Documents of a task, cleaned, with what the comparison over all tasks needs."""
+    """Documents of a task, cleaned and encoded, with what the comparison over all tasks needs."""
 
     def run(self, plan: Plan, rank: int) -> None:
         task, drops, progress = plan.tasks[rank], Drops(), self.work.progress()
-        place = self.work.path("documents", rank, "arrow")
-        part = place.with_name(place.name + ".part")
         minhash, near, index = MinHash(), plan.options["near_duplicates"], self.work.benchmark_index(plan)
         hashes, signatures = [text_hashes(encoded([]))], [np.empty((0, minhash.num_hashes), dtype=np.uint8)]
-        hits, documents, text_bytes = [NO_HITS], 0, 0
-        with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, DOCUMENT_SCHEMA) as writer:
-            for item in batched(self._items(plan, task, rank)):
+        hits, documents, text_bytes, tokens, known = [NO_HITS], 0, 0, 0, KnownTexts()
+        with contextlib.closing(EncodedWriter(self.work, rank, load_tokenizer(self.work))) as writer:
+            for item in clean_batches(self._items(plan, task, rank), plan.options["min_characters"]):
                 if isinstance(item, Drop):
                     self._add(drops, item, task)
                     continue
-                batch = _cleaned(item, plan.options["min_characters"], drops)
-                texts = batch["text"]
-                writer.write_batch(batch)
-                hashes.append(text_hashes(texts))
-                if near or index:
-                    words = hash_words(texts)
-                    signatures += [minhash.signatures(words)] if near else []
-                    hits += [index.hits(words) + [documents, 0]] if index else []
-                documents += len(texts)
-                text_bytes += size_of_texts(batch)
-                self._report(progress, rank, drops, documents=documents, text_bytes=text_bytes)
-        part.replace(place)
+                numbers, is_new = known.look_up(keys := text_hashes(item["text"]))
+                batch, keys = item if is_new.all() else item.filter(mask(is_new)), keys[is_new]
+                if len(batch):
+                    hashes.append(keys)
+                    if near or index:
+                        words = hash_words(batch["text"])
+                        signatures += [minhash.signatures(words)] if near else []
+                        hits += [index.hits(words) + [documents, 0]] if index else []
+                    tokens += writer.add(batch, sides(keys[:, 0], plan))
+                    documents += len(batch)
+                    text_bytes += size_of_texts(batch)
+                for index in np.flatnonzero(~is_new).tolist():
+                    drops.add(self._copy(item, index, task.corpus, writer.place(int(numbers[index]))))
+                self._report(progress, rank, drops, documents=documents, text_bytes=text_bytes, tokens=tokens)
+            writer.finish()
         self.work.save_array("hashes", rank, np.concatenate(hashes))
         self.work.save_array("signatures", rank, np.concatenate(signatures))
         self.work.save_array("hits", rank, np.concatenate(hits))
         self.work.save_json("read", rank, {"documents": documents, **vars(drops), "sources": self._sources(plan, task)})
         self._report(progress, rank, drops)
 
-    def _items(self, plan: Plan, task: Task, rank: int) -> Iterator[Document | Drop | pa.RecordBatch]:
+    def _items(self, plan: Plan, task: Task, rank: int) -> Iterator[Any]:
         """Yield what the reader finds in a task's units, and note how far it is."""
         corpus, progress, done = plan.corpus(task.corpus), self.work.progress(), 0
         for unit in task.units:
             yield from corpus.stream(unit, plan.read_options)
             done += unit.size
             progress.set(rank, read_bytes=done)
+
+    @staticmethod
+    def _copy(batch: pa.RecordBatch, index: int, corpus: str, original: tuple[str, int]) -> Drop:
+        """Return the drop of a document that copies another one of its task."""
+        source, position = (batch[name][index].as_py() for name in ("source", "position"))
+        return Drop(STATUS_NAMES[EXACT_DUPLICATE], source, position, f"copy of {corpus}: {original[0]} ({original[1]})")
 
     def _add(self, drops: Drops, drop: Drop, task: Task) -> None:
         if drop.broken and self.strict:
@@ -96,17 +112,3 @@ def _files(path: Path, root: Path) -> list[tuple[str, str]]:
     inside = "" if path == root else relative(path, root) + "/"
     with os.scandir(path) as entries:
         return sorted((inside + entry.name, entry.path) for entry in entries if entry.is_file())
-
-
-def _cleaned(batch: pa.RecordBatch, min_characters: int, drops: Drops) -> pa.RecordBatch:
-    """Repair documents and leave out what is no text."""
-    texts = repair_all(batch["text"])
-    batch = pa.record_batch([texts, batch["source"], batch["position"]], schema=DOCUMENT_SCHEMA)
-    reasons = drop_reasons(texts, min_characters)
-    if not any(reasons):
-        return batch
-    for index, reason in enumerate(reasons):
-        if reason:
-            text, source, position = (batch[name][index].as_py() for name in DOCUMENT_SCHEMA.names)
-            drops.add(Drop(reason, source, position, text[:100]))
-    return batch.filter(mask(np.array([reason is None for reason in reasons])))

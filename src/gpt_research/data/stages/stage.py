@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +19,6 @@ from gpt_research.data.work import Plan, Work
 
 EXAMPLES = 5
 """Dropped documents that are named for each reason."""
-SPLITS = ("train", "val")
 KEPT, EXACT_DUPLICATE, NEAR_DUPLICATE, CONTAMINATED = range(4)
 STATUS_NAMES = ("kept", "exact_duplicate", "near_duplicate", "contaminated")
 NO_HITS = np.empty((0, 2), dtype=np.int64)
@@ -59,17 +57,21 @@ class Drops:
             examples.append({"source": drop.source, "position": drop.position, "detail": drop.detail[:200]})
 
 
-def read_documents(work: Work, rank: int) -> Iterator[pa.RecordBatch]:
-    """Yield the documents of a task as record batches of `DOCUMENT_SCHEMA`."""
-    with pa.memory_map(str(work.path("documents", rank, "arrow"))) as file:
-        reader = pa.ipc.open_file(file)
-        for index in range(reader.num_record_batches):
-            yield reader.get_batch(index)
-
-
 def size_of_texts(documents: pa.RecordBatch) -> int:
     """Return the UTF-8 bytes of the texts of a batch."""
     return pc.sum(pc.binary_length(documents["text"])).as_py() or 0
+
+
+def split_places(keys: np.ndarray, plan: Plan) -> np.ndarray:
+    """Map the hashes of documents (n,) uint64 to [0, 1), another way for every seed; what is below `val_fraction` is
+    for validation."""
+    seed = np.random.SeedSequence(plan.options["seed"]).generate_state(1, np.uint64)
+    return ((keys ^ seed) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(11)) * 2.0**-53
+
+
+def sides(keys: np.ndarray, plan: Plan) -> np.ndarray:
+    """Return the index in `SPLITS` of each document, (n,) int64, by its hash."""
+    return np.where(split_places(keys, plan) < plan.options["val_fraction"], 1, 0)
 
 
 def load_tokenizer(work: Work) -> Tokenizer:

@@ -1,7 +1,7 @@
 """Arrow arrays, made and looked into without a copy more than needed.
 
 What looks at every character looks at the UTF-8 of all texts at once, for numpy reads it where it lies. Arrays are made
-from buffers: `pa.array` imports pandas wherever that is installed, a sixth of a second in every process. Knows nothing
+from buffers: `pa.array` and `to_numpy` import pandas wherever that is installed, a sixth of a second in every process. Knows nothing
 about words, documents or files.
 """
 
@@ -39,6 +39,11 @@ def integers(values: np.ndarray) -> pa.Int64Array:
     """Return (n,) whole numbers as an Arrow array."""
     whole = np.ascontiguousarray(values, dtype=np.int64)
     return pa.Array.from_buffers(pa.int64(), len(whole), [None, pa.py_buffer(whole)])
+
+
+def numbers(column: pa.ChunkedArray) -> np.ndarray:
+    """Return a column of whole numbers, none of them null, as (n,) int64."""
+    return np.concatenate([np.empty(0, dtype=np.int64), *map(np.from_dlpack, column.chunks)])
 
 
 def mask(values: np.ndarray) -> pa.BooleanArray:

@@ -166,12 +166,15 @@ def repair_all(texts: pa.LargeStringArray) -> pa.LargeStringArray:
     suspects = np.flatnonzero(damaged | untidy)
     if not suspects.size:
         return texts
-    some = zip(damaged[suspects].tolist(), texts.take(integers(suspects)).to_pylist(), strict=True)
-    mended = encoded([repair(text) if is_damaged else _tidied(text) for is_damaged, text in some])
-    return pc.replace_with_mask(texts, mask(damaged | untidy), mended)
+    some = texts.take(integers(suspects)).to_pylist()
+    mended = [
+        repair(text) if is_damaged else _tidied(text)
+        for is_damaged, text in zip(damaged[suspects].tolist(), some, strict=True)
+    ]
+    return texts if mended == some else pc.replace_with_mask(texts, mask(damaged | untidy), encoded(mended))
 
 
-_BLOCK = 1 << 16
+_BLOCK = 1 << 17
 _IS_ODD_SPACE = np.isin(np.arange(256), (0x9A, 0xA8, 0xA9, 0xAF))  # by the last byte of U+201A, 2028, 2029, 202F
 
 
@@ -188,7 +191,7 @@ def _suspects(data: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndar
     damaged, untidy = np.zeros((2, len(bounds) - 1), dtype=bool)
     filled = np.flatnonzero(np.diff(bounds))
     first, last = data[bounds[filled]], data[bounds[filled + 1] - 1]
-    untidy[filled] = (first == 10) | (last <= 32)
+    untidy[filled] = (first == 10) | (last <= 32) | (last == 0xA0)  # the last byte of a no-break space
     high = []
     for start in range(0, len(data), _BLOCK):  # small, to stay in the processor's cache
         begin = max(start - 2, 0)
@@ -215,7 +218,7 @@ def _odd(data: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return those of the places where characters beyond ASCII begin that may have to be repaired."""
     # By their first bytes, and the two bytes that follow (which may be of another text).
     one, two, three = data[high], data[high + 1], data[np.minimum(high + 2, len(data) - 1)]
-    odd = (one == 0xC2) & (two <= 0xA0)  # C1 controls, no-break space
+    odd = (one == 0xC2) & ((two < 0xA0) | (two == 0xA0) & (three == 10))  # C1 controls, no-break space at a line's end
     odd |= (one == 0xC3) & (three >= 0xC2) & (three != 0xC3)  # what mojibake begins with
     odd |= (one == 0xCE) & (two == 0x93)
     odd |= (one == 0xE1) & (two == 0x9A)  # Ogham space
@@ -277,12 +280,15 @@ def _plain_at_a_glance(data: np.ndarray, bounds: np.ndarray) -> np.ndarray:
         return plain
     middles = bounds[texts] + (sizes[texts] - _GLANCE) // 2
     seen = np.lib.stride_tricks.sliding_window_view(data, _GLANCE)[middles].tobytes()  # (texts, _GLANCE)
-    letters, spaces, rare = (
-        np.frombuffer(seen.translate(kind), dtype=bool).reshape(-1, _GLANCE).sum(axis=1)
-        for kind in (_IS_LETTER, _IS_SPACE, _IS_RARE)
-    )
+    letters, spaces, rare = (_counts(seen.translate(kind)) for kind in (_IS_LETTER, _IS_SPACE, _IS_RARE))
     plain[texts] = (letters > 0.6 * (_GLANCE - spaces)) & (20 * spaces > _GLANCE) & (rare == 0)
     return plain
+
+
+def _counts(flags: bytes) -> np.ndarray:
+    """Add up each `_GLANCE` of bytes that are 0 or 1, eight at a time: no byte of a sum grows over `_GLANCE` / 8."""
+    sums = np.frombuffer(flags, dtype=np.uint64).reshape(-1, _GLANCE // 8).sum(axis=1)
+    return sums.view(np.uint8).reshape(-1, 8).sum(axis=1)
 
 
 def _is_no_text(data: np.ndarray) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpt_research.corpora.arrow import integers
+from gpt_research.corpora.arrow import integers, numbers
 from gpt_research.data.shard_writer import TokenFile, adopt_shard, write_shard
 from gpt_research.data.shards import Shard, token_dtype
 from gpt_research.data.tokenizer import Tokenizer
@@ -124,7 +124,7 @@ class EncodedDocuments:
             self.rows = pa.ipc.open_file(file).read_all()
         about = {key.decode(): value.decode() for key, value in self.rows.schema.metadata.items()}
         self._dtype, self._sha256 = np.dtype(about.pop("dtype")), about
-        self._sides, lengths = (self.rows[name].to_numpy() for name in ("side", "tokens"))
+        self._sides, lengths = numbers(self.rows["side"]), numbers(self.rows["tokens"])
         self._starts = np.empty(len(self.rows), dtype=np.int64)
         for side in range(len(SPLITS)):
             mine = self._sides == side

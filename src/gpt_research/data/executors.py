@@ -11,6 +11,7 @@ import importlib.util
 import multiprocessing
 import os
 import shutil
+import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
@@ -40,9 +41,9 @@ def start_server(config: PreprocessConfig) -> None:
     compares_words = config.near_duplicates or config.benchmarks
     multiprocessing.set_forkserver_preload(
         [
-            "gpt_research.data.local_executor",
             "gpt_research.data.stages",
             *(["gpt_research.corpora.kernels"] if compares_words else []),
+            *(["gpt_research.data.gpt2"] if config.tokenizer == "gpt2" else []),
         ]
     )
     # Python 3.11 does not hand it our sys.path, which a launcher in a bare clone has set.
@@ -78,6 +79,20 @@ def run(name: str, stage: Stage, tasks: int, logs: Path, config: PreprocessConfi
             f"{len(failed)} of {tasks} tasks of the stage {name} failed; {logs / name} says why. Start again: "
             "what is done stays."
         )
+
+
+def run_task(stage: Stage, rank: int, tasks: int, logs: Path) -> None:
+    """Run one task of a stage; what it dies of goes to the logs."""
+    try:
+        stage(None, rank, tasks)
+    except Exception as error:
+        logs.mkdir(parents=True, exist_ok=True)
+        with open(logs / f"task_{rank:05d}.log", "w", encoding="utf-8") as file:
+            traceback.print_exc(file=file)
+        if isinstance(error, UserError | OSError):
+            raise
+        # Not every kind of error can go from one process to another.
+        raise RuntimeError(f"task {rank}: {type(error).__name__}: {error}") from None
 
 
 def submit(stages: Sequence[tuple[str, Stage, int]], logs: Path, config: PreprocessConfig) -> None:

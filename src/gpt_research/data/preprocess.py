@@ -61,6 +61,7 @@ def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prep
     plan = make_plan(config)
     if (out / "dataset.json").is_file():
         return _reuse(out, plan)
+    threading.Thread(target=_import_ahead).start()
     work = _work_folder(out, plan)
     logger.remove()  # datatrove's own lines; its logs stand in the work folder
     try:
@@ -68,8 +69,6 @@ def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prep
         if config.executor == "slurm":
             executors.submit(stages, logs, config)
             return None
-        # The last stage draws: matplotlib, slow to import, is ready by then, for this process waits most of the time.
-        threading.Thread(target=importlib.import_module, args=["gpt_research.data.card_plots"]).start()
         for name, stage, tasks in stages:
             with watch(name, plan, work):
                 executors.run(name, stage, tasks, logs, config)
@@ -79,6 +78,12 @@ def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prep
     broken = _broken(work, plan)
     shutil.rmtree(work.folder)
     return Prepared(out, _manifests(out), broken, reused=False)
+
+
+def _import_ahead() -> None:
+    """Import what takes long while this process waits: what runs the stages, and what the last of them draws with."""
+    for name in ("datatrove.executor", "gpt_research.data.card_plots"):
+        importlib.import_module(name)
 
 
 def _stages(work: Work, plan: Plan, config: PreprocessConfig) -> list[tuple[str, Stage, int]]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gpt_research.corpora.arrow import integers
+from gpt_research.corpora.arrow import integers, numbers
 from gpt_research.data.shards import Shard
 
 
@@ -72,7 +72,7 @@ def adopt_shard(folder: Path, name: str, tokens: Path, sha256: str, documents: p
 
 
 def _with_index(folder: Path, name: str, documents: pa.Table, sha256: str) -> Shard:
-    lengths = documents["tokens"].to_numpy()
+    lengths = numbers(documents["tokens"])
     index = documents.add_column(0, "start", integers(np.cumsum(lengths) - lengths))
     part = _part(folder / f"{name}.parquet")
     pq.write_table(index, part, compression="zstd")

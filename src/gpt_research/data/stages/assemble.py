@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from gpt_research.corpora.arrow import integers
+from gpt_research.corpora.arrow import integers, numbers
 from gpt_research.corpora.document import Drop
 from gpt_research.data.encoded import SPLITS, EncodedDocuments, encode_with_ends
 from gpt_research.data.shard_writer import write_shard
@@ -37,7 +37,7 @@ class Assemble(Stage):
                 rows = np.flatnonzero((status == KEPT) & (split == side))
                 if rows.size:
                     shards[name] = encoded.write_shard(folder, task.number, side, rows)
-        self.work.progress().set(rank, assembled=int(encoded.rows["tokens"].to_numpy().sum()))
+        self.work.progress().set(rank, assembled=int(numbers(encoded.rows["tokens"]).sum()))
         overlaps = (chosen[status == KEPT, 3:] > 0).sum(axis=0).tolist()
         found = {"shards": {k: asdict(v) for k, v in shards.items()}, "overlaps": overlaps, **vars(drops)}
         self.work.save_json("assembled", rank, found)

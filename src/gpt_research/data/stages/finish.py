@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from gpt_research.data.card import write_card
 from gpt_research.data.encoded import SPLITS
 from gpt_research.data.shards import FORMAT_VERSION, Manifest, Shard, token_dtype, write_json, write_manifest
-from gpt_research.data.stages.stage import EXAMPLES, Drops, Stage, load_tokenizer
+from gpt_research.data.stages.stage import EXAMPLES, Drops, Stage
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.work import Plan
 from gpt_research.errors import UserError
@@ -26,7 +26,7 @@ class Finish(Stage):
 
     def run(self, plan: Plan, rank: int) -> None:
         out = self.work.folder.parent
-        tokenizer = load_tokenizer(self.work)
+        tokenizer = Tokenizer.load(self.work.folder / "tokenizer.json")
         manifests = {name: self._manifest(plan, name, tokenizer) for name in plan.corpora}
         if not any(manifest.count("train") for manifest in manifests.values()):
             reasons = {r: n for m in manifests.values() for r, n in m.drops.items()}

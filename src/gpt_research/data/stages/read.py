@@ -57,8 +57,8 @@ class Read(Stage):
                     tokens += writer.add(batch, sides(keys[:, 0], plan))
                     documents += len(batch)
                     text_bytes += size_of_texts(batch)
-                for index in np.flatnonzero(~is_new).tolist():
-                    drops.add(self._copy(item, index, task.corpus, writer.place(int(numbers[index]))))
+                for row in np.flatnonzero(~is_new).tolist():
+                    drops.add(self._copy(item, row, task.corpus, writer.place(int(numbers[row]))))
                 self._report(progress, rank, drops, documents=documents, text_bytes=text_bytes, tokens=tokens)
             writer.finish()
         self.work.save_array("hashes", rank, np.concatenate(hashes))
@@ -76,9 +76,9 @@ class Read(Stage):
             progress.set(rank, read_bytes=done)
 
     @staticmethod
-    def _copy(batch: pa.RecordBatch, index: int, corpus: str, original: tuple[str, int]) -> Drop:
+    def _copy(batch: pa.RecordBatch, row: int, corpus: str, original: tuple[str, int]) -> Drop:
         """Return the drop of a document that copies another one of its task."""
-        source, position = (batch[name][index].as_py() for name in ("source", "position"))
+        source, position = (batch[name][row].as_py() for name in ("source", "position"))
         return Drop(STATUS_NAMES[EXACT_DUPLICATE], source, position, f"copy of {corpus}: {original[0]} ({original[1]})")
 
     def _add(self, drops: Drops, drop: Drop, task: Task) -> None:

@@ -75,7 +75,11 @@ def sides(keys: np.ndarray, plan: Plan) -> np.ndarray:
 
 
 def load_tokenizer(work: Work) -> Tokenizer:
-    """Load the run's tokenizer, once for all tasks of a process: to build its encoder takes half a second."""
+    """Load the run's tokenizer to encode with, once for all tasks of a process."""
+    if work.load_plan().options["tokenizer"] == "gpt2":
+        from gpt_research.data import gpt2
+
+        return gpt2.TOKENIZER
     file = work.folder / "tokenizer.json"
     return _load_tokenizer(file, file_sha256(file))
 

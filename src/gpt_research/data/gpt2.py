@@ -1,0 +1,13 @@
+"""GPT-2's tokenizer with its encoder, built when this is imported.
+
+To build it takes half a second: the process that workers are copies of does it for all of them (`executors`).
+"""
+
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.errors import UserError
+
+try:
+    TOKENIZER = Tokenizer.gpt2()
+except UserError as error:  # who asked for it is told elsewhere; that process must go on
+    raise ImportError(str(error)) from error
+TOKENIZER.encode("")

@@ -21,7 +21,7 @@ from gpt_research.config import PreprocessConfig
 from gpt_research.data.preprocess import preprocess
 from gpt_research.data.shards import read_manifests
 from gpt_research.data.stages import Select
-from gpt_research.data.stages.tokenize import cut_document
+from gpt_research.data.stages.assemble import cut_document
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
 

@@ -1,8 +1,8 @@
 """Arrow arrays, made and looked into without a copy more than needed.
 
-What looks at every character looks at the UTF-8 of all texts at once, for numpy reads it where it lies. Arrays are made
-from buffers: `pa.array` and `to_numpy` import pandas wherever that is installed, a sixth of a second in every process. Knows nothing
-about words, documents or files.
+What looks at every character looks at the UTF-8 of all texts at once, for numpy reads it where it lies. `pa.array` and
+`to_numpy` are not used: they import pandas wherever it is installed, a sixth of a second in every process. Knows
+nothing about words, documents or files.
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ _U64 = np.uint64
 _ONE, _ALL = _U64(1), _U64(2**64 - 1)
 _LETTER, _WORD, _MIX = (_U64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93))
 _ALONE = _U64(1 << 31)
+# A table instead of a product that grows with the word: the processor need not wait for one letter to hash the next.
+_POWERS = np.cumprod(np.array([1, *[_LETTER] * 255], dtype=np.uint64), dtype=np.uint64)
 
 
 def _read(kind: types.Type) -> types.Array:
@@ -63,7 +65,7 @@ def _code_point(data, place):  # type: ignore[no-untyped-def]
 
 @_compiled(int64(_BYTES, _OFFSETS, _read(uint32), _read(boolean), uint64[::1], int64[::1]))
 def hash_words(data, bounds, codes, known, hashes, offsets):  # type: ignore[no-untyped-def]
-    """Hash each word of texts in UTF-8: a polynomial in its characters' codes.
+    """Hash each word of texts in UTF-8: a polynomial in its characters' codes (its powers repeat after 256 of them).
 
     Args:
         data: (m,) uint8, the texts one after the other; text i is data[bounds[i] : bounds[i + 1]].
@@ -80,7 +82,7 @@ def hash_words(data, bounds, codes, known, hashes, offsets):  # type: ignore[no-
     for text in range(len(bounds) - 1):
         offsets[text] = count
         place, stop = _U64(bounds[text]), _U64(bounds[text + 1])
-        value, power, inside = _U64(0), _ONE, _U64(0)  # of the word so far
+        value, length, inside = _U64(0), _U64(0), _U64(0)  # of the word so far
         while place < stop:
             byte = data[place]
             if byte < 128:
@@ -90,8 +92,8 @@ def hash_words(data, bounds, codes, known, hashes, offsets):  # type: ignore[no-
                 hashes[count] = value
                 count += inside & ~is_letter
                 letters = _U64(0) - is_letter  # no bits or all
-                value = (value + code * power) & letters
-                power = (power * _LETTER & letters) | (is_letter ^ _ONE)
+                value = (value + code * _POWERS[length & _U64(255)]) & letters
+                length = (length + _ONE) & letters
                 inside = is_letter
                 place += _ONE
                 continue
@@ -100,14 +102,14 @@ def hash_words(data, bounds, codes, known, hashes, offsets):  # type: ignore[no-
                 return np.int64(point >> _U64(8))
             code = _U64(codes[point])
             if 0 < code < _ALONE:
-                value += code * power
-                power *= _LETTER
+                value += code * _POWERS[length & _U64(255)]
+                length += _ONE
                 inside = _ONE
                 continue
             if inside:
                 hashes[count] = value
                 count += _ONE
-                value, power, inside = _U64(0), _ONE, _U64(0)
+                value, length, inside = _U64(0), _U64(0), _U64(0)
             if code:
                 hashes[count] = code
                 count += _ONE
@@ -133,14 +135,18 @@ def hash_ngrams(words, offsets, n, grams):  # type: ignore[no-untyped-def]
         leaving *= _WORD
     count = 0
     for text in range(len(offsets) - 1):
+        first, stop = offsets[text], offsets[text + 1]
+        if stop - first < n:
+            continue
         value = _U64(0)
-        for place in range(offsets[text], offsets[text + 1]):
+        for place in range(first, first + n):
             value = value * _WORD + words[place]
-            if place >= offsets[text] + n:
-                value -= words[place - n] * leaving
-            if place >= offsets[text] + n - 1:
-                grams[count] = _mixed(value)
-                count += 1
+        grams[count] = _mixed(value)
+        count += 1
+        for place in range(first + n, stop):
+            value = value * _WORD + (words[place] - words[place - n] * leaving)
+            grams[count] = _mixed(value)
+            count += 1
 
 
 @_compiled(void(_HASHES, _OFFSETS, _HASHES, _HASHES, int64, uint8[:, ::1]))
@@ -184,27 +190,42 @@ def sketch(grams, offsets, factors, terms, rounds, sketches):  # type: ignore[no
             sketches[text, place] = _mixed(ranks[place]) >> _U64(56)
 
 
-@_compiled(int64(_HASHES, _OFFSETS, uint8[:, ::1], int64, _HASHES, int64[::1], int64[::1]))
-def find_known(grams, offsets, sieves, bits, known, texts, places):  # type: ignore[no-untyped-def]
+@njit(inline="always")
+def _sieve_bits(value):  # type: ignore[no-untyped-def]
+    """Return a uint64 with up to three bits set, chosen by the lowest 18 of a hash."""
+    six = _U64(63)
+    return _ONE << (value & six) | _ONE << (value >> _U64(6) & six) | _ONE << (value >> _U64(12) & six)
+
+
+@_compiled(void(_HASHES, int64, uint64[::1]))
+def fill_sieve(known, key_bits, sieve):  # type: ignore[no-untyped-def]
+    """Set bits of `sieve` (2**key_bits,) uint64, all zero, for known hashes; `find_known` says how it is read."""
+    for value in known:
+        sieve[value >> _U64(64 - key_bits)] |= _sieve_bits(value)
+
+
+@_compiled(int64(_HASHES, _OFFSETS, _HASHES, int64, _HASHES, _OFFSETS, int64[::1], int64[::1]))
+def find_known(grams, offsets, known, key_bits, sieve, starts, texts, places):  # type: ignore[no-untyped-def]
     """Find the n-grams that are among the known ones.
 
     Args:
         grams, offsets: hashes of n-grams (m,) uint64 and where each text's begin (n + 1,) int64.
-        sieves: (2, 2**bits / 8) uint8, bit maps: one of the highest and one of the lowest `bits` of the known n-grams.
         known: sorted, uint64.
+        key_bits: the highest bits of a hash that are its key.
+        sieve: (2**key_bits,) uint64, of `fill_sieve`: a word for each key. What lacks a bit there is not known.
+        starts: (2**key_bits + 1,) int64: where in `known` each key begins.
         texts, places: int64 with room for m, written: text and place in `known` of each n-gram found.
 
     Returns:
         How many were found.
     """
-    shift, mask, found = _U64(64 - bits), _U64((1 << bits) - 1), 0
+    shift, found = _U64(64 - key_bits), 0
     for text in range(len(offsets) - 1):
         for gram in grams[offsets[text] : offsets[text + 1]]:
-            high, low = gram >> shift, gram & mask
-            seen = sieves[0, high >> _U64(3)] >> (high & _U64(7)) & sieves[1, low >> _U64(3)] >> (low & _U64(7))
-            if seen & _ONE:
-                place = np.searchsorted(known, gram)
-                if place < len(known) and known[place] == gram:
-                    texts[found], places[found] = text, place
-                    found += 1
+            key, bits = gram >> shift, _sieve_bits(gram)
+            if sieve[key] & bits == bits:
+                for place in range(starts[key], starts[key + _ONE]):
+                    if known[place] == gram:
+                        texts[found], places[found] = text, place
+                        found += 1
     return found

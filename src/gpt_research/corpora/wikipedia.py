@@ -82,9 +82,8 @@ def _article(page: Page, source: str, options: ReadOptions) -> Document | Drop:
 _MAY_REFER = re.compile(
     r"\b(?:may|can|could)(?: also| either)? (?:refer to|mean|stand for)\b[^\n.]{0,40}:?[ \t]*(?:\n|$)"
 )
-_CLOSING = re.compile(
-    r"^(?:See also|References|External links|Further reading|Notes and references)[ \t]*$", re.MULTILINE
-)
+# It begins with a letter that is not frequent: `^` would be tried at each.
+_CLOSING = re.compile(r"\n(?:See also|References|External links|Further reading|Notes and references)[ \t]*(?=\n|\Z)")
 
 
 def _row(title: object, text: str, source: str, position: int, options: ReadOptions) -> Document | Drop:
@@ -95,7 +94,7 @@ def _row(title: object, text: str, source: str, position: int, options: ReadOpti
     ):
         return Drop("disambiguation", source, position, name)
     # The closing sections are the last ones: what follows the first of them is none of the article.
-    closing = _CLOSING.search(text, len(text) // 4)
+    closing = _CLOSING.search(text, max(len(text) // 4 - 1, 0))
     prose = (text[: closing.start()] if closing else text).strip()
     if not prose:
         return Drop("empty", source, position, name)

@@ -61,13 +61,13 @@ def write_shard(folder: Path, name: str, tokens: Iterable[np.ndarray[Any, Any]],
 
 def adopt_shard(folder: Path, name: str, tokens: Path, sha256: str, documents: pa.Table) -> Shard:
     """Make a shard of a file of tokens that is there already; the file may be removed later on."""
-    part = _part(folder / f"{name}.bin")
-    part.unlink(missing_ok=True)
+    place = folder / f"{name}.bin"
+    place.unlink(missing_ok=True)
     try:
-        os.link(tokens, part)
+        os.link(tokens, place)
     except OSError:  # a file system without links
-        shutil.copyfile(tokens, part)
-    part.replace(folder / f"{name}.bin")
+        shutil.copyfile(tokens, _part(place))
+        _part(place).replace(place)
     return _with_index(folder, name, documents, sha256)
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from gpt_research.corpora import duplicates
 from gpt_research.corpora.arrow import encoded
 from gpt_research.corpora.duplicates import (
+    KnownTexts,
     MinHash,
     exact_duplicates,
     group_keys,
@@ -194,6 +195,16 @@ def test_the_first_of_equal_texts_is_the_original_over_all_tasks() -> None:
     tasks = [["a", "b", " a\n"], [], ["c", "b", "A", "a"]]
     assert exact_duplicates([text_hashes(encoded(task)) for task in tasks]).tolist() == [0, 1, 0, 3, 1, 5, 0]
     assert exact_duplicates([]).tolist() == []
+
+
+def test_known_texts_are_those_of_all_batches() -> None:
+    known = KnownTexts()
+    numbers, is_new = known.look_up(text_hashes(encoded(["a", "b", "a", " b "])))
+    assert (numbers.tolist(), is_new.tolist()) == ([0, 1, 0, 1], [True, True, False, False])
+    numbers, is_new = known.look_up(text_hashes(encoded(["b", "c", "a", "d", "c"])))
+    assert (numbers.tolist(), is_new.tolist()) == ([1, 2, 0, 3, 2], [False, True, False, True, False])
+    numbers, is_new = known.look_up(text_hashes(encoded([])))
+    assert (numbers.tolist(), is_new.tolist()) == ([], [])
 
 
 def test_hashes_that_share_half_their_bits_are_no_duplicates() -> None:

@@ -78,6 +78,24 @@ def test_exact_copies_go_also_across_corpora(text_folder: Path, tmp_path: Path) 
     assert prepared.manifests["plays"].drops == {}
 
 
+def test_exact_copies_within_a_file_name_the_first(tmp_path: Path) -> None:
+    kept = [f"Line number {n} of the file says something of its own." for n in range(30)]
+    (tmp_path / "in").mkdir()
+    with open(tmp_path / "in" / "a.jsonl", "w") as file:
+        for text in (*kept, kept[4], f"  {kept[0]}\n", kept[4], "And one that is new at the very end."):
+            file.write(json.dumps({"text": text}) + "\n")
+    prepared = preprocess(config_of(tmp_path / "out", f"lines={tmp_path / 'in'}", near_duplicates=True))
+    assert prepared is not None
+    manifest = prepared.manifests["lines"]
+    assert manifest.drops == {"exact_duplicate": 3}
+    assert manifest.documents_read == 34
+    place = {n: sum(len(json.dumps({"text": text})) + 1 for text in kept[:n]) for n in (0, 4)}
+    details = [example["detail"] for example in manifest.drop_examples["exact_duplicate"]]
+    assert details == [f"copy of lines: a.jsonl ({place[n]})" for n in (4, 0, 4)]
+    found = documents(tmp_path / "out", "lines", "train") + documents(tmp_path / "out", "lines", "val")
+    assert sorted(found) == sorted([*kept, "And one that is new at the very end."])
+
+
 def test_the_split_of_a_document_does_not_change_when_data_is_added(text_folder: Path, tmp_path: Path) -> None:
     fewer = tmp_path / "fewer"
     fewer.mkdir()

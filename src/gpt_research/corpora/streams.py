@@ -180,10 +180,15 @@ class Member(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        data = _exactly(self._stream, min(len(buffer), self.left))
-        buffer[: len(data)] = data
+    def read(self, size: int = -1) -> bytes:
+        """Read as much as is asked for and there: in one piece, which the base class would copy twice."""
+        data = _exactly(self._stream, self.left if size < 0 else min(size, self.left))
         self.left -= len(data)
+        return data
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
         return len(data)
 
     def skip(self) -> None:

@@ -1,9 +1,8 @@
 """The documents of a task from reading to sharding: their tokens, and where each came from.
 
-Texts are encoded as they are read, while the processor's cache holds them, and are never on disk again. Which documents
-stay and in which split is known only when all tasks are read; but where few are dropped and few copies change sides,
-the hash of a document alone says where it will be. The tokens of each side are therefore a file of its own, which
-becomes the shard as it is if all that it holds stays.
+Texts are encoded as they are read, so that no text is written to be read again. Which documents stay, and in which
+split, is known only when all tasks are read. But the hash of a document says where it will be unless it is a copy: the
+tokens of each side are a file of its own, which becomes the shard as it is if all that it holds stays.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from gpt_research.corpora.document import Drop
 from gpt_research.data.encoded import SPLITS, EncodedDocuments, encode_with_ends
 from gpt_research.data.shard_writer import write_shard
 from gpt_research.data.shards import Shard
-from gpt_research.data.stages.stage import CONTAMINATED, EXAMPLES, KEPT, STATUS_NAMES, Drops, Stage, load_tokenizer
+from gpt_research.data.stages.stage import CONTAMINATED, KEPT, STATUS_NAMES, Drops, Stage, copy_of, load_tokenizer
 from gpt_research.data.work import Plan, Task
 
 
@@ -44,14 +44,13 @@ class Assemble(Stage):
 
     def _detail(self, status: int, original: int, drops: Drops) -> str:
         """Say which document a copy is of, for the few that are kept as examples."""
-        known = drops.examples.get(STATUS_NAMES[status], [])
-        if status == CONTAMINATED or len(known) >= EXAMPLES:
+        if status == CONTAMINATED or not drops.wants_example(STATUS_NAMES[status]):
             return ""
         ends = self.work.load_array("ends", 0)
         rank = int(np.searchsorted(ends, original, side="right"))
         row = int(original - (ends[rank - 1] if rank else 0))
         corpus = self.work.load_plan().tasks[rank].corpus
-        return "copy of {}: {} ({})".format(corpus, *EncodedDocuments(self.work, rank).place(row))
+        return copy_of(corpus, *EncodedDocuments(self.work, rank).place(row))
 
     @staticmethod
     def _is_lone_document(plan: Plan, task: Task, status: np.ndarray) -> bool:

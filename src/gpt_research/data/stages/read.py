@@ -25,6 +25,7 @@ from gpt_research.data.stages.stage import (
     STATUS_NAMES,
     Drops,
     Stage,
+    copy_of,
     load_tokenizer,
     sides,
     size_of_texts,
@@ -58,7 +59,7 @@ class Read(Stage):
                     documents += len(batch)
                     text_bytes += size_of_texts(batch)
                 for row in np.flatnonzero(~is_new).tolist():
-                    drops.add(self._copy(item, row, task.corpus, writer.place(int(numbers[row]))))
+                    drops.add(self._copy(item, row, int(numbers[row]), task, writer, drops))
                 self._report(progress, rank, drops, documents=documents, text_bytes=text_bytes, tokens=tokens)
             writer.finish()
         self.work.save_array("hashes", rank, np.concatenate(hashes))
@@ -76,10 +77,12 @@ class Read(Stage):
             progress.set(rank, read_bytes=done)
 
     @staticmethod
-    def _copy(batch: pa.RecordBatch, row: int, corpus: str, original: tuple[str, int]) -> Drop:
-        """Return the drop of a document that copies another one of its task."""
-        source, position = (batch[name][row].as_py() for name in ("source", "position"))
-        return Drop(STATUS_NAMES[EXACT_DUPLICATE], source, position, f"copy of {corpus}: {original[0]} ({original[1]})")
+    def _copy(batch: pa.RecordBatch, row: int, original: int, task: Task, writer: EncodedWriter, drops: Drops) -> Drop:
+        """Return the drop of a document that copies another one of its task; which one, where that is an example."""
+        reason, detail = STATUS_NAMES[EXACT_DUPLICATE], ""
+        if drops.wants_example(reason):
+            detail = copy_of(task.corpus, *writer.place(original))
+        return Drop(reason, batch["source"][row].as_py(), batch["position"][row].as_py(), detail)
 
     def _add(self, drops: Drops, drop: Drop, task: Task) -> None:
         if drop.broken and self.strict:

@@ -48,13 +48,21 @@ class Drops:
         self.broken: dict[str, int] = {}
         self.examples: dict[str, list[dict[str, Any]]] = {}
 
+    def wants_example(self, reason: str) -> bool:
+        return len(self.examples.get(reason, [])) < EXAMPLES
+
     def add(self, drop: Drop) -> None:
         self.counts[drop.reason] = self.counts.get(drop.reason, 0) + 1
         if drop.broken:
             self.broken[drop.reason] = self.broken.get(drop.reason, 0) + 1
         examples = self.examples.setdefault(drop.reason, [])
-        if len(examples) < EXAMPLES:
+        if self.wants_example(drop.reason):
             examples.append({"source": drop.source, "position": drop.position, "detail": drop.detail[:200]})
+
+
+def copy_of(corpus: str, source: str, position: int) -> str:
+    """Say which document another one is a copy of."""
+    return f"copy of {corpus}: {source} ({position})"
 
 
 def size_of_texts(documents: pa.RecordBatch) -> int:

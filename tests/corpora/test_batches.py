@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpt_research.corpora import Document, Drop, ReadOptions, batches, resolve, tables
-from gpt_research.corpora.batches import DOCUMENT_SCHEMA, batched
+from gpt_research.corpora.batches import DOCUMENT_SCHEMA, Batch, batched, clean_batches
 from gpt_research.corpora.fields import text_of
 from gpt_research.corpora.resolve import Corpus
 
@@ -19,14 +20,15 @@ TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
 by_example = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
 
 
-def flat(items: Iterable[Document | Drop | pa.RecordBatch]) -> list[Document | Drop]:
+def flat(items: Iterable[Batch | Drop]) -> list[Document | Drop]:
     """Return documents one by one, read as a reader of records takes their text."""
     found: list[Document | Drop] = []
     for item in items:
-        if isinstance(item, pa.RecordBatch):
-            assert item.schema == DOCUMENT_SCHEMA
-            item.validate(full=True)
-            for row in item.to_pylist():
+        if isinstance(item, Batch):
+            assert item.rows.schema == DOCUMENT_SCHEMA
+            item.rows.validate(full=True)
+            assert item.to_strings() == item.texts.to_pylist()
+            for row in item.rows.to_pylist():
                 text = text_of(row["text"], row["source"], row["position"])
                 found.append(text if isinstance(text, Drop) else Document(**{**row, "text": text}))
         else:
@@ -97,9 +99,24 @@ def test_documents_are_gathered_and_drops_passed_on(monkeypatch: pytest.MonkeyPa
     assert found[0] is drop
     assert [len(batch) for batch in found[1:]] == [2, 2, 1]
     assert flat(found[1:]) == documents
-    assert flat(batched([*documents[:3], found[2], documents[4]])) == [*documents[:3], *documents[2:]]
+    assert flat(batched([*documents[:3], found[2].rows, documents[4]])) == [*documents[:3], *documents[2:]]
 
 
 def test_half_a_surrogate_pair_does_not_end_a_batch() -> None:
     (batch,) = batched([Document("a\ud800b", "s\ud800", 0), Document("c", "s", 1)])
-    assert batch["text"].to_pylist() == ["ab", "c"]
+    assert batch.texts.to_pylist() == batch.to_strings() == ["ab", "c"]
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_what_is_kept_of_a_batch_is_the_same_in_both_forms(damaged: bool) -> None:
+    texts = ["It is a clean text.", "short", "Another one, “clean”."] + ["itâ€™s damaged, and long enough"] * damaged
+    *drops, batch = clean_batches([Document(text, "s", n) for n, text in enumerate(texts)], min_characters=10)
+    assert drops == [Drop("too_short", "s", 1, "short")]
+    assert (
+        batch.to_strings()
+        == batch.texts.to_pylist()
+        == [texts[0], texts[2]] + ["it’s damaged, and long enough"] * damaged
+    )
+    assert batch.place(1) == ("s", 2)
+    assert batch.keep(np.arange(len(batch)) == 1).to_strings() == [texts[2]]
+    assert batch.keep(np.zeros(len(batch), dtype=bool)).to_strings() == []

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_research.corpora.batches import DOCUMENT_SCHEMA
+from gpt_research.corpora.batches import DOCUMENT_SCHEMA, Batch
 from gpt_research.data import encoded
 from gpt_research.data.encoded import SPLITS, EncodedDocuments, EncodedWriter
 from gpt_research.data.tokenizer import Tokenizer
@@ -25,12 +25,10 @@ def tokenizer() -> Tokenizer:
     return Tokenizer.gpt2()
 
 
-def batch(texts: list[str], first: int) -> pa.RecordBatch:
+def batch(texts: list[str], first: int) -> Batch:
     places = pa.array(range(first, first + len(texts)), pa.int64())
-    return pa.record_batch(
-        [pa.array(texts, pa.large_string()), pa.array([f"f{i}" for i in range(len(texts))], pa.large_string()), places],
-        schema=DOCUMENT_SCHEMA,
-    )
+    sources = pa.array([f"f{i}" for i in range(len(texts))], pa.large_string())
+    return Batch(pa.record_batch([pa.array(texts, pa.large_string()), sources, places], schema=DOCUMENT_SCHEMA))
 
 
 def written(work: Work, tokenizer: Tokenizer, batches: list[list[tuple[str, int]]]) -> EncodedDocuments:

@@ -8,6 +8,8 @@ lines go record by record: Arrow's own reader of them was no faster where every 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import pyarrow as pa
@@ -23,25 +25,55 @@ BATCH_BYTES = 1 << 20
 """Text that is worked on at once: as much as a core's cache holds."""
 
 
-def clean_batches(
-    items: Iterable[Document | Drop | pa.RecordBatch], min_characters: int
-) -> Iterator[pa.RecordBatch | Drop]:
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some documents."""
+
+    rows: pa.RecordBatch
+    """Of `DOCUMENT_SCHEMA`."""
+    strings: list[str] | None = None
+    """The texts as Python has them, if a reader has made them: what wants them so need not make them again."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def texts(self) -> pa.LargeStringArray:
+        return self.rows["text"]
+
+    def place(self, row: int) -> tuple[str, int]:
+        """Return source and position of a document."""
+        return self.rows["source"][row].as_py(), self.rows["position"][row].as_py()
+
+    def keep(self, wanted: np.ndarray) -> Batch:
+        """Return the documents that are wanted: (n,) bool."""
+        if wanted.all():
+            return self
+        strings = self.strings and list(compress(self.strings, wanted.tolist()))
+        return Batch(self.rows.filter(mask(wanted)), strings)
+
+    def to_strings(self) -> list[str]:
+        return self.texts.to_pylist() if self.strings is None else self.strings
+
+
+def clean_batches(items: Iterable[Document | Drop | pa.RecordBatch], min_characters: int) -> Iterator[Batch | Drop]:
     """Gather documents to batches, repaired and without what is no text, which comes as drops."""
     for item in batched(items):
         if isinstance(item, Drop):
             yield item
             continue
-        texts = repair_all(item["text"])
-        batch = pa.record_batch([texts, item["source"], item["position"]], schema=DOCUMENT_SCHEMA)
-        reasons = drop_reasons(texts, min_characters)
-        for index, reason in enumerate(reasons):
+        texts = item.texts
+        if (repaired := repair_all(texts)) is not texts:
+            columns = [repaired, item.rows["source"], item.rows["position"]]
+            item = Batch(pa.record_batch(columns, schema=DOCUMENT_SCHEMA))
+        reasons = drop_reasons(repaired, min_characters)
+        for row, reason in enumerate(reasons):
             if reason:
-                text, source, position = (batch[name][index].as_py() for name in DOCUMENT_SCHEMA.names)
-                yield Drop(reason, source, position, text[:100])
-        yield batch.filter(mask(np.array([reason is None for reason in reasons]))) if any(reasons) else batch
+                yield Drop(reason, *item.place(row), repaired[row].as_py()[:100])
+        yield item.keep(np.array([reason is None for reason in reasons]))
 
 
-def batched(items: Iterable[Document | Drop | pa.RecordBatch]) -> Iterator[pa.RecordBatch | Drop]:
+def batched(items: Iterable[Document | Drop | pa.RecordBatch]) -> Iterator[Batch | Drop]:
     """Gather documents to batches of about `BATCH_BYTES`; what is one already, and drops, are passed on."""
     held: list[Document] = []
     size = 0
@@ -50,7 +82,7 @@ def batched(items: Iterable[Document | Drop | pa.RecordBatch]) -> Iterator[pa.Re
             if held and not isinstance(item, Drop):  # documents stay in order: the first of its kind is kept
                 yield _batch(held)
                 held, size = [], 0
-            yield item
+            yield item if isinstance(item, Drop) else Batch(item)
             continue
         held.append(item)
         size += len(item.text)
@@ -61,11 +93,15 @@ def batched(items: Iterable[Document | Drop | pa.RecordBatch]) -> Iterator[pa.Re
         yield _batch(held)
 
 
-def _batch(documents: list[Document]) -> pa.RecordBatch:
-    texts = encode_all([document.text for document in documents])
+def _batch(documents: list[Document]) -> Batch:
+    strings = [document.text for document in documents]
+    try:
+        texts, kept = encoded(strings), strings
+    except UnicodeEncodeError:  # a lone surrogate
+        texts, kept = encode_all(strings), None
     sources = encoded([document.source for document in documents], "replace")
     positions = integers(np.array([document.position for document in documents]))
-    return pa.record_batch([texts, sources, positions], schema=DOCUMENT_SCHEMA)
+    return Batch(pa.record_batch([texts, sources, positions], schema=DOCUMENT_SCHEMA), kept)
 
 
 def column_batch(column: pa.Array, source: str, first: int) -> pa.RecordBatch | None:

@@ -120,4 +120,5 @@ def _document(member: Member, source: str, position: int) -> Document | Drop:
 
 
 def _without_furniture(text: str) -> str:
-    return _EDIT.sub("", _FURNITURE.sub("", f"\n{text}")[1:])
+    text = _FURNITURE.sub("", f"\n{text}")[1:]
+    return _EDIT.sub("", text) if "[ edit ]" in text else text

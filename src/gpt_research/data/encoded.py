@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpt_research.corpora.arrow import integers, numbers
+from gpt_research.corpora.batches import Batch
 from gpt_research.data.shard_writer import TokenFile, adopt_shard, write_shard
 from gpt_research.data.shards import Shard, token_dtype
 from gpt_research.data.tokenizer import Tokenizer
@@ -45,8 +46,8 @@ class EncodedWriter:
         self._files: dict[str, TokenFile] = {}
         self._rows: list[pa.RecordBatch] = []
 
-    def add(self, documents: pa.RecordBatch, sides: np.ndarray) -> int:
-        """Encode documents (`DOCUMENT_SCHEMA`) and append each, with an end-of-text token, to one of `SPLITS`.
+    def add(self, documents: Batch, sides: np.ndarray) -> int:
+        """Encode documents and append each, with an end-of-text token, to one of `SPLITS`.
 
         Args:
             sides: (n,) its index.
@@ -54,8 +55,7 @@ class EncodedWriter:
         Returns:
             How many tokens they are.
         """
-        texts = documents["text"]
-        tokens, lengths = encode_with_ends(self._tokenizer, texts.to_pylist())
+        tokens, lengths = encode_with_ends(self._tokenizer, documents.to_strings())
         bounds = np.concatenate([[0], np.cumsum(lengths)])
         for first, last in runs(sides[1:] != sides[:-1]):
             self._file(SPLITS[sides[first]]).write(tokens[bounds[first] : bounds[last]])
@@ -64,9 +64,9 @@ class EncodedWriter:
                 {
                     "side": integers(sides),
                     "tokens": integers(lengths),
-                    "bytes": pc.cast(pc.binary_length(texts), pa.int64()),
-                    "source": pc.cast(documents["source"], pa.string()),
-                    "position": documents["position"],
+                    "bytes": pc.cast(pc.binary_length(documents.texts), pa.int64()),
+                    "source": pc.cast(documents.rows["source"], pa.string()),
+                    "position": documents.rows["position"],
                 }
             )
         )

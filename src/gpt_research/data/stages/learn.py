@@ -41,15 +41,13 @@ class Learn(Stage):
             for batch in clean_batches(corpus.stream(unit, plan.read_options), plan.options["min_characters"]):
                 if isinstance(batch, Drop):
                     continue
-                keys = text_hashes(batch["text"])
+                keys = text_hashes(batch.texts)
                 _, wanted = known.look_up(keys)
                 if only_training:
                     wanted &= sides(keys[:, 0], plan) == 0
-                yield from (
-                    text for text, is_wanted in zip(batch["text"].to_pylist(), wanted, strict=True) if is_wanted
-                )
-                room -= size_of_texts(batch)
-                left -= size_of_texts(batch)
+                yield from batch.keep(wanted).to_strings()
+                room -= size_of_texts(batch.texts)
+                left -= size_of_texts(batch.texts)
                 if min(room, left) <= 0:
                     break
             if left <= 0:

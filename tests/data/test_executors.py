@@ -89,3 +89,13 @@ def test_a_killed_worker_is_an_error_and_its_task_runs_again(tmp_path: Path) -> 
     (tmp_path / "die-2").unlink()
     run(tmp_path, 2)
     assert Note(tmp_path).runs()[2] == 2
+
+
+def test_what_is_done_stays_although_another_task_failed(tmp_path: Path) -> None:
+    (tmp_path / "sleep-0").touch()
+    (tmp_path / "fail-1").touch()
+    with pytest.raises(UserError, match="task 1 has no paper"):
+        run(tmp_path, 2)
+    (tmp_path / "fail-1").unlink()
+    run(tmp_path, 2)
+    assert Note(tmp_path).runs()[:2] == [1, 2]

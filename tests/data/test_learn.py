@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gpt_research.config import PreprocessConfig
+from gpt_research.data.preprocess import preprocess
 from gpt_research.data.stages import Learn, learn
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.work import Work, make_plan
@@ -44,9 +46,18 @@ def learnt(folder: Path, texts: list[str], files: int = 1, **changes: Any) -> No
 def test_each_training_document_once_and_none_for_validation(tmp_path: Path, taught: list[str]) -> None:
     texts = [f"This is document {number}." for number in range(200)]
     learnt(tmp_path, texts + texts, files=3)
-    assert set(taught) < set(texts)
     assert len(taught) == len(set(taught))
-    assert 100 < len(taught) < 180  # 0.7 of 200
+    settings = {"val_fraction": 0.3, "min_characters": 1, "near_duplicates": False, "workers": 1}
+    out = tmp_path / "out"
+    preprocess(PreprocessConfig(corpora=[f"mine={tmp_path / 'in'}"], out=str(out), **settings))  # type: ignore[arg-type]
+    tokens, gpt2 = (
+        np.concatenate([np.fromfile(path, "<u2") for path in (out / "mine").glob("train_*.bin")]),
+        Tokenizer.gpt2(),
+    )
+    ends = np.flatnonzero(tokens == gpt2.end_of_text)
+    assert {
+        gpt2.decode(part) for part in np.split(tokens[tokens != gpt2.end_of_text], ends - np.arange(len(ends)))[:-1]
+    } == set(taught)
 
 
 def test_documents_that_are_all_for_validation_are_learnt_from_nevertheless(tmp_path: Path, taught: list[str]) -> None:
@@ -58,12 +69,21 @@ def test_of_large_corpora_a_piece_of_every_unit(
     tmp_path: Path, taught: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(learn, "SAMPLE_BYTES", 40_000)
-    monkeypatch.setattr(learn, "LEAST_PIECE", 1000)
+    monkeypatch.setattr(learn, "PIECE_BYTES", 1000)
     monkeypatch.setattr("gpt_research.corpora.batches.BATCH_BYTES", 500)
     texts = [f"Document {number} says {'word ' * 20}" for number in range(8000)]
     learnt(tmp_path, texts, files=8, val_fraction=0.0)
     assert 38_000 < sum(map(len, taught)) < 45_000
     assert {int(text.split()[1]) % 8 for text in taught} == set(range(8))
+
+
+def test_units_give_by_their_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = learn._shares([1 << 20] * 1500 + [24 << 30])  # many small files, and one that is nearly all
+    assert shares.sum() == learn.SAMPLE_BYTES
+    assert 0.9 < shares[-1] / shares.sum() < 1
+    assert learn._shares([0, 0]).tolist() == [learn.SAMPLE_BYTES / 2] * 2  # the hub does not say
+    small = np.array([3 << 20, 0, 1 << 20])
+    assert (learn._shares(small.tolist()) >= small).all()
 
 
 def test_damaged_pieces_are_passed_over(tmp_path: Path, taught: list[str]) -> None:

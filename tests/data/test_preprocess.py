@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -145,11 +146,15 @@ def test_no_process_imports_pandas(text_folder: Path, tmp_path: Path) -> None:
     assert not seen.exists()
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(text_folder: Path, tmp_path: Path) -> None:
-    preprocess(config_of(tmp_path / "whole", f"plays={text_folder}", tasks=6))
+@pytest.mark.parametrize(("workers", "tokenizer"), [(1, "gpt2"), (2, "train")])
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(
+    text_folder: Path, tmp_path: Path, workers: int, tokenizer: str
+) -> None:
+    preprocess(config_of(tmp_path / "whole", f"plays={text_folder}", tasks=6, tokenizer=tokenizer, vocab_size=300))
     command = [
         sys.executable, "-m", "gpt_research", "preprocess", f"plays={text_folder}", "--out", str(tmp_path / "killed"),
-        "--workers", "1", "--tasks", "6", "--near_duplicates", "false", "--val_fraction", "0.2",
+        "--workers", str(workers), "--tasks", "6", "--near_duplicates", "false", "--val_fraction", "0.2",
+        "--tokenizer", tokenizer, "--vocab_size", "300",
     ]  # fmt: skip
     kills = 0
     for after in (1.0, 1.5, 2.0, 3.0):
@@ -305,6 +310,44 @@ def test_benchmark_text_is_reported_and_dropped_by_option(text_folder: Path, tmp
     else:
         assert manifest.drops == {}
         assert manifest.contamination == {"quiz": 1}
+
+
+@pytest.mark.parametrize("tasks", [1, 12])
+def test_copies_of_a_leak_do_not_make_it_a_common_phrase(tmp_path: Path, tasks: int) -> None:
+    passage = "the quick brown fox jumps over the lazy dog while seven wizards watch from a very tall tower"
+    (tmp_path / "benchmarks" / "quiz").mkdir(parents=True)
+    (tmp_path / "benchmarks" / "quiz" / "test.txt").write_text(passage)
+    (tmp_path / "web").mkdir()
+    for number in range(12):  # a phrase of more than ten documents is passed over
+        (tmp_path / "web" / f"{number:02d}.txt").write_text(f"Once somebody wrote: {passage}.")
+    prepared = preprocess(
+        config_of(tmp_path / "out", f"web={tmp_path / 'web'}", benchmarks=str(tmp_path / "benchmarks"), tasks=tasks)
+    )
+    assert prepared is not None
+    assert prepared.manifests["web"].drops == {"exact_duplicate": 11}
+    assert prepared.manifests["web"].contamination == {"quiz": 1}
+
+
+def test_the_work_of_another_version_is_begun_anew(
+    text_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of(tmp_path / "out", f"plays={text_folder}")
+    with monkeypatch.context() as stopped:
+        stopped.setattr(Select, "run", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            preprocess(config)
+    plan = tmp_path / "out" / ".work" / "plan.json"
+    fields = json.loads(plan.read_text())
+    plan.write_text(json.dumps({**fields, "version": fields["version"] - 1}))
+    for path in (tmp_path / "out" / ".work" / "documents").iterdir():
+        path.write_bytes(b"of another form")
+    assert preprocess(config) is not None
+    assert digest(tmp_path / "out") == digest(_whole(config, tmp_path / "whole"))
+
+
+def _whole(config: PreprocessConfig, out: Path) -> Path:
+    preprocess(dataclasses.replace(config, out=str(out)))
+    return out
 
 
 def test_benchmarks_that_change_while_it_is_stopped_are_looked_for_anew(

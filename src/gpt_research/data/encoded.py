@@ -120,8 +120,9 @@ class EncodedDocuments:
     def __init__(self, work: Work, rank: int) -> None:
         self._work, self._rank = work, rank
         with pa.memory_map(str(work.path("documents", rank, "arrow"))) as file:
-            self.rows = pa.ipc.open_file(file).read_all()
-        about = {key.decode(): value.decode() for key, value in self.rows.schema.metadata.items()}
+            rows = pa.ipc.open_file(file).read_all()
+        self.rows = rows.replace_schema_metadata(None)
+        about = {key.decode(): value.decode() for key, value in rows.schema.metadata.items()}
         self._dtype, self._sha256 = np.dtype(about.pop("dtype")), about
         self._sides, lengths = numbers(self.rows["side"]), numbers(self.rows["tokens"])
         self._starts = np.empty(len(self.rows), dtype=np.int64)
@@ -157,8 +158,11 @@ class EncodedDocuments:
         with open(self._path(side), "rb") as file:
             file.seek(start * self._dtype.itemsize)
             while start < stop:
-                yield np.fromfile(file, self._dtype, min(_BLOCK, stop - start))
-                start += _BLOCK
+                tokens = np.fromfile(file, self._dtype, min(_BLOCK, stop - start))
+                if not len(tokens):
+                    raise OSError(f"{file.name} is too short")
+                yield tokens
+                start += len(tokens)
 
     def _path(self, side: str) -> Path:
         return self._work.path("tokens", self._rank, f"{side}.bin")

@@ -1,7 +1,7 @@
 """Where the tasks of a stage run: processes of this machine, Slurm or Ray, all by datatrove.
 
-Knows nothing about what a stage does. datatrove is imported when a stage runs: it takes as long here as in the process
-that the workers are copies of, and `start_server` lets the two happen side by side.
+Knows nothing about what a stage does. datatrove is imported when a stage runs, and in no worker of this machine: these
+are copies of a process that `start_server` starts, which imports what they need meanwhile.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def run(name: str, stage: Stage, tasks: int, logs: Path, config: PreprocessConfi
 
 
 def run_task(stage: Stage, rank: int, tasks: int, logs: Path) -> None:
-    """Run one task of a stage; what it dies of goes to the logs."""
+    """Run one task of a stage and note that it is done, where datatrove does; what it dies of goes to the logs."""
     try:
         stage(None, rank, tasks)
     except Exception as error:
@@ -93,6 +93,8 @@ def run_task(stage: Stage, rank: int, tasks: int, logs: Path) -> None:
             raise
         # Not every kind of error can go from one process to another.
         raise RuntimeError(f"task {rank}: {type(error).__name__}: {error}") from None
+    (logs / "completions").mkdir(parents=True, exist_ok=True)
+    (logs / "completions" / f"{rank:05d}").touch()
 
 
 def submit(stages: Sequence[tuple[str, Stage, int]], logs: Path, config: PreprocessConfig) -> None:

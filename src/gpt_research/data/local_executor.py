@@ -8,6 +8,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from datatrove.executor import LocalPipelineExecutor
+from loguru import logger
 
 from gpt_research.data.executors import rarely_collect_garbage, run_task
 from gpt_research.errors import UserError
@@ -21,21 +22,19 @@ class LocalExecutor(LocalPipelineExecutor):
 
     def run(self) -> None:
         """Run them; what one raises ends the others."""
+        logger.remove()  # datatrove's own lines; its logs stand in the work folder
         [stage], ranks, logs = self.pipeline, self.get_incomplete_ranks(), Path(self.logging_dir.path)
         if self.workers == 1 or not ranks:
             for rank in ranks:
                 run_task(stage, rank, self.world_size, logs)
-                self.mark_rank_as_completed(rank)
             return
         # datatrove's own pool waits for ever where a worker is killed.
         processes = min(self.workers, len(ranks))
         forkserver = multiprocessing.get_context("forkserver")
         pool = ProcessPoolExecutor(processes, forkserver, initializer=rarely_collect_garbage)
         try:
-            futures = {pool.submit(run_task, stage, rank, self.world_size, logs): rank for rank in ranks}
-            for done in as_completed(futures):
+            for done in as_completed([pool.submit(run_task, stage, rank, self.world_size, logs) for rank in ranks]):
                 done.result()
-                self.mark_rank_as_completed(futures[done])
         except BrokenProcessPool:
             raise UserError(
                 "A worker was killed, as the system does where memory runs out. Start again with fewer --workers: "

@@ -15,8 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from loguru import logger
-
 from gpt_research.config import PreprocessConfig
 from gpt_research.data import executors
 from gpt_research.data.shards import Manifest, read_manifests
@@ -61,14 +59,13 @@ def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prep
     plan = make_plan(config)
     if (out / "dataset.json").is_file():
         return _reuse(out, plan)
-    threading.Thread(target=_import_ahead).start()
     work = _work_folder(out, plan)
-    logger.remove()  # datatrove's own lines; its logs stand in the work folder
     try:
         stages, logs = _stages(work, plan, config), work.folder / "logs"
         if config.executor == "slurm":
             executors.submit(stages, logs, config)
             return None
+        threading.Thread(target=_import_ahead).start()
         for name, stage, tasks in stages:
             with watch(name, plan, work):
                 executors.run(name, stage, tasks, logs, config)

@@ -38,6 +38,8 @@ from gpt_research.errors import UserError
 
 # Where and how fast it runs, not what comes out.
 NOT_IN_THE_OUTPUT = {"corpora", "out", "workers", "strict", "executor", "slurm_partition", "slurm_time"}
+WORK_VERSION = 2
+"""Of what stands in a work folder: one of another version is not gone on with."""
 SMALLEST_TASK, LARGEST_TASK, TASKS_AIMED_AT = 8 << 20, 512 << 20, 64
 
 
@@ -151,7 +153,7 @@ class Work:
     def save_plan(self, plan: Plan) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         Progress.create(self.folder / "progress.npy", len(plan.tasks))
-        write_json(self.folder / "plan.json", plan.as_json())
+        write_json(self.folder / "plan.json", {"version": WORK_VERSION, **plan.as_json()})
 
     def load_plan(self) -> Plan:
         path = self.folder / "plan.json"
@@ -172,6 +174,8 @@ _resolved = lru_cache(maxsize=32)(resolve)
 @lru_cache(maxsize=1)
 def _load_plan(path: Path, written_ns: int) -> Plan:
     fields = json.loads(path.read_text(encoding="utf-8"))
+    if fields["version"] != WORK_VERSION:
+        raise ValueError(f"version {fields['version']}")
     tasks = [Task(t["corpus"], t["number"], [Unit(**u) for u in t["units"]]) for t in fields["tasks"]]
     return Plan(fields["corpora"], tasks, fields["options"], fields["benchmarks"])
 

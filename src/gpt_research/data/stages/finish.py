@@ -65,7 +65,7 @@ class Finish(Stage):
             sources += read["sources"]
             for benchmark, count in zip(overlaps, assembled["overlaps"], strict=True):
                 overlaps[benchmark] += count
-            for part in (read, assembled):
+            for part in (assembled, read):  # copies of other tasks' documents are the rarer examples
                 for reason, count in part["counts"].items():
                     drops.counts[reason] = drops.counts.get(reason, 0) + count
                     known = drops.examples.setdefault(reason, [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import numpy as np
@@ -15,9 +15,9 @@ from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.work import Plan
 
 SAMPLE_BYTES = 256 << 20
-"""Text that a tokenizer is trained on, at most."""
-LEAST_PIECE = 1 << 20
-"""Text taken of a unit of the corpora, if it has as much."""
+"""Text that a tokenizer is trained on, about, where there is as much."""
+PIECE_BYTES = 1 << 20
+"""Text taken at each of the equidistant places of corpora that are larger."""
 
 
 class Learn(Stage):
@@ -32,13 +32,11 @@ class Learn(Stage):
 
     @staticmethod
     def _sample(plan: Plan, *, only_training: bool) -> Iterator[str]:
-        """Yield documents from the beginning of every unit, or of as many as the sample has room for."""
-        units = [(plan.corpus(task.corpus), unit) for task in plan.tasks for unit in task.units]
-        piece, left, known = max(SAMPLE_BYTES // len(units), LEAST_PIECE), SAMPLE_BYTES, KnownTexts()
-        for number in np.random.default_rng(plan.options["seed"]).permutation(len(units)).tolist():
-            corpus, unit = units[number]
-            room = piece
-            for batch in clean_batches(corpus.stream(unit, plan.read_options), plan.options["min_characters"]):
+        """Yield documents from the beginnings of units, so many of each as its share of the whole."""
+        units, known = [(task.corpus, unit) for task in plan.tasks for unit in task.units], KnownTexts()
+        for (corpus, unit), room in zip(units, _shares([unit.size for _, unit in units]).tolist(), strict=True):
+            left, items = room, plan.corpus(corpus).stream(unit, plan.read_options) if room > 0 else iter(())
+            for batch in clean_batches(items, plan.options["min_characters"]):
                 if isinstance(batch, Drop):
                     continue
                 keys = text_hashes(batch.texts)
@@ -46,9 +44,18 @@ class Learn(Stage):
                 if only_training:
                     wanted &= sides(keys[:, 0], plan) == 0
                 yield from batch.keep(wanted).to_strings()
-                room -= size_of_texts(batch.texts)
                 left -= size_of_texts(batch.texts)
-                if min(room, left) <= 0:
+                if left <= 0:
                     break
-            if left <= 0:
-                return
+
+
+def _shares(sizes: Sequence[int]) -> np.ndarray:
+    """Return the bytes of text to take of each unit, (n,), given their sizes on disk (0: not known, as on the hub)."""
+    known = np.array(sizes, dtype=np.float64)
+    known[known == 0] = known[known > 0].mean() if known.any() else 1.0
+    ends = np.cumsum(known)
+    if ends[-1] <= SAMPLE_BYTES:
+        return known * (SAMPLE_BYTES / ends[-1])
+    pieces = SAMPLE_BYTES // PIECE_BYTES
+    places = (np.arange(pieces) + 0.5) * (ends[-1] / pieces)
+    return np.bincount(np.searchsorted(ends, places), minlength=len(known)) * float(PIECE_BYTES)

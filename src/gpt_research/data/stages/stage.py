@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import lru_cache
@@ -85,9 +86,10 @@ def sides(keys: np.ndarray, plan: Plan) -> np.ndarray:
 def load_tokenizer(work: Work) -> Tokenizer:
     """Load the run's tokenizer to encode with, once for all tasks of a process."""
     if work.load_plan().options["tokenizer"] == "gpt2":
-        from gpt_research.data import gpt2
+        with contextlib.suppress(ImportError):  # a node of a cluster without the package
+            from gpt_research.data import gpt2
 
-        return gpt2.TOKENIZER
+            return gpt2.TOKENIZER
     file = work.folder / "tokenizer.json"
     return _load_tokenizer(file, file_sha256(file))
 

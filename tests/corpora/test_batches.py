@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpt_research.corpora import Document, Drop, ReadOptions, batches, resolve, tables
-from gpt_research.corpora.batches import DOCUMENT_SCHEMA, Batch, batched, clean_batches
+from gpt_research.corpora.batches import DOCUMENT_SCHEMA, Batch, batched, clean_batches, place_of
 from gpt_research.corpora.fields import text_of
 from gpt_research.corpora.resolve import Corpus
 
@@ -117,6 +117,6 @@ def test_what_is_kept_of_a_batch_is_the_same_in_both_forms(damaged: bool) -> Non
         == batch.texts.to_pylist()
         == [texts[0], texts[2]] + ["it’s damaged, and long enough"] * damaged
     )
-    assert batch.place(1) == ("s", 2)
+    assert place_of(batch.rows, 1) == ("s", 2)
     assert batch.keep(np.arange(len(batch)) == 1).to_strings() == [texts[2]]
     assert batch.keep(np.zeros(len(batch), dtype=bool)).to_strings() == []

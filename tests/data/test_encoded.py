@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpt_research.corpora.batches import DOCUMENT_SCHEMA, Batch
+from gpt_research.corpora.batches import DOCUMENT_SCHEMA, Batch, place_of
 from gpt_research.data import encoded
 from gpt_research.data.encoded import SPLITS, EncodedDocuments, EncodedWriter
 from gpt_research.data.tokenizer import Tokenizer
@@ -103,7 +103,7 @@ def test_places_are_those_of_the_documents(tmp_path: Path, tokenizer: Tokenizer)
     writer.add(batch(["three"], 2), np.array([0]))
     assert [writer.place(row) for row in range(3)] == [("f0", 0), ("f1", 1), ("f0", 2)]
     writer.finish()
-    assert [EncodedDocuments(work, 0).place(row) for row in range(3)] == [("f0", 0), ("f1", 1), ("f0", 2)]
+    assert [place_of(EncodedDocuments(work, 0).rows, row) for row in range(3)] == [("f0", 0), ("f1", 1), ("f0", 2)]
     with pytest.raises(IndexError):
         writer.place(3)
 

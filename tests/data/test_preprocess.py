@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import gpt_research.data
 from gpt_research.config import PreprocessConfig
 from gpt_research.data.preprocess import preprocess
 from gpt_research.data.shards import read_manifests
@@ -262,6 +263,16 @@ def test_a_tokenizer_file_is_taken(dataset_folder: Path, text_folder: Path, tmp_
     assert prepared.manifests["plays"].fingerprint == Tokenizer.load(file).fingerprint
     with pytest.raises(UserError, match=r"must be gpt2, train or a tokenizer\.json"):
         preprocess(config_of(tmp_path / "other", f"plays={text_folder}", tokenizer="gpt3"))
+
+
+def test_where_gpt2s_package_is_missing_tasks_read_its_file(
+    text_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preprocess(config_of(tmp_path / "out", f"plays={text_folder}"))
+    monkeypatch.delattr(gpt_research.data, "gpt2")
+    monkeypatch.setitem(sys.modules, "gpt_research.data.gpt2", None)  # importing it fails
+    preprocess(config_of(tmp_path / "without", f"plays={text_folder}"))
+    assert digest(tmp_path / "without") == digest(tmp_path / "out")
 
 
 def test_a_bad_tokenizer_file_is_said_before_anything_is_read(text_folder: Path, tmp_path: Path) -> None:

@@ -41,10 +41,6 @@ class Batch:
     def texts(self) -> pa.LargeStringArray:
         return self.rows["text"]
 
-    def place(self, row: int) -> tuple[str, int]:
-        """Return source and position of a document."""
-        return self.rows["source"][row].as_py(), self.rows["position"][row].as_py()
-
     def keep(self, wanted: np.ndarray) -> Batch:
         """Return the documents that are wanted: (n,) bool."""
         if wanted.all():
@@ -69,8 +65,13 @@ def clean_batches(items: Iterable[Document | Drop | pa.RecordBatch], min_charact
         reasons = drop_reasons(repaired, min_characters)
         for row, reason in enumerate(reasons):
             if reason:
-                yield Drop(reason, *item.place(row), repaired[row].as_py()[:100])
+                yield Drop(reason, *place_of(item.rows, row), repaired[row].as_py()[:100])
         yield item.keep(np.array([reason is None for reason in reasons]))
+
+
+def place_of(rows: pa.RecordBatch | pa.Table, row: int) -> tuple[str, int]:
+    """Return source and position of a document."""
+    return rows["source"][row].as_py(), rows["position"][row].as_py()
 
 
 def batched(items: Iterable[Document | Drop | pa.RecordBatch]) -> Iterator[Batch | Drop]:
@@ -94,14 +95,10 @@ def batched(items: Iterable[Document | Drop | pa.RecordBatch]) -> Iterator[Batch
 
 
 def _batch(documents: list[Document]) -> Batch:
-    strings = [document.text for document in documents]
-    try:
-        texts, kept = encoded(strings), strings
-    except UnicodeEncodeError:  # a lone surrogate
-        texts, kept = encode_all(strings), None
+    texts, strings = encode_all([document.text for document in documents])
     sources = encoded([document.source for document in documents], "replace")
     positions = integers(np.array([document.position for document in documents]))
-    return Batch(pa.record_batch([texts, sources, positions], schema=DOCUMENT_SCHEMA), kept)
+    return Batch(pa.record_batch([texts, sources, positions], schema=DOCUMENT_SCHEMA), strings)
 
 
 def column_batch(column: pa.Array, source: str, first: int) -> pa.RecordBatch | None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Sequence
 
 import ftfy
 import numpy as np
@@ -146,12 +145,13 @@ def _tidied(text: str) -> str:
     return text.rstrip().lstrip("\n")
 
 
-def encode_all(texts: Sequence[str]) -> pa.LargeStringArray:
-    """Return texts as an Arrow array, repaired if there is a lone surrogate among them, which UTF-8 cannot write."""
+def encode_all(texts: list[str]) -> tuple[pa.LargeStringArray, list[str]]:
+    """Return texts as an Arrow array, and as they are in it: repaired if there is a lone surrogate, no UTF-8."""
     try:
-        return encoded(texts)
+        return encoded(texts), texts
     except UnicodeEncodeError:
-        return encoded(list(map(repair, texts)))
+        mended = list(map(repair, texts))
+        return encoded(mended), mended
 
 
 def repair_all(texts: pa.LargeStringArray) -> pa.LargeStringArray:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpt_research.corpora.arrow import integers, numbers
-from gpt_research.corpora.batches import Batch
+from gpt_research.corpora.batches import Batch, place_of
 from gpt_research.data.shard_writer import TokenFile, adopt_shard, write_shard
 from gpt_research.data.shards import Shard, token_dtype
 from gpt_research.data.tokenizer import Tokenizer
@@ -76,7 +76,7 @@ class EncodedWriter:
         """Return source and position of a document that was added."""
         for batch in self._rows:
             if row < len(batch):
-                return batch["source"][row].as_py(), batch["position"][row].as_py()
+                return place_of(batch, row)
             row -= len(batch)
         raise IndexError(row)
 
@@ -130,10 +130,6 @@ class EncodedDocuments:
             mine = self._sides == side
             self._starts[mine] = np.cumsum(lengths[mine]) - lengths[mine]
         self._stops = self._starts + lengths
-
-    def place(self, row: int) -> tuple[str, int]:
-        """Return source and position of a document."""
-        return self.rows["source"][row].as_py(), self.rows["position"][row].as_py()
 
     def tokens(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the tokens of some documents in their order, in pieces of bounded size."""

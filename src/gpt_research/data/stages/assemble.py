@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from gpt_research.corpora.arrow import integers, numbers
+from gpt_research.corpora.batches import place_of
 from gpt_research.corpora.document import Drop
 from gpt_research.data.encoded import SPLITS, EncodedDocuments, encode_with_ends
 from gpt_research.data.shard_writer import write_shard
@@ -26,7 +27,7 @@ class Assemble(Stage):
         status, split, originals = chosen[:, :3].T
         for row in np.flatnonzero(status != KEPT).tolist():
             detail = self._detail(status[row], originals[row], drops)
-            drops.add(Drop(STATUS_NAMES[status[row]], *encoded.place(row), detail))
+            drops.add(Drop(STATUS_NAMES[status[row]], *place_of(encoded.rows, row), detail))
         folder, shards = self.work.folder.parent / task.corpus, {}
         folder.mkdir(parents=True, exist_ok=True)
         if self._is_lone_document(plan, task, status):
@@ -50,7 +51,7 @@ class Assemble(Stage):
         rank = int(np.searchsorted(ends, original, side="right"))
         row = int(original - (ends[rank - 1] if rank else 0))
         corpus = self.work.load_plan().tasks[rank].corpus
-        return copy_of(corpus, *EncodedDocuments(self.work, rank).place(row))
+        return copy_of(corpus, *place_of(EncodedDocuments(self.work, rank).rows, row))
 
     @staticmethod
     def _is_lone_document(plan: Plan, task: Task, status: np.ndarray) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpt_research.corpora.arrow import encoded
-from gpt_research.corpora.batches import Batch, clean_batches
+from gpt_research.corpora.batches import Batch, clean_batches, place_of
 from gpt_research.corpora.document import Drop
 from gpt_research.corpora.duplicates import KnownTexts, MinHash, text_hashes
 from gpt_research.corpora.tables import relative, unit_file
@@ -81,7 +81,7 @@ class Read(Stage):
         reason, detail = STATUS_NAMES[EXACT_DUPLICATE], ""
         if drops.wants_example(reason):
             detail = copy_of(task.corpus, *writer.place(original))
-        return Drop(reason, *batch.place(row), detail)
+        return Drop(reason, *place_of(batch.rows, row), detail)
 
     def _add(self, drops: Drops, drop: Drop, task: Task) -> None:
         if drop.broken and self.strict:

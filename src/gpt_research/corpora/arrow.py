@@ -22,7 +22,11 @@ def encoded(texts: Sequence[str], errors: str = "strict") -> pa.LargeStringArray
     Raises:
         UnicodeEncodeError: there is one, and errors is strict.
     """
-    pieces = [text.encode(errors=errors) for text in texts]
+    return joined([text.encode(errors=errors) for text in texts])
+
+
+def joined(pieces: Sequence[bytes]) -> pa.LargeStringArray:
+    """Return texts as an Arrow array, given the UTF-8 of each."""
     bounds = np.zeros(len(pieces) + 1, dtype=np.int64)
     np.cumsum(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)), out=bounds[1:])
     return pa.LargeStringArray.from_buffers(len(pieces), pa.py_buffer(bounds), pa.py_buffer(b"".join(pieces)))

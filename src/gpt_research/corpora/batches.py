@@ -15,9 +15,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpt_research.corpora.arrow import encoded, integers, mask, repeated
+from gpt_research.corpora.arrow import encoded, integers, joined, mask, repeated
 from gpt_research.corpora.document import Document, Drop
-from gpt_research.corpora.text import drop_reasons, encode_all, repair_all
+from gpt_research.corpora.text import drop_reasons, repair, repairs
 
 DOCUMENT_SCHEMA = pa.schema([("text", pa.large_string()), ("source", pa.large_string()), ("position", pa.int64())])
 """A batch of documents; nothing is null."""
@@ -48,6 +48,16 @@ class Batch:
         strings = self.strings and list(compress(self.strings, wanted.tolist()))
         return Batch(self.rows.filter(mask(wanted)), strings)
 
+    def mended(self, texts: dict[int, str]) -> Batch:
+        """Return the batch with other texts in some rows."""
+        if not texts:
+            return self
+        changed = np.zeros(len(self), dtype=bool)
+        changed[list(texts)] = True
+        column = pc.replace_with_mask(self.texts, mask(changed), encoded([texts[row] for row in sorted(texts)]))
+        strings = self.strings and [texts.get(row, text) for row, text in enumerate(self.strings)]
+        return Batch(self.rows.set_column(0, "text", column), strings)
+
     def to_strings(self) -> list[str]:
         return self.texts.to_pylist() if self.strings is None else self.strings
 
@@ -58,14 +68,11 @@ def clean_batches(items: Iterable[Document | Drop | pa.RecordBatch], min_charact
         if isinstance(item, Drop):
             yield item
             continue
-        texts = item.texts
-        if (repaired := repair_all(texts)) is not texts:
-            columns = [repaired, item.rows["source"], item.rows["position"]]
-            item = Batch(pa.record_batch(columns, schema=DOCUMENT_SCHEMA))
-        reasons = drop_reasons(repaired, min_characters)
+        item = item.mended(repairs(item.texts))
+        reasons = drop_reasons(item.texts, min_characters)
         for row, reason in enumerate(reasons):
             if reason:
-                yield Drop(reason, *place_of(item.rows, row), repaired[row].as_py()[:100])
+                yield Drop(reason, *place_of(item.rows, row), item.texts[row].as_py()[:100])
         yield item.keep(np.array([reason is None for reason in reasons]))
 
 
@@ -95,7 +102,12 @@ def batched(items: Iterable[Document | Drop | pa.RecordBatch]) -> Iterator[Batch
 
 
 def _batch(documents: list[Document]) -> Batch:
-    texts, strings = encode_all([document.text for document in documents])
+    strings = [document.text for document in documents]
+    try:
+        texts = joined([document.utf8 or document.text.encode() for document in documents])
+    except UnicodeEncodeError:  # a lone surrogate, which no UTF-8 can hold
+        strings = list(map(repair, strings))
+        texts = encoded(strings)
     sources = encoded([document.source for document in documents], "replace")
     positions = integers(np.array([document.position for document in documents]))
     return Batch(pa.record_batch([texts, sources, positions], schema=DOCUMENT_SCHEMA), strings)

@@ -24,6 +24,8 @@ class Document:
     """File relative to the corpus root, `/` between folders, `!` before a member of an archive."""
     position: int
     """Where in its source: row, page or message, counted from 0; in JSON lines, CSV and text the byte offset."""
+    utf8: bytes | None = None
+    """The text's UTF-8, if the reader has it: what wants it so need not make it again."""
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
 """Loops over every byte and every word of a text, compiled by numba: a few processor cycles for each.
 
 All compiled code stands in this one file, for numba keeps it on disk until the file that it is written in changes.
-What the numbers mean is said where they are used: `words`, `duplicates`, `contamination`. These import it where they
-need it: numba takes a third of a second.
+What the numbers mean is said where they are used: `text`, `words`, `duplicates`, `contamination`. These import it where
+they need it: numba takes a third of a second.
 """
 
 from __future__ import annotations
@@ -61,6 +61,138 @@ def _code_point(data, place):  # type: ignore[no-untyped-def]
         return (one & _U64(15)) << _U64(12) | two << _U64(6) | three, place + _U64(3)
     four = _U64(data[place + _U64(3)]) & _U64(63)
     return (one & _U64(7)) << _U64(18) | two << _U64(12) | three << _U64(6) | four, place + _U64(4)
+
+
+_BLOCK = _U64(128)
+
+
+@njit(inline="always")
+def _at(data, place, stop):  # type: ignore[no-untyped-def]
+    """Return the byte at a place, 0 from `stop` on."""
+    return data[place] if place < stop else uint8(0)
+
+
+@njit
+def _oddity(data, place, stop):  # type: ignore[no-untyped-def]
+    """Say whether the character beyond ASCII at a place of a text is or begins damage, 1, or is a blank to go, 2."""
+    one, two, three = data[place], data[place + _ONE], _at(data, place + _U64(2), stop)
+    four, five = _at(data, place + _U64(3), stop), _at(data, place + _U64(4), stop)
+    if one == 0xC2:  # C1 controls; no-break space at a line's end
+        return 1 if two < 0xA0 else 2 if two == 0xA0 and three == 10 else 0
+    if one == 0xC3:  # what UTF-8 becomes as Windows-1252: an accented letter, and a sign of the upper half
+        sign = three == 0xC2 or three == 0xC5 or three == 0xCB or (three == 0xC6 and four == 0x92)
+        return two <= 0xB4 and (sign or (three == 0xE2 and (four == 0x80 or four == 0x82 or four == 0x84)))
+    if one == 0xCE:  # what it becomes by a DOS code page, and below by Mac Roman
+        return two == 0x93 and three == 0xC3 and four == 0x87
+    if one == 0xE2 and two == 0x80:  # line ends
+        return three == 0xA8 or three == 0xA9 or (three == 0x9A and four == 0xC3 and five == 0x84)
+    if one == 0xE2 and two == 0x88:
+        return three == 0x9A and (four == 0xC2 or (four == 0xE2 and (five == 0x88 or five == 0x89)))
+    if one == 0xE3:  # ideographic space at a line's end
+        return 2 if two == 0x80 and three == 0x80 and four == 10 else 0
+    if one == 0xEF:  # byte-order marks, no characters
+        return (two == 0xBB and three == 0xBF) or (two == 0xBF and three >= 0xBE)
+    return 0
+
+
+@njit
+def _ends_blank(data, first, stop):  # type: ignore[no-untyped-def]
+    """Say whether a text of one byte or more ends in white space."""
+    last = data[stop - _ONE]
+    if last < 128:
+        return last <= 32
+    two = data[stop - _U64(2)]
+    if two == 0xC2:
+        return last == 0xA0
+    if stop - first < 3:
+        return False
+    three = data[stop - _U64(3)]
+    if three == 0xE2:
+        return (two == 0x80 and (last <= 0x8A or last == 0xAF)) or (two == 0x81 and last == 0x9F)
+    return last == 0x80 and ((three == 0xE1 and two == 0x9A) or (three == 0xE3 and two == 0x80))
+
+
+@njit(inline="always")
+def _is_control(byte):  # type: ignore[no-untyped-def]
+    return (byte < 32) & (byte != 9) & (byte != 10) | (byte == 127)
+
+
+@njit(inline="always")
+def _is_blank(byte):  # type: ignore[no-untyped-def]
+    return (byte == 32) | (byte == 9)
+
+
+@njit
+def _find_oddities(data, start, end, stop, text, damaged, untidy):  # type: ignore[no-untyped-def]
+    """Look at the characters beyond ASCII that begin at places `start` to `end` of a text that ends at `stop`."""
+    for place in range(start, end):
+        if data[place] >= 0xC2:
+            kind = _oddity(data, place, stop)
+            damaged[text] |= kind == 1
+            untidy[text] |= kind == 2
+
+
+@_compiled(void(_BYTES, _OFFSETS, boolean[::1], boolean[::1]))
+def find_damage(data, bounds, damaged, untidy):  # type: ignore[no-untyped-def]
+    """Say which texts `text.repair` may change: all of those and few others.
+
+    Args:
+        data, bounds: as of `hash_words`.
+        damaged: (n,) bool, written: characters may have to be mended.
+        untidy: (n,) bool, written: there are blanks or blank lines where they should not be.
+    """
+    for text in range(len(bounds) - 1):
+        first, stop = _U64(bounds[text]), _U64(bounds[text + 1])
+        head = min(first + _U64(2), stop)  # no two bytes before these
+        damaged[text] = False
+        untidy[text] = first < stop and (data[first] == 10 or _ends_blank(data, first, stop))
+        for place in range(first, head):
+            damaged[text] |= _is_control(data[place])
+            untidy[text] |= place > first and data[place] == 10 and _is_blank(data[first])
+        _find_oddities(data, first, head, stop, text, damaged, untidy)
+        block = head
+        while block < stop:
+            end = min(block + _BLOCK, stop)
+            # Bytes alone, and no branch: the processor then takes 64 of them at once.
+            control = loose = high = uint8(0)
+            for place in range(block, end):
+                byte, before, earlier = data[place], data[place - _ONE], data[place - _U64(2)]
+                control = uint8(control | uint8(_is_control(byte)))
+                loose = uint8(loose | uint8((byte == 10) & (_is_blank(before) | (before == 10) & (earlier == 10))))
+                high = uint8(high | byte)
+            damaged[text] |= control != 0
+            untidy[text] |= loose != 0
+            if high >= 128:
+                _find_oddities(data, block, end, stop, text, damaged, untidy)
+            block = end
+
+
+@_compiled(void(_BYTES, _OFFSETS, int64, uint32[:, ::1]))
+def count_kinds(data, bounds, longest, counts):  # type: ignore[no-untyped-def]
+    """Count the bytes of each kind in the middle of texts.
+
+    Args:
+        data, bounds: as of `hash_words`.
+        longest: bytes of a text that are looked at.
+        counts: (n, 5) uint32, written: all bytes, those of letters, of white space, beyond ASCII, of U+FFFD.
+    """
+    for text in range(len(bounds) - 1):
+        size = min(bounds[text + 1] - bounds[text], longest)
+        first = _U64(bounds[text] + (bounds[text + 1] - bounds[text] - size) // 2)
+        stop = first + _U64(size)
+        letters = spaces = beyond = replaced = uint32(0)
+        for place in range(first, stop):
+            byte = data[place]
+            high = byte >= 128
+            letters = uint32(letters + uint32(high | (uint8(uint8(byte | uint8(32)) - uint8(97)) < 26)))
+            spaces = uint32(spaces + uint32((byte == 32) | (byte == 10)))
+            beyond = uint32(beyond + uint32(high))
+        if beyond:
+            for place in range(first + _U64(2), stop):
+                sign = (data[place - _U64(2)] == 0xEF) & (data[place - _ONE] == 0xBF) & (data[place] == 0xBD)
+                replaced = uint32(replaced + uint32(3) * uint32(sign))
+        counts[text, 0], counts[text, 1], counts[text, 2] = size, letters, spaces
+        counts[text, 3], counts[text, 4] = beyond, replaced
 
 
 @_compiled(int64(_BYTES, _OFFSETS, _read(uint32), _read(boolean), uint64[::1], int64[::1]))

@@ -20,10 +20,10 @@ from gpt_research.corpora.streams import (
     MAX_RECORD,
     BrokenInputError,
     Member,
-    decode_text,
     decompressed,
     open_bytes,
     tar_members,
+    text_and_utf8,
 )
 from gpt_research.corpora.tables import Record, TableReader, cut, form_of, relative, unit_file, walk
 
@@ -44,6 +44,7 @@ _FURNITURE = re.compile(
     )[ \t\r]*(?=\n|\Z)""",
     re.IGNORECASE | re.VERBOSE,
 )
+_FURNITURE_BYTES = re.compile(_FURNITURE.pattern.encode(), re.IGNORECASE | re.VERBOSE)
 _EDIT = re.compile(r"\[(?> edit \])(?=\n|\Z)")
 
 
@@ -115,8 +116,18 @@ def _documents(stream: io.BufferedReader, source: str, share: int, shares: int) 
 def _document(member: Member, source: str, position: int) -> Document | Drop:
     if member.size > MAX_RECORD:
         return Drop("text_too_long", source, position, f"{member.name}: {member.size} bytes", broken=True)
-    text = text_of(decode_text(member.read(member.size)), source, position)
-    return text if isinstance(text, Drop) else Document(_without_furniture(text), source, position)
+    decoded, utf8 = text_and_utf8(member.read(member.size))
+    text = text_of(decoded, source, position)
+    if isinstance(text, Drop):
+        return text
+    # Bytes are searched in half the time; and a page without furniture, as most are, need not be encoded again.
+    if utf8 is None or text is not decoded or _has_furniture(utf8):
+        return Document(_without_furniture(text), source, position)
+    return Document(text, source, position, utf8)
+
+
+def _has_furniture(utf8: bytes) -> bool:
+    return _FURNITURE_BYTES.search(b"\n" + utf8) is not None or b"[ edit ]" in utf8
 
 
 def _without_furniture(text: str) -> str:

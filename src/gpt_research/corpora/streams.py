@@ -252,13 +252,19 @@ def _exactly(stream: io.BufferedReader, size: int) -> bytes:
 
 def decode_text(data: bytes) -> str:
     """Decode a text whose encoding nobody states: a byte-order mark, else UTF-8, else Windows-1252."""
+    return text_and_utf8(data)[0]
+
+
+def text_and_utf8(data: bytes) -> tuple[str, bytes | None]:
+    """Decode as `decode_text` does; return the UTF-8 too, where it is what was given."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace")
+        return data.decode("utf-16", "replace"), None
     try:
-        return data.decode().removeprefix("\ufeff")
+        text = data.decode()
+        return (text[1:], data[3:]) if text.startswith("\ufeff") else (text, data)
     except UnicodeDecodeError:
         pass
     try:
-        return data.decode("cp1252")
+        return data.decode("cp1252"), None
     except UnicodeDecodeError:
-        return data.decode("latin-1")
+        return data.decode("latin-1"), None

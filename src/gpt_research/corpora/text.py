@@ -13,9 +13,8 @@ import re
 import ftfy
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from gpt_research.corpora.arrow import bare_of, encoded, integers, mask, utf8_of
+from gpt_research.corpora.arrow import bare_of, utf8_of
 
 # --- bytes to text ----------------------------------------------------------------------------------------
 
@@ -92,11 +91,11 @@ _MOJIBAKE_BYTES = re.compile(
 )
 _MOJIBAKE_SIGNS = ("√", "Γ", "‚")
 _MOJIBAKE = re.compile("[À-ô][\x80-\xbf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]|√[©®§∂º±°≠≥]|‚Ä|ΓÇ")
-# For `translate`, which takes a tenth of the time of a pattern where the text is ASCII.
 _REPLACED = {
     **dict.fromkeys([*range(9), *range(14, 32), 127, 0xFEFF, 0xFFFE, 0xFFFF]),
     **dict.fromkeys([0x0B, 0x0C, 0x0D, 0x2028, 0x2029], "\n"),
 }
+_REPLACED_CHARACTER = re.compile(f"[{''.join(map(chr, _REPLACED))}]")
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _C1 = re.compile("[\x80-\x9f]")
@@ -125,13 +124,13 @@ def _without_damage(text: str) -> str:
         data = text.encode()
     # Deleting bytes and comparing lengths finds a control in a tenth of the time that a pattern takes.
     if len(data.translate(None, _CONTROLS)) != len(data):
-        text = text.replace("\r\r\n", "\n").replace("\r\n", "\n").translate(_REPLACED)
+        text = _without_controls(text.replace("\r\r\n", "\n").replace("\r\n", "\n"))
     if text.isascii():
         return text
-    if _MOJIBAKE_BYTES.search(data) or any(sign in text for sign in _MOJIBAKE_SIGNS):
+    if _looks_misread(text, data):
         text = "\n".join([_without_mojibake(line) for line in text.split("\n")])
     if _C1_BYTES.search(data) or any(odd in text for odd in _ODD):
-        text = _C1.sub(_windows_sign, text.translate(_REPLACED))
+        text = _C1.sub(_windows_sign, _without_controls(text))
     return text
 
 
@@ -145,94 +144,40 @@ def _tidied(text: str) -> str:
     return text.rstrip().lstrip("\n")
 
 
-def encode_all(texts: list[str]) -> tuple[pa.LargeStringArray, list[str]]:
-    """Return texts as an Arrow array, and as they are in it: repaired if there is a lone surrogate, no UTF-8."""
-    try:
-        return encoded(texts), texts
-    except UnicodeEncodeError:
-        mended = list(map(repair, texts))
-        return encoded(mended), mended
-
-
-def repair_all(texts: pa.LargeStringArray) -> pa.LargeStringArray:
-    """Return `repair` of each text.
+def repairs(texts: pa.LargeStringArray) -> dict[int, str]:
+    """Return `repair` of each text that it changes, by the text's index.
 
     Clean texts, as most are, cost a small part of what `repair` takes of them: they are looked through all at once.
     """
-    data, bounds = utf8_of(texts)
-    if not len(data):
-        return texts  # not a letter in all of them
-    damaged, untidy = _suspects(data, bounds)
-    suspects = np.flatnonzero(damaged | untidy)
-    if not suspects.size:
-        return texts
-    some = texts.take(integers(suspects)).to_pylist()
-    mended = [
-        repair(text) if is_damaged else _tidied(text)
-        for is_damaged, text in zip(damaged[suspects].tolist(), some, strict=True)
-    ]
-    return texts if mended == some else pc.replace_with_mask(texts, mask(damaged | untidy), encoded(mended))
+    from gpt_research.corpora import kernels
+
+    damaged, untidy = np.zeros((2, len(texts)), dtype=bool)
+    kernels.find_damage(*utf8_of(texts), damaged, untidy)
+    found: dict[int, str] = {}
+    for index in np.flatnonzero(damaged | untidy).tolist():
+        text = texts[index].as_py()
+        mended = repair(text) if damaged[index] else _tidied(text)
+        if mended != text:
+            found[index] = mended
+    return found
 
 
-_BLOCK = 1 << 17
-_IS_ODD_SPACE = np.isin(np.arange(256), (0x9A, 0xA8, 0xA9, 0xAF))  # by the last byte of U+201A, 2028, 2029, 202F
+def _without_controls(text: str) -> str:
+    # Where a text is ASCII `translate` takes a tenth of the time of a pattern, elsewhere more.
+    if text.isascii():
+        return text.translate(_REPLACED)
+    return _REPLACED_CHARACTER.sub(lambda found: _REPLACED[ord(found[0])] or "", text)
 
 
-def _suspects(data: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Say which texts `repair` may change: all of those and few others.
-
-    Args:
-        data: (m,) uint8, the UTF-8 of all texts, one after the other.
-        bounds: (n + 1,) int64: text i is data[bounds[i] : bounds[i + 1]].
-
-    Returns:
-        (n,) bool: a character may be damaged; and (n,) bool: blanks or blank lines may stand where they should not.
-    """
-    damaged, untidy = np.zeros((2, len(bounds) - 1), dtype=bool)
-    filled = np.flatnonzero(np.diff(bounds))
-    first, last = data[bounds[filled]], data[bounds[filled + 1] - 1]
-    untidy[filled] = (first == 10) | (last <= 32) | (last == 0xA0)  # the last byte of a no-break space
-    high = []
-    for start in range(0, len(data), _BLOCK):  # small, to stay in the processor's cache
-        begin = max(start - 2, 0)
-        piece = data[begin : start + _BLOCK]
-        line_end, blank = piece == 10, piece == 9
-        control = (piece < 32) ^ line_end ^ blank | (piece == 127)
-        blank |= piece == 32
-        loose = line_end[1:] & blank[:-1]
-        loose[1:] |= line_end[2:] & line_end[1:-1] & line_end[:-2]
-        for suspects, found in ((damaged, control), (untidy, loose)):
-            if found.any():
-                _mark(suspects, bounds, np.flatnonzero(found) + begin)
-        high.append(np.flatnonzero(piece >= 0xC2) + begin)
-    _mark(damaged, bounds, _odd(data, np.concatenate(high)))
-    return damaged, untidy
-
-
-def _mark(suspects: np.ndarray, bounds: np.ndarray, places: np.ndarray) -> None:
-    """Set the texts (n,) bool that reach over some places."""
-    suspects[np.searchsorted(bounds, places, side="right") - 1] = True
-
-
-def _odd(data: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return those of the places where characters beyond ASCII begin that may have to be repaired."""
-    # By their first bytes, and the two bytes that follow (which may be of another text).
-    one, two, three = data[high], data[high + 1], data[np.minimum(high + 2, len(data) - 1)]
-    odd = (one == 0xC2) & ((two < 0xA0) | (two == 0xA0) & (three == 10))  # C1 controls, no-break space at a line's end
-    odd |= (one == 0xC3) & (three >= 0xC2) & (three != 0xC3)  # what mojibake begins with
-    odd |= (one == 0xCE) & (two == 0x93)
-    odd |= (one == 0xE1) & (two == 0x9A)  # Ogham space
-    # Spaces, the `‚` of mojibake, line ends.
-    odd |= (one == 0xE2) & (two == 0x80) & ((three <= 0x8A) | _IS_ODD_SPACE[three])
-    odd |= (one == 0xE2) & ((two == 0x81) & (three == 0x9F) | (two == 0x88) & (three == 0x9A))
-    odd |= (one == 0xE3) & (two == 0x80) & (three == 0x80)
-    odd |= (one == 0xEF) & ((two == 0xBB) & (three == 0xBF) | (two == 0xBF) & (three >= 0xBE))
-    return high[odd]
+def _looks_misread(text: str, data: bytes) -> bool:
+    """Say whether there may be mojibake in a text, given its UTF-8 too: a few quick searches."""
+    return bool(_MOJIBAKE_BYTES.search(data)) or any(sign in text for sign in _MOJIBAKE_SIGNS)
 
 
 def _without_mojibake(line: str) -> str:
     """Decode a line again as it should have been; `ftfy` judges whether it is damaged at all."""
-    return ftfy.fix_encoding(line) if not line.isascii() and _MOJIBAKE.search(line) else line
+    may_be = not line.isascii() and _looks_misread(line, line.encode()) and _MOJIBAKE.search(line)
+    return ftfy.fix_encoding(line) if may_be else line
 
 
 def _merged(pair: re.Match[str]) -> str:
@@ -246,12 +191,7 @@ def _windows_sign(control: re.Match[str]) -> str:
 
 # --- what is no text --------------------------------------------------------------------------------------
 
-_GLANCE, _SAMPLE = 512, 4096
-_LETTERS = bytes([*b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", *range(128, 256)])
-_REPLACEMENT = "\ufffd".encode()
-_IS_LETTER, _IS_SPACE, _IS_RARE = (
-    bytes(byte in kind for byte in range(256)) for kind in (_LETTERS, b" \n", _REPLACEMENT[:1])
-)
+_SAMPLE = 4096
 
 
 def drop_reasons(texts: pa.LargeStringArray, min_characters: int = 1) -> list[str | None]:
@@ -260,42 +200,21 @@ def drop_reasons(texts: pa.LargeStringArray, min_characters: int = 1) -> list[st
     `not_text` has hardly a letter (a table of figures, a rule) or hardly a space (base64, a binary).
     """
     data, bounds = utf8_of(texts)
-    reasons: list[str | None] = [None] * len(texts)
+    reasons = [("not_text" if is_none else None) for is_none in _no_text(data, bounds).tolist()]
     long_enough = bare_of(texts) & (np.diff(bounds) >= 4 * max(min_characters, 1))  # at most four bytes a character
     for index in np.flatnonzero(~long_enough).tolist():
         length = len(texts[index].as_py().strip())
         if length < min_characters or not length:
             reasons[index] = "too_short" if length else "empty"
-    for index in np.flatnonzero(~_plain_at_a_glance(data, bounds)).tolist():
-        if reasons[index] is None and _is_no_text(data[bounds[index] : bounds[index + 1]]):
-            reasons[index] = "not_text"
     return reasons
 
 
-def _plain_at_a_glance(data: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Say which texts show what they are in the few hundred bytes of their middle, as most do: (n,) bool."""
-    plain, sizes = np.zeros(len(bounds) - 1, dtype=bool), np.diff(bounds)
-    texts = np.flatnonzero(sizes >= _GLANCE)
-    if not texts.size:
-        return plain
-    middles = bounds[texts] + (sizes[texts] - _GLANCE) // 2
-    seen = np.lib.stride_tricks.sliding_window_view(data, _GLANCE)[middles].tobytes()  # (texts, _GLANCE)
-    letters, spaces, rare = (_counts(seen.translate(kind)) for kind in (_IS_LETTER, _IS_SPACE, _IS_RARE))
-    plain[texts] = (letters > 0.6 * (_GLANCE - spaces)) & (20 * spaces > _GLANCE) & (rare == 0)
-    return plain
+def _no_text(data: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Judge each text by a piece of its middle: (n,) bool."""
+    from gpt_research.corpora import kernels
 
-
-def _counts(flags: bytes) -> np.ndarray:
-    """Add up each `_GLANCE` of bytes that are 0 or 1, eight at a time: no byte of a sum grows over `_GLANCE` / 8."""
-    sums = np.frombuffer(flags, dtype=np.uint64).reshape(-1, _GLANCE // 8).sum(axis=1)
-    return sums.view(np.uint8).reshape(-1, 8).sum(axis=1)
-
-
-def _is_no_text(data: np.ndarray) -> bool:
-    """Judge a text's UTF-8 by a longer piece of its middle."""
-    start = max(0, (len(data) - _SAMPLE) // 2)
-    sample = data[start : start + _SAMPLE].tobytes()
-    letters = len(sample) - len(sample.translate(None, _LETTERS))
-    spaces, replaced = sample.count(b" ") + sample.count(b"\n"), sample.count(_REPLACEMENT)
-    endless = sample.isascii() and len(sample) > 400 and len(sample) > 60 * (spaces + 1)
-    return letters < 0.3 * (len(sample) - spaces) or endless or replaced * len(_REPLACEMENT) > 0.1 * len(sample)
+    counts = np.empty((len(bounds) - 1, 5), dtype=np.uint32)
+    kernels.count_kinds(data, bounds, _SAMPLE, counts)
+    size, letters, spaces, beyond, replaced = counts.T.astype(np.int64)
+    endless = (beyond == 0) & (size > 400) & (size > 60 * (spaces + 1))
+    return (letters < 0.3 * (size - spaces)) | endless | (replaced > 0.1 * size)

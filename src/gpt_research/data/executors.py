@@ -38,11 +38,10 @@ def start_server(config: PreprocessConfig) -> None:
     """Start the process that workers are copies of, if there will be any; it imports what they need."""
     if config.executor != "local" or number_of_workers(config) == 1:
         return
-    compares_words = config.near_duplicates or config.benchmarks
     multiprocessing.set_forkserver_preload(
         [
             "gpt_research.data.stages",
-            *(["gpt_research.corpora.kernels"] if compares_words else []),
+            "gpt_research.corpora.kernels",
             *(["gpt_research.data.gpt2"] if config.tokenizer == "gpt2" else []),
         ]
     )

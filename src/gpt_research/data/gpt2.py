@@ -3,6 +3,8 @@
 To build it takes half a second: the process that workers are copies of does it for all of them (`executors`).
 """
 
+import threading
+
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.errors import UserError
 
@@ -10,4 +12,9 @@ try:
     TOKENIZER = Tokenizer.gpt2()
 except UserError as error:  # who asked for it is told elsewhere; that process must go on
     raise ImportError(str(error)) from error
-TOKENIZER.encode("")
+# The encoder is built beside the interpreter, which the workers' compiled loops keep busy meanwhile.
+_building = threading.Thread(target=TOKENIZER.encode, args=("",))
+_building.start()
+import gpt_research.corpora.kernels  # noqa: E402, F401
+
+_building.join()

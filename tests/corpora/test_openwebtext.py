@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gpt_research.corpora import Document, ReadOptions, openwebtext, resolve, streams
+from gpt_research.corpora.batches import batched
 
 SAMPLE = Path(__file__).parents[2].parent / "shared" / "corpora" / "openwebtext"
 needs_sample = pytest.mark.skipif(not SAMPLE.exists(), reason="no sample of OpenWebText at ../shared")
@@ -154,6 +155,35 @@ def test_lines_of_furniture_go_and_words_like_them_stay(tmp_path):
     pq.write_table(pa.table({"text": texts}), tmp_path / "train.parquet")
     expected = "An advertisement continued.\n\nArticle continued below deck\nShare this: it is good."
     assert [item.text for item in read_all(tmp_path)] == [expected] * len(texts)
+
+
+def test_pages_keep_their_bytes_and_lose_their_furniture(tmp_path):
+    pages = {
+        "plain": b"A page.\nAnother line.",
+        "signs": "A “page” — with an é.".encode(),
+        "mark": b"\xef\xbb\xbfA page with a mark.",
+        "western": b"A caf\xe9 in Windows-1252.",
+        "wide": "\ufeffA page — of two bytes.".encode("utf-16-le"),
+        "dos": b"A page.\r\nIts lines.",
+        "furniture": b"Advertisement\nA \xe2\x80\x9cpage\xe2\x80\x9d.\n  Advertisement - Continue Reading Below",
+        "dos furniture": b"A page.\r\nAdvertisement\r\nGoes on.",
+        "link": b"History [ edit ]\nAnd more.",
+    }
+    (tmp_path / "urlsf_subset00-1_data.xz").write_bytes(lzma.compress(make_tar(pages)))
+    corpus = resolve(f"openwebtext={tmp_path}")
+    (batch,) = batched(corpus.read(corpus.units()[0], ReadOptions()))
+    assert batch.texts.to_pylist() == batch.to_strings()
+    assert dict(zip(pages, batch.to_strings(), strict=True)) == {
+        "plain": "A page.\nAnother line.",
+        "signs": "A “page” — with an é.",
+        "mark": "A page with a mark.",
+        "western": "A café in Windows-1252.",
+        "wide": "A page — of two bytes.",
+        "dos": "A page.\nIts lines.",
+        "furniture": "A “page”.",
+        "dos furniture": "A page.\nGoes on.",
+        "link": "History \nAnd more.",
+    }
 
 
 def test_the_link_beside_a_heading_goes(tmp_path):

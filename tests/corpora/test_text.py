@@ -158,6 +158,9 @@ def test_clean_text_is_not_looked_at_twice(monkeypatch: pytest.MonkeyPatch) -> N
         "中文，没有问题。",
         "Ärger, Öl und Übermut",
         "Plain.",
+        "The root √9, the function Γ, a thin\u2009space, ‚inner quotation marks‘ and a façade, née ß.",
+        "It ends in a dash —",
+        "И по-русски тоже: да. Р",
     ]
     repairs(encoded([*clean, "A line \nwith a blank at its end", "itâ€™s damaged "]))
     assert seen == [("_tidied", "A line \nwith a blank at its end"), ("repair", "itâ€™s damaged ")]

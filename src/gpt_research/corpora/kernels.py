@@ -17,6 +17,8 @@ _U64 = np.uint64
 _ONE, _ALL = _U64(1), _U64(2**64 - 1)
 _LETTER, _WORD, _MIX = (_U64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93))
 _ALONE = _U64(1 << 31)
+_BLOCK = _U64(128)
+"""Bytes looked at before it is asked what was seen."""
 # A table instead of a product that grows with the word: the processor need not wait for one letter to hash the next.
 _POWERS = np.cumprod(np.array([1, *[_LETTER] * 255], dtype=np.uint64), dtype=np.uint64)
 
@@ -61,9 +63,6 @@ def _code_point(data, place):  # type: ignore[no-untyped-def]
         return (one & _U64(15)) << _U64(12) | two << _U64(6) | three, place + _U64(3)
     four = _U64(data[place + _U64(3)]) & _U64(63)
     return (one & _U64(7)) << _U64(18) | two << _U64(12) | three << _U64(6) | four, place + _U64(4)
-
-
-_BLOCK = _U64(128)
 
 
 @njit(inline="always")

@@ -41,8 +41,8 @@ def start_server(config: PreprocessConfig) -> None:
     multiprocessing.set_forkserver_preload(
         [
             "gpt_research.data.stages",
+            *(["gpt_research.data.gpt2"] if config.tokenizer == "gpt2" else []),  # imports the next one meanwhile
             "gpt_research.corpora.kernels",
-            *(["gpt_research.data.gpt2"] if config.tokenizer == "gpt2" else []),
         ]
     )
     # Python 3.11 does not hand it our sys.path, which a launcher in a bare clone has set.

@@ -14,9 +14,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT / "src"))
 
-from gpt_research.cli import main
-from gpt_research.corpora.demo import fetch_demo_corpus
-from gpt_research.errors import UserError
+from gpt_research.base.errors import UserError
+from gpt_research.cli.main import main
+from gpt_research.preprocessing.demo_corpus import fetch_demo_corpus
 
 CORPUS, TOKENS, RUN = Path("data/demo/shakespeare"), "data/demo/tokens", "runs/demo"
 

@@ -21,7 +21,7 @@ from gpt_research import checkpoint
 from gpt_research.checkpoint import BackgroundSaver, Checkpoint
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.model import GPT
-from gpt_research.training.optimizer import make_optimizer, optimizer_tensors
+from gpt_research.training.optimizers import make_optimizer, optimizer_tensors
 
 SHAPES = {
     "small": GPTConfig(n_layer=6, n_head=6, n_embd=384, block_size=256),

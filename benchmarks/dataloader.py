@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gpt_research.data.dataloader import DataLoader
+from gpt_research.data.loader import DataLoader
 from gpt_research.data.shards import Dataset, gather
 
 Draw = Callable[[int], object]

@@ -21,10 +21,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-from gpt_research.corpora.arrow import encoded
-from gpt_research.corpora.contamination import BenchmarkIndex
-from gpt_research.corpora.duplicates import MinHash, exact_duplicates, near_duplicates, text_hashes
-from gpt_research.corpora.words import hash_words
+from gpt_research.preprocessing.text.arrow import encoded
+from gpt_research.preprocessing.text.contamination import BenchmarkIndex
+from gpt_research.preprocessing.text.duplicates import MinHash, exact_duplicates, near_duplicates, text_hashes
+from gpt_research.preprocessing.text.words import hash_words
 
 RUNS = 7
 SIZES = (200, 1_000, 5_000, 100_000)

@@ -30,13 +30,14 @@ from pathlib import Path
 
 import torch
 
-from gpt_research import checkpoint, runtime
+from gpt_research.base import runtime
+from gpt_research.base.runtime import Runtime
 from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.inference.generate import generate
-from gpt_research.inference.packed import Weights, pack
+from gpt_research.generation.torch_engine import generate
 from gpt_research.model import GPT
-from gpt_research.runtime import Runtime
+from gpt_research.model.fast.packed import Weights, pack
+from gpt_research.run import load_model
 
 Run = Callable[[int], float]
 """Takes a batch size; returns seconds a token of the batch."""
@@ -151,8 +152,8 @@ GGUF_TYPES = {"fp32": ("f32", 4.0), "bf16": ("bf16", 2.0), "fp16": ("f16", 2.0),
 
 def llama_cpp(config: GPTConfig, dtype: str, tokens: int) -> Run:
     from gpt_research.export import gguf
-    from gpt_research.export.llama_cpp import LlamaCpp
     from gpt_research.export.source import Source
+    from gpt_research.generation.llama_cpp import LlamaCpp
 
     tokenizer, folder = Tokenizer.gpt2(), tempfile.TemporaryDirectory()
     torch.manual_seed(0)
@@ -254,7 +255,7 @@ def row_of(name: str, batch: int, limit: float, theirs: list[float], mine: list[
 def loss(run_folder: Path, text: Path) -> list[dict[str, object]]:
     """The loss on a text, in nats a token, of each way to keep the weights."""
     machine = runtime.start("cpu", "fp32")
-    model, tokenizer = checkpoint.load_model(run_folder)
+    model, tokenizer = load_model(run_folder)
     size = model.config.block_size
     tokens = torch.tensor(tokenizer.encode(text.read_text(encoding="utf-8"))[: 200 * size + 1])
     windows = len(tokens) // size - (len(tokens) % size == 0)

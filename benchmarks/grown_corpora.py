@@ -25,9 +25,9 @@ import pyarrow.parquet as pq
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
-from gpt_research.corpora.book import strip_boilerplate
-from gpt_research.corpora.text import decode, repair
-from gpt_research.corpora.wikitext import plain_text
+from gpt_research.preprocessing.formats.book import strip_boilerplate
+from gpt_research.preprocessing.formats.wikitext import plain_text
+from gpt_research.preprocessing.text.repair import decode, repair
 
 PIECE = 4_800
 """Characters of a document of clean text, as long as OpenWebText's are on average."""

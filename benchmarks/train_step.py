@@ -37,13 +37,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from gpt_research import runtime as runtimes
+from gpt_research.base import runtime as runtimes
+from gpt_research.base.runtime import Runtime
 from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.estimate.probe import RandomBatches
 from gpt_research.model import GPT
-from gpt_research.runtime import Runtime
-from gpt_research.training.engine import Engine
 from gpt_research.training.metrics import read_metrics
-from gpt_research.training.probe import RandomBatches
+from gpt_research.training.step import Engine
 
 SHAPES = {  # model, micro-batch
     "small": (GPTConfig(n_layer=6, n_head=6, n_embd=384, block_size=256), 16),

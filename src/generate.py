@@ -2,8 +2,8 @@
 
 import sys
 
-from gpt_research.cli import main
-from gpt_research.inference.generate import generate
+from gpt_research.cli.main import main
+from gpt_research.generation.torch_engine import generate
 
 __all__ = ["generate"]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gpt_research.config import GPTConfig, PreprocessConfig, TrainConfig
-from gpt_research.data.preprocess import preprocess
+from gpt_research.preprocessing.pipeline import preprocess
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

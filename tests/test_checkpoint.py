@@ -11,11 +11,12 @@ import pytest
 import torch
 
 from gpt_research import checkpoint
+from gpt_research.base.errors import UserError
 from gpt_research.checkpoint import BackgroundSaver, Checkpoint, SavedTensors, Shard, files
 from gpt_research.config import GPTConfig, TrainConfig
-from gpt_research.errors import UserError
 from gpt_research.model import GPT
-from gpt_research.training.trainer import train
+from gpt_research.run import load_model
+from gpt_research.training.loop import train
 
 CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=8, vocab_size=50)
 
@@ -158,7 +159,7 @@ def test_a_run_with_another_tokenizer_is_refused(tiny_run: TrainConfig) -> None:
     run = Path(tiny_run.out)
     Tokenizer.train(["something else " * 40], 270).save(run / "tokenizer.json")
     with pytest.raises(UserError, match="not the tokenizer this model was trained with"):
-        checkpoint.load_model(run)
+        load_model(run)
 
 
 def test_no_file_of_a_run_folder_is_a_pickle(tiny_run: TrainConfig) -> None:

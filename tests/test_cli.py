@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpt_research.cli import main, parse
+from gpt_research.base.settings import field_names, read_yaml, to_dict, write_yaml
+from gpt_research.cli.main import main, parse
 from gpt_research.config import TrainConfig
-from gpt_research.settings import field_names, read_yaml, to_dict, write_yaml
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_help_and_version_need_no_torch() -> None:
     import sys
 
     code = (
-        "import sys; from gpt_research.cli import main; main(['--help']); main(['--version']); "
+        "import sys; from gpt_research.cli.main import main; main(['--help']); main(['--version']); "
         "main(['train', '--help']); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

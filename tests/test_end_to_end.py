@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt_research.cli import main
+from gpt_research.cli.main import main
 from gpt_research.training.metrics import read_metrics
 
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gpt_research.base.errors import UserError
 from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
-from gpt_research.errors import UserError
 from gpt_research.version import __version__
 
 if TYPE_CHECKING:
-    from gpt_research.checkpoint import load_model as load
-    from gpt_research.inference.generate import generate
+    from gpt_research.generation.torch_engine import generate
     from gpt_research.model import GPT
+    from gpt_research.run import load_model as load
 
 __all__ = [
     "GPT",
@@ -33,11 +33,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import what needs torch when it is first asked for, so that `--help` and errors come at once."""
     if name == "load":
-        from gpt_research.checkpoint import load_model
+        from gpt_research.run import load_model
 
         return load_model
     if name == "generate":
-        from gpt_research.inference.generate import generate
+        from gpt_research.generation.torch_engine import generate
 
         return generate
     if name == "GPT":

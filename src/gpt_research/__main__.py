@@ -2,7 +2,7 @@
 
 import sys
 
-from gpt_research.cli import main
+from gpt_research.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from gpt_research.base.errors import UserError, closest
 from gpt_research.config import GenerateConfig, TrainConfig, require
-from gpt_research.errors import UserError, closest
 
 
 @dataclass(frozen=True)

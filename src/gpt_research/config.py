@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from gpt_research.errors import UserError
+from gpt_research.base.errors import UserError
 
 # `auto` is for the user to write: training puts a number in its place first of all, and all other code sees an int.
 MicroBatch = int

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gpt_research.base.errors import UserError
 from gpt_research.data.shards import Dataset, read_manifests, token_dtype
-from gpt_research.errors import UserError
 
 
 @pytest.fixture

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 from tiktoken_ext.openai_public import r50k_pat_str
 
+from gpt_research.base.errors import UserError
 from gpt_research.data import vocabulary
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary
-from gpt_research.errors import UserError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 FILES = [path for path in sorted((SHARED / "corpora").rglob("*")) if path.is_file()]

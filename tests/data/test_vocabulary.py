@@ -13,10 +13,10 @@ import pytest
 import tokenizers
 from hard_texts import HARD_TEXTS
 
+from gpt_research.base.errors import UserError
 from gpt_research.data import vocabulary
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import BYTE_ORDER, END_OF_TEXT, Vocabulary
-from gpt_research.errors import UserError
 
 # GPT-2's vocabulary
 

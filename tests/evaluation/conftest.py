@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from gpt_research import checkpoint
-from gpt_research import runtime as runtimes
+from gpt_research.base import runtime as runtimes
+from gpt_research.base.settings import write_yaml
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.evaluation.subject import Subject
+from gpt_research.evaluation.evaluated_model import Subject
 from gpt_research.model import GPT
-from gpt_research.settings import write_yaml
+from gpt_research.run import load_model
 
 THINGS = ["crown", "sword", "letter", "horse"]
 
@@ -63,7 +64,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="session")
 def subject(runs: tuple[Path, Path]) -> Subject:
-    model, tokenizer = checkpoint.load_model(runs[1])
+    model, tokenizer = load_model(runs[1])
     return Subject(model, tokenizer, runtimes.start("cpu", "fp32"), 48, batch_size=4)
 
 

@@ -15,11 +15,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gpt_research.base.errors import UserError
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.errors import UserError
-from gpt_research.evaluation import benchmark_files, hellaswag, lambada, wikitext
+from gpt_research.evaluation import benchmark_files
 from gpt_research.evaluation.benchmark_files import Source
-from gpt_research.evaluation.subject import Subject
+from gpt_research.evaluation.evaluated_model import Subject
+from gpt_research.evaluation.tasks import hellaswag, lambada
+from gpt_research.evaluation.tasks import wikitext2 as wikitext
 
 
 def likelihood(subject: Subject, before: str, after: str) -> tuple[float, bool]:

@@ -9,15 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from gpt_research import runtime as runtimes
+from gpt_research.base import runtime as runtimes
 from gpt_research.config import GPTConfig
-from gpt_research.data.dataloader import evaluation_batches
+from gpt_research.data.loader import evaluation_batches
 from gpt_research.data.shards import Dataset
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.evaluation.by_document import _Documents, measure
-from gpt_research.evaluation.loss import measure as measure_batches
-from gpt_research.evaluation.subject import Subject
+from gpt_research.evaluation.evaluated_model import Subject
+from gpt_research.evaluation.tasks.corpora import _Documents, measure
 from gpt_research.model import GPT
+from gpt_research.training.validation import measure as measure_batches
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from gpt_research.cli import main
+from gpt_research.cli.main import main
 from gpt_research.config import PreprocessConfig, TrainConfig
-from gpt_research.data.preprocess import preprocess
 from gpt_research.data.shards import file_sha256
 from gpt_research.evaluation import results
 from gpt_research.evaluation.provenance import contamination
-from gpt_research.training.trainer import train
+from gpt_research.preprocessing.pipeline import preprocess
+from gpt_research.training.loop import train
 
 LIMITED = ["--limit", "20", "--device", "cpu"]
 

@@ -16,9 +16,11 @@ import torch
 import torch.nn.functional as F
 
 from gpt_research.commands import ExportCommand
-from gpt_research.evaluation import benchmark_files, hellaswag, lambada, wikitext
-from gpt_research.evaluation.subject import Subject
-from gpt_research.export.command import export_run
+from gpt_research.evaluation import benchmark_files
+from gpt_research.evaluation.evaluated_model import Subject
+from gpt_research.evaluation.tasks import hellaswag, lambada
+from gpt_research.evaluation.tasks import wikitext2 as wikitext
+from gpt_research.export.exporting import export_run
 
 ITEMS = 60
 needs_lm_eval = pytest.mark.skipif(

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from gpt_research import runtime as runtimes
+from gpt_research.base import runtime as runtimes
+from gpt_research.evaluation.evaluated_model import Subject, encode_pair
 from gpt_research.evaluation.scoring import Window, rolling_windows, score, sliding_windows
-from gpt_research.evaluation.subject import Subject, encode_pair
 
 
 def nats_by_hand(subject: Subject, tokens: list[int], place: int) -> tuple[float, bool]:

@@ -12,15 +12,17 @@ import safetensors.torch
 import torch
 from small_runs import VARIANTS, write_run
 
+from gpt_research.base.errors import UserError
+from gpt_research.cli.export import run
 from gpt_research.commands import ExportCommand
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.errors import UserError
-from gpt_research.export import command as export_command
-from gpt_research.export import gguf, huggingface
-from gpt_research.export.command import export_run, run
-from gpt_research.export.llama_cpp import LlamaCppReader
+from gpt_research.export import exporting as export_command
+from gpt_research.export import gguf
+from gpt_research.export import hf as huggingface
+from gpt_research.export.exporting import export_run
 from gpt_research.export.proof import PASSAGE, Bound, OurReader, prove
 from gpt_research.export.source import load_source
+from gpt_research.generation.llama_cpp import LlamaCppReader
 from gpt_research.model import GPT
 
 MakeRun = Callable[..., tuple[Path, GPT]]

@@ -15,18 +15,20 @@ import torch
 from small_runs import VARIANTS
 
 import gpt_research.export.importing as importing
-from gpt_research.checkpoint import load_model, model_tensors
+from gpt_research.base.errors import UserError
+from gpt_research.base.settings import read_yaml
+from gpt_research.checkpoint import model_tensors
+from gpt_research.cli.export import run
 from gpt_research.commands import ExportCommand, ImportCommand
 from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.errors import UserError
-from gpt_research.export import huggingface
-from gpt_research.export.command import export_run, run
-from gpt_research.export.gpt2_names import to_gpt2
+from gpt_research.export import hf as huggingface
+from gpt_research.export.exporting import export_run
 from gpt_research.export.importing import import_model
+from gpt_research.export.names import to_gpt2
 from gpt_research.export.source import load_source
 from gpt_research.model import GPT
-from gpt_research.settings import read_yaml
+from gpt_research.run import load_model
 
 MakeRun = Callable[..., tuple[Path, GPT]]
 
@@ -295,5 +297,5 @@ def test_a_run_that_fails_to_load_is_not_left_behind(
     def fail(_: Path) -> None:
         raise UserError("it does not load")
 
-    monkeypatch.setattr(importing.checkpoint, "load_model", fail)
+    monkeypatch.setattr(importing, "load_model", fail)
     refused(hf_folder, tmp_path, "it does not load")

@@ -9,13 +9,14 @@ import pytest
 import torch
 from small_runs import VARIANTS, write_run
 
+from gpt_research.base.errors import UserError
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.errors import UserError
-from gpt_research.export import gguf, huggingface
-from gpt_research.export.llama_cpp import LlamaCppReader
+from gpt_research.export import gguf
+from gpt_research.export import hf as huggingface
 from gpt_research.export.proof import Bound, OurReader, Reader, prove
 from gpt_research.export.source import load_source
+from gpt_research.generation.llama_cpp import LlamaCppReader
 from gpt_research.model import GPT
 
 ANY = Bound(1e9, 1e9)

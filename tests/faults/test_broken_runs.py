@@ -19,13 +19,13 @@ import pytest
 import torch
 
 from gpt_research import checkpoint
+from gpt_research.base.errors import UserError
+from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint import Checkpoint
 from gpt_research.config import TrainConfig
-from gpt_research.errors import UserError
 from gpt_research.model import GPT
-from gpt_research.settings import write_yaml
+from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
-from gpt_research.training.trainer import train
 
 WORKER = Path(__file__).parent / "worker.py"
 

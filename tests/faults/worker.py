@@ -7,11 +7,11 @@ import os
 import sys
 from pathlib import Path
 
+from gpt_research.base.errors import UserError
+from gpt_research.base.settings import read_yaml
 from gpt_research.config import TrainConfig
-from gpt_research.errors import UserError
-from gpt_research.settings import read_yaml
-from gpt_research.training import engine
-from gpt_research.training import trainer as training
+from gpt_research.training import loop as training
+from gpt_research.training import step as engine
 
 
 def spoil_gradients(steps: set[int]) -> None:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 
 from gpt_research.checkpoint import model_tensors, restore_model
 from gpt_research.config import GPTConfig
-from gpt_research.export.gpt2_names import from_gpt2, gpt2_name, to_gpt2
+from gpt_research.export.names import from_gpt2, gpt2_name, to_gpt2
 from gpt_research.model import GPT
 
 MODELS = Path(__file__).parents[2].parent / "shared" / "models"

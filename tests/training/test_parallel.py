@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from gpt_research import checkpoint
-from gpt_research import runtime as runtimes
+from gpt_research.base import runtime as runtimes
+from gpt_research.base.settings import write_yaml
 from gpt_research.config import GPTConfig, TrainConfig
-from gpt_research.settings import write_yaml
+from gpt_research.run import load_model
 from gpt_research.training import parallel
 from gpt_research.training.metrics import read_metrics
 
@@ -79,7 +80,7 @@ def test_a_sharded_run_goes_on_at_any_number_of_processes(plain_run: TrainConfig
     one, other = losses(whole), losses(config)
     assert sorted(other) == list(range(1, 11))
     assert [other[step] for step in one] == pytest.approx(list(one.values()), rel=1e-5)
-    model, _ = checkpoint.load_model(config.out)
+    model, _ = load_model(config.out)
     assert model.token_embedding.weight.isfinite().all()
 
 

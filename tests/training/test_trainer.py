@@ -15,13 +15,13 @@ import pytest
 import torch
 
 from gpt_research import checkpoint
-from gpt_research import runtime as runtimes
+from gpt_research.base import runtime as runtimes
+from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
 from gpt_research.data.shards import Dataset
-from gpt_research.errors import UserError
+from gpt_research.training.loop import Trainer, dataset_tokenizer, fit_vocabulary, train
 from gpt_research.training.metrics import read_metrics
 from gpt_research.training.reporter import Reporter
-from gpt_research.training.trainer import Trainer, dataset_tokenizer, fit_vocabulary, train
 
 
 def make_trainer(config: TrainConfig) -> Trainer:
@@ -213,7 +213,7 @@ COMMAND = [sys.executable, "-m", "gpt_research", "train"]
 
 
 def arguments(config: TrainConfig, path: Path) -> list[str]:
-    from gpt_research.settings import write_yaml
+    from gpt_research.base.settings import write_yaml
 
     write_yaml(config, path)
     return [*COMMAND, "--config", str(path)]

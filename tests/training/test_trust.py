@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from gpt_research import checkpoint
-from gpt_research.cli import main
+from gpt_research.base.errors import UserError
+from gpt_research.cli.main import main
 from gpt_research.commands import ReplayCommand, VerifyResumeCommand
 from gpt_research.config import TrainConfig
-from gpt_research.errors import UserError
-from gpt_research.training import trainer as training
-from gpt_research.training.engine import Engine
+from gpt_research.training import loop as training
 from gpt_research.training.health import Health
+from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
 from gpt_research.training.replay import replay
-from gpt_research.training.trainer import train
+from gpt_research.training.step import Engine
 from gpt_research.training.verify_resume import verify_resume
 
 

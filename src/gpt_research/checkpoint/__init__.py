@@ -1,4 +1,4 @@
-"""Checkpoints: the files, the model's place in them, and the model of a run."""
+"""Checkpoints: the files, and the model's place in them."""
 
 from gpt_research.checkpoint.files import (
     BackgroundSaver,
@@ -14,7 +14,6 @@ from gpt_research.checkpoint.files import (
     tensor_files,
     verify,
 )
-from gpt_research.checkpoint.runs import load_model, newest_run
 from gpt_research.checkpoint.weights import (
     copy_rows,
     first_rows,
@@ -27,6 +26,6 @@ from gpt_research.checkpoint.weights import (
 
 __all__ = [
     "BackgroundSaver", "Checkpoint", "SavedTensors", "Shard", "checkpoint_path", "clear", "copy_rows", "first_rows",
-    "held_rows", "is_sharded", "load", "load_model", "load_newest", "model_tensors", "newest_run", "restore_model",
+    "held_rows", "is_sharded", "load", "load_newest", "model_tensors", "restore_model",
     "save", "saved_steps", "shape_of", "tensor_files", "verify",
 ]  # fmt: skip

@@ -33,8 +33,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
 
+from gpt_research.base.errors import UserError
 from gpt_research.data.shards import file_sha256
-from gpt_research.errors import UserError
 
 STEP_NAME = re.compile(r"step_(\d{8,})")
 

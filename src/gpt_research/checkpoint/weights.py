@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import torch
 
+from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import SavedTensors
-from gpt_research.errors import UserError
 from gpt_research.model import GPT
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from gpt_research.errors import UserError
+from gpt_research.base.errors import UserError
 
 FORMAT_VERSION = 1
 LLMC_MAGIC = 20240520

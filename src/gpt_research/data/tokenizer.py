@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpt_research.base.errors import UserError
 from gpt_research.data.vocabulary import (
     END_OF_TEXT,
     Vocabulary,
@@ -36,7 +37,6 @@ from gpt_research.data.vocabulary import (
     unspell,
     write_tokenizer_json,
 )
-from gpt_research.errors import UserError
 
 if TYPE_CHECKING:
     import fastokens

@@ -19,7 +19,7 @@ from typing import Any
 
 import orjson
 
-from gpt_research.errors import UserError
+from gpt_research.base.errors import UserError
 
 END_OF_TEXT = "<|endoftext|>"
 """The special token put after each document."""

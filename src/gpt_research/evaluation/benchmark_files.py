@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpt_research.base.errors import UserError
 from gpt_research.data.shards import file_sha256
-from gpt_research.errors import UserError
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from gpt_research import runtime as runtimes
-from gpt_research.checkpoint import load_model
+from gpt_research.base import runtime as runtimes
+from gpt_research.base.errors import UserError
 from gpt_research.config import GenerateConfig
-from gpt_research.errors import UserError
-from gpt_research.evaluation.hellaswag import Question
+from gpt_research.evaluation.evaluated_model import Subject
 from gpt_research.evaluation.scoring import rolling_windows
-from gpt_research.evaluation.subject import Subject
-from gpt_research.inference.generate import generate
+from gpt_research.evaluation.tasks.hellaswag import Question
+from gpt_research.generation.torch_engine import generate
+from gpt_research.run import load_model
 
 try:
     from lm_eval.api.model import TemplateLM

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from gpt_research import checkpoint
+from gpt_research.base.errors import UserError
 from gpt_research.data.shards import Manifest, read_manifests
-from gpt_research.errors import UserError
 from gpt_research.version import __version__
 
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
+from gpt_research.base.errors import UserError
 from gpt_research.checkpoint import restore_model
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, spell, unspell
-from gpt_research.errors import UserError
 from gpt_research.export.source import Source, gpt2_form
 from gpt_research.model import GPT
 

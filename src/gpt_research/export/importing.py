@@ -17,16 +17,18 @@ from typing import Any
 import torch
 
 from gpt_research import checkpoint
+from gpt_research.base.errors import UserError
+from gpt_research.base.settings import write_yaml
 from gpt_research.commands import ImportCommand
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, unspell
-from gpt_research.errors import UserError
-from gpt_research.export import huggingface, plain
-from gpt_research.export.gpt2_names import from_gpt2
+from gpt_research.export import hf as huggingface
+from gpt_research.export import plain
+from gpt_research.export.names import from_gpt2
 from gpt_research.export.new_folder import new_folder
 from gpt_research.export.source import shapes
-from gpt_research.settings import write_yaml
+from gpt_research.run import load_model
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 HUB_FILES = (
@@ -69,7 +71,7 @@ def import_model(command: ImportCommand) -> list[str]:
         tokenizer.save(run / "tokenizer.json")
         state = {"tokenizer": tokenizer.fingerprint, "imported_from": command.source}
         checkpoint.save(run, checkpoint.Checkpoint(0, tensors, {}, state), keep_last=1)
-        checkpoint.load_model(run)
+        load_model(run)
     lines.append(f"Wrote the run folder {command.out}.")
     return lines
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
 from gpt_research.data.shards import read_manifests
-from gpt_research.errors import UserError
 from gpt_research.export.proof import Proof
 from gpt_research.export.source import Source
 from gpt_research.training.metrics import read_metrics

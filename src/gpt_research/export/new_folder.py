@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from gpt_research.errors import UserError
+from gpt_research.base.errors import UserError
 
 
 @contextlib.contextmanager

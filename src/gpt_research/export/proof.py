@@ -14,8 +14,8 @@ from typing import Protocol
 
 import torch
 
+from gpt_research.base.errors import UserError
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.errors import UserError
 from gpt_research.model import GPT
 
 PASSAGE = (

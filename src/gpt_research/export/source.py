@@ -14,12 +14,13 @@ from pathlib import Path
 import torch
 
 from gpt_research import checkpoint
+from gpt_research.base.errors import UserError
+from gpt_research.base.settings import read_yaml
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.errors import UserError
 from gpt_research.model import GPT
-from gpt_research.model.components import sinusoidal_positions
-from gpt_research.settings import read_yaml
+from gpt_research.model.layers import sinusoidal_positions
+from gpt_research.run import load_model
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def load_source(run: Path) -> Source:
     Raises:
         UserError: no such run, nothing saved, damage, or a tokenizer that does not fit the model.
     """
-    model, tokenizer = checkpoint.load_model(run)
+    model, tokenizer = load_model(run)
     if model.config.vocab_size != tokenizer.vocab_size:
         raise UserError(
             f"The model in {run} has {model.config.vocab_size} tokens and its tokenizer.json "

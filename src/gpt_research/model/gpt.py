@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from gpt_research.config import GPTConfig
-from gpt_research.model.components import Block, sinusoidal_positions
+from gpt_research.model.fast.loss import ChunkedCrossEntropy
 from gpt_research.model.kv_cache import KVCache
-from gpt_research.model.loss import ChunkedCrossEntropy
+from gpt_research.model.layers import Block, sinusoidal_positions
 
 
 class GPT(nn.Module):

@@ -15,7 +15,7 @@ import torch
 from gpt_research.checkpoint import is_sharded
 
 if TYPE_CHECKING:
-    from gpt_research.training.trainer import Trainer
+    from gpt_research.training.loop import Trainer
 
 EXCERPT_TOKENS = 64
 

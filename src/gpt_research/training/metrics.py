@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from gpt_research.base.errors import UserError
+from gpt_research.base.settings import to_dict
 from gpt_research.config import TrainConfig
-from gpt_research.errors import UserError
-from gpt_research.settings import to_dict
 
 
 class Tracker(Protocol):

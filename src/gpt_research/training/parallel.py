@@ -13,9 +13,9 @@ import torch
 import torch.nn as nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gpt_research.base.runtime import Runtime
 from gpt_research.config import GPTConfig
 from gpt_research.model import GPT
-from gpt_research.runtime import Runtime
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule

@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from gpt_research.base.runtime import Runtime
 from gpt_research.config import TrainConfig
-from gpt_research.runtime import Runtime
 
 WAIT, WARMUP, ACTIVE = 2, 1, 3
 """Steps that are left out, that warm the profiler up, and that are kept."""

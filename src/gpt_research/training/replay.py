@@ -17,15 +17,15 @@ from rich.console import Console
 from rich.table import Table
 
 from gpt_research import checkpoint
-from gpt_research import runtime as runtimes
-from gpt_research.checkpoint import newest_run
+from gpt_research.base import runtime as runtimes
+from gpt_research.base.errors import UserError
+from gpt_research.base.settings import read_yaml
 from gpt_research.commands import ReplayCommand
 from gpt_research.config import TrainConfig
 from gpt_research.data.shards import Dataset
-from gpt_research.errors import UserError
-from gpt_research.settings import read_yaml
+from gpt_research.run import newest_run
+from gpt_research.training.loop import Trainer, dataset_tokenizer
 from gpt_research.training.reporter import Reporter
-from gpt_research.training.trainer import Trainer, dataset_tokenizer
 
 
 @dataclass

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gpt_research.evaluation.loss import Loss
+from gpt_research.training.validation import Loss
 
 if TYPE_CHECKING:
-    from gpt_research.training.trainer import Trainer
+    from gpt_research.training.loop import Trainer
 
 
 @dataclass(frozen=True)

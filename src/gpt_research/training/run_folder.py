@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from gpt_research import checkpoint
+from gpt_research.base.errors import UserError
+from gpt_research.base.settings import read_yaml, to_dict, write_yaml
 from gpt_research.config import TrainConfig
-from gpt_research.errors import UserError
-from gpt_research.settings import read_yaml, to_dict, write_yaml
 
 # Settings that may differ on resume: they change where numbers go or how fast they come, not what is learnt.
 FREE = {

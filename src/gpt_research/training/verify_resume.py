@@ -15,11 +15,11 @@ import torch
 from rich.console import Console
 
 from gpt_research import checkpoint
+from gpt_research.base.errors import UserError
 from gpt_research.commands import VerifyResumeCommand
 from gpt_research.config import TrainConfig
-from gpt_research.errors import UserError
+from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
-from gpt_research.training.trainer import train
 
 
 @dataclass(frozen=True)

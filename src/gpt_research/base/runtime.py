@@ -1,0 +1,229 @@
+"""The machine a run is on: device, precision, processes and random streams.
+
+One `Runtime` is made at the start of a command and passed along; nothing else asks torch or the environment
+which device or rank this is. Processes come from `torchrun`; without it there is one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+
+from gpt_research.base.errors import UserError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+# Dense bf16 FLOP/s as the makers state them; fp16 is the same. Matched as a part of the device's name.
+PEAK_FLOPS = {
+    "H200": 989.5e12,
+    "H100": 989.5e12,
+    "GH200": 989.5e12,
+    "B200": 2250e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+    "A10G": 70e12,
+    "4090": 165.2e12,
+    "3090": 71e12,
+    "T4": 65e12,
+    "V100": 125e12,
+}
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Device, precision and place among the processes."""
+
+    device: torch.device
+    precision: Precision
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type matrix products run in."""
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Run matrix products in `dtype`; weights, sums and norms stay in fp32."""
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=self.dtype)
+
+    def sum_over_ranks(self, values: torch.Tensor) -> torch.Tensor:
+        """Add a tensor over all processes, in place, and return it."""
+        if self.world_size > 1:
+            dist.all_reduce(values)
+        return values
+
+    def any_of_all(self, flag: bool) -> bool:
+        """Whether the flag is up on any process. The host asks the others; the device is not waited for."""
+        if self.world_size == 1:
+            return flag
+        flags = torch.tensor(float(flag))
+        dist.all_reduce(flags)
+        return bool(flags.item())
+
+    def agree(self, number: int) -> int:
+        """Return the number that the first process has, on all of them."""
+        if self.world_size == 1:
+            return number
+        numbers = torch.tensor(number)
+        dist.broadcast(numbers, src=0)
+        return int(numbers.item())
+
+    def wait_for_all(self) -> None:
+        """Return when every process has come here; the device is not waited for."""
+        self.any_of_all(False)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done what it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def device_memory(self) -> int:
+        """Bytes of memory of this process's device: of the GPU, or this process's share of the machine's."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_properties(self.device).total_memory
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // processes
+
+    @property
+    def can_compile(self) -> bool:
+        """Whether torch.compile has what it needs: Triton for a GPU, a C++ compiler for a CPU."""
+        if self.device.type == "cuda":
+            return importlib.util.find_spec("triton") is not None
+        return shutil.which(os.environ.get("CXX", "g++")) is not None or shutil.which("clang++") is not None
+
+    @property
+    def device_name(self) -> str:
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        return f"{torch.get_num_threads()}-thread CPU" if self.device.type == "cpu" else self.device.type
+
+
+def start(device: str = "auto", precision: str = "auto") -> Runtime:
+    """Find the device and, under `torchrun`, join the other processes.
+
+    Raises:
+        UserError: the named device is not there, or it cannot do the precision.
+    """
+    world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    found = _find_device(device, local_rank)
+    if found.type == "cuda":
+        torch.cuda.set_device(found)
+        torch.set_float32_matmul_precision("high")
+    if world_size > 1 and not dist.is_initialized():
+        # what hosts tell each other goes by gloo, so that no device has to be waited for
+        dist.init_process_group("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo")
+    return Runtime(found, _find_precision(found, precision), rank, local_rank, world_size)
+
+
+def stop(runtime: Runtime) -> None:
+    """Leave the group of processes."""
+    if runtime.world_size > 1 and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _find_device(name: str, local_rank: int) -> torch.device:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", local_rank)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        found = torch.device(name)
+    except RuntimeError:
+        raise UserError(f'device is "{name}", but it must be auto, cpu, cuda, cuda:N or mps.') from None
+    if found.type == "cuda":
+        index = local_rank if found.index is None else found.index
+        if index >= torch.cuda.device_count():
+            raise UserError(
+                f'device is "{name}", but this machine shows {torch.cuda.device_count()} CUDA devices. '
+                "Leave --device out to take what is there."
+            )
+        return torch.device("cuda", index)
+    if found.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError('device is "mps", but this machine has none. Leave --device out.')
+    return found
+
+
+def _find_precision(device: torch.device, precision: str) -> Precision:
+    if precision == "auto":
+        return "bf16" if _bf16_is_fast(device) else "fp32"
+    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        raise UserError(f"precision is bf16, but {torch.cuda.get_device_name(device)} has none. Use fp16.")
+    if precision not in ("fp32", "bf16", "fp16"):
+        raise UserError(f'precision is "{precision}", but it must be auto, fp32, bf16 or fp16.')
+    return precision  # type: ignore[return-value]
+
+
+def _bf16_is_fast(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":  # AVX-512 or AMX with bf16; without them bf16 is slower than fp32
+        capability = torch.backends.cpu.get_cpu_capability()
+        return capability.startswith("AVX512") and _cpu_has_flag("avx512_bf16")
+    return False
+
+
+def _cpu_has_flag(flag: str) -> bool:
+    try:
+        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
+            return any(flag in line.split() for line in file if line.startswith("flags"))
+    except OSError:
+        return False
+
+
+def stream(*key: int | str) -> int:
+    """Return the seed of one random stream, a pure function of its key, such as (seed, "dropout", step, rank)."""
+    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1  # torch and numpy both take 63 bits
+
+
+def peak_flops(runtime: Runtime) -> float:
+    """Dense FLOP/s of one device, the base of MFU: the maker's figure, else a matrix product timed here."""
+    if runtime.device.type == "cuda" and runtime.precision != "fp32":
+        for part, flops in PEAK_FLOPS.items():
+            if part in torch.cuda.get_device_name(runtime.device):
+                return flops
+    return measured_flops(runtime)
+
+
+def measured_flops(runtime: Runtime, seconds: float = 0.4) -> float:
+    """FLOP/s of matrix products of GPT shapes on this device: the best of repeated runs within about `seconds`.
+
+    A machine that is busy meanwhile gives too little. So a trainer whose steps are faster than this asks again, and
+    then takes its own speed for the peak if that is still higher.
+    """
+    shapes = [(64, 768, 768), (1024, 768, 3072), (1024, 3072, 768)]
+    if runtime.device.type != "cpu":
+        shapes = [(8192, 8192, 8192)]
+    best = 0.0
+    for m, k, n in shapes:
+        if best and 2 * m * k * n / best > seconds:  # emulated 16 bits: one such product would take many seconds
+            break
+        a = torch.randn(m, k, device=runtime.device, dtype=runtime.dtype)
+        b = torch.randn(k, n, device=runtime.device, dtype=runtime.dtype)
+        runtime.synchronize()
+        started_at = time.perf_counter()
+        while time.perf_counter() - started_at < seconds / len(shapes):
+            before = time.perf_counter()
+            torch.mm(a, b)
+            runtime.synchronize()
+            best = max(best, 2 * m * k * n / (time.perf_counter() - before))
+    return best

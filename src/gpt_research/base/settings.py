@@ -1,0 +1,96 @@
+"""Settings from flags and YAML files, checked against the config classes of `config`, and written back.
+
+A wrong setting is one sentence: where it stands, what it is, what it must be, and the closest known name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+
+from gpt_research.base.errors import UserError, closest
+
+Config = TypeVar("Config")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a config as plain nested dictionaries, as YAML and JSON hold it."""
+    return dataclasses.asdict(config)
+
+
+def write_yaml(config: Any, path: Path) -> None:
+    """Write every field, defaults included, so that the file alone repeats the run."""
+    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def read_yaml(config_class: type[Config], path: Path) -> Config:
+    """Read a config file, defaults filled in.
+
+    Raises:
+        UserError: no file, broken YAML, an unknown key, a wrong type or a broken rule.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no config file {path}.")
+    parser = parser_for(config_class)
+    try:
+        fields = vars(parser.instantiate(parser.parse_args(["--config", str(path)])))
+        fields.pop("config")
+        return config_class(**fields)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except Exception as error:  # jsonargparse raises many kinds, all of them about this file
+        raise parse_error(error, config_class, str(path)) from None
+
+
+def parser_for(config_class: type, prog: str = "gpt-research", positional: str = "", *, many: bool = False) -> Any:
+    """Return a jsonargparse parser with one flag a field of a config class; it raises instead of exiting.
+
+    Args:
+        positional: the field that is given without a flag, if any.
+        many: whether it takes any number of values.
+    """
+    from jsonargparse import ArgumentParser, set_parsing_settings
+
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = ArgumentParser(prog=prog, exit_on_error=False, description=config_class.__doc__)
+    parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
+    if positional:
+        kind = {"nargs": "*", "default": []} if many else {"nargs": "?", "default": ""}
+        parser.add_argument(positional, **kind)
+    parser.add_class_arguments(config_class, skip={positional} if positional else set())
+    return parser
+
+
+def field_names(config_class: type, prefix: str = "", *, nested: bool = True) -> list[str]:
+    """Return the names of all settings of a config class, `model.n_layer` for nested ones."""
+    names = []
+    for name, kind in get_type_hints(config_class).items():
+        if nested and dataclasses.is_dataclass(kind):
+            names += field_names(kind, f"{prefix}{name}.")  # type: ignore[arg-type]
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def parse_error(error: Exception, config_class: type, where: str) -> UserError:
+    """Turn what jsonargparse says of a wrong setting into one sentence with the closest known name."""
+    text = " ".join(str(error).split())
+    known = field_names(config_class)
+    unknown = re.search(r"unrecognized arguments: (\S+)|(?:accept option|Key|key) ['\"]([\w.]+)['\"]", text)
+    if unknown and "Expected" not in text and "does not exist" not in text:
+        name = (unknown[1] or unknown[2]).lstrip("-").split("=")[0]
+        return UserError(f'{where}: unknown setting "{name}".{closest(name, known)}')
+    wrong = re.search(
+        r'Parser key "([\w.]+)": (?:Problem with given .*?: )?Expected (?:a|an) (.+?)\. Got value: (.*)', text
+    )
+    if wrong:
+        kind = re.sub(r"<class '(\w+)'>", r"\1", wrong[2])
+        choices = ", ".join(re.findall(r"'([^']*)'", kind)) if "Literal[" in kind else ""
+        said = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(kind, f"of type {kind}")
+        said = f"one of {choices}" if choices else said
+        return UserError(f"{where}: {wrong[1]} is {wrong[3]!r}, but it must be {said}.")
+    return UserError(f"{where}: {text}")

@@ -1,0 +1,103 @@
+"""A conversation with a model: type a beginning, see it go on, change a setting, go on.
+
+A line is a new prompt, an empty line goes on where the text stopped, and a line that begins with a slash is
+a command. Each answer has its own seed (the session's plus its number), so that asking again gives another text.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+
+from gpt_research.base.errors import UserError, closest
+from gpt_research.config import GenerateConfig
+from gpt_research.generation.engine import Engine
+from gpt_research.generation.torch_engine import say
+
+SETTINGS = {
+    "temperature": float,
+    "top_k": int,
+    "top_p": float,
+    "min_p": float,
+    "repetition_penalty": float,
+    "max_new_tokens": int,
+    "seed": int,
+}
+
+HELP = """\
+Type a beginning and press Enter. An empty line goes on where the text stopped. Ctrl-C stops an answer.
+  /temperature 0.7   change a setting: {settings}
+  /stop TEXT         end before this text; without TEXT, nowhere
+  /settings          show them
+  /help              this
+  /quit              leave (Ctrl-D too)"""
+
+
+def converse(
+    engine: Engine,
+    config: GenerateConfig,
+    write: Callable[[str], None],
+    read: Callable[[str], str] = input,
+) -> None:
+    """Answer lines from `read` through `write` until /quit or the end of input."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  (gives `input` a history and an editable line)
+    say("Type a beginning and press Enter; /help shows more.")
+    text, answers = "", 0
+    while True:
+        try:
+            line = read("> ")
+        except (EOFError, KeyboardInterrupt):
+            return write("\n")
+        try:
+            if line.strip() in ("/quit", "/exit"):
+                return None
+            if line.startswith("/"):
+                config = obey(line, config)
+                continue
+            text = line or fitting_end(engine, text)
+            settings = dataclasses.replace(config, num_samples=1, seed=config.seed + answers)
+            answers += 1
+            write(line)
+            with contextlib.suppress(KeyboardInterrupt):
+                for piece in engine.stream(text, settings):
+                    write(piece.text)
+                    text += piece.text
+            write("\n")
+        except UserError as error:
+            say(str(error))
+
+
+def obey(line: str, config: GenerateConfig) -> GenerateConfig:
+    """Do what a line that begins with a slash asks for; return the settings that hold from now on.
+
+    Raises:
+        UserError: an unknown command, or a value that breaks a rule.
+    """
+    name, _, value = line.strip()[1:].partition(" ")
+    if name == "help":
+        say(HELP.format(settings=", ".join(SETTINGS)))
+    elif name == "settings":
+        say("  ".join(f"{name} {getattr(config, name)}" for name in SETTINGS) + f"  stop {config.stop}")
+    elif name == "stop":
+        return dataclasses.replace(config, stop=[value] if value else [])
+    elif name in SETTINGS:
+        try:
+            number = SETTINGS[name](value)
+        except ValueError:
+            raise UserError(f"/{name} needs a number, such as /{name} {getattr(config, name)}.") from None
+        return dataclasses.replace(config, **{name: number})
+    else:
+        known = [*SETTINGS, "help", "settings", "stop", "quit"]
+        raise UserError(f'Unknown command "/{name}".{closest(name, known)} /help lists them.')
+    return config
+
+
+def fitting_end(engine: Engine, text: str) -> str:
+    """Return the end of `text` that leaves half of the context free."""
+    tokens = engine.tokenizer.encode(text)
+    half = engine.block_size // 2
+    if len(tokens) <= half:
+        return text
+    return engine.tokenizer.decode(tokens[-half:]).lstrip("\ufffd")  # the cut may fall inside a character

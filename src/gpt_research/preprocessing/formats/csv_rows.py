@@ -1,0 +1,243 @@
+"""CSV records at the speed of splitting, that survive a torn row.
+
+A row ends at the first line end with an even number of quotes before it; where it then splits into fields as
+a writer makes them, it is taken as it is. Any other row goes through the standard library's strict parser.
+A quote that is never closed swallows the rows after it: the rows' own look (a number or a quote at the start)
+and what their quotes stand between tell where the next whole one begins, so that only the torn one is lost.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from gpt_research.preprocessing.document import Drop
+from gpt_research.preprocessing.formats.fields import MissingTextError
+from gpt_research.preprocessing.formats.streams import decode_text, lines
+
+MAX_ROW = 16 << 20
+"""Bytes of the longest row; the strict parser holds four bytes for each."""
+_FIRST_ROWS = 16
+
+_ODD_QUOTES = re.compile(rb'(?<!")"(?:"")*(?!")')
+
+
+class _LineTooLongError(csv.Error):
+    pass
+
+
+class Feed:
+    """The lines that begin in bytes `start` to `stop`, of which the current row's are kept and can be read again."""
+
+    def __init__(self, path: Path, start: int = 0, stop: int = -1) -> None:
+        self._lines = lines(path, start, stop)
+        self._again: deque[bytes] = deque()
+        self.taken: list[bytes] = []
+        self.position = start
+        """Offset in the file of the current row."""
+        self.next = start
+        """Offset of the line that comes next."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            line: bytes | None
+            if self._again:
+                line = self._again.popleft()
+            elif item := next(self._lines, None):
+                self.next, line = item
+            else:
+                return
+            if not self.taken:
+                self.position = self.next
+            if line is None or len(line) > MAX_ROW:
+                raise _LineTooLongError(f"a line of over {MAX_ROW >> 20} MB")
+            self.next += len(line) + 1
+            self.taken.append(line)
+            yield line
+
+    def again(self, index: int = 0) -> None:
+        """Put the lines of the current row back, from `index` on."""
+        back = self.taken[index:]
+        self._again.extendleft(reversed(back))
+        self.next -= sum(map(len, back)) + len(back)
+        self.taken.clear()
+
+    def resume(self, look: str, delimiter: str) -> None:
+        """Put back the current row's lines from the next one on that seems to begin a row.
+
+        It looks like the others, and no quotes after it close a field; where rows have no look, it opens one.
+        """
+        rest = b"\n".join(self.taken[1:])
+        at = end = 0
+        kind = ""
+        for index, line in enumerate(self.taken[1:], start=1):
+            if end <= at:
+                end, kind = telling_quote(rest, at, delimiter) or (len(rest) + 1, "")
+            begins = look_of(line) == look and kind != "closes" if look else kind == "opens" and end <= at + len(line)
+            if begins:
+                self.again(index)
+                return
+            at += len(line) + 1
+
+    def skip_to(self, look: str) -> None:
+        """Pass over lines until one looks like the start of a row."""
+        for line in self:
+            if look_of(line) == look:
+                self.again()
+                return
+            self.taken.clear()
+
+
+def look_of(line: bytes) -> str:
+    """Return what the start of a row looks like, or nothing where it could be that of any line."""
+    if line[:1].isdigit():
+        return "digit"
+    # Two quotes are an escaped one: a line within a field.
+    return "quote" if line.startswith(b'"') and not line.startswith(b'""') else ""
+
+
+def telling_quote(data: bytes, at: int, delimiter: str) -> tuple[int, str] | None:
+    """Return where the next odd run of quotes ends, and whether it `opens` or `closes` a field (or "": unclear).
+
+    An even run is an escaped quote or an empty field and changes nothing. In a file that is written by the rules, an
+    odd one opens a field only after a delimiter or line end and closes one only before such, so that it never tells
+    the opposite of what it does. None where there is none.
+    """
+    quotes = _ODD_QUOTES.search(data, at)
+    if quotes is None:
+        return None
+    start, end, borders = quotes.start(), quotes.end(), (b"", b"\r", b"\n", delimiter.encode())
+    follows, leads = data[max(start - 1, 0) : start] in borders, data[end : end + 1] in borders
+    return end, "" if follows == leads else "opens" if follows else "closes"
+
+
+def plain_row(feed: Feed, delimiter: str) -> list[str] | None:
+    """Return the next row if it is written in the usual way, [] at the end of the file, None if not."""
+    quotes = size = 0
+    for line in feed:
+        quotes += line.count(b'"')
+        size += len(line)
+        if quotes % 2 == 0:
+            break
+        if size > MAX_ROW:
+            return None
+    if not feed.taken:
+        return []
+    row = decode_text(b"\n".join(feed.taken)).removesuffix("\r")
+    if not quotes:
+        return row.split(delimiter) if "\r" not in row else None
+    return _split_quoted(row.split('"'), delimiter) if quotes % 2 == 0 else None
+
+
+def _split_quoted(parts: list[str], delimiter: str) -> list[str] | None:
+    """Return the fields of a row split at its quotes: even parts stand outside quotes, odd ones within.
+
+    None where an outside part stands beside a quote without the delimiter between them.
+    """
+    fields = parts[0].split(delimiter)
+    if fields.pop():
+        return None
+    held = [parts[1]]
+    last = len(parts) - 1
+    for index in range(2, last + 1, 2):
+        outside = parts[index]
+        if not outside and index < last:
+            held.append(parts[index + 1])  # two quotes within a field stand for one
+            continue
+        fields.append('"'.join(held))
+        if index == last:
+            if outside:
+                first, *rest = outside.split(delimiter)
+                return [*fields, *rest] if not first and "\r" not in outside else None
+            return fields
+        first, *rest = outside.split(delimiter)
+        if first or not rest or rest.pop() or "\n" in outside:
+            return None
+        fields += rest
+        held = [parts[index + 1]]
+    return fields
+
+
+def strict_row(feed: Feed, delimiter: str) -> list[str]:
+    """Return the next row as the standard library reads it; raises `csv.Error` where it is torn.
+
+    Strict, for the lenient parser takes a torn row and the one after it for a single good row.
+    """
+    csv.field_size_limit(MAX_ROW)
+    text = (decode_text(line) + "\n" for line in feed)
+    return next(csv.reader(text, delimiter=delimiter, strict=True), [])
+
+
+def has_row(feed: Feed, delimiter: str, width: int) -> bool:
+    """Take the next row; say whether it is written in the usual way, with `width` fields."""
+    feed.taken.clear()
+    try:
+        row = plain_row(feed, delimiter)
+    except _LineTooLongError:
+        return False
+    return row is not None and len(row) == width
+
+
+def read_head(path: Path, delimiter: str) -> tuple[list[str], str]:
+    """Return the names of the columns, and what all the first rows look like; see `look_of`."""
+    feed = Feed(path)
+    header = strict_row(feed, delimiter)
+    looks = set()
+    for _ in range(_FIRST_ROWS):
+        if not has_row(feed, delimiter, len(header)):
+            break
+        looks.add(look_of(feed.taken[0]))
+    return header, looks.pop() if len(looks) == 1 else ""
+
+
+def csv_records(
+    path: Path,
+    source: str,
+    columns: Callable[[Sequence[str]], list[str]],
+    delimiter: str,
+    start: int = 0,
+    stop: int = -1,
+) -> Iterator[tuple[int, dict[str, Any]] | Drop]:
+    """Stream the chosen columns of a CSV file with a header line; a torn row comes as a drop.
+
+    `start` and `stop` are 0, -1, or places where a row begins, as `csv_cuts.row_starts` finds them.
+    """
+    header, look = read_head(path, delimiter)
+    try:
+        chosen = [(name, header.index(name)) for name in columns(header)]
+    except MissingTextError as error:
+        if start == 0:
+            yield Drop("no_text_key", source, 0, str(error), broken=True)
+        return
+    feed = Feed(path, start, stop)
+    if start == 0:
+        strict_row(feed, delimiter)
+    torn = False
+    while True:
+        feed.taken.clear()
+        reason, problem, row = "torn_row", "", None
+        try:
+            if torn and look:
+                feed.skip_to(look)
+            row = plain_row(feed, delimiter)
+            if row == []:
+                return
+            if row is None or len(row) != len(header):
+                feed.again()
+                row = strict_row(feed, delimiter)
+        except _LineTooLongError as error:
+            reason, problem, row = "line_too_long", str(error), None
+        except csv.Error as error:
+            problem, row = str(error), None
+        torn = row is None
+        if row is not None and len(row) == len(header):
+            yield feed.position, {name: row[index] for name, index in chosen}
+        elif row != []:
+            excerpt = decode_text(feed.taken[0][:80]) if feed.taken else ""
+            problem = problem or f"{len(row or [])} fields instead of {len(header)}"
+            yield Drop(reason, source, feed.position, f"{problem}: {excerpt}", broken=True)
+            feed.resume(look, delimiter)

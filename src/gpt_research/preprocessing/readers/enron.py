@@ -1,0 +1,184 @@
+"""Enron's mails: CMU's maildir (folder or `.tar.gz`), Kaggle's `emails.csv`, or the hub's simplified rows.
+
+A document is the author's own words under a short header of choice. The same mail in several folders gives
+the same text each time, so that the exact-duplicate stage keeps one. Mails of quotations alone are dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
+from gpt_research.preprocessing.formats.fields import MissingTextError, find_text_key, text_of
+from gpt_research.preprocessing.formats.mail import Mail, own_words, parse
+from gpt_research.preprocessing.formats.streams import MAX_RECORD, open_bytes, tar_members
+from gpt_research.preprocessing.formats.tables import Record, cut, form_of, form_of_name, records, relative, unit_file
+from gpt_research.preprocessing.text.personal_data import mask
+
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_MOST_MAILS = 1 << 16
+"""Bytes of a mail that are read at once; to ask for the size of the file first costs as much as to read it."""
+_NO_MAIL = re.compile(r"\.|_|readme|licen[cs]e", re.IGNORECASE)
+
+
+class EnronReader:
+    """Enron's mails in any of their forms; a unit is a folder of mails, an archive, or part of a table."""
+
+    name = "enron"
+    licence = "Public record (released by the US energy regulator, FERC); holds personal data."
+
+    def units(self, root: Path) -> list[Unit]:
+        """One unit for each folder of mails, each archive, each part of a table."""
+        if root.is_file():
+            return cut(root, root) if form_of(root)[0] else [Unit(root.name, root.stat().st_size)]
+        units: list[Unit] = []
+        for folder, folders, names in os.walk(root):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            mails = 0
+            for name in sorted(names):
+                if _is_mail(name):
+                    mails += _size(f"{folder}/{name}")
+                elif form_of_name(name)[0] not in ("", "text"):
+                    units += cut(Path(folder, name), root)
+                elif name.lower().endswith(_ARCHIVES):
+                    units.append(Unit(relative(Path(folder, name), root), _size(f"{folder}/{name}")))
+            if mails:
+                units.append(Unit(Path(folder).relative_to(root).as_posix(), mails))
+        return sorted(units, key=lambda unit: (unit.path, unit.start))
+
+    def read(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
+        """Stream the mails of one unit."""
+        path = unit_file(root, unit)
+        if path.is_dir():
+            yield from _read_folder(path, unit, options)
+        elif path.name.lower().endswith(_ARCHIVES):
+            yield from _read_archive(path, unit, options)
+        elif form_of(path)[0] not in ("", "text"):
+            items = records(path, unit, partial(_columns, options=options))
+            yield from self.documents(items, unit.path, options)
+        else:
+            yield _document(parse(path.read_bytes()), unit.path, 0, options)
+
+    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
+        """Make documents of rows: `file, message` (a whole message) or `text` (a simplified one)."""
+        for item in items:
+            if isinstance(item, Drop):
+                yield item
+                continue
+            position, record = item
+            try:
+                text = text_of(record[_columns(list(record), options)[0]], source, position)
+            except MissingTextError as error:
+                yield Drop("no_text_key", source, position, str(error)[:400], broken=True)
+                continue
+            if isinstance(text, Drop):
+                yield text
+            else:
+                mail = _simplified(text) or parse(text.encode("utf-8", "replace"))
+                yield _document(mail, source, position, options)
+
+
+def _columns(names: Sequence[str], options: ReadOptions) -> list[str]:
+    if options.text_key is None and "message" in names:
+        return ["message"]
+    return [find_text_key(names, options.text_key)]
+
+
+@lru_cache(maxsize=1 << 14)  # every folder has the same names
+def _is_mail(name: str) -> bool:
+    """Say whether a file in a folder of mails is one; tables and archives beside them are read by themselves."""
+    if _NO_MAIL.match(name):
+        return False
+    return form_of_name(name)[0] in ("", "text") and not name.lower().endswith(_ARCHIVES)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _read_folder(folder: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
+    """Read the mails of a folder, in the order of their names; not those of the folders within."""
+    with os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if not entry.is_dir() and _is_mail(entry.name))
+    place = "" if unit.path == "." else f"{unit.path}/"
+    for name in names:
+        source = f"{place}{name}"
+        try:
+            # There are half a million of them: a string is a path in a tenth of the time, and a buffer would only copy.
+            with open(f"{folder}/{name}", "rb", buffering=0) as file:
+                data = file.read(_MOST_MAILS)
+                data = data + file.read() if len(data) == _MOST_MAILS else data
+        except OSError as error:
+            reason = "vanished" if isinstance(error, FileNotFoundError) else "unreadable"
+            yield Drop(reason, source, 0, str(error)[:200], broken=True)
+            continue
+        if data:
+            yield _document(parse(data), source, 0, options)
+        else:
+            yield Drop("empty_file", source, 0, "the file has no bytes", broken=True)
+
+
+def _read_archive(path: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
+    """Read the mails of a tar archive as they come; nothing is unpacked to disk."""
+    with open_bytes(path) as stream:
+        for position, member in enumerate(tar_members(stream)):
+            if _NO_MAIL.match(member.name.rpartition("/")[2]):
+                continue
+            source = f"{unit.path}!{member.name}"
+            if member.size > MAX_RECORD:
+                yield Drop("mail_too_long", source, position, f"{member.size >> 20} MB", broken=True)
+            else:
+                yield _document(parse(member.read(member.size)), source, position, options)
+
+
+# The hub's rows: header lines, then the body after `Body:`.
+_BODY = re.compile(r"^[ \t]*Body:[ \t]*\n?", re.MULTILINE)
+_FIELD = re.compile(r"^[ \t]*(From|To|Cc|Bcc|Date|Subject):[ \t]*(.*(?:\n(?![ \t]*\w+:).*)*)", re.MULTILINE)
+
+
+def _simplified(text: str) -> Mail | None:
+    """Read a row of the hub's form, or None if it is a message in its original form."""
+    body = _BODY.search(text)
+    if body is None or "Message-ID:" in text[: body.start()]:
+        return None
+    fields: Any = _FIELD.findall(text[: body.start()])
+    headers = {name.lower(): " ".join(value.split()) for name, value in fields}
+    return Mail(headers, text[body.end() :])
+
+
+def _document(mail: Mail, source: str, position: int, options: ReadOptions) -> Document | Drop:
+    body = own_words(mail.body)
+    if not body.strip():
+        quoted = mail.body.strip()[:80]
+        quoted = quoted if options.keep_personal_data else mask(quoted)
+        return Drop("only_quotation" if quoted else "empty", source, position, quoted)
+    head = _short_header(mail.headers, options)
+    text = f"{head}\n\n{body}" if head else body
+    return Document(text if options.keep_personal_data else mask(text), source, position)
+
+
+_ADDRESS = re.compile(r"\s*<[^<>]*>|\s*/O=\S+|@\S+$|\"")
+
+
+def _short_header(headers: dict[str, str], options: ReadOptions) -> str:
+    subject = " ".join(headers.get("subject", "").split())
+    lines = [f"Subject: {subject}"] if subject else []
+    if options.mail_header == "none":
+        return ""
+    if options.mail_header == "full":
+        # The X- headers give names, the others addresses.
+        sender = _ADDRESS.sub("", headers.get("x-from") or headers.get("from", "")).strip()
+        receivers = _ADDRESS.sub("", headers.get("x-to") or headers.get("to", "")).strip()
+        if len(receivers) > 200:
+            receivers = receivers[:200].rpartition(",")[0] + ", ..."
+        fields = (("From", sender), ("To", receivers), ("Date", headers.get("date", "")))
+        lines = [f"{name}: {value}" for name, value in fields if value] + lines
+    return "\n".join(lines)

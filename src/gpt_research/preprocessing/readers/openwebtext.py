@@ -1,0 +1,135 @@
+"""OpenWebText: web pages in archives within archives, streamed and never unpacked to disk.
+
+Read are the original `openwebtext.tar.xz` (a tar of `urlsf_subset*.xz`, each an xz of a tar of `.txt`), a
+folder of those `.xz`, the newer `subsets/urlsf_subset*.tar` (tars of the same `.xz`), and the hub's tables.
+A document's source is the innermost archive, its position the index among that archive's files. Lines that are
+nothing but a page's furniture (`Advertisement`, `Like this: Like Loading...`) are left out.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
+from gpt_research.preprocessing.formats.fields import text_of
+from gpt_research.preprocessing.formats.streams import (
+    MAX_RECORD,
+    BrokenInputError,
+    Member,
+    decompressed,
+    open_bytes,
+    tar_members,
+    text_and_utf8,
+)
+from gpt_research.preprocessing.formats.tables import Record, TableReader, cut, form_of, relative, unit_file, walk
+
+ARCHIVES = (".tar", ".xz", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst")
+_SHARE_BYTES = 512 << 20
+_MAX_SHARES = 8
+_BLOCK = 1 << 20
+# The newline first, for a search for one letter is fast, and then the letters that a line of furniture begins with.
+_FURNITURE = re.compile(
+    r"""\n[ \t]*+(?=[alprs])(?:
+        advertisements?(?:[ ]-)?(?:[ ]continue[ ]reading(?:[ ]below|[ ]the[ ]main[ ]story))?
+      | (?:article|story)[ ]continue[sd][ ]below(?:[ ]advertisement)?
+      | like[ ]this:(?:[ ]like)?[ ]loading\.\.\.
+      | please[ ]enable[ ]javascript[ ]to[ ](?:watch[ ]this[ ]video|view[ ]the[ ]comments[ ]powered[ ]by[ ]disqus\.)
+      | read[ ]or[ ]share[ ]this[ ]story:[ ]https?://\S+
+      | scroll[ ]to[ ]continue[ ]with[ ]content[ ]ad
+      | share[ ]this:(?:[ ](?:facebook|twitter|tumblr|reddit|pinterest|email|print))*
+    )[ \t\r]*(?=\n|\Z)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+_FURNITURE_BYTES = re.compile(_FURNITURE.pattern.encode(), re.IGNORECASE | re.VERBOSE)
+_EDIT = re.compile(r"\[(?> edit \])(?=\n|\Z)")
+
+
+@dataclass(frozen=True)
+class OpenWebTextReader(TableReader):
+    """OpenWebText in its original archives or as tables."""
+
+    name: str = "openwebtext"
+    licence: str = "Texts belong to their authors; the packaging of OpenWebText is CC0."
+
+    def files(self, root: Path) -> list[Path]:
+        """Return the archives, or the tables and texts where there is no archive."""
+        archives = [path for path in walk(root) if is_archive(path)]
+        return archives or super().files(root)
+
+    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
+        """Make documents of records, without the furniture of their pages."""
+        for item in super().documents(items, source, options):
+            if isinstance(item, Document):
+                item.text = _without_furniture(item.text)
+            yield item
+
+    def units(self, root: Path) -> list[Unit]:
+        """Cut into files, and a large outer archive into shares of its members.
+
+        A share `start` of `stop` takes every `stop`-th member. Its reader runs over the whole outer archive,
+        which is cheap: what is compressed already is stored nearly as it is.
+        """
+        units: list[Unit] = []
+        for path in self.files(root):
+            if not is_archive(path):
+                units += cut(path, root)
+                continue
+            size = path.stat().st_size
+            shares = min(_MAX_SHARES, -(-size // _SHARE_BYTES)) or 1
+            units += [Unit(relative(path, root), size // shares, i, shares) for i in range(shares)]
+        return units
+
+    def read(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
+        """Stream one unit."""
+        path = unit_file(root, unit)
+        if not is_archive(path):
+            yield from super().read(root, unit, options)
+            return
+        with open_bytes(path) as stream:
+            yield from _documents(stream, unit.path, unit.start, max(unit.stop, 1))
+
+
+def is_archive(path: Path) -> bool:
+    """Say whether the file's name is that of an archive of texts."""
+    return path.name.lower().endswith(ARCHIVES) and not form_of(path)[0]
+
+
+def _documents(stream: io.BufferedReader, source: str, share: int, shares: int) -> Iterator[Document | Drop]:
+    for position, member in enumerate(tar_members(stream)):
+        if position % shares != share:
+            continue
+        if member.name.endswith(ARCHIVES):
+            inner = f"{source}!{member.name}"
+            try:
+                # The members of an inner archive are not shared out again.
+                yield from _documents(decompressed(io.BufferedReader(member, _BLOCK)), inner, 0, 1)
+            except BrokenInputError as error:
+                yield Drop(error.reason, inner, 0, error.detail, broken=True)
+        else:
+            yield _document(member, source, position)
+
+
+def _document(member: Member, source: str, position: int) -> Document | Drop:
+    if member.size > MAX_RECORD:
+        return Drop("text_too_long", source, position, f"{member.name}: {member.size} bytes", broken=True)
+    decoded, utf8 = text_and_utf8(member.read(member.size))
+    text = text_of(decoded, source, position)
+    if isinstance(text, Drop):
+        return text
+    # Bytes are searched in half the time; and a page without furniture, as most are, need not be encoded again.
+    if utf8 is None or text is not decoded or _has_furniture(utf8):
+        return Document(_without_furniture(text), source, position)
+    return Document(text, source, position, utf8)
+
+
+def _has_furniture(utf8: bytes) -> bool:
+    return _FURNITURE_BYTES.search(b"\n" + utf8) is not None or b"[ edit ]" in utf8
+
+
+def _without_furniture(text: str) -> str:
+    text = _FURNITURE.sub("", f"\n{text}")[1:]
+    return _EDIT.sub("", text) if "[ edit ]" in text else text

@@ -1,0 +1,41 @@
+"""TransWeb-Edu, the English part: educational web pages as `en_chunkN.jsonl` or the hub's Parquet.
+
+The set of ten languages lies in like-named chunks (`fr_chunkN.jsonl`); beside English ones those are passed
+over. The name of the text's field is documented nowhere: it is found, or named with `--text_key`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt_research.preprocessing.formats.tables import GenericReader, form_of
+
+_CHUNK = re.compile(r"([a-z]{2,3})_chunk", re.IGNORECASE)
+_CODE = re.compile(r"[a-z]{2,3}")
+_ENGLISH = ("en", "eng")
+
+
+@dataclass(frozen=True)
+class TransWebReader(GenericReader):
+    """TransWeb-Edu's English chunks."""
+
+    name: str = "transweb"
+    licence: str = "Web pages belong to their authors; see the card of britllm/TransWeb-Edu-English for its terms."
+
+    def files(self, root: Path) -> list[Path]:
+        """Return the tables, of several languages the English ones."""
+        files = [path for path in super().files(root) if form_of(path)[0] != "text"]
+        languages = {path: _language(path, root) for path in files}
+        if not any(language in _ENGLISH for language in languages.values()):
+            return files
+        return [path for path in files if languages[path] in ("", *_ENGLISH)]
+
+
+def _language(path: Path, root: Path) -> str:
+    """Return the language a file's name or folder states, or nothing."""
+    if match := _CHUNK.match(path.name):
+        return match[1].lower()
+    folder = path.parent.name if path.parent != root and path != root else ""
+    return folder if _CODE.fullmatch(folder) else ""

@@ -1,0 +1,95 @@
+"""Finishing: the manifests and the data card. Once the last of them is there, the folder is a data set."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gpt_research.base.errors import UserError
+from gpt_research.data.shards import FORMAT_VERSION, Manifest, Shard, token_dtype, write_json, write_manifest
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.preprocessing.card.card import write_card
+from gpt_research.preprocessing.encoded import SPLITS
+from gpt_research.preprocessing.plan import Plan
+from gpt_research.preprocessing.stages.stage import EXAMPLES, Drops, Stage
+
+MOST_SOURCES = 10_000
+"""Files listed in a manifest; more stand in a table beside it."""
+
+
+class Finish(Stage):
+    """The manifests: once the last of them is there, the folder is a data set."""
+
+    def run(self, plan: Plan, rank: int) -> None:
+        out = self.work.folder.parent
+        is_gpt2 = plan.options["tokenizer"] == "gpt2"  # known to this process already
+        tokenizer = Tokenizer.gpt2() if is_gpt2 else Tokenizer.load(self.work.folder / "tokenizer.json")
+        manifests = {name: self._manifest(plan, name, tokenizer) for name in plan.corpora}
+        if not any(manifest.count("train") for manifest in manifests.values()):
+            reasons = {r: n for m in manifests.values() for r, n in m.drops.items()}
+            raise UserError(
+                f"No document is left of {', '.join(plan.corpora.values())}: "
+                f"{', '.join(f'{n} {r}' for r, n in reasons.items()) or 'nothing was read'}. Check the paths."
+            )
+        for name, manifest in manifests.items():
+            write_manifest(out / name, manifest)
+        write_card(out, manifests, plan.corpora)
+        shutil.copyfile(self.work.folder / "tokenizer.json", out / "tokenizer.json")
+        write_json(
+            out / "dataset.json",
+            {
+                "version": FORMAT_VERSION,
+                "corpora": list(plan.corpora),
+                "read_from": plan.corpora,
+                "plan": plan.digest,
+                "options": plan.options,
+            },
+        )
+
+    def _manifest(self, plan: Plan, name: str, tokenizer: Tokenizer) -> Manifest:
+        """Add up what the tasks of a corpus left."""
+        corpus, drops = plan.corpus(name), Drops()
+        splits: dict[str, list[Shard]] = {split: [] for split in SPLITS}
+        sources, documents, overlaps = [], 0, dict.fromkeys([Path(folder).name for folder in plan.benchmarks], 0)
+        for rank, task in enumerate(plan.tasks):
+            if task.corpus != name:
+                continue
+            read, assembled = self.work.load_json("read", rank), self.work.load_json("assembled", rank)
+            for split, shard in assembled["shards"].items():
+                splits[split].append(Shard(**shard))
+            documents += read["documents"] + sum(read["counts"].values())
+            sources += read["sources"]
+            for benchmark, count in zip(overlaps, assembled["overlaps"], strict=True):
+                overlaps[benchmark] += count
+            for part in (assembled, read):  # copies of other tasks' documents are the rarer examples
+                for reason, count in part["counts"].items():
+                    drops.counts[reason] = drops.counts.get(reason, 0) + count
+                    known = drops.examples.setdefault(reason, [])
+                    known += part["examples"][reason][: EXAMPLES - len(known)]
+        (self.work.folder.parent / name).mkdir(exist_ok=True)
+        return Manifest(
+            fingerprint=tokenizer.fingerprint,
+            vocab_size=tokenizer.vocab_size,
+            dtype=token_dtype(tokenizer.vocab_size).name,
+            splits=splits,
+            reader=corpus.reader.name,
+            licence=corpus.reader.licence,
+            documents_read=documents,
+            drops=drops.counts,
+            drop_examples=drops.examples,
+            contamination=overlaps,
+            sources=self._listed(sources, name),
+            options=plan.options,
+        )
+
+    def _listed(self, sources: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
+        """Keep a long list of files out of the manifest, in a table beside it."""
+        if len(sources) <= MOST_SOURCES:
+            return sources
+        path = self.work.folder.parent / name / "sources.parquet"
+        pq.write_table(pa.Table.from_pylist(sources), path, compression="zstd")
+        return [{"path": path.name, "files": len(sources), "bytes": sum(s["bytes"] for s in sources)}]

@@ -1,0 +1,116 @@
+"""Reading: documents of a task, cleaned and encoded, with what the comparison over all tasks needs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpt_research.base.errors import UserError
+from gpt_research.data.shards import size_and_sha256
+from gpt_research.preprocessing.document import Drop
+from gpt_research.preprocessing.encoded import EncodedWriter
+from gpt_research.preprocessing.formats.tables import relative, unit_file
+from gpt_research.preprocessing.plan import Plan, Progress, Task
+from gpt_research.preprocessing.stages.stage import (
+    EXACT_DUPLICATE,
+    NO_HITS,
+    STATUS_NAMES,
+    Drops,
+    Stage,
+    copy_of,
+    load_tokenizer,
+    sides,
+    size_of_texts,
+)
+from gpt_research.preprocessing.text.arrow import encoded
+from gpt_research.preprocessing.text.batches import Batch, clean_batches, place_of
+from gpt_research.preprocessing.text.duplicates import KnownTexts, MinHash, text_hashes
+from gpt_research.preprocessing.text.words import hash_words
+
+
+class Read(Stage):
+    """Documents of a task, cleaned and encoded, with what the comparison over all tasks needs."""
+
+    def run(self, plan: Plan, rank: int) -> None:
+        task, drops, progress = plan.tasks[rank], Drops(), self.work.progress()
+        minhash, near, index = MinHash(), plan.options["near_duplicates"], self.work.benchmark_index(plan)
+        hashes, signatures = [text_hashes(encoded([]))], [np.empty((0, minhash.num_hashes), dtype=np.uint8)]
+        hits, documents, text_bytes, tokens, known = [NO_HITS], 0, 0, 0, KnownTexts()
+        with contextlib.closing(EncodedWriter(self.work, rank, load_tokenizer(self.work))) as writer:
+            for item in clean_batches(self._items(plan, task, rank), plan.options["min_characters"]):
+                if isinstance(item, Drop):
+                    self._add(drops, item, task)
+                    continue
+                numbers, is_new = known.look_up(keys := text_hashes(item.texts))
+                batch, keys = item.keep(is_new), keys[is_new]
+                if len(batch):
+                    hashes.append(keys)
+                    if near or index:
+                        words = hash_words(batch.texts)
+                        signatures += [minhash.signatures(words)] if near else []
+                        hits += [index.hits(words) + [documents, 0]] if index else []
+                    tokens += writer.add(batch, sides(keys[:, 0], plan))
+                    documents += len(batch)
+                    text_bytes += size_of_texts(batch.texts)
+                for row in np.flatnonzero(~is_new).tolist():
+                    drops.add(self._copy(item, row, int(numbers[row]), task, writer, drops))
+                self._report(progress, rank, drops, documents=documents, text_bytes=text_bytes, tokens=tokens)
+            writer.finish()
+        self.work.save_array("hashes", rank, np.concatenate(hashes))
+        self.work.save_array("signatures", rank, np.concatenate(signatures))
+        self.work.save_array("hits", rank, np.concatenate(hits))
+        self.work.save_json("read", rank, {"documents": documents, **vars(drops), "sources": self._sources(plan, task)})
+        self._report(progress, rank, drops)
+
+    def _items(self, plan: Plan, task: Task, rank: int) -> Iterator[Any]:
+        """Yield what the reader finds in a task's units, and note how far it is."""
+        corpus, progress, done = plan.corpus(task.corpus), self.work.progress(), 0
+        for unit in task.units:
+            yield from corpus.stream(unit, plan.read_options)
+            done += unit.size
+            progress.set(rank, read_bytes=done)
+
+    @staticmethod
+    def _copy(batch: Batch, row: int, original: int, task: Task, writer: EncodedWriter, drops: Drops) -> Drop:
+        """Return the drop of a document that copies another one of its task; which one, where that is an example."""
+        reason, detail = STATUS_NAMES[EXACT_DUPLICATE], ""
+        if drops.wants_example(reason):
+            detail = copy_of(task.corpus, *writer.place(original))
+        return Drop(reason, *place_of(batch.rows, row), detail)
+
+    def _add(self, drops: Drops, drop: Drop, task: Task) -> None:
+        if drop.broken and self.strict:
+            raise UserError(
+                f"{task.corpus}: {drop.source}: {drop.reason}: {drop.detail} "
+                "Mend the file, or leave --strict out to set it aside."
+            )
+        drops.add(drop)
+
+    @staticmethod
+    def _report(progress: Progress, rank: int, drops: Drops, **values: int) -> None:
+        dropped, broken = sum(drops.counts.values()), sum(drops.broken.values())
+        progress.set(rank, drops=dropped, broken=broken, **values)
+
+    def _sources(self, plan: Plan, task: Task) -> list[dict[str, Any]]:
+        """Hash the files that begin in this task."""
+        root, found = plan.corpus(task.corpus).root, []
+        for unit in task.units:
+            for name, place in _files(unit_file(root, unit), root) if unit.start == 0 else []:
+                with contextlib.suppress(OSError):  # unreadable: the reader has said so
+                    size, sha256 = size_and_sha256(place)
+                    found.append({"path": name, "bytes": size, "sha256": sha256})
+        return found
+
+
+def _files(path: Path, root: Path) -> list[tuple[str, str]]:
+    """Return name in the corpus and place of a unit's file; of a folder (of mails), of the files right in it."""
+    if not path.is_dir():
+        return [(relative(path, root), str(path))]
+    inside = "" if path == root else relative(path, root) + "/"
+    with os.scandir(path) as entries:
+        return sorted((inside + entry.name, entry.path) for entry in entries if entry.is_file())

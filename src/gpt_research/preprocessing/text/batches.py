@@ -1,0 +1,131 @@
+"""Documents many at a time, as Arrow keeps them: what the stages of preprocessing work on.
+
+`clean_batches` gathers the documents of any reader. A column of Parquet of which nothing but the text is wanted is a
+batch as it is; a piece in which anything is out of the ordinary is left to the reader that looks at each record. (JSON
+lines go record by record: Arrow's own reader of them was no faster where every core has its process.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import compress
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gpt_research.preprocessing.document import Document, Drop
+from gpt_research.preprocessing.text.arrow import encoded, integers, joined, mask, repeated
+from gpt_research.preprocessing.text.repair import drop_reasons, repair, repairs
+
+DOCUMENT_SCHEMA = pa.schema([("text", pa.large_string()), ("source", pa.large_string()), ("position", pa.int64())])
+"""A batch of documents; nothing is null."""
+BATCH_BYTES = 1 << 20
+"""Text that is worked on at once: as much as a core's cache holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some documents."""
+
+    rows: pa.RecordBatch
+    """Of `DOCUMENT_SCHEMA`."""
+    strings: list[str] | None = None
+    """The texts as Python has them, if a reader has made them: what wants them so need not make them again."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def texts(self) -> pa.LargeStringArray:
+        return self.rows["text"]
+
+    def keep(self, wanted: np.ndarray) -> Batch:
+        """Return the documents that are wanted: (n,) bool."""
+        if wanted.all():
+            return self
+        strings = self.strings and list(compress(self.strings, wanted.tolist()))
+        return Batch(self.rows.filter(mask(wanted)), strings)
+
+    def mended(self, texts: dict[int, str]) -> Batch:
+        """Return the batch with other texts in some rows."""
+        if not texts:
+            return self
+        changed = np.zeros(len(self), dtype=bool)
+        changed[list(texts)] = True
+        column = pc.replace_with_mask(self.texts, mask(changed), encoded([texts[row] for row in sorted(texts)]))
+        strings = self.strings and [texts.get(row, text) for row, text in enumerate(self.strings)]
+        return Batch(self.rows.set_column(0, "text", column), strings)
+
+    def to_strings(self) -> list[str]:
+        return self.texts.to_pylist() if self.strings is None else self.strings
+
+
+def clean_batches(items: Iterable[Document | Drop | pa.RecordBatch], min_characters: int) -> Iterator[Batch | Drop]:
+    """Gather documents to batches, repaired and without what is no text, which comes as drops."""
+    for item in batched(items):
+        if isinstance(item, Drop):
+            yield item
+            continue
+        item = item.mended(repairs(item.texts))
+        reasons = drop_reasons(item.texts, min_characters)
+        for row, reason in enumerate(reasons):
+            if reason:
+                yield Drop(reason, *place_of(item.rows, row), item.texts[row].as_py()[:100])
+        yield item.keep(np.array([reason is None for reason in reasons]))
+
+
+def place_of(rows: pa.RecordBatch | pa.Table, row: int) -> tuple[str, int]:
+    """Return source and position of a document."""
+    return rows["source"][row].as_py(), rows["position"][row].as_py()
+
+
+def batched(items: Iterable[Document | Drop | pa.RecordBatch]) -> Iterator[Batch | Drop]:
+    """Gather documents to batches of about `BATCH_BYTES`; what is one already, and drops, are passed on."""
+    held: list[Document] = []
+    size = 0
+    for item in items:
+        if not isinstance(item, Document):
+            if held and not isinstance(item, Drop):  # documents stay in order: the first of its kind is kept
+                yield _batch(held)
+                held, size = [], 0
+            yield item if isinstance(item, Drop) else Batch(item)
+            continue
+        held.append(item)
+        size += len(item.text)
+        if size >= BATCH_BYTES:
+            yield _batch(held)
+            held, size = [], 0
+    if held:
+        yield _batch(held)
+
+
+def _batch(documents: list[Document]) -> Batch:
+    strings = [document.text for document in documents]
+    try:
+        texts = joined([document.utf8 or document.text.encode() for document in documents])
+    except UnicodeEncodeError:  # a lone surrogate, which no UTF-8 can hold
+        strings = list(map(repair, strings))
+        texts = encoded(strings)
+    sources = encoded([document.source for document in documents], "replace")
+    positions = integers(np.array([document.position for document in documents]))
+    return Batch(pa.record_batch([texts, sources, positions], schema=DOCUMENT_SCHEMA), strings)
+
+
+def column_batch(column: pa.Array, source: str, first: int) -> pa.RecordBatch | None:
+    """Return the documents of a column of texts, or None where they have to be looked at one by one.
+
+    Args:
+        first: the row in the file at which the column begins.
+    """
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        return None
+    try:
+        column.validate(full=True)
+    except pa.ArrowException:  # not UTF-8
+        return None
+    if column.null_count:
+        return None
+    texts, places = pc.cast(column, pa.large_string()), np.arange(first, first + len(column))
+    return pa.record_batch([texts, repeated(source, len(texts)), integers(places)], schema=DOCUMENT_SCHEMA)

@@ -1,0 +1,74 @@
+"""The doctor looks at everything, and survives whatever it cannot see."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gpt_research.base import machine
+from gpt_research.cli import main as cli
+from gpt_research.commands import DoctorCommand
+from gpt_research.estimate import doctor
+
+QUICK = ("software", "cores", "memory", "GPU", "attention", "disk", "optional packages")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the probes that take seconds: they compile and multiply."""
+    monkeypatch.setattr(doctor, "PROBES", {name: doctor.PROBES[name] for name in QUICK})
+
+
+@pytest.mark.usefixtures("quick")
+def test_every_row_says_what_was_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--out", str(tmp_path / "not" / "yet"), "--json"]) == 0
+    rows = {row["what"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(QUICK) <= rows.keys() | {"GPU"}
+    assert all(row["found"] and "could not be read" not in row["found"] for row in rows.values())
+    assert "MB/s" in rows["disk"]["found"]
+    assert not list(tmp_path.iterdir())
+    assert cli.main(["doctor", "--out", str(tmp_path)]) == 0
+    assert "optional packages" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", doctor.PROBES)
+def test_a_probe_that_fails_is_a_row_and_the_others_go_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(command: DoctorCommand) -> list[doctor.Finding]:
+        raise OSError("the sensor\nis gone")
+
+    fine = [doctor.Finding("fine", "yes")]
+    probes = {other: (fail if other == name else lambda command: fine) for other in doctor.PROBES}
+    monkeypatch.setattr(doctor, "PROBES", probes)
+    findings = doctor.examine(DoctorCommand())
+    assert len(findings) == len(probes)
+    assert findings[list(probes).index(name)] == doctor.Finding(name, "could not be read: the sensor is gone")
+
+
+def test_a_container_gets_what_its_cgroup_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = tmp_path / "cgroup"
+    (group / "job").mkdir(parents=True)
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "cgroup").write_text("0::/job\n")
+    (tmp_path / "meminfo").write_text("MemAvailable: 8000000 kB\n")
+    (group / "job" / "memory.max").write_text("1000000000\n")
+    (group / "job" / "memory.current").write_text("400000000\n")
+    (group / "job" / "memory.stat").write_text("anon 1\ninactive_file 100000000\n")
+    (group / "job" / "cpu.max").write_text("50000 100000\n")
+    monkeypatch.setattr(machine, "PROC", tmp_path)
+    monkeypatch.setattr(machine, "CGROUPS", group)
+    assert machine.cgroup_memory() == 1_000_000_000
+    assert machine.free_memory() == 700_000_000
+    assert machine.usable_cores() == 0.5
+    (group / "job" / "memory.max").write_text("max\n")
+    assert machine.cgroup_memory() is None
+
+
+def test_without_proc_nothing_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "PROC", tmp_path)
+    monkeypatch.setattr(machine, "CGROUPS", tmp_path)
+    assert machine.free_memory() == machine.total_memory() // 2
+    assert machine.peak_memory() > 0
+    assert machine.physical_cores() is None
+    assert machine.cpu_name() is None

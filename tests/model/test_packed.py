@@ -1,0 +1,104 @@
+"""A packed model gives the logits of the model it was made from, as exactly as its precision allows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gpt_research.base.errors import UserError
+from gpt_research.base.runtime import Precision, Runtime
+from gpt_research.config import GPTConfig
+from gpt_research.model import GPT, KVCache
+from gpt_research.model.fast.packed import Int8Linear, pack
+
+CPU = torch.device("cpu")
+X86 = "x86" in torch.backends.quantized.supported_engines
+needs_x86 = pytest.mark.skipif(not X86, reason="int8 kernels are for x86")
+
+
+@pytest.fixture(params=[True, False], ids=["bias", "no_bias"])
+def model(request: pytest.FixtureRequest) -> GPT:
+    torch.manual_seed(0)
+    model = GPT(GPTConfig(n_layer=2, n_head=2, n_embd=64, block_size=32, vocab_size=300, bias=request.param))
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    return model.eval()
+
+
+def error(found: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((found.float() - expected).norm() / expected.norm()).item()
+
+
+@pytest.mark.parametrize(
+    ("precision", "weights", "rows", "allowed"),
+    [
+        ("fp32", "same", 1, 1e-5),
+        ("fp32", "same", 3, 1e-5),
+        ("fp16", "same", 3, 3e-3),
+        ("bf16", "same", 1, 3e-2),
+        ("bf16", "same", 3, 3e-2),
+        pytest.param("fp32", "int8", 3, 6e-2, marks=needs_x86),
+    ],
+)
+@torch.inference_mode()
+def test_packed_logits_are_the_models(
+    model: GPT, precision: Precision, weights: str, rows: int, allowed: float
+) -> None:
+    tokens = torch.randint(300, (3, 20), generator=torch.Generator().manual_seed(0))
+    expected = model(tokens)
+    packed = pack(model, Runtime(CPU, precision), weights, rows=rows)  # type: ignore[arg-type]
+    assert error(packed(tokens), expected) < allowed
+    cache = KVCache(model.config, 3, dtype=packed.token_embedding.weight.dtype)
+    packed(tokens[:, :19], cache=cache)
+    assert error(packed(tokens[:, 19:], cache=cache)[:, 0], expected[:, -1]) < allowed
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@torch.inference_mode()
+def test_every_layout_for_one_row_gives_the_models_logits(model: GPT, threads: int) -> None:
+    tokens, before = torch.randint(300, (1, 20), generator=torch.Generator().manual_seed(0)), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert error(pack(model, Runtime(CPU, "fp32"), rows=1)(tokens), model(tokens)) < 1e-5
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_packing_leaves_the_model_as_it_was(model: GPT) -> None:
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    packed = pack(model, Runtime(CPU, "fp32"))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert isinstance(model.head, torch.nn.Linear)
+    assert packed.token_embedding.weight is model.token_embedding.weight  # shared, not copied
+
+
+@needs_x86
+@torch.inference_mode()
+def test_an_int8_row_does_not_depend_on_its_neighbours() -> None:
+    torch.manual_seed(0)
+    layer, x = Int8Linear(torch.nn.Linear(64, 48)), torch.randn(5, 64)
+    x[3] *= 100
+    assert torch.equal(layer(x)[:3], torch.cat([layer(x[i : i + 1]) for i in range(3)]))
+
+
+@needs_x86
+@torch.inference_mode()
+def test_an_int8_sum_of_the_largest_products_does_not_overflow() -> None:
+    linear = torch.nn.Linear(4096, 16, bias=False)
+    linear.weight.fill_(1.0)
+    for sign in (1.0, -1.0):
+        found = Int8Linear(linear)(torch.full((2, 4096), sign))
+        torch.testing.assert_close(found, torch.full((2, 16), sign * 4096), rtol=1e-3, atol=0)
+
+
+@needs_x86
+@torch.inference_mode()
+def test_an_int8_layer_takes_rows_and_weights_that_are_all_zero() -> None:
+    linear = torch.nn.Linear(8, 4)
+    linear.weight.zero_()
+    torch.testing.assert_close(Int8Linear(linear)(torch.zeros(2, 8)), linear.bias.expand(2, 4))
+
+
+def test_int8_on_a_device_without_it_is_refused(model: GPT) -> None:
+    with pytest.raises(UserError, match="int8"):
+        pack(model, Runtime(torch.device("meta"), "fp32"), "int8")

@@ -1,0 +1,98 @@
+"""The vocabulary is learnt from a sample of the training documents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gpt_research.config import PreprocessConfig
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.preprocessing.pipeline import preprocess
+from gpt_research.preprocessing.plan import Work, make_plan
+from gpt_research.preprocessing.stages import Learn
+from gpt_research.preprocessing.stages import train_tokenizer as learn
+
+
+@pytest.fixture
+def taught(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The texts that tokenizers were trained on."""
+    seen: list[str] = []
+    train = Tokenizer.train
+
+    def noticed(texts: Any, vocab_size: int) -> Tokenizer:
+        seen.extend(texts)
+        return train(seen, vocab_size)
+
+    monkeypatch.setattr(Tokenizer, "train", noticed)
+    return seen
+
+
+def learnt(folder: Path, texts: list[str], files: int = 1, **changes: Any) -> None:
+    (folder / "in").mkdir()
+    for number in range(files):
+        rows = [json.dumps({"text": text}) + "\n" for text in texts[number::files]]
+        (folder / "in" / f"{number}.jsonl").write_text("".join(rows))
+    settings = {"tokenizer": "train", "vocab_size": 300, "val_fraction": 0.3, "min_characters": 1, **changes}
+    plan = make_plan(PreprocessConfig(corpora=[f"mine={folder / 'in'}"], out=str(folder / "out"), **settings))
+    work = Work(folder / ".work")
+    work.save_plan(plan)
+    Learn(work)(None, 0, 1)
+    assert Tokenizer.load(work.folder / "tokenizer.json").vocab_size > 256
+
+
+def test_each_training_document_once_and_none_for_validation(tmp_path: Path, taught: list[str]) -> None:
+    texts = [f"This is document {number}." for number in range(200)]
+    learnt(tmp_path, texts + texts, files=3)
+    assert len(taught) == len(set(taught))
+    settings = {"val_fraction": 0.3, "min_characters": 1, "near_duplicates": False, "workers": 1}
+    out = tmp_path / "out"
+    preprocess(PreprocessConfig(corpora=[f"mine={tmp_path / 'in'}"], out=str(out), **settings))  # type: ignore[arg-type]
+    tokens, gpt2 = (
+        np.concatenate([np.fromfile(path, "<u2") for path in (out / "mine").glob("train_*.bin")]),
+        Tokenizer.gpt2(),
+    )
+    ends = np.flatnonzero(tokens == gpt2.end_of_text)
+    assert {
+        gpt2.decode(part) for part in np.split(tokens[tokens != gpt2.end_of_text], ends - np.arange(len(ends)))[:-1]
+    } == set(taught)
+
+
+def test_documents_that_are_all_for_validation_are_learnt_from_nevertheless(tmp_path: Path, taught: list[str]) -> None:
+    learnt(tmp_path, ["The only one."], val_fraction=0.999999)
+    assert taught == ["The only one."]
+
+
+def test_of_large_corpora_a_piece_of_every_unit(
+    tmp_path: Path, taught: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn, "SAMPLE_BYTES", 40_000)
+    monkeypatch.setattr(learn, "PIECE_BYTES", 1000)
+    monkeypatch.setattr("gpt_research.preprocessing.text.batches.BATCH_BYTES", 500)
+    texts = [f"Document {number} says {'word ' * 20}" for number in range(8000)]
+    learnt(tmp_path, texts, files=8, val_fraction=0.0)
+    assert 38_000 < sum(map(len, taught)) < 45_000
+    assert {int(text.split()[1]) % 8 for text in taught} == set(range(8))
+
+
+def test_units_give_by_their_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = learn._shares([1 << 20] * 1500 + [24 << 30])  # many small files, and one that is nearly all
+    assert shares.sum() == learn.SAMPLE_BYTES
+    assert 0.9 < shares[-1] / shares.sum() < 1
+    assert learn._shares([0, 0]).tolist() == [learn.SAMPLE_BYTES / 2] * 2  # the hub does not say
+    small = np.array([3 << 20, 0, 1 << 20])
+    assert (learn._shares(small.tolist()) >= small).all()
+
+
+def test_damaged_pieces_are_passed_over(tmp_path: Path, taught: list[str]) -> None:
+    (tmp_path / "more").mkdir()
+    learnt(tmp_path, ["Good one.", "Good two."], val_fraction=0.0)
+    with open(tmp_path / "in" / "0.jsonl", "a") as file:
+        file.write("{broken\n")
+    taught.clear()
+    work = Work(tmp_path / ".work")
+    Learn(work)(None, 0, 1)
+    assert taught == ["Good one.", "Good two."]

@@ -1,0 +1,62 @@
+"""What makes a step fast on a CPU changes nothing that it computes."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from gpt_research.base import runtime as runtimes
+from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.estimate.probe import RandomBatches
+from gpt_research.training.step import Engine, compiles, loss_chunk
+
+CPU = runtimes.Runtime(torch.device("cpu"), "bf16")
+MODEL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=32, vocab_size=300)
+
+
+def gradients(runtime: runtimes.Runtime, **settings: object) -> dict[str, torch.Tensor]:
+    config = TrainConfig(model=MODEL, micro_batch=2, tokens_per_step=128, **settings)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    engine = Engine(config, runtime, RandomBatches(MODEL, 2))
+    engine.accumulate(0)
+    return {name: p.grad for name, p in engine.model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # the compiler's own
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.slow
+def test_compiled_blocks_give_the_plain_gradient(precision: runtimes.Precision) -> None:
+    runtime = dataclasses.replace(CPU, precision=precision)
+    exact = gradients(dataclasses.replace(CPU, precision="fp32"), compile=False)
+    plain, compiled = (gradients(runtime, compile=compiled) for compiled in (False, True))
+    for name, tensor in exact.items():
+        error = (compiled[name] - tensor).norm() / tensor.norm()
+        assert error <= 1.2 * (plain[name] - tensor).norm() / tensor.norm() + 1e-4, name
+
+
+def test_on_a_cpu_the_logits_are_held_whole_only_where_they_are_small() -> None:
+    config = TrainConfig(model=MODEL, micro_batch=2, tokens_per_step=128)
+    assert loss_chunk(config, CPU) == 0
+    assert loss_chunk(dataclasses.replace(TrainConfig(), micro_batch=1), CPU) == 512
+    assert loss_chunk(dataclasses.replace(TrainConfig(), loss_chunk=7), CPU) == 7
+    assert loss_chunk(TrainConfig(), dataclasses.replace(CPU, precision="fp16")) == 0
+    assert not compiles(config, CPU)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a matter of glibc")
+def test_memory_that_was_freed_is_not_asked_for_again() -> None:
+    code = (
+        "import resource, torch\n"
+        "from gpt_research.training import machine\n"
+        "machine.keep_freed_memory()\n"
+        "faults = []\n"
+        "for _ in range(10):\n"
+        "    torch.ones(16 << 20)\n"
+        "    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)\n"
+        "assert faults[-1] - faults[0] < 4 * (16 << 10), faults\n"  # of nine times the pages of 64 MiB
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,44 +1,107 @@
-"""The model of a run folder, and the run that was written to last."""
+"""A run folder, opened once: the model of a checkpoint, with its tokenizer, its settings and where it came from.
+
+Every command that takes a run opens it here, so that a checkpoint's files are hashed and read one time. Knows nothing
+about how a run is trained, generated from, evaluated or exported.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml
-from gpt_research.checkpoint.files import checkpoint_path, load_newest, saved_steps
+from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_newest, saved_steps
 from gpt_research.checkpoint.weights import restore_model
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
+
+RUNS = Path("runs")
+"""Where training writes runs by default, and where commands look for the newest one."""
 
 
-def load_model(run: Path | str, device: torch.device | str = "cpu") -> tuple[GPT, Tokenizer]:
+@dataclass(frozen=True)
+class Run:
+    """One checkpoint of a run, ready to generate from, evaluate or export."""
+
+    folder: Path
+    config: TrainConfig
+    """The settings that the run was trained with."""
+    tokenizer: Tokenizer
+    model: GPT
+    """In evaluation mode, in fp32, on the device that was asked for."""
+    step: int
+    """Optimizer steps behind the weights."""
+    lineage: Mapping[str, Any]
+    """What the weights come from: fingerprints of tokenizer, data, settings and program, or of what was imported."""
+    weights_sha256: str
+    """Of the weights' file; of a checkpoint in parts, the hash of its files' hashes in their order."""
+
+    @classmethod
+    def open(cls, folder: Path | str, device: torch.device | str = "cpu") -> Run:
+        """Open the newest whole checkpoint of a run folder.
+
+        Raises:
+            UserError: no such run, nothing saved yet, damage, or a tokenizer that is not the run's.
+        """
+        folder = Path(folder)
+        config = run_config(folder)
+        checkpoint = load_newest(folder, optimizer=False)
+        if checkpoint is None:
+            raise UserError(f"{folder} has no checkpoint yet. Let training reach its first save.")
+        lineage = _lineage(checkpoint)
+        tokenizer = Tokenizer.load(folder / "tokenizer.json")
+        saved_with = checkpoint.state.get("lineage", {}).get("tokenizer")
+        if saved_with not in (None, tokenizer.fingerprint):
+            raise UserError(
+                f"{folder / 'tokenizer.json'} is not the tokenizer this model was trained with "
+                f"({tokenizer.fingerprint[:12]}, not {saved_with[:12]}). Put the right one back."
+            )
+        model = GPT(config.model)
+        restore_model(model, checkpoint.model, str(checkpoint_path(folder, checkpoint.step)))
+        model = model.to(device).eval()
+        return cls(folder, config, tokenizer, model, checkpoint.step, lineage, _weights_sha256(checkpoint))
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+
+def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[GPT, Tokenizer]:
     """Return the model of a run's newest whole checkpoint, ready to generate, and its tokenizer.
 
     Raises:
-        UserError: no such run, nothing saved yet, or damage.
+        UserError: as `Run.open` does.
     """
-    run = Path(run)
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"{run} is not a run folder (it has no config.yaml). Name the folder that training wrote.")
-    checkpoint = load_newest(run, optimizer=False)
-    if checkpoint is None:
-        raise UserError(f"{run} has no checkpoint yet. Let training reach its first save.")
-    tokenizer = Tokenizer.load(run / "tokenizer.json")
-    config: GPTConfig = read_yaml(TrainConfig, run / "config.yaml").model
-    saved_with = checkpoint.state.get("lineage", {}).get("tokenizer")
-    if saved_with not in (None, tokenizer.fingerprint):
-        raise UserError(
-            f"{run / 'tokenizer.json'} is not the tokenizer this model was trained with "
-            f"({tokenizer.fingerprint[:12]}, not {saved_with[:12]}). Put the right one back."
-        )
-    model = GPT(config)
-    restore_model(model, checkpoint.model, str(checkpoint_path(run, checkpoint.step)))
-    return model.to(device).eval(), tokenizer
+    run = Run.open(folder, device)
+    return run.model, run.tokenizer
+
+
+def run_config(folder: Path) -> TrainConfig:
+    """Return the settings that a run was trained with.
+
+    Raises:
+        UserError: the folder is not a run, or its config.yaml is damaged.
+    """
+    if not (folder / "config.yaml").is_file():
+        raise UserError(f"{folder} is not a run folder (it has no config.yaml). Name the folder that training wrote.")
+    return read_yaml(TrainConfig, folder / "config.yaml")
+
+
+def named_or_newest(folder: str) -> Path:
+    """Return the run folder that a command names; if it names none, the newest one under `runs/`.
+
+    Raises:
+        UserError: none is named and there is none.
+    """
+    return Path(folder) if folder else newest_run(RUNS)
 
 
 def newest_run(root: Path) -> Path:
@@ -53,3 +116,17 @@ def newest_run(root: Path) -> Path:
     with contextlib.suppress(OSError):
         return max(runs, key=lambda run: (run / "metrics.jsonl").stat().st_mtime)
     return runs[-1]
+
+
+def _lineage(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    state = checkpoint.state
+    lineage: Mapping[str, Any] = state.get("lineage") or {
+        k: state[k] for k in ("tokenizer", "imported_from") if k in state
+    }
+    return lineage
+
+
+def _weights_sha256(checkpoint: Checkpoint) -> str:
+    files = checkpoint.files
+    hashes = [files[name]["sha256"] for name in sorted(files) if name.startswith("model")]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from gpt_research.base.files import file_sha256
 from gpt_research.cli.main import main
 from gpt_research.config import PreprocessConfig, TrainConfig
-from gpt_research.data.shards import file_sha256
 from gpt_research.evaluation import results
 from gpt_research.evaluation.provenance import contamination
 from gpt_research.preprocessing.pipeline import preprocess

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(Exception):
@@ -17,3 +20,14 @@ def closest(name: str, known: Iterable[str]) -> str:
     """Return ' Did you mean "x"?' for the known name nearest to `name`, or an empty string."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f' Did you mean "{match[0]}"?' if match else ""
+
+
+def look_up(table: Mapping[str, T], name: str, setting: str) -> T:
+    """Return the entry of a table that a setting names.
+
+    Raises:
+        UserError: the table has no such entry; the message names the setting, the closest name and all names.
+    """
+    if name in table:
+        return table[name]
+    raise UserError(f'{setting} is "{name}", but it must be one of {", ".join(table)}.{closest(name, table)}')

@@ -7,7 +7,6 @@ which device or rank this is. Processes come from `torchrun`; without it there i
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib.util
 import os
 import shutil
@@ -187,12 +186,6 @@ def _cpu_has_flag(flag: str) -> bool:
             return any(flag in line.split() for line in file if line.startswith("flags"))
     except OSError:
         return False
-
-
-def stream(*key: int | str) -> int:
-    """Return the seed of one random stream, a pure function of its key, such as (seed, "dropout", step, rank)."""
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1  # torch and numpy both take 63 bits
 
 
 def peak_flops(runtime: Runtime) -> float:

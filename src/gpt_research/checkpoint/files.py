@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
-import os
 import re
 import shutil
 import threading
@@ -34,7 +33,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from gpt_research.base.errors import UserError
-from gpt_research.data.shards import file_sha256
+from gpt_research.base.files import file_sha256, flush
 
 STEP_NAME = re.compile(r"step_(\d{8,})")
 
@@ -51,6 +50,8 @@ class Checkpoint:
     """Small plain values: scaler, fingerprints."""
     first_rows: Mapping[str, int] = field(default_factory=dict)
     """Where the model is sharded: the row of the whole tensor that each one here begins with, 0 if not named."""
+    files: Mapping[str, Any] = field(default_factory=dict)
+    """Of one that was read: bytes and SHA-256 of each of its files, by name."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def save(run: Path, checkpoint: Checkpoint, keep_last: int, keep_every: int = 0,
         if place.exists():  # the same step saved again: the old one makes way only now
             shutil.rmtree(place)
         part.rename(place)
-        _flush(place.parent)
+        flush(place.parent)
         _point_latest_at(place)
     except (OSError, SafetensorError) as error:
         if shard.index > 0:
@@ -203,7 +204,7 @@ def _await_report(part: Path, shard: Shard) -> dict[str, Any]:
 def _point_latest_at(place: Path) -> None:
     part = place.parent / "latest.part"
     part.write_text(place.name + "\n", encoding="utf-8")
-    _flush(part)
+    flush(part)
     part.replace(place.parent / "latest")
 
 
@@ -259,7 +260,7 @@ def _write_files(folder: Path, checkpoint: Checkpoint, shard: Shard) -> dict[str
         rows = {key: checkpoint.first_rows[key] for key in tensors if checkpoint.first_rows.get(key)}
         header = {"first_rows": json.dumps(rows)} if rows else None
         safetensors.torch.save_file({k: v.contiguous() for k, v in tensors.items()}, path, header)
-        _flush(path)
+        flush(path)
         files[path.name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
     return files
 
@@ -267,20 +268,8 @@ def _write_files(folder: Path, checkpoint: Checkpoint, shard: Shard) -> dict[str
 def _write_state(folder: Path, state: dict[str, Any]) -> None:
     path = folder / "state.json"
     path.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-    _flush(path)
-    _flush(folder)
-
-
-def _flush(path: Path) -> None:
-    """Wait until a file or folder is on the disk itself."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems do not flush folders
-            raise
-    finally:
-        os.close(descriptor)
+    flush(path)
+    flush(folder)
 
 
 def load_newest(run: Path, *, optimizer: bool = True) -> Checkpoint | None:
@@ -314,9 +303,8 @@ def load(folder: Path, *, optimizer: bool = True) -> Checkpoint:
         moments = SavedTensors(tensor_files(folder, "optimizer") if optimizer else [])
     except (OSError, SafetensorError) as error:
         raise UserError(f"Checkpoint {folder} is damaged: {error}.") from None
-    step = state.pop("step")
-    state.pop("files")
-    return Checkpoint(step, model, moments, state)
+    step, files = state.pop("step"), state.pop("files")
+    return Checkpoint(step, model, moments, state, files=files)
 
 
 def tensor_files(folder: Path, kind: str) -> list[Path]:

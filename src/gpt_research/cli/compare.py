@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from gpt_research.base.errors import UserError
+from gpt_research.base.files import write_json
 from gpt_research.commands import CompareCommand
-from gpt_research.data.shards import write_json
 from gpt_research.evaluation import results
 from gpt_research.evaluation.report import number
 from gpt_research.evaluation.results import Result

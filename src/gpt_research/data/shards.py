@@ -15,7 +15,6 @@ This module knows nothing about text.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from gpt_research.base.errors import UserError
+from gpt_research.base.files import file_sha256, write_json
 
 FORMAT_VERSION = 1
 LLMC_MAGIC = 20240520
@@ -86,33 +86,6 @@ class Manifest:
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
     """Return the smallest of uint16 and uint32 that holds every id, little-endian on every machine."""
     return np.dtype("<u2") if vocab_size <= 2**16 else np.dtype("<u4")
-
-
-def file_sha256(path: Path | str) -> str:
-    return size_and_sha256(path)[1]
-
-
-def size_and_sha256(path: Path | str) -> tuple[int, str]:
-    """Return the number of a file's bytes and their hash."""
-    size, digest = 0, hashlib.sha256()
-    with open(path, "rb", buffering=0) as file:
-        # For a larger block the system would give new pages each time, which takes longer than to hash a mail.
-        while block := file.read(1 << 16):
-            size += len(block)
-            digest.update(block)
-    return size, digest.hexdigest()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    part.replace(path)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_research.base.errors import UserError
-from gpt_research.data.shards import file_sha256
+from gpt_research.base.files import file_sha256
 
 
 @dataclass(frozen=True)

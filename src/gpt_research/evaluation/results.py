@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from gpt_research.base.errors import UserError
-from gpt_research.data.shards import file_sha256, write_json, write_text
+from gpt_research.base.files import file_sha256, write_json, write_text
 from gpt_research.evaluation.statistics import Estimate, metrics_of
 
 RESULT_NAME = "evaluation.json"

@@ -18,9 +18,9 @@ from typing import Any
 
 from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
+from gpt_research.base.files import file_sha256
 from gpt_research.base.settings import read_yaml
 from gpt_research.config import GPTConfig, TrainConfig
-from gpt_research.data.shards import file_sha256
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import gguf
 from gpt_research.export.exporting import prove_gguf

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.base.runtime import stream as random_stream
+from gpt_research.base.seeds import seed_for
 from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.llama_cpp import LlamaCpp
@@ -107,7 +107,7 @@ class LlamaCppEngine:
             count,
             id_slot=slot,
             cache_prompt=True,
-            seed=random_stream(config.seed, "sample", writing.number, written) % 2**32,
+            seed=seed_for(config.seed, "sample", writing.number, written) % 2**32,
             n_probs=int(self._logprobs),
             samplers=["penalties", "temperature", "top_k", "top_p", "min_p"],
             temperature=config.temperature,

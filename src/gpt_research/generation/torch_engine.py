@@ -20,7 +20,7 @@ from typing import Literal
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.base.runtime import stream as random_stream
+from gpt_research.base.seeds import seed_for
 from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.sampling import choose
@@ -151,7 +151,7 @@ class Writing:
     ended: Ended | None = None
 
     def __post_init__(self) -> None:
-        self.random = random.Random(random_stream(self.config.seed, "sample", self.number))
+        self.random = random.Random(seed_for(self.config.seed, "sample", self.number))
         self.stream = TextStream(self.tokenizer, self.config.stop)
         self.texts: list[str] = []
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 import torch
 
 from gpt_research.base import machine
-from gpt_research.base.runtime import Runtime, stream
+from gpt_research.base.runtime import Runtime
+from gpt_research.base.seeds import seed_for
 from gpt_research.config import TrainConfig
 from gpt_research.model import GPT
 from gpt_research.training import parallel
@@ -41,7 +42,7 @@ class Engine:
         if runtime.device.type == "cpu":
             machine.keep_freed_memory()
         self.micro_steps = config.accumulation_steps(runtime.world_size)
-        torch.manual_seed(stream(config.seed, "weights"))
+        torch.manual_seed(seed_for(config.seed, "weights"))
         self.model = GPT(config.model)
         self.model.gradient_checkpointing = config.gradient_checkpointing
         self.model.loss_chunk = loss_chunk(config, runtime)
@@ -96,7 +97,7 @@ class Engine:
         changes the gradient. Returns None, and drops what was added up, where `stop` says so.
         """
         config, runtime = self.config, self.runtime
-        torch.manual_seed(stream(config.seed, "dropout", step, runtime.rank))
+        torch.manual_seed(seed_for(config.seed, "dropout", step, runtime.rank))
         self.compute.train()
         loss = torch.zeros((), device=runtime.device)
         for micro_step in range(self.micro_steps):

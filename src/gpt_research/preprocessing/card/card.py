@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gpt_research.base.files import write_text
 from gpt_research.config import PreprocessConfig
-from gpt_research.data.shards import Manifest, write_text
+from gpt_research.data.shards import Manifest
 from gpt_research.preprocessing.card.page import Block, Code, Heading, Paragraph, Picture, Table, as_html, as_markdown
 
 LENGTH_EDGES = 2 ** np.arange(0, 33)

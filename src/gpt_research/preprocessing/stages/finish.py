@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpt_research.base.errors import UserError
-from gpt_research.data.shards import FORMAT_VERSION, Manifest, Shard, token_dtype, write_json, write_manifest
+from gpt_research.base.files import write_json
+from gpt_research.data.shards import FORMAT_VERSION, Manifest, Shard, token_dtype, write_manifest
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.card.card import write_card
 from gpt_research.preprocessing.encoded import SPLITS

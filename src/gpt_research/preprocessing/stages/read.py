@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gpt_research.base.errors import UserError
-from gpt_research.data.shards import size_and_sha256
+from gpt_research.base.files import size_and_sha256
 from gpt_research.preprocessing.document import Drop
 from gpt_research.preprocessing.encoded import EncodedWriter
 from gpt_research.preprocessing.formats.tables import relative, unit_file

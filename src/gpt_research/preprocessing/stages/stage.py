@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gpt_research.data.shards import file_sha256
+from gpt_research.base.files import file_sha256
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.document import Drop
 from gpt_research.preprocessing.plan import Plan, Work

@@ -1,0 +1,86 @@
+"""Files: their hashes, JSON, and the one way in which this project writes a file.
+
+A file is written beside its place, under a name that ends in `.part`, and moved there when it is
+whole. So a reader, or a run that starts again after a crash, finds a whole file or none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def file_sha256(path: Path | str) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    return size_and_sha256(path)[1]
+
+
+def size_and_sha256(path: Path | str) -> tuple[int, str]:
+    """Return the number of a file's bytes, and their SHA-256 in hexadecimal."""
+    size, digest = 0, hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        # The system gives new pages for a larger block, which takes longer than hashing a mail.
+        while block := file.read(1 << 16):
+            size += len(block)
+            digest.update(block)
+    return size, digest.hexdigest()
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yield a path beside `path`; move what the block wrote there to `path` when the block succeeds.
+
+    The block writes a file, or makes a folder. If the block raises, what it wrote is removed and
+    `path` stays as it was. An old file at `path` is replaced; an old folder must be empty.
+
+    Args:
+        durable: wait until the bytes are on the disk itself, so that they survive a power failure.
+    """
+    part = part_path(path)
+    try:
+        yield part
+        if durable:
+            flush(part)
+        part.replace(path)
+        if durable:
+            flush(path.parent)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        raise
+
+
+def part_path(path: Path) -> Path:
+    """Return the name under which `path` is written before it is moved to its place."""
+    return path.with_name(path.name + ".part")
+
+
+def write_text(path: Path, text: str, *, durable: bool = False) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with written_whole(path, durable=durable) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
+    """Write a value as JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n", durable=durable)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file or a folder is on the disk itself."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some network file systems refuse to flush a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

@@ -31,3 +31,9 @@ def look_up(table: Mapping[str, T], name: str, setting: str) -> T:
     if name in table:
         return table[name]
     raise UserError(f'{setting} is "{name}", but it must be one of {", ".join(table)}.{closest(name, table)}')
+
+
+def require(condition: bool, name: str, value: object, rule: str) -> None:
+    """Raise a `UserError` that names a setting, its value and the rule it breaks, unless `condition` holds."""
+    if not condition:
+        raise UserError(f"{name} is {value!r}, but it must be {rule}.")

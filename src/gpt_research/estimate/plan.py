@@ -18,11 +18,11 @@ from gpt_research.base import runtime as runtimes
 from gpt_research.base.runtime import Runtime
 from gpt_research.commands import PlanCommand
 from gpt_research.config import TrainConfig
-from gpt_research.data.loader import DataLoader
 from gpt_research.data.shards import Dataset
 from gpt_research.estimate.footprint import Footprint, footprint
 from gpt_research.estimate.outlook import Outlook, hopeless_sentence, in_words, outlook
 from gpt_research.estimate.probe import Measured, Probe, Probed, fitting_micro_batches, probe
+from gpt_research.training.batches import loader_of_run
 from gpt_research.training.loop import dataset_tokenizer, fit_vocabulary
 
 GB = 1e9
@@ -83,7 +83,7 @@ def plan(config: TrainConfig, runtime: Runtime, seconds: float) -> Plan:
     if Path(config.data).is_dir():
         dataset = Dataset(config.data, config.model.block_size)
         config = dataclasses.replace(config, model=fit_vocabulary(config.model, dataset, dataset_tokenizer(dataset)[0]))
-        order = DataLoader.of_run(dataclasses.replace(config, micro_batch=1), dataset.train).order
+        order = loader_of_run(dataclasses.replace(config, micro_batch=1), dataset.train).order
         epochs = order.passes(config.max_steps * config.tokens_per_step // config.model.block_size)
     sizes = fitting_micro_batches(config, runtime.world_size)
     disk = _free_disk(Path(config.out))

@@ -62,7 +62,7 @@ def _windows(trainer: Trainer, step: int) -> list[dict[str, Any]]:
     names = {id(a): (c, s) for c, f in trainer.dataset.train.items() for s, a in enumerate(f.arrays)}
     found = []
     for micro_step in range(trainer.engine.micro_steps):
-        for array, start in trainer.loader.places(step, micro_step):
+        for array, start in trainer.loader.windows(step, micro_step):
             corpus, shard = names[id(array)]
             tokens = np.asarray(array[start : start + EXCERPT_TOKENS])
             found.append(

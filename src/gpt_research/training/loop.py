@@ -27,13 +27,14 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import to_dict
 from gpt_research.checkpoint import BackgroundSaver, Checkpoint, Shard
 from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
-from gpt_research.data.loader import DataLoader, evaluation_batches
-from gpt_research.data.shards import Dataset
+from gpt_research.data.loader import evaluation_batches
+from gpt_research.data.shards import Dataset, data_fingerprint
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.estimate.outlook import FirstSteps
 from gpt_research.estimate.probe import settle_micro_batch
 from gpt_research.generation.torch_engine import generate
 from gpt_research.training import parallel
+from gpt_research.training.batches import loader_of_run
 from gpt_research.training.black_box import write_black_box
 from gpt_research.training.health import MOST_BAD_STEPS, Health
 from gpt_research.training.metrics import Metrics, draw_loss_curve
@@ -144,7 +145,7 @@ class Trainer:
         self.config, self.runtime, self.dataset, self.tokenizer = config, runtime, dataset, tokenizer
         self.reporter = reporter if runtime.is_main else Reporter()
         self.run_folder = Path(config.out)
-        self.loader = DataLoader.of_run(config, dataset.train, runtime.rank, runtime.world_size)
+        self.loader = loader_of_run(config, dataset.train, runtime.rank, runtime.world_size)
         self.engine = Engine(config, runtime, self.loader)
         self.model = self.engine.model
         self.byte_lengths = torch.from_numpy(tokenizer.byte_lengths).to(runtime.device)
@@ -246,10 +247,9 @@ class Trainer:
         def digest(value: object) -> str:
             return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
-        manifests = {name: dataclasses.asdict(manifest) for name, manifest in self.dataset.manifests.items()}
         return {
             "tokenizer": self.tokenizer.fingerprint,
-            "data": digest(manifests),
+            "data": data_fingerprint(self.dataset.manifests),
             "config": digest({k: v for k, v in to_dict(self.config).items() if k not in FREE}),
             "code": f"gpt-research {__version__}, torch {torch.__version__}",
         }

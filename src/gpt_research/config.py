@@ -70,7 +70,7 @@ class GPTConfig:
 
     @property
     def padded_vocab_size(self) -> int:
-        """Rows of the embedding: a multiple of 64, because matrix units are fast at it; the extra rows are never used."""
+        """Rows of the embedding: a multiple of 64, because matrix units are fast at it."""
         return math.ceil(self.vocab_size / 64) * 64
 
 

@@ -99,7 +99,8 @@ def keep_freed_memory() -> None:
 def cgroup_memory() -> int | None:
     """Return the bytes that the cgroup of this process may hold; None without a limit."""
     found = [limit for folder in _cgroup_folders("memory") for limit in _numbers(folder, *MEMORY_LIMIT)]
-    limits = [limit for limit in found if limit < total_memory()]  # cgroup version 1 writes a huge number for "no limit"
+    # cgroup version 1 writes a huge number for "no limit".
+    limits = [limit for limit in found if limit < total_memory()]
     return min(limits, default=None)
 
 

@@ -69,7 +69,8 @@ def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
     size = footprint(config, runtime)
     if measured is None:
         return RunPlan(config, size, epochs, disk, peak, probed)
-    peak = max(peak, measured.tokens_per_s * size.flops_per_token)  # a peak that was measured on a busy machine is too low
+    # A peak that was measured on a busy machine is too low.
+    peak = max(peak, measured.tokens_per_s * size.flops_per_token)
     ahead = estimate_time(config, measured.tokens_per_s, size.flops_per_token, peak, corpora=max(1, len(epochs)))
     return RunPlan(config, size, epochs, disk, peak, probed, measured, ahead)
 

@@ -20,7 +20,7 @@ import torch
 from gpt_research import checkpoint
 from gpt_research.checkpoint import BackgroundSaver, Checkpoint
 from gpt_research.config import GPTConfig, TrainConfig
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.training.optimizers import make_optimizer, optimizer_tensors
 
 SHAPES = {

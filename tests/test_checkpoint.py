@@ -14,7 +14,7 @@ from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint import BackgroundSaver, Checkpoint, SavedTensors, Shard, files
 from gpt_research.config import GPTConfig, TrainConfig
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 from gpt_research.training.loop import train
 

@@ -20,7 +20,7 @@ from gpt_research.estimate import probe as probes
 from gpt_research.estimate.footprint import footprint
 from gpt_research.estimate.outlook import in_words, outlook
 from gpt_research.estimate.probe import Measured, climb, fitting_micro_batches, predicted_peak
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics

@@ -16,7 +16,7 @@ from gpt_research.base.settings import write_yaml
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.evaluated_model import Subject
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 
 THINGS = ["crown", "sword", "letter", "horse"]

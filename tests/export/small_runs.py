@@ -11,7 +11,7 @@ from gpt_research import checkpoint
 from gpt_research.base.settings import write_yaml
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=48)
 VARIANTS = {

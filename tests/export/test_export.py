@@ -23,7 +23,7 @@ from gpt_research.export.exporting import export_run
 from gpt_research.export.proof import PASSAGE, Bound, OurReader, prove
 from gpt_research.export.source import load_source
 from gpt_research.generation.llama_cpp import LlamaCppReader
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 MakeRun = Callable[..., tuple[Path, GPT]]
 needs_transformers = pytest.mark.skipif(

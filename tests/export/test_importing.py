@@ -27,7 +27,7 @@ from gpt_research.export.exporting import export_run
 from gpt_research.export.importing import import_model
 from gpt_research.export.names import to_gpt2
 from gpt_research.export.source import load_source
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 
 MakeRun = Callable[..., tuple[Path, GPT]]

@@ -23,7 +23,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint import Checkpoint
 from gpt_research.config import TrainConfig
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
 

@@ -23,7 +23,7 @@ from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.engine import TorchEngine
 from gpt_research.generation.torch_engine import generate
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 
 SHAPE = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=16)

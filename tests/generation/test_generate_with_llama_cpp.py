@@ -23,7 +23,7 @@ from gpt_research.commands import GenerateCommand
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import gguf_of_run as files
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 
 needs_llama_cpp = pytest.mark.skipif(

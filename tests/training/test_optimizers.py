@@ -3,7 +3,7 @@
 import torch
 
 from gpt_research.config import GPTConfig, TrainConfig
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.training.optimizers import make_optimizer, optimizer_tensors, restore_optimizer
 
 CONFIG = GPTConfig(n_layer=2, n_head=2, n_embd=16, block_size=8, vocab_size=50)

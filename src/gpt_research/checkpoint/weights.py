@@ -9,7 +9,7 @@ import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import SavedTensors
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 
 def is_sharded(tensor: torch.Tensor) -> bool:

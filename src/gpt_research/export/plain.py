@@ -22,7 +22,7 @@ from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export.hf import TORCH_TYPES, read_safetensors
 from gpt_research.export.source import Source
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 CONFIG_KEY = "gpt_research_model"
 """Entry of the header that holds the model's config as JSON."""

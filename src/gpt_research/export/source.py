@@ -18,8 +18,8 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.model import GPT
-from gpt_research.model.layers import sinusoidal_positions
+from gpt_research.model.gpt import GPT
+from gpt_research.model.variants import sinusoidal_positions
 from gpt_research.run import load_model
 
 

@@ -12,7 +12,7 @@ import torch
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint import copy_rows, held_rows, shape_of
 from gpt_research.config import TrainConfig
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 
 def make_optimizer(model: GPT, config: TrainConfig) -> torch.optim.AdamW:

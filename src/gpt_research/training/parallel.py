@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from gpt_research.base.runtime import Runtime
 from gpt_research.config import GPTConfig
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule

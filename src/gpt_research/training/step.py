@@ -18,7 +18,7 @@ from gpt_research.base import machine
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.seeds import seed_for
 from gpt_research.config import TrainConfig
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.training import parallel
 from gpt_research.training.optimizers import make_optimizer
 from gpt_research.training.schedules import learning_rate
@@ -42,8 +42,7 @@ class Engine:
         if runtime.device.type == "cpu":
             machine.keep_freed_memory()
         self.micro_steps = config.accumulation_steps(runtime.world_size)
-        torch.manual_seed(seed_for(config.seed, "weights"))
-        self.model = GPT(config.model)
+        self.model = GPT(config.model, config.seed)
         self.model.gradient_checkpointing = config.gradient_checkpointing
         self.model.loss_chunk = loss_chunk(config, runtime)
         self.parallel = parallel.choose(config.parallel, config.model, runtime)

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml, write_yaml
+from gpt_research.checkpoint.files import checkpoint_path
 from gpt_research.cli import main as cli
 from gpt_research.config import TrainConfig
 from gpt_research.estimate import outlook as outlooks
@@ -40,7 +40,7 @@ def test_the_formulas_agree_with_a_real_model_and_its_checkpoint(tiny_run: Train
     model, _ = load_model(outcome.run)
     assert size.parameters == model.num_parameters()
     assert size.tokens == 4 * 256
-    folder = checkpoint.checkpoint_path(outcome.run, 4)
+    folder = checkpoint_path(outcome.run, 4)
     on_disk = sum(path.stat().st_size for path in folder.iterdir())
     assert size.checkpoint_bytes == pytest.approx(on_disk, rel=0.25)  # names and state weigh much in so small a one
     assert size.disk_bytes >= sum(p.stat().st_size for p in (outcome.run / "checkpoints").rglob("*.*")) * 0.75

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.checkpoint import model_tensors
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig
 from gpt_research.export.names import Layout, from_gpt2, gpt2_name, our_name, to_gpt2
 from gpt_research.model.gpt import GPT

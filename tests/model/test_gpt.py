@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpt_research.checkpoint import model_tensors
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.model.variants import sinusoidal_positions

@@ -17,7 +17,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpt_research.checkpoint import model_tensors, restore_model
+from gpt_research.checkpoint.weights import model_tensors, restore_model
 from gpt_research.config import GPTConfig
 from gpt_research.export.names import from_gpt2, gpt2_name, to_gpt2
 from gpt_research.model.gpt import GPT

@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from safetensors import SafetensorError
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml
+from gpt_research.checkpoint.files import SavedTensors, checkpoint_path, saved_steps, tensor_files, verify_checkpoint
 from gpt_research.commands import InspectCommand
 from gpt_research.config import TrainConfig
 from gpt_research.run import newest_run
@@ -37,18 +37,18 @@ def run(command: InspectCommand) -> int:
         last = next((line for line in reversed(lines) if line.get(name) is not None), None)
         if last:
             console.print(f"  {name:<18} {last[name]:.4f} at step {last['step']:,}")
-    steps = checkpoint.saved_steps(run_folder)
+    steps = saved_steps(run_folder)
     if not steps:
         console.print("No checkpoint yet.")
         return 0
     table = Table("step", "weights", "optimizer", "MB", "state", title="checkpoints")
     damaged = 0
     for step in steps:
-        row, whole = _row(checkpoint.checkpoint_path(run_folder, step), verify=command.verify)
+        row, whole = _row(checkpoint_path(run_folder, step), verify=command.verify)
         damaged += not whole
         table.add_row(f"{step:,}", *row)
     console.print(table)
-    state = _state(checkpoint.checkpoint_path(run_folder, steps[-1]))
+    state = _state(checkpoint_path(run_folder, steps[-1]))
     for name, value in state.get("lineage", {}).items():
         console.print(f"  {name:<10} {value}")
     return 1 if damaged else 0
@@ -58,8 +58,8 @@ def _row(folder: Path, *, verify: bool) -> tuple[list[str], bool]:
     """Return the table's row of a checkpoint, and whether it is whole as far as was looked."""
     try:
         if verify:
-            checkpoint.verify(folder)
-        counts = [_count(checkpoint.tensor_files(folder, kind)) for kind in ("model", "optimizer")]
+            verify_checkpoint(folder)
+        counts = [_count(tensor_files(folder, kind)) for kind in ("model", "optimizer")]
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         said = "verified" if verify else "complete"
         return [*counts, f"{size:,.1f}", said if _state(folder) else "no state.json"], bool(_state(folder))
@@ -69,7 +69,7 @@ def _row(folder: Path, *, verify: bool) -> tuple[list[str], bool]:
 
 def _count(files: list[Path]) -> str:
     """Count tensors and numbers from the files' headers alone."""
-    tensors = checkpoint.SavedTensors(files)
+    tensors = SavedTensors(files)
     numbers = sum(math.prod(tensors.shape(name)) for name in tensors)
     return f"{len(tensors)} tensors, {numbers / 1e6:,.2f}M" + (f" in {len(files)} files" if len(files) > 1 else "")
 

@@ -22,12 +22,12 @@ from typing import Any
 import torch
 
 import gpt_research
-from gpt_research import checkpoint
 from gpt_research.base import machine
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import read_yaml, to_dict
+from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.estimate.footprint import footprint
 from gpt_research.training import parallel
@@ -347,7 +347,7 @@ def settle_micro_batch(config: TrainConfig, runtime: Runtime, tell: Callable[[st
 def _number_of_run(config: TrainConfig, sizes: Sequence[int]) -> int:
     """Return the micro-batch of the run that `config` goes on with; 0 where there is none that divides the step."""
     run = Path(config.out)
-    if not ((run / "config.yaml").is_file() and checkpoint.saved_steps(run)):
+    if not ((run / "config.yaml").is_file() and saved_steps(run)):
         return 0
     number = read_yaml(TrainConfig, run / "config.yaml").micro_batch
     return number if (sizes[-1] % number == 0) else 0

@@ -12,17 +12,17 @@ from typing import Any
 
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
+from gpt_research.checkpoint.files import checkpoint_path, saved_steps, verify_checkpoint
 from gpt_research.data.shards import Manifest, read_manifests
 from gpt_research.version import __version__
 
 
 def checkpoint_facts(run: Path) -> dict[str, Any]:
     """Return step, lineage and the SHA-256 of the weights of the checkpoint that `checkpoint.load_model` takes."""
-    for step in reversed(checkpoint.saved_steps(run)):
+    for step in reversed(saved_steps(run)):
         try:
-            state = checkpoint.verify(checkpoint.checkpoint_path(run, step), optimizer=False)
+            state = verify_checkpoint(checkpoint_path(run, step), optimizer=False)
         except UserError:
             continue
         lineage = state.get("lineage") or {k: state[k] for k in ("tokenizer", "imported_from") if k in state}

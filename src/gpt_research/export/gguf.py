@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.checkpoint import restore_model
+from gpt_research.checkpoint.weights import restore_model
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, spell, unspell

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import to_dict
-from gpt_research.checkpoint import model_tensors, restore_model
+from gpt_research.checkpoint.weights import model_tensors, restore_model
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export.hf import TORCH_TYPES, read_safetensors

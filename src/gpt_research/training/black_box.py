@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from gpt_research.checkpoint import is_sharded
+from gpt_research.checkpoint.weights import is_sharded
 
 if TYPE_CHECKING:
     from gpt_research.training.loop import Trainer

@@ -20,12 +20,13 @@ from pathlib import Path
 
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import to_dict
-from gpt_research.checkpoint import BackgroundSaver, Checkpoint, Shard
+from gpt_research.checkpoint.files import WHOLE, Checkpoint, Part, checkpoint_path, load_newest
+from gpt_research.checkpoint.saver import BackgroundSaver
+from gpt_research.checkpoint.weights import first_rows, model_tensors, restore_model
 from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.loader import DataLoader, evaluation_batches
 from gpt_research.data.shards import Dataset
@@ -150,15 +151,15 @@ class Trainer:
         self.byte_lengths = torch.from_numpy(tokenizer.byte_lengths).to(runtime.device)
         self.health = Health(config.spike_z)
         self.sharded = self.engine.parallel == "fsdp"
-        shard = Shard(runtime.rank, runtime.world_size) if self.sharded else Shard()
+        part = Part(runtime.rank, runtime.world_size) if self.sharded else WHOLE
         self.saver = BackgroundSaver(
-            self.run_folder, config.keep_last, config.keep_every, shard, wait_for_all=runtime.wait_for_all
+            self.run_folder, config.keep_last, config.keep_every, part, barrier=runtime.wait_for_all
         )
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []  # steps whose numbers are still on the device
         self.losses: dict[str, Loss] = {}
         self.metrics: Metrics | None = None
         self.start_step = self.saved_step = 0
-        if resume and (found := checkpoint.load_newest(self.run_folder)) is not None:
+        if resume and (found := load_newest(self.run_folder)) is not None:
             self.restore(found)
 
     def run(self, wish: StopWish, until: int | None = None) -> Outcome:
@@ -235,10 +236,10 @@ class Trainer:
             "health": self.health.state_dict(),
             "skipped_steps": int(engine.skipped.item()),
         }
-        tensors = checkpoint.model_tensors(model), optimizer_tensors(engine.optimizer, model)
-        rows = checkpoint.first_rows(model) | optimizer_first_rows(engine.optimizer, model)
+        tensors = model_tensors(model), optimizer_tensors(engine.optimizer, model)
+        rows = first_rows(model) | optimizer_first_rows(engine.optimizer, model)
         self.saver.save(Checkpoint(step, *tensors, state, rows))
-        self.reporter.saved(step, checkpoint.checkpoint_path(self.run_folder, step))
+        self.reporter.saved(step, checkpoint_path(self.run_folder, step))
 
     def lineage(self) -> dict[str, str]:
         """Return what the weights come from: tokenizer, data, settings and program, each by a fingerprint."""
@@ -260,9 +261,9 @@ class Trainer:
         Raises:
             UserError: it is of another model, tokenizer or data.
         """
-        place = str(checkpoint.checkpoint_path(self.run_folder, found.step))
+        place = str(checkpoint_path(self.run_folder, found.step))
         self._check_lineage(found, place)
-        checkpoint.restore_model(self.model, found.model, place)
+        restore_model(self.model, found.model, place)
         restore_optimizer(self.engine.optimizer, self.model, found.optimizer)
         self.engine.scaler.load_state_dict(found.state.get("scaler", {}))
         if "health" in found.state:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.checkpoint import copy_rows, held_rows, shape_of
+from gpt_research.checkpoint.weights import copy_rows, held_rows, shape_of
 from gpt_research.config import TrainConfig
 from gpt_research.model.gpt import GPT
 

@@ -16,10 +16,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from gpt_research import checkpoint
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml
+from gpt_research.checkpoint.files import checkpoint_path, load_checkpoint, saved_steps
 from gpt_research.commands import ReplayCommand
 from gpt_research.config import TrainConfig
 from gpt_research.data.shards import Dataset
@@ -110,11 +110,11 @@ def _trainer_before(config: TrainConfig, step: int, device: str) -> Trainer:
     """Make a trainer that stands at the newest whole checkpoint not after `step`."""
     dataset = Dataset(config.data, config.model.block_size)
     tokenizer, _ = dataset_tokenizer(dataset)
-    steps = [saved for saved in checkpoint.saved_steps(Path(config.out)) if saved <= step]
+    steps = [saved for saved in saved_steps(Path(config.out)) if saved <= step]
     trainer = Trainer(config, runtimes.start(device, config.precision), dataset, tokenizer, Reporter(), resume=False)
     for saved in reversed(steps):
         with contextlib.suppress(UserError):  # a damaged one: the one before will do
-            trainer.restore(checkpoint.load(checkpoint.checkpoint_path(Path(config.out), saved)))
+            trainer.restore(load_checkpoint(checkpoint_path(Path(config.out), saved)))
             break
     return trainer  # no checkpoint: a run begins with its seed, so step 0 is as good as one
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml, to_dict, write_yaml
+from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import TrainConfig
 
 # Settings that may differ on resume: they change where numbers go or how fast they come, not what is learnt.
@@ -57,11 +57,11 @@ def open_run(config: TrainConfig, tokenizer_file: Path | None, *, is_main: bool)
     except OSError as error:
         raise UserError(f"The run folder {run} cannot be used ({error.strerror}). Name another with --out.") from None
     try:
-        if config.resume == "never" and checkpoint.saved_steps(run):
+        if config.resume == "never" and saved_steps(run):
             raise UserError(
                 f"{run} holds a run and --resume is never. Name another folder with --out, or go on with --resume auto."
             )
-        if (run / "config.yaml").is_file() and checkpoint.saved_steps(run):
+        if (run / "config.yaml").is_file() and saved_steps(run):
             _check_changes(read_yaml(TrainConfig, run / "config.yaml"), config, run)
         write_yaml(dataclasses.replace(config, resume="auto", allow_change=False), run / "config.yaml")
         if tokenizer_file is not None:

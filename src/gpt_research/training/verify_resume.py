@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
+from gpt_research.checkpoint.files import load_newest
 from gpt_research.commands import VerifyResumeCommand
 from gpt_research.config import TrainConfig
 from gpt_research.training.loop import train
@@ -90,7 +90,7 @@ def verify_resume(command: VerifyResumeCommand) -> Verdict:
 
 
 def _hashes(run_folder: str) -> dict[str, str]:
-    found = checkpoint.load_newest(Path(run_folder))
+    found = load_newest(Path(run_folder))
     assert found is not None, "train saves before it returns"
     tensors = {**found.model, **found.optimizer}
     return {name: hashlib.sha256(_bytes(tensor)).hexdigest() for name, tensor in tensors.items()}

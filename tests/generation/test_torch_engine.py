@@ -13,9 +13,11 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.generation.torch_engine import Sample, generate, stream
-from gpt_research.model import GPT, KVCache
+from gpt_research.generation.engine import Sample
+from gpt_research.generation.torch_engine import generate, stream
 from gpt_research.model.fast.packed import pack
+from gpt_research.model.gpt import GPT
+from gpt_research.model.kv_cache import KVCache
 
 GREEDY = GenerateConfig(temperature=0, max_new_tokens=40)
 DRAWN = GenerateConfig(temperature=2.0, top_k=0, max_new_tokens=24)
@@ -151,10 +153,10 @@ def test_pieces_join_to_the_samples(model: GPT, tokenizer: Tokenizer) -> None:
     config = replace(DRAWN, num_samples=2, stop=["q"])
     texts, samples = [""] * 8, [None] * 8
     for piece in stream(model, tokenizer, PROMPTS, config, notice=print):
-        assert samples[piece.index] is None, "a piece after the last one"
+        assert samples[piece.id] is None, "a piece after the last one"
         assert piece.text or piece.sample
-        texts[piece.index] += piece.text
-        samples[piece.index] = piece.sample  # type: ignore[call-overload]
+        texts[piece.id] += piece.text
+        samples[piece.id] = piece.sample  # type: ignore[call-overload]
     assert [sample and sample.text for sample in samples] == texts
     assert samples == generate(model, tokenizer, PROMPTS, config, notice=print)
 

@@ -45,7 +45,7 @@ COMMANDS = {
     "train": Command("TrainConfig", "gpt_research.cli.train", "Train a model on token shards."),
     "generate": Command(
         "GenerateCommand",
-        "gpt_research.cli.generate_engine",
+        "gpt_research.cli.generate",
         "Continue a prompt with a run.",
         "run",
         short={"-i": "--interactive"},
@@ -118,7 +118,8 @@ def parse(name: str, arguments: list[str]) -> Any:
         UserError: an unknown flag or key (with the closest known one), a wrong type, a broken rule, no such file.
     """
     command = COMMANDS[name]
-    config_class = getattr(commands, command.config, None) or getattr(config, command.config)
+    homes = (commands, config, importlib.import_module(command.module))
+    config_class = next(getattr(home, command.config) for home in homes if hasattr(home, command.config))
     parser = parser_for(config_class, f"gpt-research {name}", command.positional, many=command.many)
     if "resume" in field_names(config_class):
         arguments = _resume_arguments(arguments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import json
@@ -20,9 +21,13 @@ from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint import Checkpoint, model_tensors
 from gpt_research.cli import generate as serving
 from gpt_research.cli.generate import GenerateCommand
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import gguf_of_run as files
+from gpt_research.generation.engine import GenerationEngine, Piece, Request
+from gpt_research.generation.llama_cpp import LlamaCpp
+from gpt_research.generation.llama_cpp_engine import LlamaCppEngine
+from gpt_research.generation.torch_engine import TorchEngine
 from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 
@@ -122,6 +127,47 @@ def test_each_filter_that_leaves_one_token_is_greedy(
     fixed = {"prompt": "a fool", "max_new_tokens": 12}
     greedy = write(capsys, trained, temperature=0.0, **fixed)
     assert write(capsys, trained, temperature=2.0, **{"top_k": 0, **setting}, **fixed) == greedy
+
+
+def finish(engine: GenerationEngine, first: list[Piece]) -> dict[int, list[Piece]]:
+    """The pieces of each request: the first ones, and those that come until the engine has nothing to do."""
+    pieces = list(first)
+    while engine.busy:
+        pieces += engine.step()
+    return {id: [piece for piece in pieces if piece.id == id] for id in {piece.id for piece in pieces}}
+
+
+@needs_llama_cpp
+def test_requests_join_and_leave_llama_cpp_as_they_do_our_own_engine(run_folder: Path) -> None:
+    requests = [
+        Request("the king takes", GenerateConfig(temperature=0, max_new_tokens=30)),
+        Request("Zoë", GenerateConfig(temperature=0, max_new_tokens=12), logprobs=3),
+        Request("a fool", GenerateConfig(temperature=0, max_new_tokens=20, stop=["akes"])),
+        Request("a fool", GenerateConfig(temperature=0, max_new_tokens=20), logprobs=0),
+    ]
+    model, tokenizer = load_model(run_folder)
+    file = files.gguf_of_run(run_folder, "f32")
+    with contextlib.closing(LlamaCpp(file.path, tokenizer, 48, slots=2)) as llama:
+        engines: list[GenerationEngine] = [TorchEngine(model, tokenizer, max_rows=2), LlamaCppEngine(llama, "f32")]
+        written = []
+        for engine in engines:
+            cancelled = engine.add(Request("the", GenerateConfig(temperature=1.0, max_new_tokens=45)))
+            for request in requests:
+                engine.add(request)
+            first = engine.step()
+            engine.cancel(cancelled)
+            written.append(finish(engine, first))
+    for id in range(1, 5):
+        ours, theirs = (pieces[id] for pieces in written)
+        assert theirs[-1].sample is not None
+        assert ours[-1].sample is not None
+        assert theirs[-1].sample.tokens == ours[-1].sample.tokens
+        assert "".join(piece.text for piece in theirs) == theirs[-1].sample.text == ours[-1].sample.text
+        likeliest = [[list(a.items()) for piece in own for a in piece.alternatives] for own in (ours, theirs)]
+        assert len(likeliest[1]) == (len(theirs[-1].sample.tokens) if id == 2 else 0)
+        for mine, other in zip(*likeliest, strict=True):
+            assert [token for token, _ in other] == [token for token, _ in mine]
+            assert [value for _, value in other] == pytest.approx([value for _, value in mine], abs=1e-2)
 
 
 @needs_llama_cpp

@@ -107,9 +107,13 @@ class Decoder:
     def keep(self, rows: Sequence[int]) -> None:
         """Give up all other rows and their memory; these are counted from 0 again, in this order."""
         if not rows:
-            self.cache = self._last_read = None
+            self.cache = None
         elif self.cache is not None:
             self.cache.select(rows)
+
+    def forget(self) -> None:
+        """Give all memory back."""
+        self.cache = self._last_read = None
 
     def _logits(self, h: torch.Tensor) -> torch.Tensor:
         """Return fp32 logits (B, V) of hidden states (B, C), where a token can be chosen from them."""

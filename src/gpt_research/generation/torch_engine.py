@@ -125,8 +125,7 @@ class TorchEngine:
         for text in self._rows:
             if text.id == id:
                 text.live = False
-        if not self.busy:
-            self._keep([])
+        self._forget_if_idle()
 
     @torch.inference_mode()
     def step(self) -> list[Piece]:
@@ -142,9 +141,13 @@ class TorchEngine:
         if logits is None:
             return []
         pieces = self._draw(logits[:, : self.tokenizer.vocab_size])
+        self._forget_if_idle()
+        return pieces
+
+    def _forget_if_idle(self) -> None:
         if not self.busy:
             self._keep([])
-        return pieces
+            self._decoder.forget()
 
     def _keep(self, rows: list[int]) -> None:
         """Drop all rows but these."""

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from gpt_research.base.errors import UserError
+from gpt_research.base.errors import UserError, require
 from gpt_research.cli.terminal import Terminal, say
-from gpt_research.config import GenerateConfig, require
+from gpt_research.config import GenerateConfig
 
 if TYPE_CHECKING:
     from gpt_research.generation.engine import GenerationEngine, Piece, Sample

@@ -19,8 +19,7 @@ from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint import Checkpoint, model_tensors
-from gpt_research.cli import generate as serving
-from gpt_research.cli.generate import GenerateCommand
+from gpt_research.cli.generate import GenerateCommand, run
 from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import gguf_of_run as files
@@ -82,7 +81,7 @@ def write(capsys: pytest.CaptureFixture[str], folder: Path, engine: str = "llama
     # auto is bf16 for PyTorch on some CPUs, and fp32 for llama.cpp
     settings = {"precision": "fp32", "device": "cpu", **settings}
     command = GenerateCommand(run=str(folder), engine=engine, json=True, **settings)  # type: ignore[arg-type]
-    assert serving.run(command) == 0
+    assert run(command) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -175,7 +174,7 @@ def test_a_text_that_outgrows_the_context_goes_on_and_says_so_once(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = GenerateCommand(run=str(trained), engine="llamacpp", prompt="a", max_new_tokens=150, temperature=0.5)
-    assert serving.run(command) == 0
+    assert run(command) == 0
     printed = capsys.readouterr()
     assert printed.err.count("outgrew the context of 48 tokens") == 1
     assert "f32 with llama.cpp" in printed.err
@@ -186,7 +185,7 @@ def test_a_prompt_that_fills_the_context_is_refused(trained: Path) -> None:
     tokenizer = Tokenizer.load(trained / "tokenizer.json")
     prompt = tokenizer.decode(tokenizer.encode(sentences(3, 20))[:48])
     with pytest.raises(UserError, match="Keep its last 47 tokens or fewer"):
-        serving.run(GenerateCommand(run=str(trained), engine="llamacpp", prompt=prompt))
+        run(GenerateCommand(run=str(trained), engine="llamacpp", prompt=prompt))
 
 
 @needs_llama_cpp
@@ -196,7 +195,7 @@ def test_a_conversation_goes_through_llama_cpp_too(
     greedy = write(capsys, trained, "torch", prompt="the king", temperature=0.0, max_new_tokens=10)[0]["text"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("/temperature 0\nthe king\n\n/quit\n"))
     command = GenerateCommand(run=str(trained), engine="llamacpp", interactive=True, max_new_tokens=10)
-    assert serving.run(command) == 0
+    assert run(command) == 0
     said = capsys.readouterr().out
     assert f"> the king{greedy}\n> " in said
     assert len(said) > len(greedy) + 30, "the empty line went on"
@@ -263,9 +262,9 @@ def test_int8_is_q8_0_and_needs_a_fitting_width(
 @pytest.mark.parametrize("package", ["xllamacpp", "gguf"])
 def test_a_missing_package_is_one_sentence(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(serving.importlib.util, "find_spec", lambda name: None if name == package else find(name))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
     with pytest.raises(UserError, match=rf'needs {package}. Run: pip install "gpt-research\[export\]"'):
-        serving.run(GenerateCommand(run="anything", engine="llamacpp"))
+        run(GenerateCommand(run="anything", engine="llamacpp"))
 
 
 def test_a_gpu_is_refused() -> None:

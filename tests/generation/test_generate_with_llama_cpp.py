@@ -146,8 +146,11 @@ def test_requests_join_and_leave_llama_cpp_as_they_do_our_own_engine(run_folder:
     ]
     model, tokenizer = load_model(run_folder)
     file = files.gguf_of_run(run_folder, "f32")
-    with contextlib.closing(LlamaCpp(file.path, tokenizer, 48, slots=2)) as llama:
-        engines: list[GenerationEngine] = [TorchEngine(model, tokenizer, max_rows=2), LlamaCppEngine(llama, "f32")]
+    with (
+        contextlib.closing(LlamaCpp(file.path, tokenizer, 48, slots=2)) as llama,
+        contextlib.closing(LlamaCppEngine(llama, "f32")) as llama_engine,
+    ):
+        engines: list[GenerationEngine] = [TorchEngine(model, tokenizer, max_rows=2), llama_engine]
         written = []
         for engine in engines:
             cancelled = engine.add(Request("the", GenerateConfig(temperature=1.0, max_new_tokens=45)))

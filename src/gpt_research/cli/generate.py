@@ -122,8 +122,11 @@ def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[Path, GenerationE
     dtype = "q8_0" if command.weights == "int8" else GGUF_TYPES[command.precision]
     file = gguf_of_run(folder, dtype, notice=say)
     slots = min(command.num_samples, LARGEST_BATCH)
-    with contextlib.closing(LlamaCpp(file.path, file.tokenizer, file.config.block_size, slots)) as llama:
-        yield folder, LlamaCppEngine(llama, dtype)
+    with (
+        contextlib.closing(LlamaCpp(file.path, file.tokenizer, file.config.block_size, slots)) as llama,
+        contextlib.closing(LlamaCppEngine(llama, dtype)) as engine,
+    ):
+        yield folder, engine
 
 
 def write(engine: GenerationEngine, command: GenerateCommand, prompt: str, folder: Path, out: Terminal) -> None:

@@ -55,6 +55,10 @@ class LlamaCppEngine:
         threads = torch.get_num_threads()
         self.description = f"{dtype} with llama.cpp on {threads} thread{'s' * (threads > 1)}"
 
+    def close(self) -> None:
+        """Wait for the questions that are on their way, so that llama.cpp may be closed."""
+        self._pool.shutdown(cancel_futures=True)
+
     @property
     def tokenizer(self) -> Tokenizer:
         return self._llama.tokenizer

@@ -10,7 +10,6 @@ from typing import Literal
 
 from gpt_research.base.errors import UserError, closest, require
 
-
 EVALUATION_TASKS = ("corpora", "wikitext2", "lambada", "hellaswag")
 """What `evaluate` measures: the loss on each corpus of a data set, and the benchmarks."""
 

@@ -110,7 +110,7 @@ class TorchEngine:
 
     @property
     def busy(self) -> bool:
-        return bool(self._waiting) or any(text.live for text in self._rows)
+        return bool(self._waiting) or any(sequence.live for sequence in self._rows)
 
     def add(self, request: Request) -> int:
         """Queue a request; return its id. As `GenerationEngine.add`."""
@@ -122,15 +122,15 @@ class TorchEngine:
     def cancel(self, id: int) -> None:
         """End a request without a last piece; its row is free at once."""
         self._waiting.pop(id, None)
-        for text in self._rows:
-            if text.id == id:
-                text.live = False
+        for sequence in self._rows:
+            if sequence.id == id:
+                sequence.live = False
         self._forget_if_idle()
 
     @torch.inference_mode()
     def step(self) -> list[Piece]:
         """Read the newest tokens, let waiting requests join, and draw one token for every sample."""
-        live = [row for row, text in enumerate(self._rows) if text.live]
+        live = [row for row, sequence in enumerate(self._rows) if sequence.live]
         joining = min(len(self._waiting), self.max_rows - len(live))
         # Moving the cache costs a copy. If it happens only when the batch is halved, it happens rarely.
         if not live or 2 * (len(live) + joining) <= len(self._rows):
@@ -172,12 +172,13 @@ class TorchEngine:
     def _join(self, count: int, logits: torch.Tensor | None) -> torch.Tensor:
         """Give the first requests that wait a row each; return the logits of all rows, (B, V)."""
         new = [Sequence(*self._waiting.popitem(last=False), self.tokenizer) for _ in range(count)]
-        free = [row for row, text in enumerate(self._rows) if not text.live]
+        free = [row for row, sequence in enumerate(self._rows) if not sequence.live]
         rows = [*free, *range(len(self._rows), len(self._rows) + count)][:count]
-        for row, text in zip(rows, new, strict=True):
-            self._rows[row : row + 1] = [text]
-        capacity = max(len(text.prompt) + text.settings.max_new_tokens for text in new)
-        first = self._decoder.place(rows, [text.prompt for text in new], capacity, self.max_rows)
+        for row, sequence in zip(free, new, strict=False):
+            self._rows[row] = sequence
+        self._rows += new[len(free) :]
+        capacity = max(len(sequence.prompt) + sequence.settings.max_new_tokens for sequence in new)
+        first = self._decoder.place(rows, [sequence.prompt for sequence in new], capacity, self.max_rows)
         self._arrange()
         if logits is None:
             return first
@@ -188,18 +189,18 @@ class TorchEngine:
 
     def _arrange(self) -> None:
         """Work out what depends on which texts are in the batch, so that a step need not."""
-        self._groups = rows_by_settings([text.settings for text in self._rows])
+        self._groups = rows_by_settings([sequence.settings for sequence in self._rows])
         self._seen = None
         if any(settings.repetition_penalty != 1 for settings, _ in self._groups):
             self._seen = torch.zeros(len(self._rows), self.tokenizer.vocab_size, dtype=torch.bool)
-            for row, text in enumerate(self._rows):
-                self._seen[row, text.prompt + text.tokens] = True
+            for row, sequence in enumerate(self._rows):
+                self._seen[row, sequence.prompt + sequence.tokens] = True
 
     def _draw(self, logits: torch.Tensor) -> list[Piece]:
         """Choose a token for every row from its logits (B, V); return the pieces that come of them."""
         if self._seen is not None:
             self._seen = self._seen.to(logits.device)
-        uniforms = torch.tensor([text.random.random() for text in self._rows], dtype=torch.float64)
+        uniforms = torch.tensor([sequence.random.random() for sequence in self._rows], dtype=torch.float64)
         self._chosen = choose_by_row(logits, self._groups, uniforms.to(logits.device), self._seen)
         if self._seen is not None:
             self._seen.scatter_(1, self._chosen[:, None], True)
@@ -208,14 +209,14 @@ class TorchEngine:
         alternatives = self._alternatives(logits, totals)
         pieces = []
         for row, (token, logprob) in enumerate(zip(self._chosen.tolist(), logprobs.tolist(), strict=True)):
-            text = self._rows[row]
-            if text.live and (piece := text.take(token, logprob, alternatives.get(row))):
+            sequence = self._rows[row]
+            if sequence.live and (piece := sequence.take(token, logprob, alternatives.get(row))):
                 pieces.append(piece)
         return pieces
 
     def _alternatives(self, logits: torch.Tensor, totals: torch.Tensor) -> dict[int, dict[int, float]]:
         """Return the most likely tokens with their log-probabilities, for each row whose request asks for some."""
-        asked = {row: text.request.logprobs for row, text in enumerate(self._rows) if text.request.logprobs}
+        asked = {row: sequence.request.logprobs for row, sequence in enumerate(self._rows) if sequence.request.logprobs}
         if not asked:
             return {}
         rows = list(asked)

@@ -118,7 +118,8 @@ def parse(name: str, arguments: list[str]) -> Any:
         UserError: an unknown flag or key (with the closest known one), a wrong type, a broken rule, no such file.
     """
     command = COMMANDS[name]
-    config_class = getattr(commands, command.config, None) or getattr(config, command.config)
+    config_class = getattr(commands, command.config, None) or getattr(config, command.config, None)
+    config_class = config_class or getattr(importlib.import_module(command.module), command.config)
     parser = parser_for(config_class, f"gpt-research {name}", command.positional, many=command.many)
     if "resume" in field_names(config_class):
         arguments = _resume_arguments(arguments)

@@ -13,38 +13,46 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256
 
+PACKED = (".gz", ".bz2")
+
 
 @dataclass(frozen=True)
-class Benchmark:
-    """What is known of a benchmark before its file is read."""
+class BenchmarkFiles:
+    """What is known of a benchmark's files before one is read."""
 
     title: str
+    """For messages: "LAMBADA's test set"."""
     patterns: tuple[str, ...]
-    rows: int
-    """Rows of the whole benchmark."""
-    hub: tuple[str, str | None, str]
-    """Name, config and split on the hub."""
+    """Names that its file may have, as in *.jsonl; each also with .gz or .bz2."""
+    rows: int | None = None
+    """Rows of the whole benchmark; None if any number will do."""
+    hub: tuple[str, str | None, str] | None = None
+    """Name, config and split on the hub; None if it is not there."""
 
+    def match(self, path: Path) -> bool:
+        """Return whether a file has one of the names, packed or not."""
+        return any(unpacked_name(path).match(pattern) for pattern in self.patterns)
 
-BENCHMARKS = {
-    "wikitext2": Benchmark(
-        "WikiText-2's test set", ("*.raw",), 4358, ("Salesforce/wikitext", "wikitext-2-raw-v1", "test")
-    ),
-    "lambada": Benchmark(
-        "LAMBADA's test set (OpenAI's)", ("*.jsonl",), 5153, ("EleutherAI/lambada_openai", "default", "test")
-    ),
-    "hellaswag": Benchmark(
-        "HellaSwag's validation set", ("*.jsonl", "*.txt"), 10042, ("Rowan/hellaswag", None, "validation")
-    ),
-}
+    def check_rows(self, where: str, count: int) -> None:
+        """Refuse a benchmark of another size.
+
+        Raises:
+            UserError: naming the file and both numbers.
+        """
+        if self.rows is not None and count != self.rows:
+            reason = "it was cut short" if count < self.rows else "it is something else"
+            raise UserError(
+                f"{where} holds {count:,} rows, but {self.title} has {self.rows:,}: {reason}. "
+                "Fetch it again; --limit takes a part of the whole."
+            )
 
 
 @dataclass(frozen=True)
@@ -54,53 +62,45 @@ class Source:
     where: str
     """For messages: a path, or hub:name."""
     rows: Sequence[Any]
-    """Lines of a text file without their ends, or one dictionary a row of .jsonl or the hub."""
+    """Lines of a text file without their ends, or one dictionary for each row of .jsonl or the hub."""
     facts: dict[str, str]
     """For the result: path and SHA-256, or name and fingerprint on the hub."""
 
 
-def find(task: str, folder: str) -> Source:
-    """Return a benchmark's rows from `folder`, or from the hub where that is empty.
+def unpacked_name(path: Path) -> Path:
+    """Return a file's path without the suffix of its packing."""
+    return path.with_suffix("") if path.suffix in PACKED else path
+
+
+def find(name: str, files: BenchmarkFiles, folder: str) -> Source:
+    """Return the rows of the benchmark `name` from `folder`, or from the hub if that is empty.
 
     Raises:
         UserError: no file, several, one that cannot be read or was cut short, or no hub.
     """
-    return read_file(task, _find_file(task, Path(folder))) if folder else _from_hub(task)
+    return read_file(_find_file(name, files, Path(folder))) if folder else _from_hub(name, files)
 
 
-def check_rows(task: str, where: str, found: int) -> None:
-    """Refuse a benchmark of another size.
-
-    Raises:
-        UserError: naming the file and both numbers.
-    """
-    benchmark = BENCHMARKS[task]
-    if found != benchmark.rows:
-        reason = "it was cut short" if found < benchmark.rows else "it is something else"
-        raise UserError(
-            f"{where} holds {found:,} rows, but {benchmark.title} has {benchmark.rows:,}: {reason}. "
-            "Fetch it again; --limit takes a part of the whole."
-        )
-
-
-def _find_file(task: str, folder: Path) -> Path:
-    benchmark = BENCHMARKS[task]
-    kinds = [pattern + packed for pattern in benchmark.patterns for packed in ("", ".gz", ".bz2")]
-    found = sorted({path for kind in kinds for path in (folder / task).glob(kind) if path.is_file()})
-    if len(found) == 1:
-        return found[0]
-    known = " or ".join(benchmark.patterns)
-    if found:
-        names = ", ".join(path.name for path in found)
-        raise UserError(f"{folder / task} holds several files ({names}). Keep only {benchmark.title} there.")
+def _find_file(name: str, files: BenchmarkFiles, folder: Path) -> Path:
+    paths = sorted(path for path in (folder / name).glob("*") if path.is_file() and files.match(path))
+    if len(paths) == 1:
+        return paths[0]
+    if paths:
+        names = ", ".join(path.name for path in paths)
+        raise UserError(f"{folder / name} holds several files ({names}). Keep only {files.title} there.")
+    known = " or ".join(files.patterns)
+    otherwise = ", or leave --benchmarks out to fetch it from the hub" if files.hub else ""
     raise UserError(
-        f"There is no {folder / task}/{known} with {benchmark.title}. Put it there (it may be .gz or .bz2), leave "
-        f"{task} out of --tasks, or leave --benchmarks out to fetch it from the hub."
+        f"There is no {folder / name}/{known} with {files.title}. Put it there (it may be .gz or .bz2), "
+        f"{'' if otherwise else 'or '}leave {name} out of --tasks{otherwise}."
     )
 
 
-def read_file(task: str, path: Path) -> Source:
+def read_file(path: Path, *, may_lack_last_end: bool = False) -> Source:
     """Return the rows of one file.
+
+    Args:
+        may_lack_last_end: accept a text whose last line has no end. Otherwise that means it was cut short.
 
     Raises:
         UserError: it cannot be read, unpacked or decoded, its last line has no end, or a line is not JSON.
@@ -109,8 +109,8 @@ def read_file(task: str, path: Path) -> Source:
         text = _unpacked(path).decode("utf-8")
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error}): it is damaged or was cut short. Fetch it again.") from None
-    is_json = ".jsonl" in path.suffixes
-    if not is_json and not text.endswith("\n"):
+    is_json = unpacked_name(path).suffix == ".jsonl"
+    if not (is_json or may_lack_last_end or text.endswith("\n")):
         raise UserError(f"{path} ends in the middle of a line: it was cut short. Fetch it again.")
     lines = text.removesuffix("\n").split("\n")
     rows = [_json_row(path, number, line) for number, line in enumerate(lines, 1)] if is_json else lines
@@ -132,24 +132,24 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, Any]:
     return row
 
 
-def _from_hub(task: str) -> Source:
-    name, config, split = BENCHMARKS[task].hub
+def _from_hub(name: str, files: BenchmarkFiles) -> Source:
+    if files.hub is None:
+        raise UserError(f"{files.title} is not on the hub. Name a folder that holds {name}/ with --benchmarks.")
+    address, config, split = files.hub
     try:
         import datasets
     except ModuleNotFoundError:
         raise UserError(
-            f'Fetching hub:{name} needs the package datasets. Run pip install "gpt-research[hub]", or name a folder '
+            f'Fetching hub:{address} needs the package datasets. Run pip install "gpt-research[hub]", or name a folder '
             "with --benchmarks."
         ) from None
     try:
-        found = datasets.load_dataset(name, config, split=split)
+        rows = datasets.load_dataset(address, config, split=split)
     except Exception as error:  # the library raises a dozen kinds, all of them about this address
         reason = str(error).strip().rstrip(".")[:300]
-        raise UserError(f"Cannot fetch hub:{name} ({reason}). Name a folder with --benchmarks.") from None
-    fingerprint = str(getattr(found, "_fingerprint", ""))
-    return Source(
-        f"hub:{name}", [dict(row) for row in found], {"hub": name, "split": split, "fingerprint": fingerprint}
-    )
+        raise UserError(f"Cannot fetch hub:{address} ({reason}). Name a folder with --benchmarks.") from None
+    facts = {"hub": address, "split": split, "fingerprint": str(getattr(rows, "_fingerprint", ""))}
+    return Source(f"hub:{address}", [dict(row) for row in rows], facts)
 
 
 def text_of(source: Source, number: int, name: str) -> str:
@@ -165,6 +165,24 @@ def text_of(source: Source, number: int, name: str) -> str:
     return value
 
 
+def every_text(source: Source) -> Iterator[str]:
+    """Yield each line of a text; of each JSON row its `text`, or all its texts if it has none of that name."""
+    for row in source.rows:
+        if isinstance(row, dict) and isinstance(row.get("text"), str):
+            yield row["text"]
+        else:
+            yield from _texts_in(row)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(part)
+
+
 def digest(items: Sequence[Any]) -> str:
-    """Return the SHA-256 of parsed items, the same wherever they came from."""
-    return hashlib.sha256(json.dumps(items, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+    """Return the SHA-256 of items, the same wherever they came from. A dataclass counts as the list of its fields."""
+    text = json.dumps(items, ensure_ascii=False, default=astuple)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

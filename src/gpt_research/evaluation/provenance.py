@@ -1,4 +1,4 @@
-"""What a result rests on: the checkpoint, its fingerprints, versions, and benchmark text in the training data."""
+"""What a result rests on beside the run: versions of programs, and benchmark text in the training data."""
 
 from __future__ import annotations
 
@@ -6,54 +6,30 @@ import hashlib
 import importlib.metadata
 import json
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.data.shards import Manifest, read_manifests
 from gpt_research.version import __version__
 
 
-def checkpoint_facts(run: Path) -> dict[str, Any]:
-    """Return step, lineage and the SHA-256 of the weights of the checkpoint that `checkpoint.load_model` takes."""
-    for step in reversed(checkpoint.saved_steps(run)):
-        try:
-            state = checkpoint.verify(checkpoint.checkpoint_path(run, step), optimizer=False)
-        except UserError:
-            continue
-        lineage = state.get("lineage") or {k: state[k] for k in ("tokenizer", "imported_from") if k in state}
-        return {
-            "step": step,
-            "lineage": lineage,
-            "weights_sha256": _weights_sha256(state["files"]),
-        }
-    raise AssertionError("load_model found a whole checkpoint")
-
-
-def _weights_sha256(files: dict[str, Any]) -> str:
-    """Return the hash of the weights' file; of a sharded checkpoint, that of its files' hashes in order."""
-    hashes = [files[name]["sha256"] for name in sorted(files) if name.startswith("model")]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
 def versions() -> dict[str, str]:
     """Return the versions of what computes a score."""
-    names = ("numpy", "fastokens")
-    found = {name: importlib.metadata.version(name) for name in names}
     return {
         "gpt-research": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        **found,
+        **{name: importlib.metadata.version(name) for name in ("numpy", "fastokens")},
     }
 
 
-def contamination(data: str, lineage: dict[str, Any], benchmark: str) -> dict[str, Any]:
-    """Say how many training documents overlap a benchmark (13 words in a row; `corpora.contamination`).
+def contamination(data: str, lineage: Mapping[str, Any], benchmark: str) -> dict[str, Any]:
+    """Say how many training documents overlap a benchmark (13 words in a row), as preprocessing counted them.
 
     Returns:
         documents and of, or documents None and why.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ import numpy as np
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, write_json, write_text
-from gpt_research.evaluation.statistics import Estimate, metrics_of
+from gpt_research.evaluation.statistics import Estimate
+from gpt_research.evaluation.tasks.table import CORPORA, metrics_of
+from gpt_research.training.validation import Loss, total
 
 RESULT_NAME = "evaluation.json"
 VERSION = 1
@@ -28,7 +30,7 @@ class Result:
     """One task, measured."""
 
     task: str
-    """wikitext2, lambada, hellaswag, or corpora/NAME."""
+    """A name of `TASKS`, or corpora/NAME."""
     columns: dict[str, np.ndarray]
     """What each item scored; one array a column, one entry an item."""
     facts: dict[str, Any]
@@ -46,8 +48,8 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """Return scores and facts."""
         scores = {
-            name: {"value": finite(found.value), "standard_error": finite(found.standard_error)}
-            for name, found in self.estimates.items()
+            name: {"value": finite(estimate.value), "standard_error": finite(estimate.standard_error)}
+            for name, estimate in self.estimates.items()
         }
         return {"scores": scores, "items": self.items, **self.facts}
 
@@ -55,6 +57,30 @@ class Result:
 def finite(value: float) -> float | None:
     """Return a number as JSON has it: no infinity, no nan."""
     return value if math.isfinite(value) else None
+
+
+def corpus_losses(results: Mapping[str, Result]) -> dict[str, Loss]:
+    """Return the losses by corpus; nothing if no corpus was measured."""
+    losses = {}
+    for name, result in results.items():
+        task, _, corpus = name.partition("/")
+        if task == CORPORA:
+            nats, tokens, size = (result.columns[column].sum() for column in ("nats", "tokens", "bytes"))
+            losses[corpus] = Loss(float(nats), int(tokens), int(size))
+    return losses
+
+
+def corpora_summary(results: Mapping[str, Result]) -> dict[str, Any]:
+    """Return the losses overall and by corpus for the result file; nothing if no corpus was measured."""
+    losses = corpus_losses(results)
+    if not losses:
+        return {}
+    return {"overall": _loss_json(total(losses)), "corpora": {name: _loss_json(loss) for name, loss in losses.items()}}
+
+
+def _loss_json(loss: Loss) -> dict[str, float | None]:
+    names = ("loss", "perplexity", "bits_per_byte", "tokens", "bytes")
+    return {name: finite(getattr(loss, name)) for name in names}
 
 
 def write(path: Path, summary: dict[str, Any], results: Iterable[Result]) -> None:
@@ -113,14 +139,13 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Result]]:
         items = items_path(path)
         if file_sha256(items) != summary["items"]["sha256"]:
             raise UserError(f"{items} does not belong to {path}: its SHA-256 is another. {remedy}")
-        found = {}
+        results = {}
         for line in items.read_text(encoding="utf-8").splitlines():
             columns = json.loads(line)
             task = columns.pop("task")
-            result = Result(task, {k: np.array(v) for k, v in columns.items()}, summary["tasks"][task])
-            found[task] = result
+            results[task] = Result(task, {k: np.array(v) for k, v in columns.items()}, summary["tasks"][task])
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read ({error.strerror}). {remedy}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error!r}). {remedy}") from None
-    return summary, found
+    return summary, results

@@ -39,6 +39,7 @@ class Metric:
     exponential: bool = False
     scale: float = 1.0
     """Multiplies the numerator."""
+    higher_is_better: bool = False
 
     def estimate(self, columns: Columns) -> Estimate:
         """Return the score of these items."""
@@ -67,28 +68,10 @@ class Estimate:
         return _standard_error(self.influence)
 
 
-METRICS: dict[str, dict[str, Metric]] = {
-    "corpora": {
-        "loss": Metric("nats", "tokens"),
-        "perplexity": Metric("nats", "tokens", exponential=True),
-        "bits_per_byte": Metric("nats", "bytes", scale=1 / math.log(2)),
-    },
-    "wikitext2": {
-        "perplexity": Metric("nats", "tokens", exponential=True),
-        "word_perplexity": Metric("nats", "words", exponential=True),
-        "bits_per_byte": Metric("nats", "bytes", scale=1 / math.log(2)),
-    },
-    "lambada": {"accuracy": Metric("correct"), "perplexity": Metric("nats", exponential=True)},
-    "hellaswag": {"accuracy": Metric("correct"), "accuracy_norm": Metric("correct_norm")},
-}
-"""The scores of each task. LAMBADA's perplexity is of its last words, one an item, as lm-eval has it."""
-
-HIGHER_IS_BETTER = ("accuracy", "accuracy_norm")
-
-
-def metrics_of(task: str) -> dict[str, Metric]:
-    """Return the scores of a task; `corpora/plays` is the corpus plays."""
-    return METRICS[task.partition("/")[0]]
+ACCURACY = Metric("correct", higher_is_better=True)
+LOSS = Metric("nats", "tokens")
+PERPLEXITY = Metric("nats", "tokens", exponential=True)
+BITS_PER_BYTE = Metric("nats", "bytes", scale=1 / math.log(2))
 
 
 @dataclass(frozen=True)

@@ -13,19 +13,24 @@ Source: Zellers et al. 2019, "HellaSwag: Can a Machine Really Finish Your Senten
 from __future__ import annotations
 
 import re
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from gpt_research.base.errors import UserError
-from gpt_research.evaluation.benchmark_files import Source, check_rows, digest, text_of
-from gpt_research.evaluation.evaluated_model import Subject
-from gpt_research.evaluation.results import Result
+from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source, every_text, text_of
+from gpt_research.evaluation.statistics import ACCURACY, Metric
+from gpt_research.evaluation.task import Figure, LanguageModel, LmEvalTask, Measurement, Task
 
-TASK = "hellaswag"
+FILES = BenchmarkFiles(
+    "HellaSwag's validation set", ("*.jsonl", "*.txt"), 10042, ("Rowan/hellaswag", None, "validation")
+)
 LINES = 6
 """Of one task in the text layout."""
 _MARK = re.compile(r"\[.*?\]")
+_ORIGIN = re.compile(r"\[(header|title|step|substeps)\]")  # the marks of wikiHow's layout
 _UNFINISHED = re.compile(r"(.*[.?!\"')]\s+)([^.?!]*[^.?!\s])", re.DOTALL)
 
 
@@ -39,7 +44,7 @@ class Question:
     """Number of the true ending."""
 
 
-def questions(source: Source) -> list[Question]:
+def read(source: Source) -> list[Question]:
     """Return the tasks of either layout.
 
     Raises:
@@ -52,9 +57,9 @@ def questions(source: Source) -> list[Question]:
                 f"{source.where} has {len(source.rows):,} lines, no multiple of {LINES} (context, label, four "
                 "endings): it was cut short. Fetch it again."
             )
-        check_rows(TASK, source.where, count)
+        FILES.check_rows(source.where, count)
         return [_from_lines(source, number) for number in range(count)]
-    check_rows(TASK, source.where, len(source.rows))
+    FILES.check_rows(source.where, len(source.rows))
     return [_from_row(source, number) for number in range(len(source.rows))]
 
 
@@ -92,19 +97,76 @@ def _cleaned_again(text: str) -> str:
     return clean(text) if "[" in text else text
 
 
-def measure(subject: Subject, source: Source, limit: int = 0) -> Result:
-    """Return the scores by question; `limit` takes the first so many."""
-    asked = questions(source)[: limit or None]
-    pairs = [(question.context, " " + ending) for question in asked for ending in question.endings]
-    found = subject.continuations(pairs, TASK)
-    nats = found.nats.reshape(-1, 4)
-    characters = np.array([[len(ending) for ending in question.endings] for question in asked])
-    labels = np.array([question.label for question in asked])
+def passages(source: Source) -> Iterator[str]:
+    """Yield each context with its true ending; other texts as `every_text` does.
+
+    The false endings were written by a machine for the benchmark, so they tell no more than the context does.
+
+    Raises:
+        UserError: a JSON row that is not one of HellaSwag's.
+    """
+    if _has_six_lines(source):
+        for start in range(0, len(source.rows), LINES):
+            context, label, *endings = source.rows[start : start + LINES]
+            yield _ORIGIN.sub(" ", f"{context} {endings[int(label)]}")
+    elif source.rows and isinstance(source.rows[0], dict):
+        for number, row in enumerate(source.rows):
+            if not _is_original(row):
+                raise UserError(f"{source.where}, row {number + 1}: it must have ctx, endings and the label of one.")
+            yield _ORIGIN.sub(" ", f"{row['ctx']} {row['endings'][int(row['label'])]}")
+    else:
+        yield from every_text(source)
+
+
+def has_its_layout(source: Source) -> bool:
+    """Return whether the rows are in one of the two layouts."""
+    return _has_six_lines(source) or (bool(source.rows) and all(map(_is_original, source.rows)))
+
+
+def _has_six_lines(source: Source) -> bool:
+    rows = source.rows
+    return len(rows) > 1 and isinstance(rows[0], str) and len(rows) % LINES == 0 and set(rows[1::LINES]) <= set("0123")
+
+
+def _is_original(row: Any) -> bool:
+    if not isinstance(row, dict):
+        return False
+    endings, label = row.get("endings"), str(row.get("label"))
+    return isinstance(row.get("ctx"), str) and isinstance(endings, list) and label in map(str, range(len(endings)))
+
+
+def measure(model: LanguageModel, items: Sequence[Question]) -> Measurement:
+    """Return for each question which ending the model prefers, and the nats of all four."""
+    pairs = [(question.context, " " + ending) for question in items for ending in question.endings]
+    endings = model.continuations(pairs)
+    nats = endings.nats.reshape(-1, 4)
+    characters = np.array([[len(ending) for ending in question.endings] for question in items])
+    labels = np.array([question.label for question in items])
     columns = {
         "correct": nats.argmin(1) == labels,
         "correct_norm": (nats / np.maximum(characters, 1)).argmin(1) == labels,
         **{f"nats_{number}": nats[:, number] for number in range(4)},
     }
-    items = digest([astuple(question) for question in asked])
-    facts = {"context": subject.context, "source": source.facts, "items_sha256": items, "cut": found.cut}
-    return Result(TASK, columns, {**facts, "unit": "questions"})
+    return Measurement(columns, counts={"cut": endings.cut})
+
+
+TASK = Task(
+    files=FILES,
+    unit="questions",
+    read=read,
+    measure=measure,
+    metrics={"accuracy": ACCURACY, "accuracy_norm": Metric("correct_norm", higher_is_better=True)},
+    passages=passages,
+    published={"accuracy_norm": [Figure(0.3114, 1024, "lm-eval, hellaswag")]},
+    lm_eval=LmEvalTask(
+        "hellaswag",
+        lambda items: [{"query": q.context, "choices": list(q.endings), "label": q.label} for q in items],
+        {
+            "output_type": "multiple_choice",
+            "doc_to_text": "{{query}}",
+            "doc_to_target": "{{label}}",
+            "doc_to_choice": "choices",
+            "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
+        },
+    ),
+)

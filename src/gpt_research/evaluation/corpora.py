@@ -1,6 +1,6 @@
 """Loss on a data set, document by document.
 
-Windows are those of training's own evaluation (`dataloader.evaluation_batches`): each token but the first of a shard
+Windows are those of training's own evaluation (`data.loader.evaluation_batches`): each token but the first of a shard
 is scored once. A document goes from one end-of-text token to the next. Where only a part is taken, windows do not
 follow each other, and what a window holds of a document counts as one.
 """
@@ -10,48 +10,56 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from gpt_research.data.loader import evaluation_batches
 from gpt_research.data.shards import Dataset
-from gpt_research.evaluation.evaluated_model import Subject
-from gpt_research.evaluation.results import Result
-from gpt_research.evaluation.scoring import Window, score
+from gpt_research.evaluation.evaluated_model import EvaluatedModel, no_progress
+from gpt_research.evaluation.windows import Window
 
 
-def measure(subject: Subject, dataset: Dataset, name: str, split: str, max_tokens: int = 0) -> Result:
-    """Return the loss on a corpus of `dataset`, opened for the subject's context.
+@dataclass(frozen=True)
+class CorpusPart:
+    """The part of a corpus that is measured."""
 
-    Args:
-        max_tokens: about so many, evenly spread; 0 takes all.
-    """
-    files = dataset.splits[split][name]
-    batches = -(-min(max_tokens or math.inf, files.num_tokens) // (subject.context * subject.batch_size))
-    advance = subject.progress(name, int(batches))
-    documents = _Documents(subject.tokenizer.end_of_text)
-    for tokens, targets in evaluation_batches(files, max_tokens or None, subject.batch_size):
+    dataset: Dataset
+    """Opened for the model's context."""
+    corpus: str
+    split: str
+    max_tokens: int = 0
+    """About so many tokens, evenly spread; 0 takes all."""
+
+    def sha256(self, context: int) -> str:
+        """Return a hash that is the same if the same documents are measured."""
+        shards = [asdict(shard) for shard in self.dataset.manifests[self.corpus].splits.get(self.split, [])]
+        taken = [shards, self.max_tokens, context if self.max_tokens else 0]
+        return hashlib.sha256(json.dumps(taken, sort_keys=True).encode()).hexdigest()
+
+
+def measure(model: EvaluatedModel, part: CorpusPart) -> dict[str, np.ndarray]:
+    """Return nats, tokens and bytes of each document."""
+    files = part.dataset.splits[part.split][part.corpus]
+    tokens_in_all = min(part.max_tokens or math.inf, files.num_tokens)
+    advance = model.progress(int(-(-tokens_in_all // (model.context * model.batch_size))))
+    quiet = replace(model, progress=no_progress)  # the bar counts batches of the corpus, not windows
+    documents = _Documents(model.tokenizer.end_of_text)
+    for tokens, targets in evaluation_batches(files, part.max_tokens or None, model.batch_size):
         windows = []
         for row, wanted in zip(tokens.numpy(), targets.numpy(), strict=True):
             length = int((wanted >= 0).sum())
             if length:
                 windows.append(Window(np.append(row[:length], wanted[length - 1]), length))
-        scores = score(subject.model, windows, subject.runtime, subject.batch_size * subject.context)
-        for window, found in zip(windows, scores, strict=True):
-            documents.add(np.asarray(window.tokens), found.nats)
+        for window, scores in zip(windows, quiet.score(windows), strict=True):
+            documents.add(np.asarray(window.tokens), scores.nats)
         advance(1)
     owner, nats, scored = documents.joined()
-    columns = {
+    return {
         "nats": np.bincount(owner, nats),
         "tokens": np.bincount(owner),
-        "bytes": np.bincount(owner, subject.tokenizer.byte_lengths[scored]),
+        "bytes": np.bincount(owner, model.tokenizer.byte_lengths[scored]),
     }
-    shards = [asdict(shard) for shard in dataset.manifests[name].splits.get(split, [])]
-    taken = [shards, max_tokens, subject.context if max_tokens else 0]
-    items = hashlib.sha256(json.dumps(taken, sort_keys=True).encode()).hexdigest()
-    facts = {"context": subject.context, "items_sha256": items, "unit": "documents"}
-    return Result(f"corpora/{name}", columns, facts)
 
 
 class _Documents:

@@ -1,0 +1,77 @@
+"""Two evaluations set side by side, with the interval of their difference.
+
+Scores are paired item by item (`statistics`), so only tasks that both measured on the same items are compared; which
+were not, and why, is said. Settings that differ are allowed and named: a difference may be theirs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gpt_research.evaluation.results import Result
+from gpt_research.evaluation.statistics import Difference, Metric, difference
+from gpt_research.evaluation.tasks.table import metrics_of
+
+FEW_ITEMS = 30
+"""Below this the normal interval is too narrow to be trusted."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of it."""
+
+    differences: dict[tuple[str, str], Difference]
+    """By task and score."""
+    remarks: list[str]
+    """Tasks left out and why, and settings that differ."""
+
+
+def compare(a: Mapping[str, Result], b: Mapping[str, Result], confidence: float = 0.95) -> Comparison:
+    """Return B minus A for each score of each task that both have on the same items."""
+    differences, remarks = {}, []
+    for task in [*a, *(task for task in b if task not in a)]:
+        if task not in a or task not in b:
+            remarks.append(f"{task}: only {'A' if task in a else 'B'} measured it.")
+            continue
+        one, other = a[task], b[task]
+        if one.facts["items_sha256"] != other.facts["items_sha256"] or one.items != other.items:
+            remarks.append(
+                f"{task}: not the same items ({one.items:,} and {other.items:,}). Evaluate both with the same files, "
+                "data and limits."
+            )
+            continue
+        changes = [f"{name} {one.facts[name]} and {other.facts[name]}" for name in ("context", "stride")
+                   if name in one.facts and one.facts[name] != other.facts.get(name)]  # fmt: skip
+        remarks += [f"{task}: {change}." for change in changes]
+        if one.items < FEW_ITEMS:
+            remarks.append(f"{task}: only {one.items} {one.facts['unit']}; the interval is rough.")
+        for name, metric in metrics_of(task).items():
+            if _comparable(metric, one, other):
+                differences[task, name] = difference(metric, one.columns, other.columns, confidence)
+            else:
+                remarks.append(f"{task}: {name} left out, for the two have different tokens.")
+    return Comparison(differences, remarks)
+
+
+def _comparable(metric: Metric, one: Result, other: Result) -> bool:
+    """A score a token means something only on the same tokens; bytes and words are the same for all."""
+    if metric.denominator != "tokens":
+        return True
+    if one.facts["context"] != other.facts["context"]:  # the windows' first tokens are not scored
+        return bool(abs(one.columns["tokens"].sum() / other.columns["tokens"].sum() - 1) < 0.02)
+    return bool((one.columns["tokens"] == other.columns["tokens"]).all())
+
+
+def setting_remarks(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Return a remark for each of precision and device that differs between two summaries."""
+    names = [name for name in ("precision", "device") if first.get(name) != second.get(name)]
+    return [f"{name}: {first.get(name)} and {second.get(name)}." for name in names]
+
+
+def better(task: str, score: str, found: Difference) -> str:
+    """Return A or B if the interval leaves 0 out, else an empty text."""
+    if not found.is_clear:
+        return ""
+    return "B" if (found.value > 0) == metrics_of(task)[score].higher_is_better else "A"

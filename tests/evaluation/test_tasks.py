@@ -52,13 +52,12 @@ TASKS["endings"] = Task(
 
 
 @pytest.fixture
-def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Load the plugin for one test."""
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The plugin's file, to be loaded for one test."""
     monkeypatch.setattr(plugins, "LOADED", {})
     (tmp_path / "endings.py").write_text(PLUGIN)
-    plugins.load(tmp_path / "endings.py")
-    yield
-    del TASKS["endings"]
+    yield str(tmp_path / "endings.py")
+    TASKS.pop("endings", None)
 
 
 @pytest.fixture
@@ -71,12 +70,12 @@ def own_benchmark(tmp_path: Path) -> Path:
 
 
 def test_a_task_of_a_plugin_is_evaluated_shown_and_compared(
-    plugin: None, own_benchmark: Path, runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plugin: str, own_benchmark: Path, runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = [str(tmp_path / f"{name}.json") for name in ("a", "b")]
     for run, file in zip(runs, files, strict=True):
         asked = ["--tasks", "endings", "--benchmarks", str(own_benchmark), "--json", file, "--device", "cpu"]
-        assert main(["evaluate", str(run), *asked]) == 0
+        assert main(["evaluate", str(run), *asked, "--plugin", plugin]) == 0
     summary, found = results.read(Path(files[1]))
     task = summary["tasks"]["endings"]
     assert task["scores"]["accuracy"]["value"] == found["endings"].columns["correct"].mean() == 1.0
@@ -84,17 +83,15 @@ def test_a_task_of_a_plugin_is_evaluated_shown_and_compared(
     assert "endings: 2 pairs" in capsys.readouterr().out
     assert main(["compare", *files]) == 0
     assert "endings: 2 pairs." in capsys.readouterr().out
-    del TASKS["endings"]
-    try:
-        assert main(["compare", *files]) == 2
-        assert 'There is no task "endings".' in capsys.readouterr().err
-    finally:
-        TASKS["endings"] = TASKS["lambada"]  # for the fixture to take away
+    del TASKS["endings"]  # as in a process without the plugin
+    assert main(["compare", *files]) == 2
+    assert 'There is no task "endings".' in capsys.readouterr().err
 
 
 def test_a_task_of_a_plugin_is_looked_for_in_training_data(
-    plugin: None, own_benchmark: Path, text_folder: Path, tmp_path: Path
+    plugin: str, own_benchmark: Path, text_folder: Path, tmp_path: Path
 ) -> None:
+    plugins.load(plugin)
     words = (text_folder / "07.txt").read_text(encoding="utf-8").split()
     others = (text_folder / "08.txt").read_text(encoding="utf-8").split()
     row = {"line": " ".join(words[:20]), "good": " ".join(["", *words[20:30]]), "bad": " ".join(others[:30])}
@@ -110,10 +107,10 @@ def test_a_task_of_a_plugin_is_looked_for_in_training_data(
 
 
 def test_a_task_without_a_hub_or_a_file_says_where_to_put_one(
-    plugin: None, runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plugin: str, runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = ["evaluate", str(runs[0]), "--tasks", "endings", "--json", str(tmp_path / "r.json"), "--device", "cpu"]
-    assert main(asked) == 2
+    assert main([*asked, "--plugin", plugin]) == 2
     assert "my endings is not on the hub. Name a folder that holds endings/" in capsys.readouterr().err
     assert main([*asked, "--benchmarks", str(tmp_path)]) == 2
     assert f"There is no {tmp_path}/endings/*.jsonl with my endings." in capsys.readouterr().err

@@ -10,9 +10,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gpt_research.base.errors import UserError
+from gpt_research.base.errors import UserError, require
 from gpt_research.base.files import write_json
-from gpt_research.config import require
 
 if TYPE_CHECKING:
     from gpt_research.evaluation.comparison import Comparison

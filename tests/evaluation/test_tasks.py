@@ -14,11 +14,11 @@ import pytest
 from gpt_research.base import plugins
 from gpt_research.base.errors import UserError
 from gpt_research.cli.main import main
-from gpt_research.config import PreprocessConfig
 from gpt_research.evaluation import results
 from gpt_research.evaluation.passages import passages_of
 from gpt_research.evaluation.tasks.table import TASKS
 from gpt_research.preprocessing.pipeline import preprocess
+from gpt_research.preprocessing.settings import PreprocessConfig
 
 PLUGIN = '''
 """Does the model prefer the ending that its author wrote? One row: {"line": ..., "good": ..., "bad": ...}."""

@@ -85,7 +85,7 @@ def test_a_task_of_a_plugin_is_evaluated_shown_and_compared(
     assert "endings: 2 pairs." in capsys.readouterr().out
     del TASKS["endings"]  # as in a process without the plugin
     assert main(["compare", *files]) == 2
-    assert 'There is no task "endings".' in capsys.readouterr().err
+    assert 'the task "endings", which is not known here. If a plugin adds it' in capsys.readouterr().err
 
 
 def test_a_task_of_a_plugin_is_looked_for_in_training_data(

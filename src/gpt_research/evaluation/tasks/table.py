@@ -44,5 +44,9 @@ def metrics_of(result: str) -> Mapping[str, Metric]:
     name = result.partition("/")[0]
     if name == CORPORA:
         return CORPUS_METRICS
-    check_names([name])
+    if name not in TASKS:
+        raise UserError(
+            f'The result holds scores of the task "{name}", which is not known here. If a plugin adds it, give the '
+            "plugin too: --plugin FILE.py"
+        )
     return TASKS[name].metrics

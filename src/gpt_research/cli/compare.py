@@ -1,4 +1,4 @@
-"""`gpt-research compare A B`: two evaluations side by side, as a table and as a file."""
+"""`gpt-research compare A B`: print two evaluations side by side, paired item by item."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CompareCommand:
-    """What `gpt-research compare` is asked to do: set two evaluations side by side, item by item."""
+    """Compare two evaluations, paired item by item."""
 
     runs: list[str] = field(default_factory=list)
     """Two run folders that were evaluated, or two result files."""
     confidence: float = 0.95
-    """Share of repetitions in which the interval would hold the true difference."""
+    """Confidence of the intervals: the share of repetitions in which one would hold the true
+    difference."""
     json: str = ""
-    """Write the comparison to this file too."""
+    """File to write the comparison to. Empty: none."""
 
     def __post_init__(self) -> None:
         require(len(self.runs) == 2, "runs", self.runs, "two run folders or result files: compare RUN_A RUN_B")
@@ -34,7 +35,7 @@ class CompareCommand:
 
 
 def run(command: CompareCommand) -> int:
-    """Print the comparison, write its JSON; return the exit code."""
+    """Print the comparison and write it to a file if one is named; return the exit code."""
     from gpt_research.evaluation import comparison, results
 
     places = [results.find(place) for place in command.runs]

@@ -1,4 +1,4 @@
-"""`gpt-research evaluate`: a run's loss on a data set and its scores on benchmarks, as tables and as a result file."""
+"""`gpt-research evaluate`: measure a run, print the scores, write a result file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from gpt_research.evaluation.settings import EvaluationSettings
 
 @dataclass(frozen=True)
 class EvaluateCommand(EvaluationSettings):
-    """What `gpt-research evaluate` is asked to do."""
+    """Measure a run's loss on a data set and its scores on benchmarks."""
 
     run: str = ""
     """Run folder to evaluate. Empty: the newest under runs/."""
     json: str = ""
-    """Result file; what it holds of each item goes beside it. Empty: evaluation.json in the run folder."""
+    """Result file to write; a second file beside it holds the scores of each item. Empty:
+    evaluation.json in the run folder."""
     harness: bool = False
-    """Let lm-eval score the benchmarks too, through its own code on the same items, and show both."""
+    """Let lm-eval score the same items of the benchmarks with its own code too, and show both
+    scores."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
+    """Device to compute on: auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of the matrix products."""
+    """Number format of the matrix products."""
 
 
 def run(command: EvaluateCommand) -> int:
-    """Evaluate, print the tables, write the result; return the exit code."""
+    """Evaluate, write the result file and print the tables; return the exit code."""
     from rich.console import Console
 
     from gpt_research.base import runtime as runtimes
@@ -59,7 +61,7 @@ def run(command: EvaluateCommand) -> int:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[str, int], Callable[[int], object]]]:
-    """Show a bar for each task, if a person is watching."""
+    """Show a progress bar for each task, if standard error is a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -1,9 +1,10 @@
-"""Where a benchmark's rows come from: a file of `--benchmarks DIR`, or the Hugging Face hub.
+"""Find and read the file of a benchmark, in the folder `--benchmarks DIR` or on the hub.
 
-    DIR/wikitext2/*.raw  DIR/lambada/*.jsonl  DIR/hellaswag/*.jsonl or *.txt      each also as .gz or .bz2
+    DIR/wikitext2/*.raw      DIR/lambada/*.jsonl      DIR/hellaswag/*.jsonl or *.txt
 
-A benchmark is known by its number of rows; a file of another number was cut short or is something else. What is
-in a row is the business of the benchmark's own module.
+Each file may also be packed as .gz or .bz2. A file with the wrong number of rows is refused,
+because half a benchmark gives a score that looks like a score of the whole. This module knows
+nothing about what a row means: the task of the benchmark knows that.
 """
 
 from __future__ import annotations
@@ -26,45 +27,45 @@ PACKED = (".gz", ".bz2")
 
 @dataclass(frozen=True)
 class BenchmarkFiles:
-    """What is known of a benchmark's files before one is read."""
+    """Where the rows of a benchmark are, and how many there must be."""
 
     title: str
-    """For messages: "LAMBADA's test set"."""
+    """The benchmark's name in messages, such as "LAMBADA's test set"."""
     patterns: tuple[str, ...]
-    """Names that its file may have, as in *.jsonl; each also with .gz or .bz2."""
+    """Patterns of the file's name, such as *.jsonl; .gz or .bz2 may follow the name."""
     rows: int | None = None
-    """Rows of the whole benchmark; None if any number will do."""
+    """Number of rows of the whole benchmark; None accepts any number."""
     hub: tuple[str, str | None, str] | None = None
-    """Name, config and split on the hub; None if it is not there."""
+    """Name, config and split on the hub; None if the benchmark is not there."""
 
     def match(self, path: Path) -> bool:
-        """Return whether a file has one of the names, packed or not."""
+        """Return True if the file's name fits one of the patterns, packed or not."""
         return any(unpacked_name(path).match(pattern) for pattern in self.patterns)
 
     def check_rows(self, where: str, count: int) -> None:
-        """Refuse a benchmark of another size.
+        """Check that a source holds the whole benchmark.
 
         Raises:
-            UserError: naming the file and both numbers.
+            UserError: the number of rows is wrong; the message names the source and both numbers.
         """
         if self.rows is not None and count != self.rows:
             reason = "it was cut short" if count < self.rows else "it is something else"
             raise UserError(
                 f"{where} holds {count:,} rows, but {self.title} has {self.rows:,}: {reason}. "
-                "Fetch it again; --limit takes a part of the whole."
+                "Fetch it again. To measure a part, keep the whole file and use --limit."
             )
 
 
 @dataclass(frozen=True)
 class Source:
-    """Rows and where they are from."""
+    """The rows of a benchmark, and the place that they come from."""
 
     where: str
-    """For messages: a path, or hub:name."""
+    """The place as messages name it: a path, or hub:name."""
     rows: Sequence[Any]
-    """Lines of a text file without their ends, or one dictionary for each row of .jsonl or the hub."""
+    """Lines of a text file without line ends, or dictionaries: the rows of .jsonl or of the hub."""
     facts: dict[str, str]
-    """For the result: path and SHA-256, or name and fingerprint on the hub."""
+    """For the result file: path and SHA-256, or name, split and fingerprint on the hub."""
 
 
 def unpacked_name(path: Path) -> Path:
@@ -73,10 +74,10 @@ def unpacked_name(path: Path) -> Path:
 
 
 def find(name: str, files: BenchmarkFiles, folder: str) -> Source:
-    """Return the rows of the benchmark `name` from `folder`, or from the hub if that is empty.
+    """Return the rows of the benchmark `name` from `folder`, or from the hub if `folder` is "".
 
     Raises:
-        UserError: no file, several, one that cannot be read or was cut short, or no hub.
+        UserError: there is no file or more than one, it is damaged, or the hub cannot be reached.
     """
     return read_file(_find_file(name, files, Path(folder))) if folder else _from_hub(name, files)
 
@@ -100,10 +101,11 @@ def read_file(path: Path, *, may_lack_last_end: bool = False) -> Source:
     """Return the rows of one file.
 
     Args:
-        may_lack_last_end: accept a text whose last line has no end. Otherwise that means it was cut short.
+        may_lack_last_end: accept a text whose last line has no line end. By default such a file
+            counts as cut short.
 
     Raises:
-        UserError: it cannot be read, unpacked or decoded, its last line has no end, or a line is not JSON.
+        UserError: the file cannot be read or unpacked, was cut short, or a line is not JSON.
     """
     try:
         text = _unpacked(path).decode("utf-8")
@@ -128,7 +130,7 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path}, line {number} is not JSON ({error}): it was cut short or changed.") from None
     if not isinstance(row, dict):
-        raise UserError(f"{path}, line {number} is no JSON object. Fetch the file again.")
+        raise UserError(f"{path}, line {number} is not a JSON object. Fetch the file again.")
     return row
 
 
@@ -145,7 +147,8 @@ def _from_hub(name: str, files: BenchmarkFiles) -> Source:
         ) from None
     try:
         rows = datasets.load_dataset(address, config, split=split)
-    except Exception as error:  # the library raises a dozen kinds, all of them about this address
+    except Exception as error:
+        # The library raises a dozen kinds of errors, and all of them are about this address.
         reason = str(error).strip().rstrip(".")[:300]
         raise UserError(f"Cannot fetch hub:{address} ({reason}). Name a folder with --benchmarks.") from None
     facts = {"hub": address, "split": split, "fingerprint": str(getattr(rows, "_fingerprint", ""))}
@@ -153,10 +156,10 @@ def _from_hub(name: str, files: BenchmarkFiles) -> Source:
 
 
 def text_of(source: Source, number: int, name: str) -> str:
-    """Return a text field of one row.
+    """Return the text in a field of one row.
 
     Raises:
-        UserError: it is missing or no text, naming the place.
+        UserError: the field is missing or not a text; the message names the source and the row.
     """
     value = source.rows[number].get(name)
     if not isinstance(value, str):
@@ -166,7 +169,7 @@ def text_of(source: Source, number: int, name: str) -> str:
 
 
 def every_text(source: Source) -> Iterator[str]:
-    """Yield each line of a text; of each JSON row its `text`, or all its texts if it has none of that name."""
+    """Yield each line of a text file, and of a JSON row its field `text`, else all its texts."""
     for row in source.rows:
         if isinstance(row, dict) and isinstance(row.get("text"), str):
             yield row["text"]
@@ -183,6 +186,9 @@ def _texts_in(value: Any) -> Iterator[str]:
 
 
 def digest(items: Sequence[Any]) -> str:
-    """Return the SHA-256 of items, the same wherever they came from. A dataclass counts as the list of its fields."""
+    """Return the SHA-256 of items, which does not depend on the file that they were read from.
+
+    Items are JSON values or dataclasses; a dataclass counts as the list of its fields.
+    """
     text = json.dumps(items, ensure_ascii=False, default=astuple)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,7 +1,9 @@
-"""Two evaluations set side by side, with the interval of their difference.
+"""Compare two evaluations: the difference of each score, with a confidence interval.
 
-Scores are paired item by item (`statistics`), so only tasks that both measured on the same items are compared; which
-were not, and why, is said. Settings that differ are allowed and named: a difference may be theirs.
+The scores of the two models are paired item by item (see `statistics`). So a task is compared only
+if both evaluations measured it on the same items; a remark names each task that is left out, and
+why. The two evaluations may have different settings, such as the context. A remark names those too,
+because the settings may be the cause of a difference.
 """
 
 from __future__ import annotations
@@ -15,21 +17,25 @@ from gpt_research.evaluation.statistics import Difference, Metric, difference
 from gpt_research.evaluation.tasks.table import metrics_of
 
 FEW_ITEMS = 30
-"""Below this the normal interval is too narrow to be trusted."""
+"""With fewer items, an interval of the normal distribution is too narrow; a remark says so."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of it."""
+    """Two evaluations, A and B, compared."""
 
     differences: dict[tuple[str, str], Difference]
-    """By task and score."""
+    """The differences B minus A, by the names of task and score."""
     remarks: list[str]
-    """Tasks left out and why, and settings that differ."""
+    """Sentences about the tasks that were left out and about settings that differ."""
 
 
 def compare(a: Mapping[str, Result], b: Mapping[str, Result], confidence: float = 0.95) -> Comparison:
-    """Return B minus A for each score of each task that both have on the same items."""
+    """Return B minus A of each score, for each task that both measured on the same items.
+
+    Raises:
+        UserError: a task belongs to a plugin that is not loaded.
+    """
     differences, remarks = {}, []
     for task in [*a, *(task for task in b if task not in a)]:
         if task not in a or task not in b:
@@ -51,15 +57,16 @@ def compare(a: Mapping[str, Result], b: Mapping[str, Result], confidence: float 
             if _comparable(metric, one, other):
                 differences[task, name] = difference(metric, one.columns, other.columns, confidence)
             else:
-                remarks.append(f"{task}: {name} left out, for the two have different tokens.")
+                remarks.append(f"{task}: {name} left out, because the two have different tokens.")
     return Comparison(differences, remarks)
 
 
 def _comparable(metric: Metric, one: Result, other: Result) -> bool:
-    """A score a token means something only on the same tokens; bytes and words are the same for all."""
+    """Return True unless the score is one per token and the two have different tokens."""
     if metric.denominator != "tokens":
         return True
-    if one.facts["context"] != other.facts["context"]:  # the windows' first tokens are not scored
+    if one.facts["context"] != other.facts["context"]:
+        # The first token of a window is not scored, so other windows score a few other tokens.
         return bool(abs(one.columns["tokens"].sum() / other.columns["tokens"].sum() - 1) < 0.02)
     return bool((one.columns["tokens"] == other.columns["tokens"]).all())
 
@@ -71,7 +78,7 @@ def setting_remarks(first: Mapping[str, Any], second: Mapping[str, Any]) -> list
 
 
 def better(task: str, score: str, found: Difference) -> str:
-    """Return A or B if the interval leaves 0 out, else an empty text."""
+    """Return which of the two is better, "A" or "B", or "" if the interval holds 0."""
     if not found.is_clear:
         return ""
     return "B" if (found.value > 0) == metrics_of(task)[score].higher_is_better else "A"

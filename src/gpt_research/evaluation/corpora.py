@@ -1,8 +1,10 @@
-"""Loss on a data set, document by document.
+"""The loss on each document of a data set.
 
-Windows are those of training's own evaluation (`data.loader.evaluation_batches`): each token but the first of a shard
-is scored once. A document goes from one end-of-text token to the next. Where only a part is taken, windows do not
-follow each other, and what a window holds of a document counts as one.
+The windows are the ones that training uses for its own validation
+(`data.loader.evaluation_batches`): each token is scored once, except the first token of a shard. A
+document reaches from one end-of-text token to the next. If `max_tokens` takes only a part, there
+are gaps between the windows; then each piece of a document that lies in a window counts as a
+document.
 """
 
 from __future__ import annotations
@@ -25,25 +27,26 @@ class CorpusPart:
     """The part of a corpus that is measured."""
 
     dataset: Dataset
-    """Opened for the model's context."""
+    """The data set, opened with the model's context as its block size."""
     corpus: str
     split: str
     max_tokens: int = 0
-    """About so many tokens, evenly spread; 0 takes all."""
+    """Measure about this many tokens, spread evenly over the corpus; 0 measures all."""
 
     def sha256(self, context: int) -> str:
-        """Return a hash that is the same if the same documents are measured."""
+        """Return a hash that is equal for two measurements of the same documents."""
         shards = [asdict(shard) for shard in self.dataset.manifests[self.corpus].splits.get(self.split, [])]
         taken = [shards, self.max_tokens, context if self.max_tokens else 0]
         return hashlib.sha256(json.dumps(taken, sort_keys=True).encode()).hexdigest()
 
 
 def measure(model: EvaluatedModel, part: CorpusPart) -> dict[str, np.ndarray]:
-    """Return nats, tokens and bytes of each document."""
+    """Return the columns nats, tokens and bytes, each (documents,)."""
     files = part.dataset.splits[part.split][part.corpus]
     tokens_in_all = min(part.max_tokens or math.inf, files.num_tokens)
     advance = model.progress(int(-(-tokens_in_all // (model.context * model.batch_size))))
-    quiet = replace(model, progress=no_progress)  # the bar counts batches of the corpus, not windows
+    # Progress is reported in batches of the corpus here, so the windows of a batch report none.
+    quiet = replace(model, progress=no_progress)
     documents = _Documents(model.tokenizer.end_of_text)
     for tokens, targets in evaluation_batches(files, part.max_tokens or None, model.batch_size):
         windows = []
@@ -63,7 +66,7 @@ def measure(model: EvaluatedModel, part: CorpusPart) -> dict[str, np.ndarray]:
 
 
 class _Documents:
-    """Numbers the documents of windows that come in order."""
+    """Numbers the documents that scored tokens belong to."""
 
     def __init__(self, end_of_text: int) -> None:
         self.end_of_text = end_of_text
@@ -72,14 +75,19 @@ class _Documents:
         self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def add(self, tokens: np.ndarray, nats: np.ndarray) -> None:
-        """Take a window's tokens (T + 1,) and the nats of all but its first (T,)."""
-        follows = tokens[0] == self.last_token  # neighbours share one token; a shard never begins as one ended
+        """Add the next window: its tokens (T + 1,), and the nats (T,) of all but the first."""
+        # Two windows that follow each other share a token. The windows of two shards never do,
+        # because a shard ends with an end-of-text token and does not begin with one.
+        follows = tokens[0] == self.last_token
         begun = np.cumsum(tokens[:-1] == self.end_of_text)
         owner = self.current + (0 if follows else 1) + begun
         self.parts.append((owner, nats, tokens[1:]))
         self.current, self.last_token = int(owner[-1]), int(tokens[-1])
 
     def joined(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return document, nats and token of every place that was scored; numbers without a token left out."""
+        """Return three arrays (scored tokens,): number of the document, nats, and token.
+
+        The documents are numbered from 0 without gaps: one with no scored token gets no number.
+        """
         owner, nats, tokens = (np.concatenate(part) for part in zip(*self.parts, strict=True))
         return np.unique(owner, return_inverse=True)[1], nats, tokens

@@ -1,4 +1,8 @@
-"""Evaluate a run: its loss on each corpus of a data set, and its scores on benchmarks."""
+"""Evaluate a run: its loss on each corpus of a data set, and its scores on benchmarks.
+
+`evaluate` finds and reads the benchmark files, asks the model, and returns what the result files
+hold (see `results`). It prints nothing and writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +26,11 @@ from gpt_research.evaluation.tasks.table import CORPORA, TASKS, check_names
 from gpt_research.run import Run
 
 NamedProgress = Callable[[str, int], Callable[[int], object]]
-"""As `evaluated_model.Progress`, with the name of what is measured first."""
+"""A function as `evaluated_model.Progress`, whose first argument is the name of the task."""
 
 
 def no_progress(name: str, total: int) -> Callable[[int], object]:
-    """Show nothing."""
+    """Report no progress."""
     return lambda done: None
 
 
@@ -38,19 +42,21 @@ def evaluate(
     with_lm_eval: bool = False,
     progress: NamedProgress = no_progress,
 ) -> tuple[dict[str, Any], dict[str, Result]]:
-    """Return the summary for the result file, and each task's result.
+    """Return the summary for the result file, and the result of each task.
 
     Args:
-        run: opened on the runtime's device.
-        with_lm_eval: let lm-eval score the same items too.
+        run: the run, opened on the runtime's device.
+        with_lm_eval: let lm-eval score the same items too, and put its scores into the summary.
+        progress: called when a task begins.
 
     Raises:
-        UserError: no data, another tokenizer, an unknown task, a damaged benchmark, or a setting that does not fit.
+        UserError: a task is unknown, a benchmark or the data set is missing or damaged, the data
+            set has another tokenizer, or the context or the stride does not fit the model.
     """
     started_at = time.perf_counter()
     context = settings.context or run.model.config.block_size
     if context > run.model.config.block_size:
-        raise UserError(f"context is {context}, but the model's is {run.model.config.block_size}. Choose that or less.")
+        raise UserError(f"context is {context}, but the model's is {run.model.config.block_size}. Choose at most that.")
     chosen = _chosen_tasks(settings, run.config.data)
     settings = replace(settings, tasks=",".join(chosen), data=settings.data or run.config.data)
     tasks = {name: TASKS[name] for name in chosen if name != CORPORA}
@@ -82,7 +88,11 @@ def evaluate(
 
 
 def _chosen_tasks(settings: EvaluationSettings, trained_on: str) -> list[str]:
-    """Return the tasks to do: those named, else the corpora if they are there, and with --benchmarks every task."""
+    """Return the tasks that the settings name. If they name none, return the default ones.
+
+    These are the corpora, and with a folder of benchmarks also every task. With such a folder the
+    corpora are left out if the data set is not on this machine.
+    """
     if settings.named_tasks:
         check_names(settings.named_tasks)
         return settings.named_tasks
@@ -93,7 +103,7 @@ def _chosen_tasks(settings: EvaluationSettings, trained_on: str) -> list[str]:
 
 
 def measure_task(model: EvaluatedModel, name: str, source: Source, items: Sequence[Any]) -> Result:
-    """Return the scores of a task on some of the items that it read from `source`."""
+    """Measure the task `name` on `items`, all or some of those that it read from `source`."""
     measured = TASKS[name].measure(model, items)
     facts = {
         "context": model.context,
@@ -131,7 +141,8 @@ def _measure_corpora(
 def _lm_eval_scores(
     model: EvaluatedModel, items: Mapping[str, Sequence[Any]], progress: NamedProgress
 ) -> dict[str, dict[str, float]]:
-    """Let lm-eval score the same items, for each task that it knows."""
+    """Return lm-eval's scores of the same items, for each task that lm-eval has too."""
+    # lm-eval is an optional dependency, so the adapter is imported only if it is asked for.
     from gpt_research.evaluation.harness import HarnessModel, rescore
 
     return rescore(HarnessModel(replace(model, progress=partial(progress, "lm-eval"))), items)

@@ -1,12 +1,13 @@
-"""The model under test: how likely it finds given tokens, continuations and texts.
+"""A model under test: how likely does it find given tokens, continuations and running text?
 
-Texts are cut into context and continuation as lm-eval cuts them, so that the tokens, and with them the scores, are
-the same: blanks at the end of a context go to the continuation, both are encoded together, and what is beyond the
-context's own tokens is the continuation. An empty context is the end-of-text token.
+Contexts and continuations become tokens exactly as in lm-eval, so that the scores agree. Whitespace
+at the end of a context moves to its continuation. If the context alone has n tokens, the
+continuation is what follows the first n tokens of both together. An empty context is the
+end-of-text token.
 
-Windows are scored in batches of equal length or nearly so. The head, a third of GPT-2's work, runs only where
-something is scored, and in fp32 whatever the precision is: bf16 has 8 bits, so a logit of -100 would be rounded to a
-multiple of 0.5.
+Windows are scored in batches, sorted by length, so that little of a batch is padding. The output
+head takes a third of GPT-2's work and runs only at the positions that are scored. It always runs in
+fp32: bf16 has 8 significant bits, so it would round a logit near -100 to a multiple of 0.5.
 """
 
 from __future__ import annotations
@@ -25,31 +26,35 @@ from gpt_research.evaluation.windows import Scores, Window, rolling_windows, sli
 from gpt_research.model.gpt import GPT
 
 HEAD_BYTES = {"cpu": 16 << 20}
-"""Logits in memory at a time, by kind of device, else 1 GiB. On a CPU few: what malloc keeps need not be cleared by
-the system again and again, which took half of the time."""
+"""Bytes of logits to hold in memory at a time, by type of device; 1 GiB for other types. A CPU gets
+a small block, because malloc reuses it, while the system must clear a large block each time. That
+took half of the time."""
 
 Progress = Callable[[int], Callable[[int], object]]
-"""Called with a number of windows when scoring begins; what it returns is called with how many more are done."""
+"""A function that is called with the number of windows when scoring begins. It returns a function
+that is called with the number of windows that were scored since its last call."""
 
 
 def no_progress(total: int) -> Callable[[int], object]:
-    """Show nothing."""
+    """Report no progress."""
     return lambda done: None
 
 
 @dataclass(frozen=True)
 class EvaluatedModel:
-    """A model with all that it takes to ask it. It is a `task.LanguageModel`."""
+    """A model, and how to ask it. It is the `task.LanguageModel` that tasks measure."""
 
     model: GPT
     tokenizer: Tokenizer
     runtime: Runtime
     context: int
-    """Tokens that it may look at, at most its own context."""
+    """Number of tokens that the model may look at; at most its block size."""
     batch_size: int = 8
-    """Sequences of the whole context at a time; as many tokens of shorter ones."""
+    """Size of a batch in sequences as long as the context; shorter sequences make batches of as
+    many tokens."""
     stride: int | None = None
-    """Tokens from one window of a running text to the next; None for the context."""
+    """Tokens from the start of one window of a running text to the start of the next; None for the
+    context."""
     progress: Progress = no_progress
 
     def score(self, windows: Sequence[Window]) -> list[Scores]:
@@ -58,11 +63,11 @@ class EvaluatedModel:
         return score(self.model, windows, self.runtime, self.batch_size * self.context, advance)
 
     def continuations(self, pairs: Sequence[tuple[str, str]]) -> Continuations:
-        """Return how likely each pair's second text is after its first."""
+        """Return how likely the second text of each pair is after the first."""
         return self.token_continuations([encode_pair(self.tokenizer, *pair) for pair in pairs])
 
     def token_continuations(self, pairs: Sequence[tuple[list[int], list[int]]]) -> Continuations:
-        """Return the same for tokens of context (at least one) and continuation."""
+        """Return the same for pairs of lists of tokens; the first list must not be empty."""
         windows: list[Window] = []
         owners: list[int] = []
         for index, (before, after) in enumerate(pairs):
@@ -77,15 +82,18 @@ class EvaluatedModel:
         return Continuations(nats, greedy, int(np.sum(cut)))
 
     def running_text(self, pieces: Sequence[str]) -> RunningText:
-        """Return how likely the text is that the pieces make when joined, by sliding windows.
+        """Join the pieces to one text, score its tokens, and return the sums for each piece.
+
+        A token that lies in two pieces counts for the first.
 
         Raises:
-            UserError: the stride does not fit the context.
+            UserError: the stride is longer than the context.
         """
         stride = self.context if self.stride is None else self.stride
         if not 1 <= stride <= self.context:
             raise UserError(
-                f"stride is {stride}, but it must be 1 to {self.context}, the context: more would skip tokens."
+                f"stride is {stride}, but it must be 1 to {self.context}, the context. "
+                "A longer stride would skip tokens."
             )
         tokens = np.array(self.tokenizer.encode("".join(pieces)), dtype=np.int64)
         lengths = self.tokenizer.byte_lengths[tokens]
@@ -105,13 +113,13 @@ class EvaluatedModel:
 
 
 def _owners(piece_bytes: Sequence[int], token_bytes: np.ndarray) -> np.ndarray:
-    """Return for each token the number of the piece that its first byte is in."""
+    """Return the number of the piece that holds the first byte of each token, (tokens,)."""
     starts = np.cumsum(token_bytes) - token_bytes
     return np.searchsorted(np.cumsum(piece_bytes)[:-1], starts, side="right")
 
 
 def encode_pair(tokenizer: Tokenizer, before: str, after: str) -> tuple[list[int], list[int]]:
-    """Return the tokens of a context and of its continuation."""
+    """Return the tokens of a context and of its continuation, cut as lm-eval cuts them."""
     kept = before.rstrip()
     before, after = kept, before[len(kept) :] + after
     if not before:
@@ -131,8 +139,8 @@ def score(
     """Return the scores of each window, in order.
 
     Args:
-        tokens_per_batch: tokens the model reads at a time, padding included (one window at least).
-        progress: told how many windows are done, after each batch.
+        tokens_per_batch: tokens of a batch, with padding; a longer window is a batch by itself.
+        progress: called after each batch with the number of its windows.
     """
     model.eval()
     order = sorted(range(len(windows)), key=lambda i: -len(windows[i].tokens))
@@ -149,7 +157,8 @@ def score(
 
 def _score_batch(model: GPT, windows: list[Window], runtime: Runtime) -> list[Scores]:
     longest = max(len(window.tokens) for window in windows) - 1
-    tokens = np.zeros((len(windows), longest), dtype=np.int64)  # padded on the right, which causality hides
+    # The padding is on the right, where causal attention keeps it from every scored token.
+    tokens = np.zeros((len(windows), longest), dtype=np.int64)
     rows, columns, targets = [], [], []
     for row, window in enumerate(windows):
         length = len(window.tokens) - 1
@@ -167,7 +176,7 @@ def _score_batch(model: GPT, windows: list[Window], runtime: Runtime) -> list[Sc
 
 
 def _ask_head(model: GPT, h: torch.Tensor, targets: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return -ln p of `targets` (N,) and whether each is likeliest, for final hidden states (N, C)."""
+    """Return -ln p of `targets` (N,) after hidden states (N, C), and if no token is likelier."""
     rows = max(1, HEAD_BYTES.get(h.device.type, 1 << 30) // (4 * model.config.padded_vocab_size))
     nats, greedy = [], []
     for part, wanted in zip(h.split(rows), targets.to(h.device).split(rows), strict=True):

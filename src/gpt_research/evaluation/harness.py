@@ -1,11 +1,11 @@
-"""lm-eval runs our models: its tasks, its code, our weights.
+"""Let lm-eval run our models, with its own tasks and its own code.
 
     from gpt_research.evaluation.harness import HarnessModel
     lm_eval.simple_evaluate(model=HarnessModel.load("runs/demo"), tasks=["arc_easy", "piqa"])
 
-`HarnessModel` answers lm-eval's three questions. `rescore` lets lm-eval score a task on the very items that our own
-benchmarks used, so that the two can be held against each other. Nothing is fetched.
-Importing this module needs the extra `eval`.
+`HarnessModel` implements the three requests of lm-eval: log-likelihood, rolling log-likelihood and
+generation. `rescore` lets lm-eval score the items that our own tasks used, so that the scores can
+be compared. Nothing is fetched. Importing this module needs the extra `eval`.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ except ModuleNotFoundError:
     raise UserError('Scoring with lm-eval needs the package lm-eval. Run pip install "gpt-research[eval]".') from None
 
 MOST_NEW_TOKENS = 256
-"""Where a task names no limit, as in lm-eval."""
+"""Length of an answer if the task sets no limit; lm-eval has the same default."""
 
 SCORE_NAMES = {"acc": "accuracy", "acc_norm": "accuracy_norm", "perplexity": "perplexity"}
-"""Our names of lm-eval's scores."""
+"""Our name of each score of lm-eval."""
 
 
 class HarnessModel(TemplateLM):
-    """One of our models as lm-eval knows models."""
+    """One of our models, as a model of lm-eval."""
 
     def __init__(self, evaluated: EvaluatedModel) -> None:
         super().__init__()
@@ -53,7 +53,7 @@ class HarnessModel(TemplateLM):
         """Return the model of a run's newest checkpoint.
 
         Raises:
-            UserError: no such run, or damage.
+            UserError: there is no such run, or it is damaged.
         """
         runtime = runtimes.start(device, precision)
         opened = Run.open(run, runtime.device)
@@ -66,16 +66,16 @@ class HarnessModel(TemplateLM):
 
     @property
     def max_length(self) -> int:
-        """Tokens of the context."""
+        """The number of tokens that the context holds."""
         return self.evaluated.context
 
     @property
     def tokenizer_name(self) -> str:
-        """Names the tokenizer in lm-eval's caches."""
+        """A name for the tokenizer in lm-eval's caches."""
         return self.evaluated.tokenizer.fingerprint
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **ignored: Any) -> list[int]:
-        """Return the tokens of a text; there are no special ones to add."""
+        """Return the tokens of a text. Our tokenizers add no special tokens."""
         return self.evaluated.tokenizer.encode(string)
 
     def _loglikelihood_tokens(
@@ -88,7 +88,7 @@ class HarnessModel(TemplateLM):
         return answers
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """Return ln p of whole texts, each token once, the first after an end-of-text token."""
+        """Return ln p of whole texts, whose first token follows an end-of-text token."""
         answers = []
         for request in requests:
             (text,) = request.args
@@ -99,7 +99,7 @@ class HarnessModel(TemplateLM):
         return answers
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """Return what the model writes after each context, up to a stop text; greedy unless a task says otherwise."""
+        """Return what the model writes after each context, up to a stop text."""
         answers = [""] * len(requests)
         groups: dict[str, list[int]] = {}
         for index, request in enumerate(requests):
@@ -115,17 +115,18 @@ class HarnessModel(TemplateLM):
         return answers
 
     def _shortened(self, text: str, room: int) -> str:
-        """Cut a prompt on the left so that the answer fits the context too."""
+        """Cut a prompt on the left, so that prompt and answer fit the context together."""
         tokens = self.tok_encode(text)
         kept = len(tokens)
-        while len(self.tok_encode(text)) > room:  # a text cut within a word may come back as more tokens
+        # A text that is cut within a word may become more tokens than it was cut to, so try again.
+        while len(self.tok_encode(text)) > room:
             kept = min(kept - 1, room)
             text = self.evaluated.tokenizer.decode(tokens[len(tokens) - kept :]).lstrip("\ufffd")
         return text
 
 
 def generate_config(asked: dict[str, Any]) -> GenerateConfig:
-    """Translate a task's generation settings."""
+    """Return our settings for the generation settings of a task of lm-eval."""
     until = asked.get("until") or []
     length = next((asked[n] for n in ("max_gen_toks", "max_new_tokens", "max_tokens") if n in asked), MOST_NEW_TOKENS)
     sampled = bool(asked.get("do_sample", False))
@@ -139,10 +140,13 @@ def generate_config(asked: dict[str, Any]) -> GenerateConfig:
 
 
 def rescore(model: TemplateLM, items: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, float]]:
-    """Return lm-eval's own scores on items of our tasks, by task, under our names of the scores.
+    """Return the scores that lm-eval computes for items of our tasks, by task and score.
 
-    Any model of lm-eval will do, such as its `hf` one with the same weights. Tasks that lm-eval does not know are
-    left out.
+    Tasks that lm-eval does not have are left out.
+
+    Args:
+        model: any model of lm-eval, such as its `hf` model with the same weights.
+        items: the items of each task of `TASKS`, as its `read` returns them.
     """
     known = {name: task for name in items if (task := TASKS[name].lm_eval) is not None and items[name]}
     if not known:
@@ -161,7 +165,7 @@ def rescore(model: TemplateLM, items: Mapping[str, Sequence[Any]]) -> dict[str, 
 
 
 def _task(task: LmEvalTask, rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Return a task of lm-eval over a local file, with the settings of its own task of that name."""
+    """Return a task of lm-eval that reads a local file."""
     path = folder / f"{task.name}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return {
@@ -174,12 +178,14 @@ def _task(task: LmEvalTask, rows: list[dict[str, Any]], folder: Path) -> dict[st
 
 
 def _evaluate(model: TemplateLM, tasks: list[dict[str, Any]]) -> dict[str, Any]:
-    os.environ.setdefault("HF_DATASETS_OFFLINE", "1")  # the files are here; else the library asks the hub first
+    # Without this the library asks the hub about the files, though they are on this machine.
+    os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
     import lm_eval
     from lm_eval.tasks import TaskManager
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    manager = TaskManager(include_defaults=False)  # its own thousands of tasks take ten seconds to list
+    # Listing lm-eval's own tasks, which are thousands, would take ten seconds.
+    manager = TaskManager(include_defaults=False)
     scored = lm_eval.simple_evaluate(
         model=model, tasks=tasks, task_manager=manager, bootstrap_iters=0, log_samples=False
     )

@@ -1,7 +1,7 @@
-"""The texts of benchmarks that must not be in training data, for preprocessing to look for.
+"""The texts of benchmarks that preprocessing looks for in training data.
 
-A known benchmark's task says which of its texts count. In a folder of another name, every text of every
-file counts. Imports no torch.
+If a folder has the name of a task, the task decides which texts of its files count. In a folder
+with another name, all texts count. This module imports no torch.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ SUFFIXES = (".txt", ".raw", ".jsonl")
 
 
 def passages_of(folder: Path, name: str) -> Iterator[str]:
-    """Yield the passages of the benchmark `name` from the files in `folder`, in the order of their names.
+    """Yield the passages of the benchmark `name` from the files below `folder`.
 
-    Read are files whose names end in .txt, .raw or .jsonl, each also as .gz or .bz2.
+    Files are read in the order of their names if these end in .txt, .raw or .jsonl, packed or not.
 
     Raises:
-        UserError: a file that cannot be read, or none with a text.
+        UserError: a file cannot be read, or no file holds a text.
     """
     task, is_empty = TASKS.get(name), True
     for path in _text_files(folder):
@@ -43,6 +43,6 @@ def _text_files(folder: Path) -> Iterator[Path]:
 
 
 def _passages(source: Source) -> Iterator[str]:
-    """Yield the passages of a file that no task knows."""
-    # People keep HellaSwag under many names; its false endings must not count in any of them.
+    """Return the passages of a file that does not belong to a task."""
+    # A copy of HellaSwag may be in a folder with any name, and its false endings must not count.
     return hellaswag.passages(source) if hellaswag.has_its_layout(source) else every_text(source)

@@ -1,4 +1,4 @@
-"""What a result rests on beside the run: versions of programs, and benchmark text in the training data."""
+"""Facts for the result file: versions of programs, and benchmark text in the training data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gpt_research.version import __version__
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what computes a score."""
+    """Return the versions of the programs that compute a score, by name."""
     return {
         "gpt-research": __version__,
         "python": platform.python_version(),
@@ -26,10 +26,18 @@ def versions() -> dict[str, str]:
 
 
 def contamination(data: str, lineage: Mapping[str, Any], benchmark: str) -> dict[str, Any]:
-    """Say how many training documents overlap a benchmark (13 words in a row), as preprocessing counted them.
+    """Return how many training documents share 13 words in a row with a benchmark.
+
+    Preprocessing counted them if it was given the benchmark; the counts are in the data set's
+    manifests.
+
+    Args:
+        data: folder of the data set that the run names.
+        lineage: what the weights come from; its "data" must be the fingerprint of that data set.
 
     Returns:
-        documents and of, or documents None and why.
+        {"documents": count, "of": all documents}, and "dropped": True if preprocessing dropped
+        other documents that share text. {"documents": None, "why": reason} if nobody counted.
     """
     try:
         manifests = {name: manifest for name, (_, manifest) in read_manifests(Path(data)).items()} if data else {}

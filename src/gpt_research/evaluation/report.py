@@ -1,4 +1,7 @@
-"""An evaluation as tables for the terminal: the corpora, then the benchmarks beside the published figures."""
+"""Tables of an evaluation for the terminal, with published figures beside the scores.
+
+The functions return tables and lines of text; the command prints them.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from gpt_research.training.validation import Loss, total
 
 
 def report(summary: Mapping[str, Any], results: Mapping[str, Result]) -> Iterator[Table | str]:
-    """Yield the tables of what was measured, and the lines below them."""
+    """Yield the tables of corpora and benchmarks, and a line about each benchmark."""
     title = f"{summary['run']}, step {summary['step']:,}"
     if losses := corpus_losses(results):
         settings = summary["settings"]
@@ -63,18 +66,18 @@ def _benchmark_table(title: str, results: Mapping[str, Result]) -> Table:
 
 
 def nearest(figures: Sequence[Figure], context: int) -> Figure | None:
-    """Return the figure measured at the context nearest to `context`, if there is any."""
+    """Return the figure whose context is nearest to `context`; None if there are no figures."""
     return min(figures, key=lambda figure: abs(figure.context - context), default=None)
 
 
 def number(value: float, sign: str = "") -> str:
-    """Return a score in few characters; `sign` "+" writes the sign of positive ones too."""
+    """Return a score in few characters. With `sign` "+", a positive number gets its sign too."""
     digits = ".4f" if abs(value) < 10 else ".2f" if abs(value) < 1000 else ",.0f" if abs(value) < 1e7 else ".3g"
     return format(value, sign + digits)
 
 
 def _footnote(task: str, facts: Mapping[str, Any]) -> str:
-    """Return one line: how much was measured, how, and what of it the training data held."""
+    """Return a line about a task: its items, lm-eval's scores, overlap with training data."""
     parts = [f"{task}: {facts['items']:,} {facts['unit']}"]
     if "stride" in facts:
         parts.append(f"{facts['tokens']:,} tokens, stride {facts['stride']:,}")

@@ -1,4 +1,4 @@
-"""What to evaluate, and how. Imports no torch, so that `gpt-research evaluate --help` is quick."""
+"""The settings of an evaluation. Imports no torch, so that `evaluate --help` is quick."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ from gpt_research.base.errors import require
 
 @dataclass(frozen=True)
 class EvaluationSettings:
-    """The settings of an evaluation: all that decides its scores beside the run, the device and the precision."""
+    """What to measure, on which data, and how."""
 
     data: str = ""
-    """Data set folder. Empty: the one the run was trained on."""
+    """Data set folder. Empty: the data set that the run was trained on."""
     split: Literal["val", "train"] = "val"
-    """Which side of the data set."""
+    """Split of the data set to measure the loss on."""
     max_tokens: int = 0
-    """Tokens of each corpus, evenly spread; 0 takes all."""
+    """Measure about this many tokens of each corpus, spread evenly; 0 measures all."""
     tasks: str = ""
-    """What to measure, by commas: corpora, wikitext2, lambada, hellaswag. Empty: the corpora, and with benchmarks
-    all."""
+    """Names of tasks, separated by commas: corpora, wikitext2, lambada, hellaswag, or tasks of
+    plugins. Empty: the corpora, and with a folder of benchmarks also all other tasks."""
     benchmarks: str = ""
-    """Folder with the benchmark files, one folder each: wikitext2, lambada, hellaswag. Empty: the Hugging Face hub,
-    for what tasks name."""
+    """Folder that holds a folder of files for each benchmark, such as lambada. Empty: files come
+    from the Hugging Face hub, for the tasks that are named."""
     limit: int = 0
-    """The first so many items of each benchmark (articles of WikiText-2); 0 takes all."""
+    """Measure only the first items of each benchmark, this many (WikiText-2: articles); 0 measures
+    all."""
     context: int | None = None
-    """Tokens the model may look at; null for its whole context. A shorter one compares models of different contexts."""
+    """Number of tokens that the model may look at; null for its whole context. With the same
+    number, models of different contexts can be compared."""
     stride: int | None = None
-    """Tokens from one window of WikiText-2 to the next; null for the context, as the published figures have it."""
+    """Tokens from the start of one window of WikiText-2 to the start of the next; null for the
+    context, which published figures use."""
     batch_size: int = 8
-    """Sequences of the whole context at a time; as many tokens of shorter ones."""
+    """Sequences of the whole context in a batch. Shorter sequences make batches of as many
+    tokens."""
 
     def __post_init__(self) -> None:
         require(self.max_tokens >= 0, "max_tokens", self.max_tokens, "0 or more")
@@ -42,5 +46,5 @@ class EvaluationSettings:
 
     @property
     def named_tasks(self) -> list[str]:
-        """The tasks that `tasks` names, without repetitions."""
+        """The names in `tasks`, each once."""
         return list(dict.fromkeys(name.strip() for name in self.tasks.split(",") if name.strip()))

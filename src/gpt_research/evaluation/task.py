@@ -1,9 +1,9 @@
-"""What an evaluation task is: one record, made of facts and plain functions. `tasks/` has a file for each.
+"""What an evaluation task is: one record of facts and plain functions, in one file of `tasks/`.
 
-The file of a task holds all that is known of it: where its items are, how they are read, what a model
-is asked, which scores come of the answers, what others published, how lm-eval knows it, and which of
-its texts must not be in training data. Nothing here imports torch, so preprocessing can ask a task for
-its texts at no cost.
+The file of a task holds everything about it: where its files are, how a row becomes an item, what
+the model is asked about an item, which scores are computed from the answers, what others published,
+how lm-eval scores the same items, and which texts count as contamination. Neither this module nor a
+task imports torch, so preprocessing can ask a task for its texts without loading torch.
 """
 
 from __future__ import annotations
@@ -20,65 +20,65 @@ from gpt_research.evaluation.statistics import Metric
 
 @dataclass(frozen=True)
 class Continuations:
-    """Scores of continuations; each array has one entry for each continuation."""
+    """Scores of n continuations."""
 
     nats: np.ndarray
-    """-ln p of the whole continuation, (n,) float64."""
+    """(n,) float64: -ln p of each continuation as a whole."""
     greedy: np.ndarray
-    """True if greedy decoding would write exactly this continuation, (n,) bool."""
+    """(n,) bool: True if greedy decoding would write exactly this continuation."""
     cut: int
-    """How many did not fit the context together with the text before them."""
+    """Number of pairs that were longer than the context and were cut on the left."""
 
 
 @dataclass(frozen=True)
 class RunningText:
-    """Scores of a long text, summed over each of its pieces; each array has one entry for each piece."""
+    """Scores of a long text of n pieces, summed over the tokens of each piece."""
 
     nats: np.ndarray
-    """-ln p of the piece's scored tokens, (n,) float64."""
+    """(n,) float64: sum of -ln p over the scored tokens."""
     tokens: np.ndarray
-    """Tokens of the piece, (n,) float64."""
+    """(n,) float64: number of tokens."""
     scored: np.ndarray
-    """Those of them that were scored, (n,) float64."""
+    """(n,) float64: number of tokens that were scored."""
     bytes: np.ndarray
-    """UTF-8 bytes of the scored tokens, (n,) float64."""
+    """(n,) float64: UTF-8 bytes of the scored tokens."""
     stride: int
     """Tokens from the start of one window to the start of the next."""
 
 
 class LanguageModel(Protocol):
-    """The questions that a task may ask. `evaluated_model.EvaluatedModel` answers them for a GPT."""
+    """What a task may ask of a model. `evaluated_model.EvaluatedModel` implements it."""
 
     @property
     def context(self) -> int:
-        """Tokens that the model may look at."""
+        """Number of tokens that the model may look at."""
 
     def continuations(self, pairs: Sequence[tuple[str, str]]) -> Continuations:
-        """Return how likely each pair's second text is after its first."""
+        """Return how likely the second text of each pair is after the first."""
 
     def running_text(self, pieces: Sequence[str]) -> RunningText:
-        """Return how likely the text is that the pieces make when joined.
+        """Join the pieces to one text, score its tokens, and return the sums for each piece.
 
         Raises:
-            UserError: the stride does not fit the context.
+            UserError: the stride is longer than the context.
         """
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a task measured."""
+    """What a task measured on its items."""
 
     columns: dict[str, np.ndarray]
-    """One array for each column that a metric names, with one entry for each item."""
+    """(items,) arrays, by the names that the task's metrics use."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """What decides the scores beside the items, the model and its context."""
+    """Settings of the task that decide the scores, such as the stride, for the result file."""
     counts: dict[str, Any] = field(default_factory=dict)
-    """What the result states beside the scores."""
+    """Other facts for the result file, such as the number of items that were cut."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A score of GPT-2 124M that others published, or measured again from its weights."""
+    """A score of GPT-2 124M that others published or measured from the released weights."""
 
     value: float
     context: int
@@ -90,28 +90,29 @@ class LmEvalTask:
     """How lm-eval scores the same items."""
 
     name: str
-    """lm-eval's own name of the task."""
+    """Name of the task in lm-eval."""
     rows: Callable[[Sequence[Any]], list[dict[str, Any]]]
-    """Turns items into the rows that `settings` refer to."""
+    """Turns items into rows with the fields that `settings` use."""
     settings: Mapping[str, Any]
-    """The fields of lm-eval's task file that say how a row is asked and scored."""
+    """The part of lm-eval's task file that describes the request, the answer and the metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """An evaluation task over the files of a benchmark."""
+    """An evaluation task: a benchmark, and how a model is scored on it."""
 
     files: BenchmarkFiles
     unit: str
-    """What an item is, in the plural: questions, passages."""
+    """What an item is called, in the plural, such as questions."""
     read: Callable[[Source], Sequence[Any]]
-    """Turns rows into items; raises UserError for damaged rows. Items are JSON values or dataclasses of them."""
+    """Turns rows into items: JSON values or dataclasses. Raises UserError for damaged rows."""
     measure: Callable[[LanguageModel, Sequence[Any]], Measurement]
-    """Asks a model about the items."""
+    """Asks the model about the items."""
     metrics: Mapping[str, Metric]
-    """The scores by name."""
+    """The scores, by name."""
     passages: Callable[[Source], Iterable[str]] = every_text
-    """The texts that count as contamination if training data holds 13 words in a row of them."""
+    """Returns the texts that preprocessing looks for in training data."""
     published: Mapping[str, Sequence[Figure]] = field(default_factory=dict)
-    """Figures of others, by the name of the score."""
+    """Published scores, by the name of the score."""
     lm_eval: LmEvalTask | None = None
+    """The same task in lm-eval; None if lm-eval does not have it."""

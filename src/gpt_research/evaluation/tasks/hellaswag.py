@@ -1,12 +1,17 @@
-"""HellaSwag: which of four endings goes on with the story?
+"""HellaSwag: which of four endings continues the story?
 
-As lm-eval's task `hellaswag`: the context is "activity: story", its unfinished last sentence with a capital, the
-marks of its origin cleaned away; an ending follows after a blank. accuracy: the true ending is the likeliest
-as a whole. accuracy_norm: it is the likeliest by character of the ending.
+Scored as lm-eval's task `hellaswag`. The context is "activity: story" without the marks of
+wikiHow's layout, and its unfinished last sentence begins with a capital letter. A space and an
+ending follow.
 
-Two layouts are read: the original rows (.jsonl, the hub), and a text of six lines a task (context, label, four
-endings), cleaned before. The six lines keep the unfinished sentence small, as the original `ctx` has it; its capital
-is put back here, from the rule that it is what follows the last full stop of a context that does not end with one.
+    accuracy         share of questions whose true ending has the highest probability
+    accuracy_norm    the same for the probability per character of the ending: (ln p) / characters
+
+There are two layouts of the file: the authors' rows (.jsonl, or the hub), and a text with six lines
+for each question (context, label, four endings). The six lines come without the marks, and their
+unfinished sentence begins with a small letter, as in the authors' field `ctx`. We restore the
+capital letter: if the context does not end with a full stop, its unfinished sentence is the text
+after the last full stop.
 Source: Zellers et al. 2019, "HellaSwag: Can a Machine Really Finish Your Sentence?".
 """
 
@@ -28,27 +33,27 @@ FILES = BenchmarkFiles(
     "HellaSwag's validation set", ("*.jsonl", "*.txt"), 10042, ("Rowan/hellaswag", None, "validation")
 )
 LINES = 6
-"""Of one task in the text layout."""
+"""Lines of one question in the text layout."""
 _MARK = re.compile(r"\[.*?\]")
-_ORIGIN = re.compile(r"\[(header|title|step|substeps)\]")  # the marks of wikiHow's layout
+_WIKIHOW = re.compile(r"\[(header|title|step|substeps)\]")
 _UNFINISHED = re.compile(r"(.*[.?!\"')]\s+)([^.?!]*[^.?!\s])", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Question:
-    """One task, cleaned."""
+    """One question, without the marks of wikiHow's layout."""
 
     context: str
     endings: tuple[str, ...]
     label: int
-    """Number of the true ending."""
+    """Index of the true ending, 0 to 3."""
 
 
 def read(source: Source) -> list[Question]:
-    """Return the tasks of either layout.
+    """Return the questions, from either layout.
 
     Raises:
-        UserError: not the whole validation set, or a damaged row.
+        UserError: the source is not the whole validation set, or a row is damaged.
     """
     if source.rows and isinstance(source.rows[0], str):
         count, rest = divmod(len(source.rows), LINES)
@@ -87,39 +92,40 @@ def _from_row(source: Source, number: int) -> Question:
 
 
 def clean(text: str) -> str:
-    """Take out the marks of wikiHow's layout: a title ends a sentence, other brackets go with what is in them."""
+    """Remove the marks of wikiHow's layout: [title] becomes a full stop, others become nothing."""
     text = _MARK.sub("", text.strip().replace(" [title]", ". "))
     return text.replace("  ", " ")
 
 
 def _cleaned_again(text: str) -> str:
-    """Finish texts that were cleaned of the known marks only."""
+    """Clean a text of the six lines, from which only the known marks were removed."""
     return clean(text) if "[" in text else text
 
 
 def passages(source: Source) -> Iterator[str]:
-    """Yield each context with its true ending; other texts as `every_text` does.
+    """Yield context and true ending of each question, or all lines of a text of another layout.
 
-    The false endings were written by a machine for the benchmark, so they tell no more than the context does.
+    The false endings do not count, because a machine wrote them for the benchmark: a document that
+    holds one of them does not give an answer away.
 
     Raises:
-        UserError: a JSON row that is not one of HellaSwag's.
+        UserError: a JSON row lacks the fields of HellaSwag.
     """
     if _has_six_lines(source):
         for start in range(0, len(source.rows), LINES):
             context, label, *endings = source.rows[start : start + LINES]
-            yield _ORIGIN.sub(" ", f"{context} {endings[int(label)]}")
+            yield _WIKIHOW.sub(" ", f"{context} {endings[int(label)]}")
     elif source.rows and isinstance(source.rows[0], dict):
         for number, row in enumerate(source.rows):
             if not _is_original(row):
                 raise UserError(f"{source.where}, row {number + 1}: it must have ctx, endings and the label of one.")
-            yield _ORIGIN.sub(" ", f"{row['ctx']} {row['endings'][int(row['label'])]}")
+            yield _WIKIHOW.sub(" ", f"{row['ctx']} {row['endings'][int(row['label'])]}")
     else:
         yield from every_text(source)
 
 
 def has_its_layout(source: Source) -> bool:
-    """Return whether the rows are in one of the two layouts."""
+    """Return True if the rows have one of the two layouts."""
     return _has_six_lines(source) or (bool(source.rows) and all(map(_is_original, source.rows)))
 
 
@@ -136,7 +142,7 @@ def _is_original(row: Any) -> bool:
 
 
 def measure(model: LanguageModel, items: Sequence[Question]) -> Measurement:
-    """Return for each question which ending the model prefers, and the nats of all four."""
+    """Return if the model prefers the true ending, and the nats of all four endings."""
     pairs = [(question.context, " " + ending) for question in items for ending in question.endings]
     endings = model.continuations(pairs)
     nats = endings.nats.reshape(-1, 4)

@@ -1,8 +1,12 @@
-"""LAMBADA, OpenAI's version: can the model say the last word of a passage?
+"""LAMBADA, OpenAI's version: does the model predict the last word of a passage?
 
-As lm-eval's task `lambada_openai`: the context is all up to the last blank, the word follows with its blank.
-accuracy: the share of passages whose word is what greedy decoding writes. perplexity: exp of the mean nats of a word.
-Source: Paperno et al. 2016, "The LAMBADA dataset"; Radford et al. 2019 for this version of the texts.
+Scored as lm-eval's task `lambada_openai`. The context is the text before the last space; the space
+and the last word are the continuation.
+
+    accuracy      share of passages whose last word greedy decoding writes
+    perplexity    exp of the mean nats of a last word, however many tokens it has
+
+Source: Paperno et al. 2016, "The LAMBADA dataset"; Radford et al. 2019 for this version.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ def passages(source: Source) -> list[str]:
     """Return the passages, each with its last word.
 
     Raises:
-        UserError: a row without text.
+        UserError: a row has no text.
     """
     return [text_of(source, number, "text") for number in range(len(source.rows))]
 
@@ -31,20 +35,20 @@ def read(source: Source) -> list[str]:
     """Return the passages of the whole test set.
 
     Raises:
-        UserError: not the whole test set, or a row without text.
+        UserError: the source is not the whole test set, or a row has no text.
     """
     FILES.check_rows(source.where, len(source.rows))
     return passages(source)
 
 
 def split(passage: str) -> tuple[str, str]:
-    """Return context and last word, which begins with its blank."""
+    """Return the context, and the last word with the space before it."""
     before, _, word = passage.rpartition(" ")
     return before, " " + word
 
 
 def measure(model: LanguageModel, items: Sequence[str]) -> Measurement:
-    """Return nats of the last word, and whether it is greedy, for each passage."""
+    """Return the nats of each last word, and whether greedy decoding writes it."""
     words = model.continuations([split(passage) for passage in items])
     return Measurement({"nats": words.nats, "correct": words.greedy}, counts={"cut": words.cut})
 

@@ -1,6 +1,6 @@
-"""The evaluation tasks by name. A new task is a file beside this one and a line of `TASKS`.
+"""The evaluation tasks, by name. To add a task, write a file beside this one and a line in `TASKS`.
 
-A plugin adds a task of its own in the same way: `TASKS["mine"] = Task(...)`.
+A plugin adds a task from outside the package with the same line: `TASKS["mine"] = Task(...)`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ TASKS: dict[str, Task] = {
 }
 
 CORPORA = "corpora"
-"""The task that measures the loss on each corpus of a data set (`evaluation.corpora`). It has no benchmark file."""
+"""Name of the task that measures the loss on each corpus of a data set. It is not in `TASKS`,
+because it reads a data set and not a benchmark file: see `evaluation.corpora`."""
 CORPUS_METRICS = {"loss": LOSS, "perplexity": PERPLEXITY, "bits_per_byte": BITS_PER_BYTE}
 
 
 def check_names(names: Iterable[str]) -> None:
-    """Refuse a task that is not known, plugins included.
+    """Check that every name is that of a task. Call it after the plugins were loaded.
 
     Raises:
-        UserError: naming the closest task and all tasks.
+        UserError: a task is unknown; the message names the closest task and all tasks.
     """
     known = (CORPORA, *TASKS)
     for name in names:
@@ -36,10 +37,10 @@ def check_names(names: Iterable[str]) -> None:
 
 
 def metrics_of(result: str) -> Mapping[str, Metric]:
-    """Return the scores of a result: of a task, or of `corpora/plays`, the corpus plays.
+    """Return the metrics of a result, which has the name of a task, or corpora/NAME for a corpus.
 
     Raises:
-        UserError: no such task is known.
+        UserError: there is no such task, because a plugin is not loaded.
     """
     name = result.partition("/")[0]
     if name == CORPORA:

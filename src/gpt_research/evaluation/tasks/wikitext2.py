@@ -1,12 +1,14 @@
-"""WikiText-2's raw test set: perplexity per token and per word, bits per byte.
+"""WikiText-2's raw test set: perplexity per token, perplexity per word, and bits per byte.
 
-The text is what Hugging Face's data set gives joined as its guide joins it: each line of the file with its
-end, blank lines empty, "\\n\\n" between them (287,644 tokens of GPT-2). Windows are that guide's too
-(`windows.sliding_windows`). An item is an article, for the standard error and for comparisons.
+The text is the one of transformers' guide on perplexity: the rows of Hugging Face's data set with
+"\\n\\n" between them. A row is a line of the file with its line end, or "" if the line is blank.
+GPT-2's tokenizer makes 287,644 tokens of it. The windows are the guide's too
+(`windows.sliding_windows`). An item is an article.
 
-    perplexity       exp(nats / tokens), over the scored tokens
-    word_perplexity  exp(nats / words), words being what blanks separate, counted for the scored share of the tokens
-    bits_per_byte    nats / ln 2 / UTF-8 bytes of the scored tokens
+    perplexity         exp(nats / tokens), over the scored tokens
+    word_perplexity    exp(nats / words); words are separated by whitespace, and an article counts
+                       its words times the share of its tokens that were scored
+    bits_per_byte      nats / ln 2 / UTF-8 bytes of the scored tokens
 
 Source: Merity et al. 2016, "Pointer Sentinel Mixture Models".
 """
@@ -24,15 +26,16 @@ from gpt_research.evaluation.statistics import BITS_PER_BYTE, PERPLEXITY, Metric
 from gpt_research.evaluation.task import Figure, LanguageModel, Measurement, Task
 
 FILES = BenchmarkFiles("WikiText-2's test set", ("*.raw",), 4358, ("Salesforce/wikitext", "wikitext-2-raw-v1", "test"))
-_HEADING = re.compile(r" = (?!=).* = \n?")  # between blank lines; within a text it is a formula
+# A heading stands between blank lines. A line of this form beside another line is a formula.
+_HEADING = re.compile(r" = (?!=).* = \n?")
 _SEPARATOR = "\n\n"
 
 
 def read(source: Source) -> list[str]:
-    """Return the articles as the join has them: glued together they are the whole text.
+    """Return the articles; joined without a separator, they are the whole text.
 
     Raises:
-        UserError: not the whole test set, or a row without text.
+        UserError: the source is not the whole test set, or a row has no text.
     """
     FILES.check_rows(source.where, len(source.rows))
     rows = [_row(source, number) for number in range(len(source.rows))]
@@ -40,7 +43,7 @@ def read(source: Source) -> list[str]:
     starts = [n for n, (above, row, below) in enumerate(neighbours) if not above + below and _HEADING.fullmatch(row)]
     if not starts:
         raise UserError(f"{source.where} has no heading such as = Title =: it is not WikiText-2. Fetch it again.")
-    starts[0] = 0  # what is before the first heading belongs to it
+    starts[0] = 0  # because the text before the first heading must belong to some article
     pieces = [_SEPARATOR.join(rows[a:b]) + _SEPARATOR for a, b in zip(starts, [*starts[1:], len(rows)], strict=True)]
     return [*pieces[:-1], pieces[-1].removesuffix(_SEPARATOR)]
 
@@ -55,7 +58,7 @@ def measure(model: LanguageModel, items: Sequence[str]) -> Measurement:
     """Return nats, scored tokens, words and bytes of each article.
 
     Raises:
-        UserError: a stride that the context does not hold.
+        UserError: the stride is longer than the context.
     """
     text = model.running_text(items)
     share = text.scored / np.maximum(text.tokens, 1)

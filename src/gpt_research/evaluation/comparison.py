@@ -48,9 +48,9 @@ def compare(a: Mapping[str, Result], b: Mapping[str, Result], confidence: float 
                 "data and limits."
             )
             continue
-        changes = [f"{name} {one.facts[name]} and {other.facts[name]}" for name in ("context", "stride")
-                   if name in one.facts and one.facts[name] != other.facts.get(name)]  # fmt: skip
-        remarks += [f"{task}: {change}." for change in changes]
+        for name in ("context", "stride"):
+            if name in one.facts and one.facts[name] != other.facts.get(name):
+                remarks.append(f"{task}: {name} {one.facts[name]} and {other.facts[name]}.")
         if one.items < FEW_ITEMS:
             remarks.append(f"{task}: only {one.items} {one.facts['unit']}; the interval is rough.")
         for name, metric in metrics_of(task).items():
@@ -77,8 +77,8 @@ def setting_remarks(first: Mapping[str, Any], second: Mapping[str, Any]) -> list
     return [f"{name}: {first.get(name)} and {second.get(name)}." for name in names]
 
 
-def better(task: str, score: str, found: Difference) -> str:
+def better(task: str, score: str, change: Difference) -> str:
     """Return which of the two is better, "A" or "B", or "" if the interval holds 0."""
-    if not found.is_clear:
+    if not change.is_clear:
         return ""
-    return "B" if (found.value > 0) == metrics_of(task)[score].higher_is_better else "A"
+    return "B" if (change.value > 0) == metrics_of(task)[score].higher_is_better else "A"

@@ -27,9 +27,8 @@ def passages_of(folder: Path, name: str) -> Iterator[str]:
     """
     task, is_empty = TASKS.get(name), True
     for path in _text_files(folder):
-        source = read_file(path, may_lack_last_end=True)
-        known = task is not None and task.files.match(path)
-        for passage in task.passages(source) if task is not None and known else _passages(source):
+        passages = task.passages if task and task.files.match(path) else _passages
+        for passage in passages(read_file(path, may_lack_last_end=True)):
             is_empty = False
             yield passage
     if is_empty:

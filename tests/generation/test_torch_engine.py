@@ -14,8 +14,9 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.torch_engine import Sample, generate, stream
-from gpt_research.model import GPT, KVCache
 from gpt_research.model.fast.packed import pack
+from gpt_research.model.gpt import GPT
+from gpt_research.model.kv_cache import KVCache
 
 GREEDY = GenerateConfig(temperature=0, max_new_tokens=40)
 DRAWN = GenerateConfig(temperature=2.0, top_k=0, max_new_tokens=24)

@@ -12,8 +12,8 @@ from gpt_research.commands import GenerateCommand
 from gpt_research.config import GenerateConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.torch_engine import Piece, stream
-from gpt_research.model import GPT
 from gpt_research.model.fast.packed import pack
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 
 

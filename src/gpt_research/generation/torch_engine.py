@@ -25,7 +25,8 @@ from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.sampling import choose
 from gpt_research.generation.text_stream import TextStream
-from gpt_research.model import GPT, KVCache
+from gpt_research.model.gpt import GPT
+from gpt_research.model.kv_cache import KVCache
 
 Ended = Literal["stop", "end_of_text", "length"]
 
@@ -199,7 +200,7 @@ class _Engine:
         tokens = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt)] = torch.tensor(prompt)
-        cache = KVCache(self.model.config, len(prompts), capacity=capacity, device=self.device, dtype=self.dtype)
+        cache = self.model.new_cache(len(prompts), capacity)
         h = self.model.hidden(tokens.to(self.device), cache)  # (B, T, C)
         cache.truncate(lengths)
         return cache, h[torch.arange(len(prompts)), torch.tensor(lengths) - 1]

@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,6 @@ from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import gguf
 from gpt_research.export.exporting import prove_gguf
 from gpt_research.export.source import load_source
-from gpt_research.generation.torch_engine import say
 from gpt_research.version import __version__
 
 
@@ -39,15 +39,18 @@ class GgufOfRun:
     tokenizer: Tokenizer
 
 
-def gguf_of_run(run: Path, dtype: str) -> GgufOfRun:
+def gguf_of_run(run: Path, dtype: str, *, notice: Callable[[str], None] = lambda _: None) -> GgufOfRun:
     """Return the GGUF file of a run's newest whole checkpoint, from the run's folder where it is there and whole.
+
+    Args:
+        notice: takes the sentence that says that a file is being made.
 
     Raises:
         UserError: no such run, nothing saved, damage, a width that q8_0 does not fit, a folder that cannot be
         written, or a file that fails its proof.
     """
     kept = _kept(run, dtype)
-    return kept if kept is not None else _make(run, dtype)
+    return kept if kept is not None else _make(run, dtype, notice)
 
 
 def _kept(run: Path, dtype: str) -> GgufOfRun | None:
@@ -68,7 +71,7 @@ def _kept(run: Path, dtype: str) -> GgufOfRun | None:
     return GgufOfRun(path, read_yaml(TrainConfig, run / "config.yaml").model, tokenizer)
 
 
-def _make(run: Path, dtype: str) -> GgufOfRun:
+def _make(run: Path, dtype: str, notice: Callable[[str], None]) -> GgufOfRun:
     source = load_source(run)
     config = source.model.config
     if dtype == "q8_0" and config.n_embd % gguf.Q8_0_BLOCK:
@@ -77,7 +80,7 @@ def _make(run: Path, dtype: str) -> GgufOfRun:
             "Leave --weights out."
         )
     path = _path(run, source.step, dtype)
-    say(f"Writing {path} for llama.cpp, once for this checkpoint.")
+    notice(f"Writing {path} for llama.cpp, once for this checkpoint.")
     try:
         path.parent.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as part:

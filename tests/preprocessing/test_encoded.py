@@ -17,7 +17,8 @@ from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing import encoded
 from gpt_research.preprocessing.encoded import SPLITS, EncodedDocuments, EncodedWriter
 from gpt_research.preprocessing.plan import Work
-from gpt_research.preprocessing.text.batches import DOCUMENT_SCHEMA, Batch, place_of
+from gpt_research.preprocessing.text.arrow import DOCUMENT_SCHEMA
+from gpt_research.preprocessing.text.batches import Batch, place_of
 
 
 @pytest.fixture(scope="module")

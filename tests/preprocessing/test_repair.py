@@ -6,11 +6,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import gpt_research.preprocessing.text.kernels  # noqa: F401  loaded before the first example is timed
 from gpt_research.preprocessing.document import Document
 from gpt_research.preprocessing.text import repair as text_module
 from gpt_research.preprocessing.text.arrow import encoded
 from gpt_research.preprocessing.text.batches import batched
-from gpt_research.preprocessing.text.repair import decode, drop_reasons, repair, repairs
+from gpt_research.preprocessing.text.decoding import decode
+from gpt_research.preprocessing.text.repair import drop_reasons, repair, repairs
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 # The pieces that damage is made of, more often than chance would put them together.

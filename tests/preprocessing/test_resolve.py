@@ -10,7 +10,7 @@ import pytest
 
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import Document, ReadOptions
-from gpt_research.preprocessing.readers.resolve import resolve
+from gpt_research.preprocessing.readers.catalogue import resolve
 
 
 def test_the_name_brings_its_reader(tmp_path):

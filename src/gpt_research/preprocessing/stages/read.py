@@ -14,7 +14,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.files import size_and_sha256
 from gpt_research.preprocessing.document import Drop
 from gpt_research.preprocessing.encoded import EncodedWriter
-from gpt_research.preprocessing.formats.tables import relative, unit_file
+from gpt_research.preprocessing.formats.files import relative, unit_file
 from gpt_research.preprocessing.plan import Plan, Progress, Task
 from gpt_research.preprocessing.stages.stage import (
     EXACT_DUPLICATE,

@@ -27,6 +27,7 @@ import pyarrow as pa
 import xxhash
 
 from gpt_research.base.errors import UserError
+from gpt_research.preprocessing.text import compiled
 from gpt_research.preprocessing.text.arrow import bare_of, utf8_of
 from gpt_research.preprocessing.text.words import Words, offsets_of
 
@@ -80,11 +81,9 @@ class MinHash:
     def signatures(self, words: Words) -> np.ndarray:
         """Return the sketches (n_texts, num_hashes) uint8; all zero, and near to nothing, where a text has
         fewer than `ngram` words."""
-        from gpt_research.preprocessing.text import kernels
-
         grams, (factors, terms) = words.ngrams(self.ngram), self._functions
         sketches = np.empty((len(words), self.num_hashes), dtype=np.uint8)
-        kernels.sketch(grams.hashes, grams.offsets, factors, terms, _ROUNDS, sketches)
+        compiled.sketch(grams.hashes, grams.offsets, factors, terms, _ROUNDS, sketches)
         return sketches
 
     @cached_property

@@ -18,7 +18,10 @@ _ONE, _ALL = _U64(1), _U64(2**64 - 1)
 _LETTER, _WORD, _MIX = (_U64(odd) for odd in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0xD6E8FEB86659FD93))
 _ALONE = _U64(1 << 31)
 _BLOCK = _U64(128)
-"""Bytes looked at before it is asked what was seen."""
+"""Bytes that are scanned before the results of the scan are looked at."""
+_KIND_BLANK, _KIND_ODD, _KIND_SPACE, _KIND_FIRST = (np.uint8(1 << bit) for bit in (0, 1, 2, 4))
+_CONTROL, _ODD, _MISREAD, _UNTIDY = (np.uint8(1 << bit) for bit in range(4))
+"""Bits of `kinds` and of `signs` in `find_damage`; `damage` has the same."""
 # A table instead of a product that grows with the word: the processor need not wait for one letter to hash the next.
 _POWERS = np.cumprod(np.array([1, *[_LETTER] * 255], dtype=np.uint64), dtype=np.uint64)
 
@@ -65,50 +68,16 @@ def _code_point(data, place):  # type: ignore[no-untyped-def]
     return (one & _U64(7)) << _U64(18) | two << _U64(12) | three << _U64(6) | four, place + _U64(4)
 
 
-@njit(inline="always")
-def _at(data, place, stop):  # type: ignore[no-untyped-def]
-    """Return the byte at a place, 0 from `stop` on."""
-    return data[place] if place < stop else uint8(0)
-
-
 @njit
-def _oddity(data, place, stop):  # type: ignore[no-untyped-def]
-    """Say whether the character beyond ASCII at a place of a text is or begins damage, 1, or is a blank to go, 2."""
-    one, two, three = data[place], data[place + _ONE], _at(data, place + _U64(2), stop)
-    four, five = _at(data, place + _U64(3), stop), _at(data, place + _U64(4), stop)
-    if one == 0xC2:  # C1 controls; no-break space at a line's end
-        return 1 if two < 0xA0 else 2 if two == 0xA0 and three == 10 else 0
-    if one == 0xC3:  # what UTF-8 becomes as Windows-1252: an accented letter, and a sign of the upper half
-        sign = three == 0xC2 or three == 0xC5 or three == 0xCB or (three == 0xC6 and four == 0x92)
-        return two <= 0xB4 and (sign or (three == 0xE2 and (four == 0x80 or four == 0x82 or four == 0x84)))
-    if one == 0xCE:  # what it becomes by a DOS code page, and below by Mac Roman
-        return two == 0x93 and three == 0xC3 and four == 0x87
-    if one == 0xE2 and two == 0x80:  # line ends
-        return three == 0xA8 or three == 0xA9 or (three == 0x9A and four == 0xC3 and five == 0x84)
-    if one == 0xE2 and two == 0x88:
-        return three == 0x9A and (four == 0xC2 or (four == 0xE2 and (five == 0x88 or five == 0x89)))
-    if one == 0xE3:  # ideographic space at a line's end
-        return 2 if two == 0x80 and three == 0x80 and four == 10 else 0
-    if one == 0xEF:  # byte-order marks, no characters
-        return (two == 0xBB and three == 0xBF) or (two == 0xBF and three >= 0xBE)
-    return 0
-
-
-@njit
-def _ends_blank(data, first, stop):  # type: ignore[no-untyped-def]
-    """Say whether a text of one byte or more ends in white space."""
-    last = data[stop - _ONE]
-    if last < 128:
-        return last <= 32
-    two = data[stop - _U64(2)]
-    if two == 0xC2:
-        return last == 0xA0
-    if stop - first < 3:
-        return False
-    three = data[stop - _U64(3)]
-    if three == 0xE2:
-        return (two == 0x80 and (last <= 0x8A or last == 0xAF)) or (two == 0x81 and last == 0x9F)
-    return last == 0x80 and ((three == 0xE1 and two == 0x9A) or (three == 0xE3 and two == 0x80))
+def _ends_in_space(data, first, stop, kinds):  # type: ignore[no-untyped-def]
+    """Return whether the last character of a text of one byte or more is white space."""
+    place = stop - _ONE
+    if data[place] < 128:
+        return data[place] <= 32
+    while place > first and data[place] < 0xC0:
+        place -= _ONE
+    point, _ = _code_point(data, place)
+    return point <= 0xFFFF and kinds[point & _U64(0xFFFF)] & _KIND_SPACE != 0
 
 
 @njit(inline="always")
@@ -121,49 +90,68 @@ def _is_blank(byte):  # type: ignore[no-untyped-def]
     return (byte == 32) | (byte == 9)
 
 
-@njit
-def _find_oddities(data, start, end, stop, text, damaged, untidy):  # type: ignore[no-untyped-def]
-    """Look at the characters beyond ASCII that begin at places `start` to `end` of a text that ends at `stop`."""
+@njit(inline="always")
+def _signs_beyond_ascii(data, start, end, stop, kinds, followers):  # type: ignore[no-untyped-def]
+    """Return the signs of the characters beyond ASCII that begin at `start` to `end`, in a text that ends at `stop`."""
+    signs = uint8(0)
     for place in range(start, end):
         if data[place] >= 0xC2:
-            kind = _oddity(data, place, stop)
-            damaged[text] |= kind == 1
-            untidy[text] |= kind == 2
+            point, after = _code_point(data, place)
+            kind = kinds[point & _U64(0xFFFF)]
+            if kind and point <= 0xFFFF:
+                following = data[after] if after < stop else uint8(0)
+                if kind & _KIND_ODD:
+                    signs |= _ODD
+                if kind & _KIND_BLANK and following == 10:
+                    signs |= _UNTIDY
+                if kind >= _KIND_FIRST and following >= 128:
+                    second, _ = _code_point(data, after)
+                    if second <= 0xFFFF and followers[second] & kind // _KIND_FIRST:
+                        signs |= _MISREAD
+    return signs
 
 
-@_compiled(void(_BYTES, _OFFSETS, boolean[::1], boolean[::1]))
-def find_damage(data, bounds, damaged, untidy):  # type: ignore[no-untyped-def]
-    """Say which texts `text.repair` may change: all of those and few others.
+@_compiled(void(_BYTES, _OFFSETS, _BYTES, _BYTES, uint8[::1]))
+def find_damage(data, bounds, kinds, followers, signs):  # type: ignore[no-untyped-def]
+    """Find the texts that `text.repair` may change, all of them and few others, and the reasons.
 
     Args:
         data, bounds: as of `hash_words`.
-        damaged: (n,) bool, written: characters may have to be mended.
-        untidy: (n,) bool, written: there are blanks or blank lines where they should not be.
+        kinds: (65536,) uint8, by code point: bit 0 is set for a blank that is taken off the end of a line, bit 1 for a
+            character that is damage by itself, bit 2 for white space, bits 4 to 7 for the first one of a misread pair.
+        followers: (65536,) uint8, by code point: bit i is set for what makes a pair with a first one of bit 4 + i.
+        signs: (n,) uint8, written: bit 0 for a control among the ASCII characters, bit 1 for another character that
+            is damage by itself, bit 2 for a misread pair, bit 3 for blanks or blank lines where none should be.
     """
     for text in range(len(bounds) - 1):
         first, stop = _U64(bounds[text]), _U64(bounds[text + 1])
-        head = min(first + _U64(2), stop)  # no two bytes before these
-        damaged[text] = False
-        untidy[text] = first < stop and (data[first] == 10 or _ends_blank(data, first, stop))
+        head = min(first + _U64(2), stop)  # these have no two bytes before them
+        found = _signs_beyond_ascii(data, first, head, stop, kinds, followers)
+        if first < stop and (data[first] == 10 or _ends_in_space(data, first, stop, kinds)):
+            found |= _UNTIDY
         for place in range(first, head):
-            damaged[text] |= _is_control(data[place])
-            untidy[text] |= place > first and data[place] == 10 and _is_blank(data[first])
-        _find_oddities(data, first, head, stop, text, damaged, untidy)
+            if _is_control(data[place]):
+                found |= _CONTROL
+            if place > first and data[place] == 10 and _is_blank(data[first]):
+                found |= _UNTIDY
         block = head
         while block < stop:
             end = min(block + _BLOCK, stop)
-            # Bytes alone, and no branch: the processor then takes 64 of them at once.
+            # Bytes alone, and no branch, so that the processor takes 64 of them at once.
             control = loose = high = uint8(0)
             for place in range(block, end):
                 byte, before, earlier = data[place], data[place - _ONE], data[place - _U64(2)]
                 control = uint8(control | uint8(_is_control(byte)))
                 loose = uint8(loose | uint8((byte == 10) & (_is_blank(before) | (before == 10) & (earlier == 10))))
                 high = uint8(high | byte)
-            damaged[text] |= control != 0
-            untidy[text] |= loose != 0
+            if control:
+                found |= _CONTROL
+            if loose:
+                found |= _UNTIDY
             if high >= 128:
-                _find_oddities(data, block, end, stop, text, damaged, untidy)
+                found |= _signs_beyond_ascii(data, block, end, stop, kinds, followers)
             block = end
+        signs[text] = found
 
 
 @_compiled(void(_BYTES, _OFFSETS, int64, uint32[:, ::1]))

@@ -15,9 +15,9 @@ from gpt_research.base import runtime as runtimes
 from gpt_research.base.settings import write_yaml
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.evaluation.evaluated_model import Subject
+from gpt_research.evaluation.evaluated_model import EvaluatedModel
 from gpt_research.model import GPT
-from gpt_research.run import load_model
+from gpt_research.run import Run
 
 THINGS = ["crown", "sword", "letter", "horse"]
 
@@ -63,9 +63,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def subject(runs: tuple[Path, Path]) -> Subject:
-    model, tokenizer = load_model(runs[1])
-    return Subject(model, tokenizer, runtimes.start("cpu", "fp32"), 48, batch_size=4)
+def evaluated(runs: tuple[Path, Path]) -> EvaluatedModel:
+    run = Run.open(runs[1])
+    return EvaluatedModel(run.model, run.tokenizer, runtimes.start("cpu", "fp32"), 48, batch_size=4)
 
 
 @pytest.fixture(scope="session")

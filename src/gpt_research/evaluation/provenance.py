@@ -1,60 +1,43 @@
-"""What a result rests on: the checkpoint, its fingerprints, versions, and benchmark text in the training data."""
+"""Facts for the result file: versions of programs, and benchmark text in the training data."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.data.shards import data_fingerprint, read_manifests
 from gpt_research.version import __version__
 
 
-def checkpoint_facts(run: Path) -> dict[str, Any]:
-    """Return step, lineage and the SHA-256 of the weights of the checkpoint that `checkpoint.load_model` takes."""
-    for step in reversed(checkpoint.saved_steps(run)):
-        try:
-            state = checkpoint.verify(checkpoint.checkpoint_path(run, step), optimizer=False)
-        except UserError:
-            continue
-        lineage = state.get("lineage") or {k: state[k] for k in ("tokenizer", "imported_from") if k in state}
-        return {
-            "step": step,
-            "lineage": lineage,
-            "weights_sha256": _weights_sha256(state["files"]),
-        }
-    raise AssertionError("load_model found a whole checkpoint")
-
-
-def _weights_sha256(files: dict[str, Any]) -> str:
-    """Return the hash of the weights' file; of a sharded checkpoint, that of its files' hashes in order."""
-    hashes = [files[name]["sha256"] for name in sorted(files) if name.startswith("model")]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
-
-
 def versions() -> dict[str, str]:
-    """Return the versions of what computes a score."""
-    names = ("numpy", "fastokens")
-    found = {name: importlib.metadata.version(name) for name in names}
+    """Return the versions of the programs that compute a score, by name."""
     return {
         "gpt-research": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
-        **found,
+        **{name: importlib.metadata.version(name) for name in ("numpy", "fastokens")},
     }
 
 
-def contamination(data: str, lineage: dict[str, Any], benchmark: str) -> dict[str, Any]:
-    """Say how many training documents overlap a benchmark (13 words in a row; `corpora.contamination`).
+def contamination(data: str, lineage: Mapping[str, Any], benchmark: str) -> dict[str, Any]:
+    """Return how many training documents share 13 words in a row with a benchmark.
+
+    Preprocessing counted them if it was given the benchmark; the counts are in the data set's
+    manifests.
+
+    Args:
+        data: folder of the data set that the run names.
+        lineage: what the weights come from; its "data" must be the fingerprint of that data set.
 
     Returns:
-        documents and of, or documents None and why.
+        {"documents": count, "of": all documents}, and "dropped": True if preprocessing dropped
+        other documents that share text. {"documents": None, "why": reason} if nobody counted.
     """
     try:
         manifests = {name: manifest for name, (_, manifest) in read_manifests(Path(data)).items()} if data else {}

@@ -14,8 +14,8 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from gpt_research.preprocessing.text.damage import BLANK_LINES
 from gpt_research.preprocessing.text.decoding import decode
-from gpt_research.preprocessing.text.repair import BLANK_LINES
 
 
 @dataclass

@@ -22,8 +22,8 @@ from gpt_research.preprocessing.formats.fields import find_text_key, text_of
 from gpt_research.preprocessing.formats.files import form_of, relative, table_files, unit_file, walk
 from gpt_research.preprocessing.formats.streams import MAX_RECORD, decompressed
 from gpt_research.preprocessing.formats.tables import cut, records
+from gpt_research.preprocessing.text.damage import BLANK_LINES
 from gpt_research.preprocessing.text.decoding import decode
-from gpt_research.preprocessing.text.repair import BLANK_LINES
 
 _BOOK, _PARAGRAPH = "book_name", "paragraph"
 _SUFFIXES = (".txt", ".text", ".utf8", ".txt.gz", ".txt.bz2", ".txt.xz", ".txt.zst")

@@ -5,8 +5,9 @@
 - Misread text (mojibake): UTF-8 that was read in another encoding shows a letter of one set followed by a sign of
   another. `MISREAD` lists the pairs of sets.
 - Blanks at the end of a line: `BLANKS`.
+- Blank lines: `BLANK_LINES`, of which one stays.
 
-`signs_of` finds them in many texts at once. Knows nothing about how a text is mended.
+`tables` gives the same facts to the compiled scan. Knows nothing about how a text is mended.
 """
 
 from __future__ import annotations
@@ -15,10 +16,6 @@ import re
 from functools import lru_cache
 
 import numpy as np
-import pyarrow as pa
-
-from gpt_research.preprocessing.text import compiled
-from gpt_research.preprocessing.text.arrow import utf8_of
 
 BLANKS = " \t\xa0\u3000"
 """Characters that are taken off the end of a line."""
@@ -42,6 +39,8 @@ MISREAD = (
 REPLACED_PATTERN = re.compile(f"[{''.join(map(chr, REPLACED))}]")
 C1_PATTERN = re.compile(f"[{C1}]")
 MISREAD_PATTERN = re.compile("|".join(f"[{first}][{second}]" for first, second in MISREAD))
+# A pattern that begins with one literal character is searched for at gigabytes per second, and "\n{3,}" is not one.
+BLANK_LINES = re.compile("\n\n\n+")
 
 CONTROL, ODD, MISREAD_PAIR, UNTIDY = 1, 2, 4, 8
 """Bits of the signs in a text: a control of ASCII, another character of `REPLACED` or a C1 control, a pair of
@@ -50,18 +49,8 @@ _TABLE_SIZE = 1 << 16
 _KIND_BLANK, _KIND_ODD, _KIND_SPACE, _KIND_FIRST = 1, 2, 4, 16
 
 
-def signs_of(texts: pa.LargeStringArray) -> np.ndarray:
-    """Return (n,) uint8: the signs of damage in each text; 0 for texts that repair would leave as they are.
-
-    UNTIDY may be set for a few texts that are tidy.
-    """
-    signs = np.zeros(len(texts), dtype=np.uint8)
-    compiled.find_damage(*utf8_of(texts), *_tables(), signs)
-    return signs
-
-
 @lru_cache(maxsize=1)
-def _tables() -> tuple[np.ndarray, np.ndarray]:
+def tables() -> tuple[np.ndarray, np.ndarray]:
     """Return the definitions above as `kinds` and `followers` of `kernels.find_damage`."""
     kinds, followers = np.zeros((2, _TABLE_SIZE), dtype=np.uint8)
     kinds[[*map(ord, BLANKS)]] |= _KIND_BLANK

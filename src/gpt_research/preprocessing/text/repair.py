@@ -16,6 +16,7 @@ import pyarrow as pa
 from gpt_research.preprocessing.text import compiled
 from gpt_research.preprocessing.text.arrow import bare_of, encoded, utf8_of
 from gpt_research.preprocessing.text.damage import (
+    BLANK_LINES,
     BLANKS,
     C1_PATTERN,
     CONTROL,
@@ -25,11 +26,9 @@ from gpt_research.preprocessing.text.damage import (
     REPLACED,
     REPLACED_PATTERN,
     UNTIDY,
-    signs_of,
+    tables,
 )
 
-# A pattern that begins with one literal character is searched for at gigabytes per second, and "\n{3,}" is not one.
-BLANK_LINES = re.compile("\n\n\n+")
 _SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -51,7 +50,7 @@ def repair(text: str) -> str:
 
 def repairs(texts: pa.LargeStringArray) -> dict[int, str]:
     """Return `repair` of each text that it changes, by the text's index."""
-    signs = signs_of(texts)
+    signs = _signs_of(texts)
     changed: dict[int, str] = {}
     for index in np.flatnonzero(signs).tolist():
         text = texts[index].as_py()
@@ -61,9 +60,16 @@ def repairs(texts: pa.LargeStringArray) -> dict[int, str]:
     return changed
 
 
+def _signs_of(texts: pa.LargeStringArray) -> np.ndarray:
+    """Return (n,) uint8: the signs of damage in each text (bits as in `damage`), 0 if repair would not change it."""
+    signs = np.zeros(len(texts), dtype=np.uint8)
+    compiled.find_damage(*utf8_of(texts), *tables(), signs)
+    return signs
+
+
 def _mended(text: str) -> str:
     """Mend what shows signs of damage, once: mended characters may turn out to be damage themselves."""
-    [signs] = signs_of(encoded([text])).tolist()
+    [signs] = _signs_of(encoded([text])).tolist()
     if signs & CONTROL:
         text = _without_controls(text.replace("\r\r\n", "\n").replace("\r\n", "\n"))
     if signs & MISREAD_PAIR:

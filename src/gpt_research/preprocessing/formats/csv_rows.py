@@ -306,8 +306,8 @@ class _Quotes:
             # Quotes at the end of a block may go on in the next.
             whole = len(data) if at_end else len(data.rstrip(b'"'))
             first = data.find(b'"', 1, whole)
-            if first > 0 and (found := telling_quote(data[:whole], first, self._delimiter)):
-                return at - 1 + found[0], found[1]
+            if first > 0 and (quotes := telling_quote(data[:whole], first, self._delimiter)):
+                return at - 1 + quotes[0], quotes[1]
             if whole <= 1:
                 return at - 1 + len(data), ""
             at += whole - 1
@@ -317,8 +317,8 @@ class _Quotes:
     def _last_before(self, start: int) -> str:
         begin = max(start - _FAR, 0)
         data, at, kind = self._read(begin, start - begin), 0, ""
-        while found := telling_quote(data, at, self._delimiter):
-            at, kind = found
+        while quotes := telling_quote(data, at, self._delimiter):
+            at, kind = quotes
         return kind
 
     def _read(self, at: int, size: int) -> bytes:

@@ -96,9 +96,9 @@ def _read_folder(folder: Path, unit: Unit, options: ReadOptions) -> Iterator[Doc
     """Read the mails of a folder, in the order of their names; not those of the folders within."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not entry.is_dir() and _is_mail(entry.name))
-    place = "" if unit.path == "." else f"{unit.path}/"
+    prefix = "" if unit.path == "." else f"{unit.path}/"
     for name in names:
-        source = f"{place}{name}"
+        source = f"{prefix}{name}"
         try:
             # There are half a million of them: a string is a path in a tenth of the time, and a buffer would only copy.
             with open(f"{folder}/{name}", "rb", buffering=0) as file:

@@ -56,12 +56,12 @@ class BenchmarkIndex:
         return self.count(self.hits(words), len(words))
 
     def hits(self, words: Words) -> np.ndarray:
-        """Return (m, 2) int64, one row for each different 13-gram a text shares: text, place in `grams`."""
+        """Return (m, 2) int64, one row for each different 13-gram a text shares: text, index in `grams`."""
         grams = words.ngrams(WORDS)
-        texts, places = np.empty((2, len(grams.hashes)), dtype=np.int64)
+        texts, indices = np.empty((2, len(grams.hashes)), dtype=np.int64)
         key_bits, sieve, starts = self._lookup
-        found = compiled.find_known(grams.hashes, grams.offsets, self.grams, key_bits, sieve, starts, texts, places)
-        different = _different(texts[:found] * len(self.grams) + places[:found])
+        count = compiled.find_known(grams.hashes, grams.offsets, self.grams, key_bits, sieve, starts, texts, indices)
+        different = _different(texts[:count] * len(self.grams) + indices[:count])
         return np.stack(np.divmod(different, max(len(self.grams), 1)), axis=1)
 
     def count(self, hits: np.ndarray, n_texts: int, most_texts: int | None = None) -> np.ndarray:

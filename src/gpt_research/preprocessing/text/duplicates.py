@@ -250,12 +250,12 @@ def _meetings(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     packed.sort()  # by key, then by document: one plain sort, and no ties
     met = np.zeros(len(keys), dtype=bool)
     met[1:] = (packed[1:] >> np.uint64(32)) == (packed[:-1] >> np.uint64(32))
-    places = np.flatnonzero(met)
+    repeats = np.flatnonzero(met)
     firsts = np.flatnonzero(~met)
     packed &= np.uint64(0xFFFFFFFF)
     documents = packed.astype(np.int64)
-    run = np.searchsorted(firsts, places) - 1
-    return documents[firsts[run]], documents[places - 1], documents[places]
+    run = np.searchsorted(firsts, repeats) - 1
+    return documents[firsts[run]], documents[repeats - 1], documents[repeats]
 
 
 def _roots(parents: np.ndarray, documents: np.ndarray) -> np.ndarray:

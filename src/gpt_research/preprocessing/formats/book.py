@@ -111,9 +111,9 @@ def _markers(text: str) -> list[_Event]:
 def _lines_with_signs(text: str) -> Iterator[tuple[int, int]]:
     """Where the lines begin and end that may be markers."""
     for sign in _SIGNS:
-        for found in sign.finditer(text):
-            stop = text.find("\n", found.end())
-            yield text.rfind("\n", 0, found.start()) + 1, stop if stop >= 0 else len(text)
+        for match in sign.finditer(text):
+            stop = text.find("\n", match.end())
+            yield text.rfind("\n", 0, match.start()) + 1, stop if stop >= 0 else len(text)
 
 
 def _end_of_marker(text: str, line: str, stop: int) -> int:

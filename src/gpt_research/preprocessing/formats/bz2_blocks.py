@@ -43,8 +43,8 @@ def read_block(file: BinaryIO, begin: int, end: int) -> bytes:
     data = file.read(min(-(-end // 8) - begin // 8, _LARGEST_BLOCK))
     skipped = begin % 8
     stop = min(skipped + end - begin, 8 * len(data))
-    for found in _find(_STREAM_END, data)[:1]:  # after the last block of a stream
-        stop = found
+    if ends := _find(_STREAM_END, data):  # after the last block of a stream
+        stop = ends[0]
     # As a stream of its own: the block between a header and an end with the block's own checksum.
     block = _moved_left(data, skipped)
     whole, odd = divmod(stop - skipped, 8)
@@ -63,7 +63,7 @@ def _moved_left(data: bytes, bits: int) -> bytes:
 
 def _find(magic: int, data: bytes) -> list[int]:
     """Return the bits of `data` at which a magic number begins."""
-    found = []
+    bits = []
     array = np.frombuffer(data, dtype=np.uint8)
     third, fourth = array[2:-4], array[3:-3]
     for shift in range(8):
@@ -72,5 +72,5 @@ def _find(magic: int, data: bytes) -> list[int]:
         for at in np.flatnonzero((third == known[2]) & (fourth == known[3])).tolist():
             word = int.from_bytes(data[at : at + _MAGIC_BYTES], "big")
             if word >> 8 - shift & (1 << _MAGIC_BITS) - 1 == magic:
-                found.append(8 * at + shift)
-    return sorted(found)
+                bits.append(8 * at + shift)
+    return sorted(bits)

@@ -11,13 +11,13 @@ from __future__ import annotations
 import csv
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from gpt_research.preprocessing.document import Drop
-from gpt_research.preprocessing.formats.fields import MissingTextError
-from gpt_research.preprocessing.formats.streams import decode_text, lines
+from gpt_research.preprocessing.document import Drop, MissingTextError, Record
+from gpt_research.preprocessing.formats.streams import lines
+from gpt_research.preprocessing.text.decoding import decode
 
 MAX_ROW = 16 << 20
 """Bytes of the longest row; the strict parser holds four bytes for each."""
@@ -127,7 +127,7 @@ def plain_row(feed: Feed, delimiter: str) -> list[str] | None:
             return None
     if not feed.taken:
         return []
-    row = decode_text(b"\n".join(feed.taken)).removesuffix("\r")
+    row = decode(b"\n".join(feed.taken), dos=False).removesuffix("\r")
     if not quotes:
         return row.split(delimiter) if "\r" not in row else None
     return _split_quoted(row.split('"'), delimiter) if quotes % 2 == 0 else None
@@ -168,7 +168,7 @@ def strict_row(feed: Feed, delimiter: str) -> list[str]:
     Strict, for the lenient parser takes a torn row and the one after it for a single good row.
     """
     csv.field_size_limit(MAX_ROW)
-    text = (decode_text(line) + "\n" for line in feed)
+    text = (decode(line, dos=False) + "\n" for line in feed)
     return next(csv.reader(text, delimiter=delimiter, strict=True), [])
 
 
@@ -201,10 +201,10 @@ def csv_records(
     delimiter: str,
     start: int = 0,
     stop: int = -1,
-) -> Iterator[tuple[int, dict[str, Any]] | Drop]:
+) -> Iterator[Record | Drop]:
     """Stream the chosen columns of a CSV file with a header line; a torn row comes as a drop.
 
-    `start` and `stop` are 0, -1, or places where a row begins, as `csv_cuts.row_starts` finds them.
+    `start` and `stop` are 0, -1, or places where a row begins, as `row_starts` finds them.
     """
     header, look = read_head(path, delimiter)
     try:
@@ -237,7 +237,90 @@ def csv_records(
         if row is not None and len(row) == len(header):
             yield feed.position, {name: row[index] for name, index in chosen}
         elif row != []:
-            excerpt = decode_text(feed.taken[0][:80]) if feed.taken else ""
+            excerpt = decode(feed.taken[0][:80], dos=False) if feed.taken else ""
             problem = problem or f"{len(row or [])} fields instead of {len(header)}"
             yield Drop(reason, source, feed.position, f"{problem}: {excerpt}", broken=True)
             feed.resume(look, delimiter)
+
+
+# --- where a file can be cut ------------------------------------------------------------------------------
+
+_BLOCK = 1 << 16
+_FAR = 1 << 20
+"""Bytes without a quote that no torn text is taken to have."""
+_TRIES = 64
+"""Rows read for one cut: a file that is torn all over is left whole soon."""
+
+
+def row_starts(path: Path, delimiter: str, wanted: Iterable[int]) -> Iterator[int]:
+    """Yield, for each of the rising offsets, that of the first row which surely begins there or later; none twice."""
+    header, look = read_head(path, delimiter)
+    last = 0
+    with open(path, "rb") as file:
+        quotes = _Quotes(file, path.stat().st_size, delimiter)
+        for at in wanted:
+            if at > last and (start := _row_start(path, at, header, look, quotes, delimiter)):
+                last = start
+                yield start
+
+
+def _row_start(path: Path, wanted: int, header: list[str], look: str, quotes: _Quotes, delimiter: str) -> int:
+    """Return the first sure one at or after the offset `wanted`, 0 where there is none near."""
+    tries = 0
+    for start, line in lines(path, wanted, wanted + MAX_ROW):
+        if line is None or tries == _TRIES:
+            break
+        if look and look_of(line) != look:
+            continue
+        end, opens = quotes.after(start)
+        # After a quote that was never closed, the lines of its text look as if the next row's quotes were theirs.
+        if opens and (end <= start + len(line) or end - start > _FAR or end == quotes.size):
+            tries += 1
+            if has_row(Feed(path, start), delimiter, len(header)):
+                return start
+    return 0
+
+
+class _Quotes:
+    """The next odd run of quotes after a place in the file; asked in rising order, it reads no byte twice."""
+
+    def __init__(self, file: BinaryIO, size: int, delimiter: str) -> None:
+        self.size = size
+        self._file = file
+        self._delimiter = delimiter
+        self._known = range(0)
+        self._opens = False
+
+    def after(self, start: int) -> tuple[int, bool]:
+        """Return where those after the line that begins at `start` > 0 end, and whether they surely open a field."""
+        if start not in self._known:
+            end, kind = self._search(start)
+            self._known, self._opens = range(start, end), kind == "opens"
+        return self._known.stop, self._opens
+
+    def _search(self, start: int) -> tuple[int, str]:
+        at = start
+        while at < self.size:
+            data = self._read(at - 1, _BLOCK)  # with the byte before, which the quotes may follow on
+            at_end = at - 1 + len(data) >= self.size
+            # Quotes at the end of a block may go on in the next.
+            whole = len(data) if at_end else len(data.rstrip(b'"'))
+            first = data.find(b'"', 1, whole)
+            if first > 0 and (quotes := telling_quote(data[:whole], first, self._delimiter)):
+                return at - 1 + quotes[0], quotes[1]
+            if whole <= 1:
+                return at - 1 + len(data), ""
+            at += whole - 1
+        # None to the end, so that it is outside of a field, unless the file is cut within the one opened last.
+        return self.size, "" if self._last_before(start) == "opens" else "opens"
+
+    def _last_before(self, start: int) -> str:
+        begin = max(start - _FAR, 0)
+        data, at, kind = self._read(begin, start - begin), 0, ""
+        while quotes := telling_quote(data, at, self._delimiter):
+            at, kind = quotes
+        return kind
+
+    def _read(self, at: int, size: int) -> bytes:
+        self._file.seek(at)
+        return self._file.read(size)

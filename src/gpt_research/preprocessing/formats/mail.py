@@ -14,7 +14,8 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from gpt_research.preprocessing.text.repair import BLANK_LINES, decode
+from gpt_research.preprocessing.text.damage import BLANK_LINES
+from gpt_research.preprocessing.text.decoding import decode
 
 
 @dataclass
@@ -56,9 +57,9 @@ def _unix_lines(text: str) -> str:
 
 
 def _headers(head: str) -> dict[str, str]:
-    found: list[tuple[str, str]] = _HEADER.findall(f"\n{head}")
+    fields: list[tuple[str, str]] = _HEADER.findall(f"\n{head}")
     headers = {
-        name.lower(): (_FOLD.sub(" ", value) if "\n" in value else value).strip() for name, value in reversed(found)
+        name.lower(): (_FOLD.sub(" ", value) if "\n" in value else value).strip() for name, value in reversed(fields)
     }
     if "=?" in headers.get("subject", ""):
         headers["subject"] = _decoded_words(headers["subject"])

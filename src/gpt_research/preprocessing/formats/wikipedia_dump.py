@@ -163,8 +163,8 @@ def _plain_pieces(path: Path, unit: Unit, stop: int) -> Iterator[tuple[bytes, bo
 def _bz2_pieces(path: Path, unit: Unit, stop: int) -> Iterator[tuple[bytes | Drop, bool]]:
     """Decompress the blocks that begin in the unit, and those after it; skip the damaged ones."""
     with open(path, "rb") as file:
-        found = pairwise(block_offsets(file, unit.start))
-        for number, (begin, end) in enumerate(found):
+        blocks = pairwise(block_offsets(file, unit.start))
+        for number, (begin, end) in enumerate(blocks):
             if not number and begin >= 8 * stop:
                 return
             ends = end >= 8 * stop

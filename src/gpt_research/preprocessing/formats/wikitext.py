@@ -77,13 +77,13 @@ def _without_unseen(text: str, kept: list[str]) -> str:
     at = 0
     # Where each element's next closing tag stands; looked for once, so that unclosed ones cost no time.
     closings: dict[str, tuple[int, int]] = {}
-    while found := _ELEMENT.search(text, at):
-        start, stop = found.span()
+    while element := _ELEMENT.search(text, at):
+        start, stop = element.span()
         pieces.append(text[at:start])
         at = stop
-        if not found[1] or text[stop - 2] == "/":
+        if not element[1] or text[stop - 2] == "/":
             continue
-        name = found[1].lower()
+        name = element[1].lower()
         if closings.get(name, (-1, -1))[0] < at:
             closing = _CLOSING_TAG[name].search(text, at)
             closings[name] = closing.span() if closing else (len(text) + 1, at)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from gpt_research.preprocessing.document import Document, Drop, ReadOptions
+from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Record
 from gpt_research.preprocessing.formats.fields import find_text_key, text_of
-from gpt_research.preprocessing.formats.tables import Record, TableReader, with_text_key
+from gpt_research.preprocessing.formats.tables import TableReader, with_text_key
 
 _HEADLINES = ("Headline", "Second headline")
 _SITE = re.compile(r"\s+[-|–—]\s+CNN(?:\.com|\s?[A-Z][A-Za-z]+)*\s*$")
@@ -71,7 +72,7 @@ class CnnReader(TableReader):
 
     def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make an article of each record."""
-        for item in with_text_key(items, source, options.text_key):
+        for item in with_text_key(items, source, partial(self.columns, options=options)):
             if isinstance(item, Drop):
                 yield item
                 continue

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
-from gpt_research.preprocessing.formats.fields import MissingTextError, find_text_key, text_of
+from gpt_research.preprocessing.formats.files import form_of, relative, unit_file
 from gpt_research.preprocessing.formats.mail import Mail, own_words, parse
-from gpt_research.preprocessing.formats.streams import MAX_RECORD, open_bytes, tar_members
-from gpt_research.preprocessing.formats.tables import Record, cut, form_of, form_of_name, records, relative, unit_file
+from gpt_research.preprocessing.formats.streams import MAX_RECORD, open_bytes
+from gpt_research.preprocessing.formats.tables import TableReader, cut
+from gpt_research.preprocessing.formats.tar import tar_members
 from gpt_research.preprocessing.text.personal_data import mask
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -26,16 +28,17 @@ _MOST_MAILS = 1 << 16
 _NO_MAIL = re.compile(r"\.|_|readme|licen[cs]e", re.IGNORECASE)
 
 
-class EnronReader:
+@dataclass(frozen=True)
+class EnronReader(TableReader):
     """Enron's mails in any of their forms; a unit is a folder of mails, an archive, or part of a table."""
 
-    name = "enron"
-    licence = "Public record (released by the US energy regulator, FERC); holds personal data."
+    name: str = "enron"
+    licence: str = "Public record (released by the US energy regulator, FERC); holds personal data."
 
     def units(self, root: Path) -> list[Unit]:
         """One unit for each folder of mails, each archive, each part of a table."""
         if root.is_file():
-            return cut(root, root) if form_of(root)[0] else [Unit(root.name, root.stat().st_size)]
+            return cut(root, root) if form_of(root).kind else [Unit(root.name, root.stat().st_size)]
         units: list[Unit] = []
         for folder, folders, names in os.walk(root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -43,7 +46,7 @@ class EnronReader:
             for name in sorted(names):
                 if _is_mail(name):
                     mails += _size(f"{folder}/{name}")
-                elif form_of_name(name)[0] not in ("", "text"):
+                elif form_of(name).is_table:
                     units += cut(Path(folder, name), root)
                 elif name.lower().endswith(_ARCHIVES):
                     units.append(Unit(relative(Path(folder, name), root), _size(f"{folder}/{name}")))
@@ -58,35 +61,20 @@ class EnronReader:
             yield from _read_folder(path, unit, options)
         elif path.name.lower().endswith(_ARCHIVES):
             yield from _read_archive(path, unit, options)
-        elif form_of(path)[0] not in ("", "text"):
-            items = records(path, unit, partial(_columns, options=options))
-            yield from self.documents(items, unit.path, options)
+        elif form_of(path).is_table:
+            yield from super().read(root, unit, options)
         else:
             yield _document(parse(path.read_bytes()), unit.path, 0, options)
 
-    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
-        """Make documents of rows: `file, message` (a whole message) or `text` (a simplified one)."""
-        for item in items:
-            if isinstance(item, Drop):
-                yield item
-                continue
-            position, record = item
-            try:
-                text = text_of(record[_columns(list(record), options)[0]], source, position)
-            except MissingTextError as error:
-                yield Drop("no_text_key", source, position, str(error)[:400], broken=True)
-                continue
-            if isinstance(text, Drop):
-                yield text
-            else:
-                mail = _simplified(text) or parse(text.encode("utf-8", "replace"))
-                yield _document(mail, source, position, options)
+    def columns(self, names: Sequence[str], options: ReadOptions) -> list[str]:
+        """Return the column of the message: of Kaggle's `file, message` the second."""
+        return ["message"] if options.text_key is None and "message" in names else super().columns(names, options)
 
-
-def _columns(names: Sequence[str], options: ReadOptions) -> list[str]:
-    if options.text_key is None and "message" in names:
-        return ["message"]
-    return [find_text_key(names, options.text_key)]
+    def document(
+        self, text: str, record: dict[str, Any], source: str, position: int, options: ReadOptions
+    ) -> Document | Drop:
+        """Make a document of a row: a whole message, or one of the hub's simplified ones."""
+        return _document(_simplified(text) or parse(text.encode("utf-8", "replace")), source, position, options)
 
 
 @lru_cache(maxsize=1 << 14)  # every folder has the same names
@@ -94,7 +82,7 @@ def _is_mail(name: str) -> bool:
     """Say whether a file in a folder of mails is one; tables and archives beside them are read by themselves."""
     if _NO_MAIL.match(name):
         return False
-    return form_of_name(name)[0] in ("", "text") and not name.lower().endswith(_ARCHIVES)
+    return not form_of(name).is_table and not name.lower().endswith(_ARCHIVES)
 
 
 def _size(path: str) -> int:
@@ -108,9 +96,9 @@ def _read_folder(folder: Path, unit: Unit, options: ReadOptions) -> Iterator[Doc
     """Read the mails of a folder, in the order of their names; not those of the folders within."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not entry.is_dir() and _is_mail(entry.name))
-    place = "" if unit.path == "." else f"{unit.path}/"
+    prefix = "" if unit.path == "." else f"{unit.path}/"
     for name in names:
-        source = f"{place}{name}"
+        source = f"{prefix}{name}"
         try:
             # There are half a million of them: a string is a path in a tenth of the time, and a buffer would only copy.
             with open(f"{folder}/{name}", "rb", buffering=0) as file:

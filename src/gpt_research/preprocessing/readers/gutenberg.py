@@ -16,21 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
+from gpt_research.preprocessing.document import Document, Drop, MissingTextError, ReadOptions, Record, Unit
 from gpt_research.preprocessing.formats.book import strip_boilerplate, unwrap
-from gpt_research.preprocessing.formats.fields import MissingTextError, find_text_key, text_of
+from gpt_research.preprocessing.formats.fields import find_text_key, text_of
+from gpt_research.preprocessing.formats.files import form_of, relative, table_files, unit_file, walk
 from gpt_research.preprocessing.formats.streams import MAX_RECORD, decompressed
-from gpt_research.preprocessing.formats.tables import (
-    Record,
-    cut,
-    form_of,
-    records,
-    relative,
-    table_files,
-    unit_file,
-    walk,
-)
-from gpt_research.preprocessing.text.repair import BLANK_LINES, decode
+from gpt_research.preprocessing.formats.tables import cut, records
+from gpt_research.preprocessing.text.damage import BLANK_LINES
+from gpt_research.preprocessing.text.decoding import decode
 
 _BOOK, _PARAGRAPH = "book_name", "paragraph"
 _SUFFIXES = (".txt", ".text", ".utf8", ".txt.gz", ".txt.bz2", ".txt.xz", ".txt.zst")
@@ -44,7 +37,7 @@ class GutenbergReader:
 
     def units(self, root: Path) -> list[Unit]:
         """One unit per book, and tables as all tables are cut, in the order of the paths."""
-        tables = {path for path in table_files(root) if form_of(path)[0] != "text"}
+        tables = {path for path in table_files(root) if form_of(path).is_table}
         units: list[Unit] = []
         for path in walk(root):
             if path in tables:
@@ -56,7 +49,7 @@ class GutenbergReader:
     def read(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
         """Give each book without what Project Gutenberg put around it."""
         path = unit_file(root, unit)
-        if form_of(path)[0] not in ("", "text"):
+        if form_of(path).is_table:
             yield from self._read_table(root, unit, options)
             return
         data = _bytes_of(path, unit.size)
@@ -86,7 +79,7 @@ class GutenbergReader:
         The rows that finish the last book of the unit before belong to that one; this unit's last book is
         read on into the units that follow, in the next file as well.
         """
-        units = [each for each in self.units(root) if form_of(unit_file(root, each))[0] not in ("", "text")]
+        units = [each for each in self.units(root) if form_of(unit_file(root, each)).is_table]
         index = units.index(unit)
         unfinished = _last_book(root, units[index - 1]) if index else None
         yield from self.documents(_whole_books(root, units[index:], unfinished, options), unit.path, options)

@@ -8,24 +8,16 @@ same documents again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from gpt_research.base.errors import UserError
-from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
-from gpt_research.preprocessing.formats.tables import Record, text_documents
+from gpt_research.preprocessing.document import Document, Drop, ReadOptions, RecordReader, Unit
+from gpt_research.preprocessing.formats.tables import text_documents
 
 _ADDRESS = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?")
-
-
-class RecordInterpreter(Protocol):
-    """The half of a reader that makes documents of records, wherever they come from."""
-
-    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
-        """Make documents of records."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -35,12 +27,12 @@ class HubReader:
     repo: str
     config: str | None = None
     revision: str | None = None
-    interpreter: RecordInterpreter | None = None
+    interpreter: RecordReader | None = None
     name: str = "hub"
     licence: str = "See the dataset's card on the Hugging Face hub."
 
     @classmethod
-    def parse(cls, address: str, interpreter: RecordInterpreter | None = None) -> HubReader:
+    def parse(cls, address: str, interpreter: RecordReader | None = None) -> HubReader:
         """Return the reader of `owner/name[:config][@revision]`."""
         match = _ADDRESS.fullmatch(address)
         if match is None:

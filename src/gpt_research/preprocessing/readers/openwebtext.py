@@ -10,22 +10,18 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
 from gpt_research.preprocessing.formats.fields import text_of
-from gpt_research.preprocessing.formats.streams import (
-    MAX_RECORD,
-    BrokenInputError,
-    Member,
-    decompressed,
-    open_bytes,
-    tar_members,
-    text_and_utf8,
-)
-from gpt_research.preprocessing.formats.tables import Record, TableReader, cut, form_of, relative, unit_file, walk
+from gpt_research.preprocessing.formats.files import form_of, relative, unit_file, walk
+from gpt_research.preprocessing.formats.streams import MAX_RECORD, BrokenInputError, decompressed, open_bytes
+from gpt_research.preprocessing.formats.tables import TableReader, cut
+from gpt_research.preprocessing.formats.tar import Member, tar_members
+from gpt_research.preprocessing.text.decoding import text_and_utf8
 
 ARCHIVES = (".tar", ".xz", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst")
 _SHARE_BYTES = 512 << 20
@@ -60,12 +56,11 @@ class OpenWebTextReader(TableReader):
         archives = [path for path in walk(root) if is_archive(path)]
         return archives or super().files(root)
 
-    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
-        """Make documents of records, without the furniture of their pages."""
-        for item in super().documents(items, source, options):
-            if isinstance(item, Document):
-                item.text = _without_furniture(item.text)
-            yield item
+    def document(
+        self, text: str, record: dict[str, Any], source: str, position: int, options: ReadOptions
+    ) -> Document | Drop:
+        """Make a document of a row, without the furniture of its page."""
+        return Document(_without_furniture(text), source, position)
 
     def units(self, root: Path) -> list[Unit]:
         """Cut into files, and a large outer archive into shares of its members.
@@ -95,7 +90,7 @@ class OpenWebTextReader(TableReader):
 
 def is_archive(path: Path) -> bool:
     """Say whether the file's name is that of an archive of texts."""
-    return path.name.lower().endswith(ARCHIVES) and not form_of(path)[0]
+    return path.name.lower().endswith(ARCHIVES) and not form_of(path).kind
 
 
 def _documents(stream: io.BufferedReader, source: str, share: int, shares: int) -> Iterator[Document | Drop]:

@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt_research.preprocessing.formats.tables import GenericReader, form_of
+from gpt_research.preprocessing.formats.files import form_of
+from gpt_research.preprocessing.formats.tables import GenericReader
 
 _CHUNK = re.compile(r"([a-z]{2,3})_chunk", re.IGNORECASE)
 _CODE = re.compile(r"[a-z]{2,3}")
@@ -26,7 +27,7 @@ class TransWebReader(GenericReader):
 
     def files(self, root: Path) -> list[Path]:
         """Return the tables, of several languages the English ones."""
-        files = [path for path in super().files(root) if form_of(path)[0] != "text"]
+        files = [path for path in super().files(root) if form_of(path).is_table]
         languages = {path: _language(path, root) for path in files}
         if not any(language in _ENGLISH for language in languages.values()):
             return files

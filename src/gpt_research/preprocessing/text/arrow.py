@@ -12,6 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+DOCUMENT_SCHEMA = pa.schema([("text", pa.large_string()), ("source", pa.large_string()), ("position", pa.int64())])
+"""A batch of documents, with the fields of `Document`; nothing is null."""
+BATCH_BYTES = 1 << 20
+"""Bytes of text in a batch of documents: as much as the cache of a processor core holds."""
+
 
 def encoded(texts: Sequence[str], errors: str = "strict") -> pa.LargeStringArray:
     """Return texts as an Arrow array.

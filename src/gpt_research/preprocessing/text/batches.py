@@ -1,8 +1,8 @@
-"""Documents many at a time, as Arrow keeps them: what the stages of preprocessing work on.
+"""Batches of documents as Arrow keeps them, on which the stages of preprocessing work.
 
-`clean_batches` gathers the documents of any reader. A column of Parquet of which nothing but the text is wanted is a
-batch as it is; a piece in which anything is out of the ordinary is left to the reader that looks at each record. (JSON
-lines go record by record: Arrow's own reader of them was no faster where every core has its process.)
+`clean_batches` gathers the documents of any reader, repairs them and drops those that are no text. A reader may yield
+a batch itself, for example a column of a Parquet file. (JSON lines come record by record, because Arrow's own reader
+of them was no faster where every core has its own process.)
 """
 
 from __future__ import annotations
@@ -16,13 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpt_research.preprocessing.document import Document, Drop
-from gpt_research.preprocessing.text.arrow import encoded, integers, joined, mask, repeated
+from gpt_research.preprocessing.text.arrow import BATCH_BYTES, DOCUMENT_SCHEMA, encoded, integers, joined, mask
 from gpt_research.preprocessing.text.repair import drop_reasons, repair, repairs
-
-DOCUMENT_SCHEMA = pa.schema([("text", pa.large_string()), ("source", pa.large_string()), ("position", pa.int64())])
-"""A batch of documents; nothing is null."""
-BATCH_BYTES = 1 << 20
-"""Text that is worked on at once: as much as a core's cache holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,21 +106,3 @@ def _batch(documents: list[Document]) -> Batch:
     sources = encoded([document.source for document in documents], "replace")
     positions = integers(np.array([document.position for document in documents]))
     return Batch(pa.record_batch([texts, sources, positions], schema=DOCUMENT_SCHEMA), strings)
-
-
-def column_batch(column: pa.Array, source: str, first: int) -> pa.RecordBatch | None:
-    """Return the documents of a column of texts, or None where they have to be looked at one by one.
-
-    Args:
-        first: the row in the file at which the column begins.
-    """
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return None
-    try:
-        column.validate(full=True)
-    except pa.ArrowException:  # not UTF-8
-        return None
-    if column.null_count:
-        return None
-    texts, places = pc.cast(column, pa.large_string()), np.arange(first, first + len(column))
-    return pa.record_batch([texts, repeated(source, len(texts)), integers(places)], schema=DOCUMENT_SCHEMA)

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from gpt_research.base.errors import UserError
+from gpt_research.preprocessing.text import compiled
 from gpt_research.preprocessing.text.words import Words, hash_words
 
 WORDS = 13
@@ -55,14 +56,12 @@ class BenchmarkIndex:
         return self.count(self.hits(words), len(words))
 
     def hits(self, words: Words) -> np.ndarray:
-        """Return (m, 2) int64, one row for each different 13-gram a text shares: text, place in `grams`."""
-        from gpt_research.preprocessing.text import kernels
-
+        """Return (m, 2) int64, one row for each different 13-gram a text shares: text, index in `grams`."""
         grams = words.ngrams(WORDS)
-        texts, places = np.empty((2, len(grams.hashes)), dtype=np.int64)
+        texts, indices = np.empty((2, len(grams.hashes)), dtype=np.int64)
         key_bits, sieve, starts = self._lookup
-        found = kernels.find_known(grams.hashes, grams.offsets, self.grams, key_bits, sieve, starts, texts, places)
-        different = _different(texts[:found] * len(self.grams) + places[:found])
+        count = compiled.find_known(grams.hashes, grams.offsets, self.grams, key_bits, sieve, starts, texts, indices)
+        different = _different(texts[:count] * len(self.grams) + indices[:count])
         return np.stack(np.divmod(different, max(len(self.grams), 1)), axis=1)
 
     def count(self, hits: np.ndarray, n_texts: int, most_texts: int | None = None) -> np.ndarray:
@@ -87,11 +86,9 @@ class BenchmarkIndex:
         Four 13-grams share a key, so that of those that are not in the index one in 150 passes the sieve, which takes
         two megabytes for a million 13-grams.
         """
-        from gpt_research.preprocessing.text import kernels
-
         key_bits = min(max(10, len(self.grams).bit_length() - 2), 26)
         sieve = np.zeros(1 << key_bits, dtype=np.uint64)
-        kernels.fill_sieve(self.grams, key_bits, sieve)
+        compiled.fill_sieve(self.grams, key_bits, sieve)
         keys = (self.grams >> np.uint64(64 - key_bits)).astype(np.int64)
         return key_bits, sieve, np.searchsorted(keys, np.arange((1 << key_bits) + 1))
 

@@ -27,6 +27,7 @@ import pyarrow as pa
 import xxhash
 
 from gpt_research.base.errors import UserError
+from gpt_research.preprocessing.text import compiled
 from gpt_research.preprocessing.text.arrow import bare_of, utf8_of
 from gpt_research.preprocessing.text.words import Words, offsets_of
 
@@ -80,11 +81,9 @@ class MinHash:
     def signatures(self, words: Words) -> np.ndarray:
         """Return the sketches (n_texts, num_hashes) uint8; all zero, and near to nothing, where a text has
         fewer than `ngram` words."""
-        from gpt_research.preprocessing.text import kernels
-
         grams, (factors, terms) = words.ngrams(self.ngram), self._functions
         sketches = np.empty((len(words), self.num_hashes), dtype=np.uint8)
-        kernels.sketch(grams.hashes, grams.offsets, factors, terms, _ROUNDS, sketches)
+        compiled.sketch(grams.hashes, grams.offsets, factors, terms, _ROUNDS, sketches)
         return sketches
 
     @cached_property
@@ -251,12 +250,12 @@ def _meetings(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     packed.sort()  # by key, then by document: one plain sort, and no ties
     met = np.zeros(len(keys), dtype=bool)
     met[1:] = (packed[1:] >> np.uint64(32)) == (packed[:-1] >> np.uint64(32))
-    places = np.flatnonzero(met)
+    repeats = np.flatnonzero(met)
     firsts = np.flatnonzero(~met)
     packed &= np.uint64(0xFFFFFFFF)
     documents = packed.astype(np.int64)
-    run = np.searchsorted(firsts, places) - 1
-    return documents[firsts[run]], documents[places - 1], documents[places]
+    run = np.searchsorted(firsts, repeats) - 1
+    return documents[firsts[run]], documents[repeats - 1], documents[repeats]
 
 
 def _roots(parents: np.ndarray, documents: np.ndarray) -> np.ndarray:

@@ -74,17 +74,17 @@ _KINDS = (
 def mask(text: str) -> str:
     """Return `text` with a placeholder for each personal address and number; none spans two lines."""
     figures = text.encode("ascii", "replace").translate(_FIGURES)  # a byte for each character
-    places = [sign.start() for sign in _SIGN.finditer(figures)]
-    place = text.find("@")
-    while place >= 0:
-        places.append(place)
-        place = text.find("@", place + 1)
+    positions = [sign.start() for sign in _SIGN.finditer(figures)]
+    position = text.find("@")
+    while position >= 0:
+        positions.append(position)
+        position = text.find("@", position + 1)
     pieces, end = [], 0
-    for place in sorted(places):
-        if place >= end:
-            start = max(end, text.rfind("\n", end, place) + 1)
+    for position in sorted(positions):
+        if position >= end:
+            start = max(end, text.rfind("\n", end, position) + 1)
             pieces.append(text[end:start])
-            end = text.find("\n", place)
+            end = text.find("\n", position)
             end = end if end >= 0 else len(text)
             pieces.append(_masked_line(text[start:end], figures[start:end]))
     return "".join(pieces) + text[end:]

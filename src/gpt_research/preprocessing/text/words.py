@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
+from gpt_research.preprocessing.text import compiled
 from gpt_research.preprocessing.text.arrow import encoded, utf8_of
 
 # Scripts written without spaces (Thai, Lao, Burmese, Khmer, kana, Han): each character is a word of its own.
@@ -38,11 +39,9 @@ class Words:
 
     def ngrams(self, n: int) -> Words:
         """Return every n words in a row of each text as one hash; a text of fewer than n words has none."""
-        from gpt_research.preprocessing.text import kernels
-
         offsets = offsets_of(np.maximum(np.diff(self.offsets) - n + 1, 0))
         grams = np.empty(offsets[-1], dtype=np.uint64)
-        kernels.hash_ngrams(self.hashes, self.offsets, n, grams)
+        compiled.hash_ngrams(self.hashes, self.offsets, n, grams)
         return Words(grams, offsets)
 
 
@@ -53,13 +52,11 @@ def hash_words(texts: Sequence[str] | pa.LargeStringArray) -> Words:
     `guest @-@ starring` of WikiText equal `Teddy's` and `guest-starring`. In scripts without spaces every
     character is a word. What is punctuation is asked of Unicode 3.2, which every Python carries unchanged.
     """
-    from gpt_research.preprocessing.text import kernels
-
     # A lone surrogate becomes a question mark, which separates as it does.
     data, bounds = utf8_of(texts if isinstance(texts, pa.Array) else encoded(texts, "replace"))
     hashes, offsets = np.empty(len(data) // 2 + len(bounds), dtype=np.uint64), np.zeros_like(bounds)
     table = _code_table()
-    while len(data) and (page := kernels.hash_words(data, bounds, table.codes, table.known, hashes, offsets)) >= 0:
+    while len(data) and (page := compiled.hash_words(data, bounds, table.codes, table.known, hashes, offsets)) >= 0:
         table.learn(page)
     return Words(hashes[: offsets[-1]], offsets)
 

@@ -45,7 +45,7 @@ COMMANDS = {
     "plan": Command("gpt_research.cli.plan", "PlanCommand", "Say what a run will take, measured on this machine."),
     "train": Command("gpt_research.cli.train", "TrainConfig", "Train a model on token shards."),
     "generate": Command(
-        "gpt_research.cli.generate_engine",
+        "gpt_research.cli.generate",
         "GenerateCommand",
         "Continue a prompt with a run.",
         "run",

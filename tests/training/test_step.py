@@ -51,7 +51,7 @@ def test_on_a_cpu_the_logits_are_held_whole_only_where_they_are_small() -> None:
 def test_memory_that_was_freed_is_not_asked_for_again() -> None:
     code = (
         "import resource, torch\n"
-        "from gpt_research.training import machine\n"
+        "from gpt_research.base import machine\n"
         "machine.keep_freed_memory()\n"
         "faults = []\n"
         "for _ in range(10):\n"

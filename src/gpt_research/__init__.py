@@ -15,7 +15,7 @@ from gpt_research.version import __version__
 
 if TYPE_CHECKING:
     from gpt_research.generation.torch_engine import generate
-    from gpt_research.model import GPT
+    from gpt_research.model.gpt import GPT
     from gpt_research.run import load_model as load
 
 __all__ = [
@@ -41,7 +41,7 @@ def __getattr__(name: str) -> Any:
 
         return generate
     if name == "GPT":
-        from gpt_research.model import GPT
+        from gpt_research.model.gpt import GPT
 
         return GPT
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

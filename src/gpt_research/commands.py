@@ -8,76 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from gpt_research.base.errors import UserError, closest
-from gpt_research.config import GenerateConfig, TrainConfig, require
-
-
-@dataclass(frozen=True)
-class VerifyResumeCommand(TrainConfig):
-    """What `gpt-research verify-resume` is asked to do: the settings of a run, and how much of it to try."""
-
-    out: str = "runs/verify-resume"
-    """Folder for the two runs; it is emptied first."""
-    steps: int = 10
-    """Steps to take, in one go and in two halves."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(2 <= self.steps <= self.max_steps, "steps", self.steps, f"2 to max_steps ({self.max_steps})")
-
-
-@dataclass(frozen=True)
-class PlanCommand(TrainConfig):
-    """What `gpt-research plan` is asked to do: the settings of a run, and how to reckon."""
-
-    seconds: float = 60.0
-    """Time to measure real steps for; 0 gives the formulas only."""
-    price_per_hour: float = 0.0
-    """What an hour of all devices together costs, in any currency; 0 leaves the cost out."""
-    json: bool = False
-    """Print one JSON object instead."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(0 <= self.seconds < 86400, "seconds", self.seconds, "0 or more, and less than a day")
-        require(self.price_per_hour >= 0, "price_per_hour", self.price_per_hour, "0 or more")
-
-
-@dataclass(frozen=True)
-class DoctorCommand:
-    """What `gpt-research doctor` is asked to do: look at this machine."""
-
-    out: str = "runs"
-    """Folder whose disk is looked at."""
-    json: bool = False
-    """Print one JSON object instead."""
-
-
-@dataclass(frozen=True)
-class ReplayCommand:
-    """What `gpt-research replay` is asked to do."""
-
-    run: str = ""
-    """Run folder. Empty: the newest under runs/."""
-    step: int = 1
-    """Step to run again, counted from 1 as in metrics.jsonl."""
-    data: str = ""
-    """Data set folder. Empty: the one the run was trained on."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
-
-    def __post_init__(self) -> None:
-        require(self.step >= 1, "step", self.step, "at least 1")
-
-
-@dataclass(frozen=True)
-class InspectCommand:
-    """What `gpt-research inspect` is asked to do."""
-
-    run: str = ""
-    """Run folder. Empty: the newest under runs/."""
-    verify: bool = False
-    """Check the SHA-256 of every checkpoint's files too."""
+from gpt_research.base.errors import UserError, closest, require
+from gpt_research.config import GenerateConfig
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ with the remedy. Nothing here imports torch, so that help and errors come at onc
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
-from gpt_research.base.errors import UserError
+from gpt_research.base.errors import require
 
 # `auto` is for the user to write: training puts a number in its place first of all, and all other code sees an int.
 MicroBatch = int
@@ -19,10 +19,13 @@ if not TYPE_CHECKING:
     MicroBatch = int | Literal["auto"]
 
 
-def require(condition: bool, name: str, value: object, rule: str) -> None:
-    """Raise a `UserError` that names the setting, its value and the rule it breaks."""
-    if not condition:
-        raise UserError(f"{name} is {value!r}, but it must be {rule}.")
+CHANGEABLE = {"changeable": True}
+"""Marks a setting that a resumed run may change, because it does not decide what is learnt."""
+
+
+def changeable(default: Any) -> Any:
+    """Return a field with this default that a resumed run may change."""
+    return field(default=default, metadata=CHANGEABLE)
 
 
 @dataclass(frozen=True)
@@ -72,17 +75,25 @@ class GPTConfig:
 
 
 @dataclass(frozen=True)
+class OptimizerConfig:
+    """Which optimizer takes the steps."""
+
+    name: str = "adamw"
+    """adamw, or the name that a plugin gave its own."""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run. The defaults are the preset `configs/gpt2-124m.yaml`."""
 
-    data: str = "data/tokens"
+    data: str = changeable("data/tokens")
     """Data set folder: what preprocessing wrote, or one with nanoGPT's or llm.c's .bin files."""
-    out: str = "runs/gpt2-124m"
+    out: str = changeable("runs/gpt2-124m")
     """Run folder: config, metrics, samples, checkpoints."""
-    resume: str = "auto"
+    resume: str = changeable("auto")
     """auto goes on where the run folder stopped; never wants an empty one; a run folder goes on with that run
     and its own config."""
-    allow_change: bool = False
+    allow_change: bool = changeable(False)
     """Go on although a setting that decides the result differs from the run's."""
     model: GPTConfig = field(default_factory=GPTConfig)
     """Shape of the model."""
@@ -94,12 +105,14 @@ class TrainConfig:
     """Optimizer steps of the whole run."""
     tokens_per_step: int = 262_144
     """Tokens of one optimizer step over all devices; what one pass does not hold is accumulated."""
-    micro_batch: MicroBatch = 8
+    micro_batch: MicroBatch = field(default=8, metadata=CHANGEABLE)
     """Sequences of one forward and backward pass on one device. auto: the fastest that fits, measured at the start."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """The optimizer."""
     learning_rate: float = 6e-4
     """Highest learning rate, reached after warm-up."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Decay after warm-up, down to min_lr_ratio at max_steps."""
+    schedule: str = "cosine"
+    """cosine, linear or constant: the learning rate after warm-up, down to min_lr_ratio at max_steps."""
     min_lr_ratio: float = 0.1
     """Last learning rate as a share of the highest."""
     warmup_steps: int = 700
@@ -114,42 +127,42 @@ class TrainConfig:
     """Largest global gradient norm; 0 does not clip."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the matrix products; weights stay fp32. auto: bf16 where the device is fast at it, else fp32."""
-    device: str = "auto"
+    device: str = changeable("auto")
     """auto, cpu, cuda, cuda:1, mps."""
-    compile: bool | None = None
+    compile: bool | None = changeable(None)
     """Compile the model with torch.compile. Default: on a GPU."""
-    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
+    parallel: Literal["auto", "ddp", "fsdp"] = changeable("auto")
     """On several devices: ddp holds the model on each, fsdp shards it. auto: ddp where the model fits."""
-    loss_chunk: int | None = None
+    loss_chunk: int | None = changeable(None)
     """Tokens whose logits are held at a time, which bounds memory; 0 holds all. Default: by the device."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool = changeable(False)
     """Recompute each block's activations in the backward pass: less memory, about a third more time."""
-    log_interval: int = 10
+    log_interval: int = changeable(10)
     """Steps between two lines of metrics.jsonl."""
-    eval_interval: int = 250
+    eval_interval: int = changeable(250)
     """Steps between two evaluations; 0 evaluates at the end only."""
-    eval_tokens: int = 262_144
+    eval_tokens: int = changeable(262_144)
     """Validation tokens of one evaluation, for each corpus (fewer where there are fewer)."""
-    save_interval: int = 500
+    save_interval: int = changeable(500)
     """Steps between two checkpoints; 0 saves at the end only."""
-    keep_last: int = 2
+    keep_last: int = changeable(2)
     """Newest checkpoints that stay."""
-    keep_every: int = 0
+    keep_every: int = changeable(0)
     """Checkpoints whose step is a multiple of this stay too; 0 keeps only the newest."""
-    spike_z: float = 6.0
+    spike_z: float = changeable(6.0)
     """A loss so many standard deviations above the mean of the last 100 steps is a spike: logged, with a black box."""
     skip_spikes: bool = False
     """Leave weights as they were on a spike. Reads the loss of every step, which costs a little on a GPU."""
-    verify_data: bool = False
+    verify_data: bool = changeable(False)
     """Check the SHA-256 of every shard before the first step."""
-    sample_prompt: str = "\n"
+    sample_prompt: str = changeable("\n")
     """Prompt of the sample drawn after each evaluation."""
     seed: int = 1337
     """Root of every random draw: initial weights, data order, dropout."""
-    profile: bool = False
+    profile: bool = changeable(False)
     """Write a trace of a few early steps to profile/ in the run folder, for Perfetto or chrome://tracing."""
-    tracker: Literal["none", "wandb", "tensorboard"] = "none"
-    """Where metrics go besides metrics.jsonl. W&B works offline with WANDB_MODE=offline."""
+    tracker: str = changeable("none")
+    """none, wandb or tensorboard: where metrics go besides metrics.jsonl. W&B works offline with WANDB_MODE=offline."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -190,6 +203,15 @@ class TrainConfig:
             self.tokens_per_step,
             f"a multiple of micro_batch x model.block_size = {least * self.model.block_size}",
         )
+
+    def run_settings(self) -> TrainConfig:
+        """Return the settings of the run alone, without those that a command adds in a subclass."""
+        return TrainConfig(**{field.name: getattr(self, field.name) for field in fields(TrainConfig)})
+
+    @classmethod
+    def changeable_fields(cls) -> set[str]:
+        """Return the names of the settings that a resumed run may change."""
+        return {field.name for field in fields(cls) if field.metadata.get("changeable")}
 
     def accumulation_steps(self, world_size: int) -> int:
         """Micro-batches a device takes for one step.

@@ -16,6 +16,12 @@ class UserError(Exception):
     """
 
 
+def require(condition: bool, name: str, value: object, rule: str) -> None:
+    """Raise a `UserError` that names the setting, its value and the rule it breaks."""
+    if not condition:
+        raise UserError(f"{name} is {value!r}, but it must be {rule}.")
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """Return ' Did you mean "x"?' for the known name nearest to `name`, or an empty string."""
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)

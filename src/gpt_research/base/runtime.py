@@ -69,7 +69,7 @@ class Runtime:
             dist.all_reduce(values)
         return values
 
-    def any_of_all(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether the flag is up on any process. The host asks the others; the device is not waited for."""
         if self.world_size == 1:
             return flag
@@ -77,7 +77,7 @@ class Runtime:
         dist.all_reduce(flags)
         return bool(flags.item())
 
-    def agree(self, number: int) -> int:
+    def broadcast(self, number: int) -> int:
         """Return the number that the first process has, on all of them."""
         if self.world_size == 1:
             return number
@@ -85,9 +85,9 @@ class Runtime:
         dist.broadcast(numbers, src=0)
         return int(numbers.item())
 
-    def wait_for_all(self) -> None:
+    def barrier(self) -> None:
         """Return when every process has come here; the device is not waited for."""
-        self.any_of_all(False)
+        self.any_rank(False)
 
     def synchronize(self) -> None:
         """Wait until the device has done what it was given."""

@@ -217,11 +217,11 @@ class BackgroundSaver:
         keep_last: int,
         keep_every: int,
         shard: Shard = Shard(),
-        wait_for_all: Callable[[], None] = lambda: None,
+        barrier: Callable[[], None] = lambda: None,
     ) -> None:
-        """Save as `save` does; where processes write shards, `wait_for_all` lets them begin together."""
+        """Save as `save` does; where processes write shards, `barrier` lets them begin together."""
         self.run, self.keep_last, self.keep_every = run, keep_last, keep_every
-        self.shard, self.wait_for_all = shard, wait_for_all
+        self.shard, self.barrier = shard, barrier
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -232,7 +232,7 @@ class BackgroundSaver:
             if self.shard.index == 0:
                 with contextlib.suppress(OSError):  # each process finds out when it writes
                     clear(self.run, checkpoint.step)
-            self.wait_for_all()
+            self.barrier()
         self._thread = threading.Thread(target=self._write, args=(checkpoint,), name="checkpoint")
         self._thread.start()
 

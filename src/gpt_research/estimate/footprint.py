@@ -13,9 +13,7 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.config import TrainConfig
 from gpt_research.model import GPT
 from gpt_research.model.fast import attention
-from gpt_research.training import parallel
-from gpt_research.training.parallel import STATE_BYTES
-from gpt_research.training.step import loss_chunk
+from gpt_research.training.assembly import plan_execution, training_state_bytes
 
 CHECKPOINT_BYTES = 12
 """Of a parameter in a checkpoint: weight and AdamW's two moments, in fp32."""
@@ -54,14 +52,14 @@ def footprint(config: TrainConfig, runtime: Runtime) -> Footprint:
         model = GPT(config.model)
     held = sum(p.numel() for p in model.parameters())
     parameters = model.num_parameters()
-    sharded = runtime.world_size > 1 and parallel.choose(config.parallel, config.model, runtime) == "fsdp"
-    chunk = loss_chunk(config, runtime)
+    plan = plan_execution(config, runtime)
+    chunk = plan.loss_chunk
     saves = _checkpoints_that_stay(config)
     return Footprint(
         parameters=parameters,
         flops_per_token=model.flops_per_token(),
         tokens=config.max_steps * config.tokens_per_step,
-        state_bytes=held * STATE_BYTES // (runtime.world_size if sharded else 1),
+        state_bytes=held * training_state_bytes(config) // (runtime.world_size if plan.parallel == "fsdp" else 1),
         activation_bytes=config.micro_batch * config.model.block_size * _token_bytes(config, runtime, whole=not chunk),
         work_bytes=_work_bytes(config, runtime, held, chunk),
         checkpoint_bytes=parameters * CHECKPOINT_BYTES,

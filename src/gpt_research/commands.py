@@ -115,29 +115,6 @@ class CompareCommand:
 
 
 @dataclass(frozen=True)
-class WhereCommand:
-    """What `gpt-research where` is asked: where a token, or what a step of training read, came from."""
-
-    data: str = ""
-    """Data set folder. Empty: the run's, else data/tokens."""
-    corpus: str = ""
-    """Corpus of the token; may be left out where there is one."""
-    token: int = 0
-    """Number of the token among those of its corpus and split, over all shards in order."""
-    split: Literal["train", "val"] = "train"
-    """Side of the data set that the token is on."""
-    run: str = ""
-    """Run folder, to ask for a step instead of a token."""
-    step: int = 0
-    """Step of that run, counted from 1: shows every window it read."""
-    json: bool = False
-    """Print one JSON object a line instead."""
-
-    def __post_init__(self) -> None:
-        require(bool(self.run) == (self.step != 0), "step", self.step, "given together with --run")
-
-
-@dataclass(frozen=True)
 class ExportCommand:
     """What `gpt-research export` is asked to do."""
 

@@ -17,7 +17,7 @@ class UserError(Exception):
 
 
 def require(condition: bool, name: str, value: object, rule: str) -> None:
-    """Raise a `UserError` that names the setting, its value and the rule it breaks."""
+    """Raise a `UserError` that names a setting, its value and the rule it breaks, unless `condition` holds."""
     if not condition:
         raise UserError(f"{name} is {value!r}, but it must be {rule}.")
 

@@ -15,10 +15,10 @@ from gpt_research.base import runtime as runtimes
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import read_yaml
 from gpt_research.config import MicroBatch, TrainConfig
-from gpt_research.data.loader import DataLoader
 from gpt_research.estimate.footprint import Footprint, footprint
 from gpt_research.estimate.probe import Measured, Probe, Probed, fitting_micro_batches, probe
 from gpt_research.estimate.time_estimate import SMALL_PRESET, TimeEstimate, estimate_time, hopeless_sentence
+from gpt_research.training.batches import loader_of_run
 from gpt_research.training.inputs import TrainingData
 
 GB = 1e9
@@ -56,7 +56,7 @@ def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
     if Path(config.data).is_dir():
         data = TrainingData.open(config.data, config.model.block_size)
         config = dataclasses.replace(config, model=data.fit(config.model))
-        order = DataLoader.of_run(dataclasses.replace(config, micro_batch=1), data.dataset.train).order
+        order = loader_of_run(dataclasses.replace(config, micro_batch=1), data.dataset.train).order
         epochs = order.passes(config.max_steps * config.tokens_per_step // config.model.block_size)
     sizes = fitting_micro_batches(config, runtime.world_size)
     disk = _free_disk(Path(config.out))

@@ -72,7 +72,7 @@ def describe_windows(loader: DataLoader, data: TrainingData, step: int) -> list[
     names = {id(a): (c, s) for c, f in data.dataset.train.items() for s, a in enumerate(f.arrays)}
     windows = []
     for micro_step in range(loader.micro_steps):
-        for array, start in loader.places(step, micro_step):
+        for array, start in loader.windows(step, micro_step):
             corpus, shard = names[id(array)]
             tokens = np.asarray(array[start : start + EXCERPT_TOKENS])
             windows.append(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
@@ -14,18 +13,18 @@ from gpt_research.base import plugins
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import to_dict
 from gpt_research.config import TrainConfig
+from gpt_research.data.shards import data_fingerprint
 from gpt_research.training.inputs import TrainingData
 from gpt_research.version import __version__
 
 
 def lineage(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
     """Return what the weights of a run come from; its plugins too, if it has any."""
-    manifests = {name: dataclasses.asdict(manifest) for name, manifest in data.dataset.manifests.items()}
     changeable = TrainConfig.changeable_fields()
     loaded = plugins.hashes()
     return {
         "tokenizer": data.tokenizer.fingerprint,
-        "data": _digest(manifests),
+        "data": data_fingerprint(data.dataset.manifests),
         "config": _digest({k: v for k, v in to_dict(config).items() if k not in changeable}),
         "code": f"gpt-research {__version__}, torch {torch.__version__}",
         **({"plugins": loaded} if loaded else {}),

@@ -24,8 +24,9 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.files import BackgroundSaver, Checkpoint, Shard, checkpoint_path, load_newest
 from gpt_research.checkpoint.weights import first_rows, model_tensors, restore_model
 from gpt_research.config import TrainConfig
-from gpt_research.data.loader import DataLoader, evaluation_batches
+from gpt_research.data.loader import evaluation_batches
 from gpt_research.training.assembly import build_step, plan_execution
+from gpt_research.training.batches import loader_of_run
 from gpt_research.training.black_box import describe_windows, write_black_box
 from gpt_research.training.health import MOST_BAD_STEPS, Health
 from gpt_research.training.inputs import TrainingData
@@ -98,7 +99,7 @@ class Trainer:
         self.reporter = reporter if runtime.is_main else Reporter()
         self.run_folder = Path(config.out)
         self.plan = plan_execution(config, runtime)
-        self.loader = DataLoader.of_run(config, data.dataset.train, runtime.rank, runtime.world_size)
+        self.loader = loader_of_run(config, data.dataset.train, runtime.rank, runtime.world_size)
         self.train_step = build_step(config, self.plan, runtime, self.loader, TrainStep)
         self.model = self.train_step.model
         self.lineage = lineage(config, data)

@@ -392,14 +392,15 @@ def write_own(folder: Path, texts: Sequence[str], passage: str) -> None:
 def write_mails(folder: Path, maildir: Path) -> None:
     """Write some mails as Kaggle's table, and as the archive."""
     folder.mkdir(parents=True, exist_ok=True)
-    mails = sorted(path for path in maildir.rglob("*") if path.is_file())[::7]
+    found = sorted(path for path in maildir.rglob("*") if path.is_file())
+    mails, others = found[::7], found[3::14]
     table = io.StringIO()
     writer = csv.writer(table, quoting=csv.QUOTE_ALL)
     writer.writerow(["file", "message"])
     for path in mails:
         writer.writerow([path.relative_to(maildir).as_posix(), path.read_text(encoding="latin-1")])
     (folder / "emails.csv").write_text(table.getvalue(), encoding="utf-8")
-    archive = pack({f"maildir/{path.relative_to(maildir).as_posix()}": path.read_bytes() for path in mails[::2]})
+    archive = pack({f"maildir/{path.relative_to(maildir).as_posix()}": path.read_bytes() for path in others})
     (folder / "enron_mail.tar.gz").write_bytes(gzip.compress(archive, mtime=0))
 
 
@@ -549,7 +550,7 @@ def preprocess(session: Session) -> None:
     prepare("learnt", f"own=inputs/own {corpora(*CORPORA)}", f"{learnt} {looked_for}", code=3)
     options = (
         "--keep_personal_data true --mail_header full --unwrap_paragraphs true --keep_disambiguation true "
-        "--near_duplicates false --min_characters 200 --seed 7 --tokenizer data/learnt/tokenizer.json"
+        f"--near_duplicates false --min_characters 200 --seed 7 --tokenizer {DATA}/tokenizer.json"
     )
     prepare("options", corpora("enron", "wikipedia", "gutenberg_old"), options)
 

@@ -9,38 +9,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from gpt_research.base.errors import UserError, closest, require
-from gpt_research.config import GenerateConfig
-
-
-@dataclass(frozen=True)
-class GenerateCommand(GenerateConfig):
-    """What `gpt-research generate` is asked to do."""
-
-    run: str = ""
-    """Run folder to write with. Empty: the newest under runs/."""
-    prompt: str = "\n"
-    """Text to go on from; - reads it from standard input; empty begins a document."""
-    interactive: bool = False
-    """Ask for prompts, one after another, until /quit."""
-    json: bool = False
-    """Print one JSON object a sample instead: prompt, text, ended, tokens, logprobs."""
-    engine: Literal["torch", "llamacpp"] = "torch"
-    """torch, or llamacpp: llama.cpp on the CPU, with a GGUF file made of the run and kept in its folder."""
-    weights: Literal["same", "int8"] = "same"
-    """int8 keeps the matrices in 8 bits: faster, a little less exact."""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic and weights. auto: bf16 where the device is fast at it, else fp32."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(not (self.interactive and self.json), "json", True, "left out in an interactive session")
-        alone = not self.interactive or self.num_samples == 1
-        require(alone, "num_samples", self.num_samples, "1 in an interactive session")
-        on_cpu = self.engine == "torch" or self.device in ("auto", "cpu")
-        require(on_cpu, "device", self.device, "auto or cpu for --engine llamacpp")
-
 
 EVALUATION_TASKS = ("corpora", "wikitext2", "lambada", "hellaswag")
 """What `evaluate` measures: the loss on each corpus of a data set, and the benchmarks."""

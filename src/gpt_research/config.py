@@ -1,8 +1,8 @@
-"""Every setting of every stage, once: frozen dataclasses with a docstring and a default a field.
+"""The settings of model, training and generation: frozen dataclasses; every field has a docstring and a default.
 
-A field is a flag of the command (`--max_steps 10`, `--model.n_layer 6`) and a key of its YAML file by the same
-name; `cli` builds both from here. Rules between fields are stated in `__post_init__` and broken ones are named
-with the remedy. Nothing here imports torch, so that help and errors come at once.
+A field is a flag of the command (`--max_steps 10`, `--model.n_layer 6`) and a key of its YAML file, by the same
+name. `__post_init__` checks the rules between fields; its errors name field, value and remedy. This module
+does not import torch, so that help and errors come at once.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpt_research.base.errors import require
 
-# `auto` is for the user to write: training puts a number in its place first of all, and all other code sees an int.
+# A user may write `auto`. The command replaces it with a number first of all, so all other code sees an int.
 MicroBatch = int
 if not TYPE_CHECKING:
     MicroBatch = int | Literal["auto"]
@@ -35,19 +35,25 @@ class GPTConfig:
     n_layer: int = 12
     """Transformer blocks."""
     n_head: int = 12
-    """Attention heads a block; divides n_embd."""
+    """Attention heads of each block; it must divide n_embd."""
     n_embd: int = 768
     """Width of the residual stream."""
     block_size: int = 512
     """Longest context, in tokens."""
     vocab_size: int = 50257
-    """Entries of the tokenizer. Training takes it from the data set."""
+    """Entries of the tokenizer. Training reads the number from the data set."""
     dropout: float = 0.0
-    """Share of activations dropped in training, after the embedding, attention and each residual branch."""
+    """Share of activations that training drops, after the embedding, in attention and after each residual branch."""
     bias: bool = True
-    """Biases in linear layers and layer norms, as GPT-2 has them."""
-    positions: Literal["learned", "sinusoidal"] = "learned"
-    """Learned positions (GPT-2) or the fixed sines of Vaswani et al. 2017, section 3.5."""
+    """Give linear layers and norms a bias, as GPT-2 does."""
+    norm: str = "layernorm"
+    """layernorm, as GPT-2 has it."""
+    activation: str = "gelu_tanh"
+    """Between the two layers of a feed-forward network: gelu_tanh, as GPT-2 has it."""
+    positions: str = "learned"
+    """learned (GPT-2), or sinusoidal: the fixed sines of Vaswani et al. 2017, section 3.5."""
+    attention: str = "causal"
+    """causal: a token attends to itself and to all tokens before it."""
     tie_weights: bool = True
     """Use the token embedding as the output head too."""
 
@@ -58,7 +64,7 @@ class GPTConfig:
         require(self.n_embd % self.n_head == 0, "model.n_embd", self.n_embd, rule)
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
         require(
-            self.positions == "learned" or self.n_embd % 2 == 0,
+            self.positions != "sinusoidal" or self.n_embd % 2 == 0,
             "model.n_embd",
             self.n_embd,
             "even for sinusoidal positions",
@@ -70,7 +76,7 @@ class GPTConfig:
 
     @property
     def padded_vocab_size(self) -> int:
-        """Rows of the embedding: a multiple of 64, which matrix units like; the extra rows are never seen."""
+        """Rows of the embedding: a multiple of 64, because matrix units are fast at it."""
         return math.ceil(self.vocab_size / 64) * 64
 
 
@@ -91,10 +97,10 @@ class TrainConfig:
     out: str = changeable("runs/gpt2-124m")
     """Run folder: config, metrics, samples, checkpoints."""
     resume: str = changeable("auto")
-    """auto goes on where the run folder stopped; never wants an empty one; a run folder goes on with that run
-    and its own config."""
+    """auto: continue the run that is in the folder. never: refuse a folder that holds a run. A run folder: continue
+    that run with its own settings."""
     allow_change: bool = changeable(False)
-    """Go on although a setting that decides the result differs from the run's."""
+    """Continue a run although a setting that decides the result has changed."""
     model: GPTConfig = field(default_factory=GPTConfig)
     """Shape of the model."""
     weights: dict[str, float] = field(default_factory=dict)
@@ -104,7 +110,7 @@ class TrainConfig:
     max_steps: int = 20_000
     """Optimizer steps of the whole run."""
     tokens_per_step: int = 262_144
-    """Tokens of one optimizer step over all devices; what one pass does not hold is accumulated."""
+    """Tokens of one optimizer step over all devices; gradients of several passes are added up to reach it."""
     micro_batch: MicroBatch = field(default=8, metadata=CHANGEABLE)
     """Sequences of one forward and backward pass on one device. auto: the fastest that fits, measured at the start."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -126,15 +132,15 @@ class TrainConfig:
     grad_clip: float = 1.0
     """Largest global gradient norm; 0 does not clip."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the matrix products; weights stay fp32. auto: bf16 where the device is fast at it, else fp32."""
+    """Type of the matrix products; weights stay fp32. auto: bf16 if the device is fast at it, otherwise fp32."""
     device: str = changeable("auto")
     """auto, cpu, cuda, cuda:1, mps."""
     compile: bool | None = changeable(None)
     """Compile the model with torch.compile. Default: on a GPU."""
     parallel: Literal["auto", "ddp", "fsdp"] = changeable("auto")
-    """On several devices: ddp holds the model on each, fsdp shards it. auto: ddp where the model fits."""
+    """On several devices: ddp keeps the whole model on each, fsdp shards it. auto: ddp if the model fits."""
     loss_chunk: int | None = changeable(None)
-    """Tokens whose logits are held at a time, which bounds memory; 0 holds all. Default: by the device."""
+    """Tokens whose logits are held at a time, to bound memory; 0 holds all. Default: depends on the device."""
     gradient_checkpointing: bool = changeable(False)
     """Recompute each block's activations in the backward pass: less memory, about a third more time."""
     log_interval: int = changeable(10)
@@ -142,21 +148,23 @@ class TrainConfig:
     eval_interval: int = changeable(250)
     """Steps between two evaluations; 0 evaluates at the end only."""
     eval_tokens: int = changeable(262_144)
-    """Validation tokens of one evaluation, for each corpus (fewer where there are fewer)."""
+    """Validation tokens of one evaluation, for each corpus; all of a corpus that has fewer."""
     save_interval: int = changeable(500)
     """Steps between two checkpoints; 0 saves at the end only."""
     keep_last: int = changeable(2)
-    """Newest checkpoints that stay."""
+    """Number of newest checkpoints to keep."""
     keep_every: int = changeable(0)
-    """Checkpoints whose step is a multiple of this stay too; 0 keeps only the newest."""
+    """Also keep checkpoints whose step is a multiple of this; 0 keeps only the newest."""
     spike_z: float = changeable(6.0)
-    """A loss so many standard deviations above the mean of the last 100 steps is a spike: logged, with a black box."""
+    """A loss this many standard deviations above the mean of the last 100 steps is a spike: it is logged, and a
+    black box is written."""
     skip_spikes: bool = False
-    """Leave weights as they were on a spike. Reads the loss of every step, which costs a little on a GPU."""
+    """Leave the weights as they were if the loss is a spike. Training then reads the loss of every step, which costs
+    a little on a GPU."""
     verify_data: bool = changeable(False)
     """Check the SHA-256 of every shard before the first step."""
     sample_prompt: str = changeable("\n")
-    """Prompt of the sample drawn after each evaluation."""
+    """Prompt of the sample that is written after each evaluation."""
     seed: int = 1337
     """Root of every random draw: initial weights, data order, dropout."""
     profile: bool = changeable(False)
@@ -214,10 +222,10 @@ class TrainConfig:
         return {field.name for field in fields(cls) if field.metadata.get("changeable")}
 
     def accumulation_steps(self, world_size: int) -> int:
-        """Micro-batches a device takes for one step.
+        """Return the micro-batches that each device computes in one step.
 
         Raises:
-            UserError: where the step does not divide evenly over `world_size` devices.
+            UserError: the step does not divide evenly over `world_size` devices.
         """
         assert self.micro_batch != "auto", "a number takes its place before anything is built"
         micro_tokens = self.micro_batch * self.model.block_size * world_size
@@ -249,26 +257,27 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class GenerateConfig:
-    """How text is drawn from a model."""
+    """How text is generated from a model."""
 
     max_new_tokens: int = 200
-    """Tokens to write for each sample."""
+    """Tokens to generate for each sample."""
     temperature: float = 0.8
-    """Divides the logits; 0 always takes the likeliest token."""
+    """Divide the logits by this before drawing; 0 always takes the likeliest token."""
     top_k: int = 200
-    """Draw among the k likeliest tokens only; 0 among all."""
+    """Draw only from the k likeliest tokens; 0 draws from all."""
     top_p: float = 1.0
-    """Draw among the fewest tokens whose probabilities reach p; 1 among all."""
+    """Draw only from the fewest tokens whose probabilities add up to p; 1 draws from all."""
     min_p: float = 0.0
-    """Draw among tokens at least this share as likely as the likeliest; 0 among all."""
+    """Draw only from tokens that are at least this share as likely as the likeliest; 0 draws from all."""
     repetition_penalty: float = 1.0
-    """Divides positive logits of tokens that the text holds already, and multiplies negative ones; 1 changes none."""
+    """Make tokens that the text holds already less likely: divide their positive logits by this and multiply
+    their negative ones; 1 changes nothing."""
     num_samples: int = 1
     """Samples for each prompt."""
     seed: int = 1337
-    """Fixes the samples."""
+    """Seed of the samples; the same seed gives the same texts."""
     stop: list[str] = field(default_factory=list)
-    """A sample ends before the first of these texts."""
+    """Texts at which a sample ends; the text itself is not part of the sample."""
 
     def __post_init__(self) -> None:
         require(1 <= self.max_new_tokens <= 10_000_000, "max_new_tokens", self.max_new_tokens, "1 to 10000000")

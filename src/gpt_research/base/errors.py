@@ -1,4 +1,4 @@
-"""Errors the user can mend: shown as one sentence, without a traceback."""
+"""Errors that the user can mend. The command line shows one as a sentence, without a traceback."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ T = TypeVar("T")
 
 
 class UserError(Exception):
-    """The user's input, files or machine are at fault; the message says what, where and what to do.
+    """Something is wrong with the user's input, files or machine.
 
-    The command line prints it to standard error and exits with code 2.
+    The message says what is wrong, where, and what to do about it. The command line prints it to
+    standard error and exits with code 2.
     """
 
 

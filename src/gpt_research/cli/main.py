@@ -45,7 +45,7 @@ COMMANDS = {
     "plan": Command("gpt_research.cli.plan", "PlanCommand", "Say what a run will take, measured on this machine."),
     "train": Command("gpt_research.cli.train", "TrainConfig", "Train a model on token shards."),
     "generate": Command(
-        "gpt_research.cli.generate_engine",
+        "gpt_research.cli.generate",
         "GenerateCommand",
         "Continue a prompt with a run.",
         "run",
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+    except BrokenPipeError:  # the program that read our output has ended, as `head` does
         sys.stderr.close()
         return 0
 
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _plain_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """Return a warning as a sentence for the user, without the place in our code."""
+    """Format a warning as a sentence for the user, without file and line."""
     return f"warning: {message}\n"
 
 
@@ -101,7 +101,7 @@ def _run(arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise UserError(f'There is no command "{name}".{closest(name, COMMANDS)} Commands: {", ".join(COMMANDS)}.')
     settings = parse(name, arguments[1:])
-    if settings is None:  # --help or --print_config answered
+    if settings is None:  # --help or --print_config has been printed
         return 0
     return int(importlib.import_module(COMMANDS[name].module).run(settings))
 

@@ -93,7 +93,7 @@ class TerminalReporter(Reporter):
 
 
 def _duration(seconds: float) -> str:
-    """Say a time in its two largest units: 45s, 12m30s, 3h05m, 2d04h."""
+    """Return a time in its two largest units: 45s, 12m30s, 3h05m, 2d04h."""
     s = round(seconds)
     if s < 60:
         return f"{s}s"

@@ -1,6 +1,6 @@
 """What this machine has, and what that means for training.
 
-Every look at the machine may fail without the others: what could not be read is a row that says so.
+Each probe looks at one thing. If it fails, its row says so, and the other probes still run.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from gpt_research.training.assembly import training_state_bytes
 
 GB = 1e9
 COMPILE_SECONDS = 90.0
-"""A tiny compile that takes longer than this is given up."""
+"""The longest that a tiny compilation may take before it is stopped."""
 WRITE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One row: what was looked at, what was found, and what it means for training."""
+    """One row of the table: the thing, what was found, and what that means for training."""
 
     what: str
     found: str
@@ -90,7 +90,7 @@ def look_at_memory(folder: Path) -> list[Finding]:
 
 
 def _trainable(free: int) -> str:
-    """Half of the memory for weights, gradients and optimizer leaves the other half for activations."""
+    """Say how large a model fits, if half of the memory holds weights, gradients and optimizer state."""
     millions = free / 2 / training_state_bytes(TrainConfig()) / 1e6
     return f"room for a model of about {millions:,.0f}M parameters and its activations"
 
@@ -130,7 +130,7 @@ def look_at_gpus(folder: Path) -> list[Finding]:
 
 
 def look_at_precision(folder: Path) -> list[Finding]:
-    """Time a matrix product in each type; a fast one is at least as fast as fp32."""
+    """Time a matrix product in each type; a type is fast if it is at least as fast as fp32."""
     runtime = runtimes.start()
     rates: dict[str, float] = {}
     for name in ("fp32", "bf16", "fp16"):
@@ -154,7 +154,7 @@ def _rate(runtime: Runtime, precision: Precision) -> float:
 
 
 def look_at_compile(folder: Path) -> list[Finding]:
-    """Compile a tiny function in another process, with an empty cache, so that what is missing shows."""
+    """Compile a tiny function in another process with an empty cache, so that a missing tool shows."""
     runtime = runtimes.start()
     if not runtime.can_compile:
         if runtime.device.type == "cuda":
@@ -192,7 +192,7 @@ def look_at_compile(folder: Path) -> list[Finding]:
 
 
 def look_at_attention(folder: Path) -> list[Finding]:
-    """Try each of torch's attention back ends on a small causal case, forward and backward."""
+    """Try each of torch's attention back ends on a small causal input, forward and backward."""
     runtime = runtimes.start()
     works = [name for name, backend in BACKENDS.items() if _attends(backend, runtime)]
     fused = [name for name in works if name != "math"]
@@ -216,7 +216,7 @@ def _attends(backend: SDPBackend, runtime: Runtime) -> bool:
     q = torch.randn(1, 2, 64, 64, device=runtime.device, dtype=runtime.dtype, requires_grad=True)
     try:
         with warnings.catch_warnings(), sdpa_kernel(backend):
-            warnings.simplefilter("ignore")  # torch says at length why a back end does not fit
+            warnings.simplefilter("ignore")  # torch warns at length about a back end that does not fit
             F.scaled_dot_product_attention(q, q, q, is_causal=True).sum().backward()
     except RuntimeError:
         return False
@@ -224,7 +224,7 @@ def _attends(backend: SDPBackend, runtime: Runtime) -> bool:
 
 
 def look_at_disk(folder: Path) -> list[Finding]:
-    """Write a short file where runs go, flushed to the disk, and take its time."""
+    """Write a short file to the disk that runs go to, and time it."""
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     free = shutil.disk_usage(folder).free

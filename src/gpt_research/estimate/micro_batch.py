@@ -66,7 +66,7 @@ def _choose(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], note: C
             m for m in sizes if footprint(dataclasses.replace(config, micro_batch=m), runtime).memory_bytes <= room
         ]
         return max(fitting, default=0)
-    # Compiling would take longer than all tries; and compiled steps take less memory, so what fits here fits there.
+    # Compiling would take longer than all tries. Compiled steps take less memory, so a size that fits here fits there.
     probed = probe(dataclasses.replace(config, compile=False), runtime, sizes, AUTO_SECONDS)
     if not probed.measured:
         return 0

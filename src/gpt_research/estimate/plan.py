@@ -38,15 +38,15 @@ class RunPlan:
     free_disk: int
     """Bytes that are free where the run folder will be."""
     peak_flops: float = 0.0
-    """Of all devices together; 0 where nothing was measured."""
+    """FLOP/s of all devices together; 0 if nothing was measured."""
     probed: Probed | None = None
     measured: Measured | None = None
-    """The steps that the speed is taken from."""
+    """The steps that the speed was measured on."""
     time: TimeEstimate | None = None
 
 
 def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
-    """Work out what `config` takes on the devices of `runtime`; with `seconds`, measure steps for about so long.
+    """Return what `config` takes on the devices of `runtime`; with `seconds`, measure steps for about that long.
 
     Raises:
         UserError: the data set is damaged or of another vocabulary, or the step does not divide over the devices.
@@ -69,7 +69,8 @@ def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
     size = footprint(config, runtime)
     if measured is None:
         return RunPlan(config, size, epochs, disk, peak, probed)
-    peak = max(peak, measured.tokens_per_s * size.flops_per_token)  # a peak taken from a busy machine is too low
+    # A peak that was measured on a busy machine is too low.
+    peak = max(peak, measured.tokens_per_s * size.flops_per_token)
     ahead = estimate_time(config, measured.tokens_per_s, size.flops_per_token, peak, corpora=max(1, len(epochs)))
     return RunPlan(config, size, epochs, disk, peak, probed, measured, ahead)
 
@@ -79,7 +80,7 @@ def _measure(
 ) -> tuple[Probed | None, Measured | None]:
     """Try micro-batches, then measure the one that the run will take, or the nearest for which there is time.
 
-    The first process chooses; the rest follow it, and take its steps together.
+    Rank 0 chooses the size; then all ranks take the steps together.
     """
     began = time.perf_counter()
     probed, number = None, 0
@@ -98,7 +99,7 @@ def _measure(
 
 
 def _number_to_measure(config: TrainConfig, probed: Probed, seconds: float) -> int:
-    """Return the configured micro-batch, or auto's; a smaller one where memory or time is short."""
+    """Return the configured micro-batch, or the one for auto; a smaller one if memory or time is short."""
     if not probed.measured:
         return 0
     wanted = probed.fastest.micro_batch if config.micro_batch == "auto" else config.micro_batch
@@ -118,7 +119,7 @@ def _free_disk(folder: Path) -> int:
 
 
 def remarks(run_plan: RunPlan, wanted: MicroBatch, runtime: Runtime) -> list[str]:
-    """Return what the figures mean, in sentences: hopeless, too large, too slow, too much disk."""
+    """Return sentences about the figures: the run is hopeless, too large, too slow, or too much for the disk."""
     sentences = []
     probed, measured = run_plan.probed, run_plan.measured
     if probed is not None and measured is None:
@@ -154,7 +155,7 @@ def remarks(run_plan: RunPlan, wanted: MicroBatch, runtime: Runtime) -> list[str
 
 
 def as_dict(run_plan: RunPlan, price_per_hour: float = 0.0) -> dict[str, Any]:
-    """Return a plan as JSON holds it; bytes, seconds and FLOPs are plain numbers."""
+    """Return a plan as a dictionary for JSON; bytes, seconds and FLOPs are plain numbers."""
     size, ahead, probed = run_plan.footprint, run_plan.time, run_plan.probed
     result: dict[str, Any] = {
         **dataclasses.asdict(size),

@@ -1,4 +1,4 @@
-"""Measuring real steps on this machine: how fast they are, how much memory they take, which micro-batch is best.
+"""Measure real steps on this machine: their speed, their memory, and the best micro-batch.
 
 A probe takes the steps that training would take, with a `TrainStep`, on random tokens. On a CPU it runs in a process
 of its own (`python -m gpt_research.estimate.probe`), because the peak of that process is then the peak of the steps,
@@ -35,38 +35,38 @@ from gpt_research.training.step import TrainStep
 ROOM = 0.9
 """Share of the free memory that may be filled."""
 GAIN = 1.03
-"""A larger micro-batch is worth its memory where it is faster by this factor."""
+"""A larger micro-batch is worth its memory only if it is faster by this factor."""
 PATIENCE = 3
 """Stop after this many sizes without a speed-up; one slow size may be noise."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Steps of one micro-batch size, as they really ran."""
+    """Steps of one micro-batch size, as measured."""
 
     micro_batch: int
     tokens_per_s: float
-    """Of training as configured, over all processes."""
+    """Tokens per second of training as configured, over all processes."""
     pass_s: float
-    """One forward and backward pass of one micro-batch."""
+    """Seconds of one forward and backward pass of one micro-batch."""
     peak_bytes: int
-    """Most memory held: of the device, or on a CPU of the whole process."""
+    """The most memory held: on the device, or on a CPU by the whole process."""
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What was found of all sizes that were tried."""
+    """All sizes that were tried, and what follows from them."""
 
     measured: list[Measured]
     """Smallest micro-batch first; empty if not even the smallest fits."""
     room_bytes: int
-    """Memory that the peak may reach: free on the device, and what the probe held of it."""
+    """Memory that the peak may reach."""
     largest: int
-    """Largest micro-batch that fits, predicted from those that were tried; 0 where none does."""
+    """The largest micro-batch that fits, predicted from those that were tried; 0 if none does."""
 
     @property
     def fastest(self) -> Measured:
-        """The smallest that no other beats by more than `GAIN`."""
+        """The smallest size that no other size beats by more than `GAIN`."""
         top = max(m.tokens_per_s for m in self.measured)
         return next(m for m in self.measured if m.tokens_per_s * GAIN >= top)
 
@@ -75,7 +75,7 @@ def fitting_micro_batches(config: TrainConfig, world_size: int) -> list[int]:
     """Return the micro-batches that divide a step evenly over the devices, each at least twice the one before.
 
     Raises:
-        UserError: not even single sequences do.
+        UserError: not even single sequences divide it.
     """
     share = dataclasses.replace(config, micro_batch=1).accumulation_steps(world_size)
     sizes = [1]
@@ -95,9 +95,9 @@ def sweep_micro_batches(
     """Measure sizes from the smallest up, until one would not fit, three in a row are no faster, or time is up.
 
     Args:
-        measure: takes a size and the seconds to spend on it; None where memory ran out.
+        measure: takes a size and the seconds to spend on it; returns None if memory ran out.
         room: bytes that a peak may reach; a size that is predicted to need more is not tried.
-        slope: bytes a sequence to reckon with at least.
+        slope: the fewest bytes to assume for one more sequence.
     """
     found: list[Measured] = []
     ends_at = time.perf_counter() + seconds
@@ -118,7 +118,7 @@ def sweep_micro_batches(
 
 
 def predicted_peak(found: Sequence[Measured], size: int, slope: float = 0.0) -> float:
-    """Predict the peak of a larger micro-batch: memory grows by as much for each sequence, at least by `slope`."""
+    """Predict the peak of a larger micro-batch: memory grows by the same amount, at least `slope`, per sequence."""
     last = found[-1]
     if len(found) > 1:
         slope = max(slope, (last.peak_bytes - found[-2].peak_bytes) / (last.micro_batch - found[-2].micro_batch))
@@ -126,7 +126,7 @@ def predicted_peak(found: Sequence[Measured], size: int, slope: float = 0.0) -> 
 
 
 class RandomBatches:
-    """Random tokens of the right shape, the same ones each time: making them is no part of what is measured."""
+    """Random tokens of the right shape; always the same ones, so that making them is not measured."""
 
     def __init__(self, model: GPTConfig, micro_batch: int) -> None:
         windows = torch.randint(model.vocab_size, (micro_batch, model.block_size + 1))
@@ -201,8 +201,7 @@ class Probe:
 def probe(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: float) -> Probed:
     """Try micro-batches on this process's device alone, smallest first, for about `seconds`.
 
-    Several processes: call it on one. What they cost each other is not in its figures, and a model that is sharded
-    over them is not tried at all: how much of it a device holds is reckoned instead.
+    With several processes, call it on one of them. Its figures leave out what the processes cost each other.
     """
     room = int(ROOM * free_memory(runtime))
     alone = dataclasses.replace(runtime, rank=0, world_size=1)
@@ -218,7 +217,7 @@ def probe(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: 
 
 
 def free_memory(runtime: Runtime) -> int:
-    """Return the bytes that this process may take on its device, with what torch has put by there."""
+    """Return the bytes that this process may take on its device, those in torch's own cache included."""
     if runtime.device.type == "cuda":
         return torch.cuda.mem_get_info(runtime.device)[0] + torch.cuda.memory_reserved(runtime.device)
     if runtime.device.type == "mps":
@@ -229,7 +228,7 @@ def free_memory(runtime: Runtime) -> int:
 def _sweep_here(
     config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: float, room: int
 ) -> Iterator[Measured]:
-    """Climb in this process, and give the device's memory back."""
+    """Sweep in this process, and free the device's memory afterwards."""
     slope = _sequence_bytes(config, runtime) if runtime.device.type == "cpu" else 0.0
     tried: Probe | None = None
 
@@ -240,7 +239,7 @@ def _sweep_here(
             return tried.measure(size, seconds)
         except (torch.OutOfMemoryError, MemoryError):
             return None
-        except RuntimeError as error:  # the CPU's allocator has no exception of its own
+        except RuntimeError as error:  # the CPU's allocator raises a plain RuntimeError
             if "allocate memory" not in str(error):
                 raise
             return None
@@ -255,21 +254,21 @@ def _sweep_here(
 
 
 def _sequence_bytes(config: TrainConfig, runtime: Runtime) -> float:
-    """Bytes of one more sequence, by the formula: what to reckon with before two sizes were measured."""
+    """Return the bytes of one more sequence by the formula, for use before two sizes have been measured."""
     return footprint(dataclasses.replace(config, micro_batch=1), runtime).activation_bytes
 
 
 GROUP_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-"""What torchrun tells its processes; a child that is none of them must not hear it."""
+"""Variables that torchrun sets for its processes; they are removed for a child that is none of them."""
 
 
 def _sweep_in_child(
     config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: float, room: int
 ) -> list[Measured]:
-    """Climb in another process, and take what it found before it ended, however it did.
+    """Sweep in another process; return what it measured before it ended, even if it was killed.
 
     Raises:
-        UserError: one sequence takes too long, or the steps fail, and not for want of memory.
+        UserError: one sequence takes too long, or the steps fail for another reason than memory.
     """
     request = {
         "config": to_dict(config), "precision": runtime.precision, "sizes": list(sizes), "seconds": seconds,
@@ -298,7 +297,7 @@ def _sweep_in_child(
 
 
 LONGEST_SECONDS = 600.0
-"""What a child may take beyond its time, for a large model's start and its first pass."""
+"""Seconds that a child may take beyond its time, because a large model takes long to start."""
 
 
 def _lines(text: str) -> list[Measured]:
@@ -319,7 +318,7 @@ def _peak(runtime: Runtime) -> int:
 
 
 def _main() -> None:
-    """Do what `_sweep_in_child` asks for; one line for each size."""
+    """Carry out the request of `_sweep_in_child`; print one line for each size."""
     machine.die_first()
     request: dict[str, Any] = json.load(sys.stdin)
     torch.set_num_threads(request["threads"])

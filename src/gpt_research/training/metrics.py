@@ -77,7 +77,7 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, flo
 
 
 def draw_loss_curve(run: Path) -> Path | None:
-    """Draw `loss.png` from `metrics.jsonl`: training loss, smoothed, and validation loss of each corpus."""
+    """Draw `loss.png` from `metrics.jsonl`: the smoothed training loss, and the validation loss of each corpus."""
     lines = read_metrics(run)
     train = [(m["step"], m["loss"]) for m in lines if m.get("loss") is not None]
     val = [m for m in lines if m.get("val_loss") is not None]
@@ -87,7 +87,7 @@ def draw_loss_curve(run: Path) -> Path | None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)  # no window system, no global state
+    FigureCanvasAgg(figure)  # draws without a window system and without pyplot's global state
     axes = figure.add_subplot()
     if train:
         steps, losses = zip(*train, strict=True)
@@ -108,7 +108,7 @@ def draw_loss_curve(run: Path) -> Path | None:
 
 
 def _smoothed(values: tuple[float, ...]) -> list[float]:
-    """Exponential moving average over about a twentieth of the curve, without the bias towards its start."""
+    """Return an exponential moving average over about a twentieth of the curve, corrected for its start."""
     weight = max(0.0, 1 - 20 / len(values))
     smooth, norm, out = 0.0, 0.0, []
     for value in values:

@@ -1,7 +1,7 @@
-"""Take a run to one of its steps again and look inside that step, in fp32.
+"""Repeat one step of a run in fp32, and record what its modules compute.
 
-A step is a pure function of its checkpoint and its number, so the steps between the newest checkpoint before it and
-the step itself are taken again in memory; nothing in the run folder is written.
+A step is a pure function of its checkpoint and its number. So the steps between the newest checkpoint before it
+and the step itself are repeated in memory; nothing is written to the run folder.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import start
-from gpt_research.checkpoint.files import checkpoint_path, load, saved_steps
+from gpt_research.checkpoint.files import checkpoint_path, load_checkpoint, saved_steps
 from gpt_research.config import TrainConfig
 from gpt_research.run import run_config
 from gpt_research.training.inputs import TrainingData
@@ -30,13 +30,13 @@ class Seen:
 
     module: str
     largest: float
-    """Largest absolute output, over all micro-batches; not finite where one is not."""
+    """Largest absolute value over all micro-batches; not finite if one value is not."""
     finite: bool
 
 
 @dataclass(frozen=True)
 class Replay:
-    """One step, run again."""
+    """One step, repeated."""
 
     step: int
     loss: float
@@ -48,7 +48,7 @@ class Replay:
 
     @property
     def first_bad(self) -> str | None:
-        """Where the first number that is not finite appears, forward before backward."""
+        """The place of the first number that is not finite; the forward pass comes before the backward pass."""
         for kind, seen in (("output of", self.forward), ("gradient of", self.gradients)):
             for record in seen:
                 if not record.finite:
@@ -95,8 +95,8 @@ def _trainer_before(config: TrainConfig, step: int, device: str) -> Trainer:
     run = Path(config.out)
     trainer = Trainer(config, start(device, config.precision), data, Reporter(), resume=False)
     for saved in reversed([saved for saved in saved_steps(run) if saved <= step]):
-        with contextlib.suppress(UserError):  # this one is damaged; the one before may be whole
-            trainer.restore(load(checkpoint_path(run, saved)))
+        with contextlib.suppress(UserError):  # if this one is damaged, try the one before
+            trainer.restore(load_checkpoint(checkpoint_path(run, saved)))
             break
     return trainer
 

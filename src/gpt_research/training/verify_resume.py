@@ -1,6 +1,7 @@
 """The same steps of a run in one go and in two halves, compared bit by bit.
 
-Anyone can check on their own machine, with their own settings and data, that an interrupted run is the run.
+So anyone can check, on their own machine and with their own settings and data, that an interrupted run
+equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ from gpt_research.training.metrics import read_metrics
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison found."""
+    """The result of the comparison."""
 
     tensors: int
-    """Weights and optimizer states compared."""
+    """Number of weights and optimizer states that were compared."""
     different: list[str]
-    """Those whose SHA-256 differs."""
+    """Names of those whose SHA-256 differs."""
     losses: int
-    """Steps whose loss was compared."""
+    """Number of steps whose loss was compared."""
     first_different_loss: int | None
-    """First step whose loss differs."""
+    """The first step whose loss differs, or None."""
 
     @property
     def equal(self) -> bool:

@@ -148,13 +148,16 @@ def test_a_hopeless_run_is_called_so_and_another_is_named(
     shape = ["--model.n_layer", "1", "--model.n_head", "2", "--model.n_embd", "32", "--model.block_size", "32"]
     size = ["--model.vocab_size", "500", "--tokens_per_step", "1024", "--max_steps", "2000000000"]
     settings = ["--data", str(tmp_path / "none"), "--out", str(tmp_path / "run"), "--device", "cpu"]
-    assert cli.main(["plan", *shape, *size, *settings, "--seconds", "2"]) == 0
+    assert cli.main(["plan", *shape, *size, *settings, "--seconds", "0.5"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Hopeless as it is" in said
     assert "Try configs/tiny-cpu.yaml: 6 minutes here." in said
 
 
-def test_auto_takes_a_divisor_keeps_it_and_learns_the_same(tiny_run: TrainConfig) -> None:
+def test_auto_takes_a_divisor_keeps_it_and_learns_the_same(
+    tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "AUTO_SECONDS", 2.0)
     notes: list[str] = []
     auto = dataclasses.replace(tiny_run, micro_batch="auto", max_steps=8)  # type: ignore[arg-type]
     train(resolve_micro_batch(auto, notes.append), until=4)

@@ -54,18 +54,26 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     Raises:
         UserError: anything that the user can mend: data, settings, folder, disk, or numbers gone wrong.
     """
-    reporter = reporter or Reporter()
     runtime = runtimes.start(config.device, config.precision)
     try:
-        data = TrainingData.open(config.data, config.model.block_size, verify=config.verify_data)
-        config = dataclasses.replace(config, precision=runtime.precision, model=data.fit(config.model))
-        with open_run(config, data, is_main=runtime.is_main):
-            runtime.barrier()  # no process goes on before the folder holds what a run needs
-            trainer = Trainer(config, runtime, data, reporter)
-            with catch_stop_signals(reporter.stopping) as stop, _explain_out_of_memory(config):
-                return trainer.run(stop, until)
+        return _train(config, runtime, reporter or Reporter(), until)
     finally:
         runtimes.stop(runtime)
+
+
+def _train(config: TrainConfig, runtime: Runtime, reporter: Reporter, until: int | None) -> Outcome:
+    """Train within the group of processes.
+
+    The trainer ends with this function, before the group does. If DDP's reducer outlived the group, it would wait
+    for gloo's thread while holding the interpreter's lock, which that thread may need: the process would hang.
+    """
+    data = TrainingData.open(config.data, config.model.block_size, verify=config.verify_data)
+    config = dataclasses.replace(config, precision=runtime.precision, model=data.fit(config.model))
+    with open_run(config, data, is_main=runtime.is_main):
+        runtime.barrier()  # no process goes on before the folder holds what a run needs
+        trainer = Trainer(config, runtime, data, reporter)
+        with catch_stop_signals(reporter.stopping) as stop, _explain_out_of_memory(config):
+            return trainer.run(stop, until)
 
 
 @contextlib.contextmanager

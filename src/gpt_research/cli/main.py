@@ -56,7 +56,7 @@ COMMANDS = {
     "replay": Command("ReplayCommand", "gpt_research.training.replay", "Run one step again and look inside.", "run"),
     "inspect": Command("InspectCommand", "gpt_research.cli.inspect", "Show what a run folder holds.", "run"),
     "export": Command("ExportCommand", "gpt_research.cli.export", "Write a run in another format.", "run"),
-    "import": Command("ImportCommand", "gpt_research.cli.export", "Make a run of foreign weights.", "source"),
+    "import": Command("ImportCommand", "gpt_research.cli.import_", "Make a run of foreign weights.", "source"),
     "where": Command("WhereCommand", "gpt_research.cli.where", "Say where a token came from.", "data"),
     "evaluate": Command("EvaluateCommand", "gpt_research.cli.evaluate", "Measure loss and benchmarks.", "run"),
     "compare": Command(
@@ -118,7 +118,8 @@ def parse(name: str, arguments: list[str]) -> Any:
         UserError: an unknown flag or key (with the closest known one), a wrong type, a broken rule, no such file.
     """
     command = COMMANDS[name]
-    config_class = getattr(commands, command.config, None) or getattr(config, command.config)
+    config_class = getattr(commands, command.config, None) or getattr(config, command.config, None)
+    config_class = config_class or getattr(importlib.import_module(command.module), command.config)
     parser = parser_for(config_class, f"gpt-research {name}", command.positional, many=command.many)
     if "resume" in field_names(config_class):
         arguments = _resume_arguments(arguments)

@@ -22,9 +22,9 @@ export      each format and type, and imports of what others write
 look        where, inspect, replay, plan, print_config, verify-resume, the flags of each command, mistakes
 
 `--only` takes some stages; they are then all that is compared. Left out is what no two runs share: times, speeds, free
-disk space, process numbers (owner.json), versions of programs, and what only describes the machine (doctor). Of
-.safetensors files the order of the header's entries, which its writer does not fix, does not count. Numbers depend on
-the processor and the version of torch: make both sides on one machine.
+disk space, process numbers (owner.json), versions of programs, the hash of a run's settings, and what only describes
+the machine (doctor). Of .safetensors files the order of the header's entries, which its writer does not fix, does not
+count. Numbers depend on the processor and the version of torch: make both sides on one machine.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ LONGEST_TEXT = 20_000
 """Characters of an output that is kept whole beside its hash."""
 TIMED = {"tokens_per_s", "mfu", "data_wait", "elapsed_s"}
 """Fields of metrics.jsonl and of a result that tell times."""
-VERSIONS = {"versions", "code", "version_of_program"}
-"""Fields that name the versions of programs."""
+VERSIONS = {"versions", "code", "config"}
+"""Fields that name the versions of programs, and the hash of all settings, which each new setting changes."""
 TEXT_KINDS = {".json", ".jsonl", ".md", ".txt", ".yaml"}
 CORPORA = {
     "gutenberg": "gutenberg",
@@ -103,7 +103,9 @@ START_RUNS = {
     "fsdp": StartRun(f"{EVERY_STEP} --precision fp32 --micro_batch 2 --parallel fsdp", processes=2),
     # long enough to write words: what is drawn, scored and exported comes from this one
     "writer": StartRun(
-        "--max_steps 308 --log_interval 4 --eval_interval 154 --save_interval 4 --keep_last 3 --precision fp32", 300
+        "--max_steps 608 --log_interval 4 --eval_interval 304 --save_interval 4 --keep_last 3 --precision fp32 "
+        "--learning_rate 1e-2 --warmup_steps 20",
+        start=600,
     ),
 }
 
@@ -136,24 +138,27 @@ def take(arguments: argparse.Namespace, work: Path) -> int:
     """Run the stages and write the file of fingerprints; return 1 where a command ended in a way it should not."""
     work.mkdir(parents=True, exist_ok=True)
     session = Session(arguments.checkout.resolve(), arguments.samples.resolve(), work)
+    found = session.product("", program=["-c", "import gpt_research; print(gpt_research.__file__)"]).stdout.strip()
+    if not Path(found).is_relative_to(session.checkout):
+        sys.exit(f"The code that would run is {found}, not that of {session.checkout}.")
     start_runs = (arguments.start_runs or work / "start-runs").resolve()
     lay_out_inputs(session.samples, work / "inputs")
     if not (start_runs / "made.json").is_file():
         make_start_runs(session, start_runs)
-    shutil.copytree(start_runs / "data" / "mix", work / DATA)
+    shutil.copytree(start_runs / DATA, work / DATA)
     session.start_runs = start_runs
     for stage in arguments.only:
         began = time.perf_counter()
         STAGES[stage](session)
         print(f"{stage:<11} {time.perf_counter() - began:6.1f} s", flush=True)
-    found = {
+    written = {
         "made_on": machine(),
         "start_runs": hashlib.sha256((start_runs / "made.json").read_bytes()).hexdigest(),
         "stages": arguments.only,
         "fingerprints": dict(sorted(session.fingerprints.items())),
         "texts": dict(sorted(session.texts.items())),
     }
-    arguments.out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    arguments.out.write_text(json.dumps(written, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"{len(session.fingerprints)} fingerprints in {arguments.out}, {len(session.surprises)} commands went wrong")
     return 1 if session.surprises else 0
 
@@ -244,10 +249,11 @@ class Session:
             print(f"! exit code {done.returncode}, not {code}: {shown}\n{done.stderr[-1500:]}", file=sys.stderr)
         return done
 
-    def command(self, name: str, command: str, *more: str, errors: bool = False, **how: Any) -> None:
-        """Run a command line and keep its exit code and output under `name`; with `errors`, what it says of those."""
+    def command(self, name: str, command: str, *more: str, **how: Any) -> None:
+        """Run a command line and keep under `name` its exit code, its output, and its errors and warnings."""
         done = self.product(command, *more, **how)
-        self.keep_text(name, f"exit code {done.returncode}\n{done.stdout}{done.stderr if errors else ''}")
+        wrong = [f"{line}\n" for line in done.stderr.splitlines() if line.startswith(("error:", "warning:"))]
+        self.keep_text(name, f"exit code {done.returncode}\n{done.stdout}{''.join(wrong)}")
 
     def keep(self, name: str, content: bytes) -> None:
         """Keep the hash of an output under a name of its own."""
@@ -258,6 +264,7 @@ class Session:
         """Keep a text without what belongs to this folder, checkout or version; a short one also as it is."""
         text = text.replace(str(self.work), "WORK").replace(str(self.checkout), "CHECKOUT")
         text = re.sub(r"(gpt-research|torch) \d+\.\d+[\w.+-]*\w", r"\1 VERSION", text)
+        text = re.sub(r"^( +config +)[0-9a-f]{64}$", r"\1HASH", text, flags=re.MULTILINE)
         self.keep(name, text.encode())
         if len(text) <= LONGEST_TEXT:
             self.texts[name] = text
@@ -385,14 +392,15 @@ def write_own(folder: Path, texts: Sequence[str], passage: str) -> None:
 def write_mails(folder: Path, maildir: Path) -> None:
     """Write some mails as Kaggle's table, and as the archive."""
     folder.mkdir(parents=True, exist_ok=True)
-    mails = sorted(path for path in maildir.rglob("*") if path.is_file())[::7]
+    found = sorted(path for path in maildir.rglob("*") if path.is_file())
+    mails, others = found[::7], found[3::14]
     table = io.StringIO()
     writer = csv.writer(table, quoting=csv.QUOTE_ALL)
     writer.writerow(["file", "message"])
     for path in mails:
         writer.writerow([path.relative_to(maildir).as_posix(), path.read_text(encoding="latin-1")])
     (folder / "emails.csv").write_text(table.getvalue(), encoding="utf-8")
-    archive = pack({f"maildir/{path.relative_to(maildir).as_posix()}": path.read_bytes() for path in mails[::2]})
+    archive = pack({f"maildir/{path.relative_to(maildir).as_posix()}": path.read_bytes() for path in others})
     (folder / "enron_mail.tar.gz").write_bytes(gzip.compress(archive, mtime=0))
 
 
@@ -455,9 +463,9 @@ def make_start_runs(session: Session, place: Path) -> None:
         cut_back(root / name, run.start)
     if session.surprises:
         sys.exit("The start runs could not be made.")
-    shutil.copytree(session.work / DATA, place / "data" / "mix")
-    shutil.rmtree(session.work / DATA)
-    root.rename(place / "runs") if place.stat().st_dev == root.stat().st_dev else shutil.move(root, place / "runs")
+    (place / "data").mkdir(parents=True)
+    shutil.move(session.work / DATA, place / DATA)
+    shutil.move(root, place / "runs")
     files = sorted(path for path in place.rglob("*") if path.is_file())
     hashes = {path.relative_to(place).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     (place / "made.json").write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")
@@ -542,7 +550,7 @@ def preprocess(session: Session) -> None:
     prepare("learnt", f"own=inputs/own {corpora(*CORPORA)}", f"{learnt} {looked_for}", code=3)
     options = (
         "--keep_personal_data true --mail_header full --unwrap_paragraphs true --keep_disambiguation true "
-        "--near_duplicates false --min_characters 200 --seed 7 --tokenizer data/learnt/tokenizer.json"
+        f"--near_duplicates false --min_characters 200 --seed 7 --tokenizer {DATA}/tokenizer.json"
     )
     prepare("options", corpora("enron", "wikipedia", "gutenberg_old"), options)
 
@@ -552,8 +560,8 @@ def train(session: Session) -> None:
     for name in START_RUNS:
         ended_run(session, name)
     place_run(session, "fp32", "runs/broken")
-    broken = "train --resume runs/broken --learning_rate 1e30 --grad_clip 0 --allow_change"
-    session.command("train/broken/output", broken, code=2, errors=False)
+    broken = "train --resume runs/broken --learning_rate 1e30 --grad_clip 0 --allow_change --eval_interval 0"
+    session.command("train/broken/output", broken, code=2)
     keep_run(session, "train/broken", session.work / "runs" / "broken")
 
 
@@ -575,7 +583,11 @@ def generate(session: Session) -> None:
     exact = "--precision fp32"
     write("greedy", f"{exact} --temperature 0 --max_new_tokens 50", *asked)
     write("greedy.json", f"{exact} --temperature 0 --max_new_tokens 50 --json", *asked)
-    write("beyond the context.json", f"{exact} --temperature 0 --max_new_tokens 100 --repetition_penalty 1.3 --json")
+    write(
+        "beyond the context.json",
+        f"{exact} --temperature 0 --max_new_tokens 100 --repetition_penalty 1.3 --json",
+        *asked,
+    )
     drawn = f"{exact} --seed 7 --max_new_tokens 40 --num_samples"
     write("drawn", f"{drawn} 3 --top_k 50 --top_p 0.9", *asked)
     write("drawn.json", f"{drawn} 4 --temperature 1.1 --min_p 0.02 --top_k 0 --stop . --json", *asked)
@@ -609,8 +621,8 @@ def evaluate(session: Session) -> None:
     all_of_them = f"--benchmarks {BENCHMARKS} --limit 8 --max_tokens 8192"
     score("writer", writer, all_of_them)
     score("other", other, all_of_them)
-    score("narrow", writer, f"--benchmarks {BENCHMARKS} --limit 4 --tasks wikitext2,lambada --context 48 --stride 24")
-    score("trained on", writer, "--split train --max_tokens 8192 --precision bf16 --batch_size 3")
+    score("narrow", writer, f"--benchmarks {BENCHMARKS} --limit 8 --tasks wikitext2,lambada --context 48 --stride 24")
+    score("trained-on", writer, "--split train --max_tokens 8192 --precision bf16 --batch_size 3")
     score("harness", writer, f"--benchmarks {BENCHMARKS} --limit 4 --tasks lambada,hellaswag --harness")
     pair = "compare scores/writer.json scores/other.json --json scores/compared.json"
     session.command("evaluate/compare/output", pair)
@@ -684,7 +696,7 @@ def look(session: Session) -> None:
         "other data": f"preprocess cnn=inputs/cnn --out {DATA}",
     }
     for name, command in mistakes.items():
-        session.command(f"look/mistake {name}", command, code=2, errors=True)
+        session.command(f"look/mistake {name}", command, code=2)
 
 
 STAGES: dict[str, Callable[[Session], None]] = {

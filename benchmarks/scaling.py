@@ -29,7 +29,8 @@ from gpt_research.base import runtime as runtimes
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.estimate.probe import RandomBatches
 from gpt_research.model.gpt import GPT
-from gpt_research.training.step import Engine
+from gpt_research.training.assembly import build_step, plan_execution
+from gpt_research.training.step import TrainStep
 
 SMALL = GPTConfig(n_layer=6, n_head=6, n_embd=384, block_size=256, vocab_size=50257)
 STEP_TOKENS = 8192
@@ -44,11 +45,14 @@ def worker(how: str, rounds: int) -> None:
     runtime = runtimes.start("cpu", "fp32")
     micro_batch = 4
     config = TrainConfig(model=SMALL, micro_batch=micro_batch, tokens_per_step=STEP_TOKENS, parallel=how)  # type: ignore[arg-type]
-    engine, times = Engine(config, runtime, RandomBatches(SMALL, micro_batch)), []
+    train_step, times = (
+        build_step(config, plan_execution(config, runtime), runtime, RandomBatches(SMALL, micro_batch), TrainStep),
+        [],
+    )
     for step in range(rounds + 1):
-        runtime.wait_for_all()
+        runtime.barrier()
         began = time.perf_counter()
-        engine.take_step(step)
+        train_step.take_step(step)
         times.append(time.perf_counter() - began)
     if runtime.is_main:
         print(json.dumps(times[1:]))

@@ -42,8 +42,9 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.estimate.probe import RandomBatches
 from gpt_research.model.gpt import GPT
+from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.metrics import read_metrics
-from gpt_research.training.step import Engine
+from gpt_research.training.step import TrainStep
 
 SHAPES = {  # model, micro-batch
     "small": (GPTConfig(n_layer=6, n_head=6, n_embd=384, block_size=256), 16),
@@ -80,17 +81,20 @@ def contenders(arguments: argparse.Namespace, runtime: Runtime) -> list[Contende
 
 
 def ours(contender: Contender, runtime: Runtime, model: GPTConfig, micro_batch: int) -> Step:
-    """Return what takes one step of our engine and gives its seconds."""
+    """Return what takes one training step of ours and gives its seconds."""
     tokens = micro_batch * model.block_size
     config = TrainConfig(
         model=model, micro_batch=micro_batch, tokens_per_step=tokens, compile=contender.compiled,
         loss_chunk=contender.loss_chunk,
     )  # fmt: skip
-    engine, number = Engine(config, runtime, RandomBatches(model, micro_batch)), iter(range(10**9))
+    train_step, number = (
+        build_step(config, plan_execution(config, runtime), runtime, RandomBatches(model, micro_batch), TrainStep),
+        iter(range(10**9)),
+    )
 
     def step() -> float:
         began = time.perf_counter()
-        engine.take_step(next(number))
+        train_step.take_step(next(number))
         runtime.synchronize()
         return time.perf_counter() - began
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from gpt_research.config import GPTConfig, PreprocessConfig, TrainConfig
+from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.preprocessing.pipeline import preprocess
+from gpt_research.preprocessing.settings import PreprocessConfig
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 

@@ -1,28 +1,31 @@
-"""Every setting of every stage, once: frozen dataclasses with a docstring and a default a field.
+"""The settings of model, training and generation: frozen dataclasses; every field has a docstring and a default.
 
-A field is a flag of the command (`--max_steps 10`, `--model.n_layer 6`) and a key of its YAML file by the same
-name; `cli` builds both from here. Rules between fields are stated in `__post_init__` and broken ones are named
-with the remedy. Nothing here imports torch, so that help and errors come at once.
+A field is a flag of the command (`--max_steps 10`, `--model.n_layer 6`) and a key of its YAML file, by the same
+name. `__post_init__` checks the rules between fields; its errors name field, value and remedy. This module
+does not import torch, so that help and errors come at once.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
 
-from gpt_research.base.errors import UserError
+from gpt_research.base.errors import require
 
-# `auto` is for the user to write: training puts a number in its place first of all, and all other code sees an int.
+# A user may write `auto`. The command replaces it with a number first of all, so all other code sees an int.
 MicroBatch = int
 if not TYPE_CHECKING:
     MicroBatch = int | Literal["auto"]
 
 
-def require(condition: bool, name: str, value: object, rule: str) -> None:
-    """Raise a `UserError` that names the setting, its value and the rule it breaks."""
-    if not condition:
-        raise UserError(f"{name} is {value!r}, but it must be {rule}.")
+CHANGEABLE = {"changeable": True}
+"""Marks a setting that a resumed run may change, because it does not decide what is learnt."""
+
+
+def changeable(default: Any) -> Any:
+    """Return a field with this default that a resumed run may change."""
+    return field(default=default, metadata=CHANGEABLE)
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,17 @@ class GPTConfig:
     n_layer: int = 12
     """Transformer blocks."""
     n_head: int = 12
-    """Attention heads a block; divides n_embd."""
+    """Attention heads of each block; it must divide n_embd."""
     n_embd: int = 768
     """Width of the residual stream."""
     block_size: int = 512
     """Longest context, in tokens."""
     vocab_size: int = 50257
-    """Entries of the tokenizer. Training takes it from the data set."""
+    """Entries of the tokenizer. Training reads the number from the data set."""
     dropout: float = 0.0
-    """Share of activations dropped in training, after the embedding, attention and each residual branch."""
+    """Share of activations that training drops, after the embedding, in attention and after each residual branch."""
     bias: bool = True
-    """Biases in linear layers and layer norms, as GPT-2 has them."""
+    """Give linear layers and norms a bias, as GPT-2 does."""
     norm: str = "layernorm"
     """layernorm, as GPT-2 has it."""
     activation: str = "gelu_tanh"
@@ -73,23 +76,31 @@ class GPTConfig:
 
     @property
     def padded_vocab_size(self) -> int:
-        """Rows of the embedding: a multiple of 64, which matrix units like; the extra rows are never seen."""
+        """Rows of the embedding: a multiple of 64, because matrix units are fast at it."""
         return math.ceil(self.vocab_size / 64) * 64
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Which optimizer takes the steps."""
+
+    name: str = "adamw"
+    """adamw, or the name that a plugin gave its own."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """One training run. The defaults are the preset `configs/gpt2-124m.yaml`."""
 
-    data: str = "data/tokens"
+    data: str = changeable("data/tokens")
     """Data set folder: what preprocessing wrote, or one with nanoGPT's or llm.c's .bin files."""
-    out: str = "runs/gpt2-124m"
+    out: str = changeable("runs/gpt2-124m")
     """Run folder: config, metrics, samples, checkpoints."""
-    resume: str = "auto"
-    """auto goes on where the run folder stopped; never wants an empty one; a run folder goes on with that run
-    and its own config."""
-    allow_change: bool = False
-    """Go on although a setting that decides the result differs from the run's."""
+    resume: str = changeable("auto")
+    """auto: continue the run that is in the folder. never: refuse a folder that holds a run. A run folder: continue
+    that run with its own settings."""
+    allow_change: bool = changeable(False)
+    """Continue a run although a setting that decides the result has changed."""
     model: GPTConfig = field(default_factory=GPTConfig)
     """Shape of the model."""
     weights: dict[str, float] = field(default_factory=dict)
@@ -99,13 +110,15 @@ class TrainConfig:
     max_steps: int = 20_000
     """Optimizer steps of the whole run."""
     tokens_per_step: int = 262_144
-    """Tokens of one optimizer step over all devices; what one pass does not hold is accumulated."""
-    micro_batch: MicroBatch = 8
+    """Tokens of one optimizer step over all devices; gradients of several passes are added up to reach it."""
+    micro_batch: MicroBatch = field(default=8, metadata=CHANGEABLE)
     """Sequences of one forward and backward pass on one device. auto: the fastest that fits, measured at the start."""
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    """The optimizer."""
     learning_rate: float = 6e-4
     """Highest learning rate, reached after warm-up."""
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """Decay after warm-up, down to min_lr_ratio at max_steps."""
+    schedule: str = "cosine"
+    """cosine, linear or constant: the learning rate after warm-up, down to min_lr_ratio at max_steps."""
     min_lr_ratio: float = 0.1
     """Last learning rate as a share of the highest."""
     warmup_steps: int = 700
@@ -119,43 +132,45 @@ class TrainConfig:
     grad_clip: float = 1.0
     """Largest global gradient norm; 0 does not clip."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the matrix products; weights stay fp32. auto: bf16 where the device is fast at it, else fp32."""
-    device: str = "auto"
+    """Type of the matrix products; weights stay fp32. auto: bf16 if the device is fast at it, otherwise fp32."""
+    device: str = changeable("auto")
     """auto, cpu, cuda, cuda:1, mps."""
-    compile: bool | None = None
+    compile: bool | None = changeable(None)
     """Compile the model with torch.compile. Default: on a GPU."""
-    parallel: Literal["auto", "ddp", "fsdp"] = "auto"
-    """On several devices: ddp holds the model on each, fsdp shards it. auto: ddp where the model fits."""
-    loss_chunk: int | None = None
-    """Tokens whose logits are held at a time, which bounds memory; 0 holds all. Default: by the device."""
-    gradient_checkpointing: bool = False
+    parallel: Literal["auto", "ddp", "fsdp"] = changeable("auto")
+    """On several devices: ddp keeps the whole model on each, fsdp shards it. auto: ddp if the model fits."""
+    loss_chunk: int | None = changeable(None)
+    """Tokens whose logits are held at a time, to bound memory; 0 holds all. Default: depends on the device."""
+    gradient_checkpointing: bool = changeable(False)
     """Recompute each block's activations in the backward pass: less memory, about a third more time."""
-    log_interval: int = 10
+    log_interval: int = changeable(10)
     """Steps between two lines of metrics.jsonl."""
-    eval_interval: int = 250
+    eval_interval: int = changeable(250)
     """Steps between two evaluations; 0 evaluates at the end only."""
-    eval_tokens: int = 262_144
-    """Validation tokens of one evaluation, for each corpus (fewer where there are fewer)."""
-    save_interval: int = 500
+    eval_tokens: int = changeable(262_144)
+    """Validation tokens of one evaluation, for each corpus; all of a corpus that has fewer."""
+    save_interval: int = changeable(500)
     """Steps between two checkpoints; 0 saves at the end only."""
-    keep_last: int = 2
-    """Newest checkpoints that stay."""
-    keep_every: int = 0
-    """Checkpoints whose step is a multiple of this stay too; 0 keeps only the newest."""
-    spike_z: float = 6.0
-    """A loss so many standard deviations above the mean of the last 100 steps is a spike: logged, with a black box."""
+    keep_last: int = changeable(2)
+    """Number of newest checkpoints to keep."""
+    keep_every: int = changeable(0)
+    """Also keep checkpoints whose step is a multiple of this; 0 keeps only the newest."""
+    spike_z: float = changeable(6.0)
+    """A loss this many standard deviations above the mean of the last 100 steps is a spike: it is logged, and a
+    black box is written."""
     skip_spikes: bool = False
-    """Leave weights as they were on a spike. Reads the loss of every step, which costs a little on a GPU."""
-    verify_data: bool = False
+    """Leave the weights as they were if the loss is a spike. Training then reads the loss of every step, which costs
+    a little on a GPU."""
+    verify_data: bool = changeable(False)
     """Check the SHA-256 of every shard before the first step."""
-    sample_prompt: str = "\n"
-    """Prompt of the sample drawn after each evaluation."""
+    sample_prompt: str = changeable("\n")
+    """Prompt of the sample that is written after each evaluation."""
     seed: int = 1337
     """Root of every random draw: initial weights, data order, dropout."""
-    profile: bool = False
+    profile: bool = changeable(False)
     """Write a trace of a few early steps to profile/ in the run folder, for Perfetto or chrome://tracing."""
-    tracker: Literal["none", "wandb", "tensorboard"] = "none"
-    """Where metrics go besides metrics.jsonl. W&B works offline with WANDB_MODE=offline."""
+    tracker: str = changeable("none")
+    """none, wandb or tensorboard: where metrics go besides metrics.jsonl. W&B works offline with WANDB_MODE=offline."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -197,11 +212,20 @@ class TrainConfig:
             f"a multiple of micro_batch x model.block_size = {least * self.model.block_size}",
         )
 
+    def run_settings(self) -> TrainConfig:
+        """Return the settings of the run alone, without those that a command adds in a subclass."""
+        return TrainConfig(**{field.name: getattr(self, field.name) for field in fields(TrainConfig)})
+
+    @classmethod
+    def changeable_fields(cls) -> set[str]:
+        """Return the names of the settings that a resumed run may change."""
+        return {field.name for field in fields(cls) if field.metadata.get("changeable")}
+
     def accumulation_steps(self, world_size: int) -> int:
-        """Micro-batches a device takes for one step.
+        """Return the micro-batches that each device computes in one step.
 
         Raises:
-            UserError: where the step does not divide evenly over `world_size` devices.
+            UserError: the step does not divide evenly over `world_size` devices.
         """
         assert self.micro_batch != "auto", "a number takes its place before anything is built"
         micro_tokens = self.micro_batch * self.model.block_size * world_size
@@ -232,76 +256,28 @@ class ReadOptions:
 
 
 @dataclass(frozen=True)
-class PreprocessConfig(ReadOptions):
-    """From corpora to token shards."""
-
-    corpora: list[str] = field(default_factory=list)
-    """NAME=PATH of each corpus. Empty: what lies under data/raw/, else the demo corpus."""
-    out: str = "data/tokens"
-    """Data set folder to write."""
-    tokenizer: str = "gpt2"
-    """gpt2, train (a byte-pair tokenizer from this text), or a tokenizer.json."""
-    vocab_size: int = 50257
-    """Entries of a tokenizer that is trained here."""
-    val_fraction: float = 0.005
-    """Share of documents kept for validation, chosen by a hash of each document."""
-    seed: int = 1337
-    """Changes which documents the hash chooses."""
-    workers: int = 0
-    """Processes at a time; 0 takes one a core. The output does not depend on it."""
-    tasks: int = 0
-    """Pieces of work; 0 chooses by size. Decides how many shards a corpus has."""
-    min_characters: int = 20
-    """Shorter documents are left out."""
-    near_duplicates: bool = True
-    """Leave out documents that share most of their text with an earlier one (MinHash)."""
-    contamination: Literal["report", "drop"] = "report"
-    """What to do with documents that overlap a benchmark: count them, or leave them out."""
-    benchmarks: str = ""
-    """Folder with the benchmark files to look for; empty looks for none."""
-    strict: bool = False
-    """Stop at the first damaged piece of input instead of setting it aside."""
-    executor: Literal["local", "slurm", "ray"] = "local"
-    """Where tasks run: processes of this machine, or a cluster with a shared file system."""
-    slurm_partition: str = ""
-    """Partition for --executor slurm."""
-    slurm_time: str = "12:00:00"
-    """Time limit of a job for --executor slurm."""
-
-    def __post_init__(self) -> None:
-        require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and below 1")
-        for name in ("workers", "tasks", "min_characters"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        require(
-            257 <= self.vocab_size <= 2**24,
-            "vocab_size",
-            self.vocab_size,
-            "257 (256 bytes and an end) or more",
-        )
-
-
-@dataclass(frozen=True)
 class GenerateConfig:
-    """How text is drawn from a model."""
+    """How text is generated from a model."""
 
     max_new_tokens: int = 200
-    """Tokens to write for each sample."""
+    """Tokens to generate for each sample."""
     temperature: float = 0.8
-    """Divides the logits; 0 always takes the likeliest token."""
+    """Divide the logits by this before drawing; 0 always takes the likeliest token."""
     top_k: int = 200
-    """Draw among the k likeliest tokens only; 0 among all."""
+    """Draw only from the k likeliest tokens; 0 draws from all."""
     top_p: float = 1.0
-    """Draw among the fewest tokens whose probabilities reach p; 1 among all."""
+    """Draw only from the fewest tokens whose probabilities add up to p; 1 draws from all."""
     min_p: float = 0.0
-    """Draw among tokens at least this share as likely as the likeliest; 0 among all."""
+    """Draw only from tokens that are at least this share as likely as the likeliest; 0 draws from all."""
     repetition_penalty: float = 1.0
-    """Divides positive logits of tokens that the text holds already, and multiplies negative ones; 1 changes none."""
+    """Make tokens that the text holds already less likely: divide their positive logits by this and multiply
+    their negative ones; 1 changes nothing."""
     num_samples: int = 1
     """Samples for each prompt."""
     seed: int = 1337
-    """Fixes the samples."""
+    """Seed of the samples; the same seed gives the same texts."""
     stop: list[str] = field(default_factory=list)
-    """A sample ends before the first of these texts."""
+    """Texts at which a sample ends; the text itself is not part of the sample."""
 
     def __post_init__(self) -> None:
         require(1 <= self.max_new_tokens <= 10_000_000, "max_new_tokens", self.max_new_tokens, "1 to 10000000")

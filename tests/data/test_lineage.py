@@ -16,12 +16,14 @@ import pytest
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.cli.main import main
-from gpt_research.config import PreprocessConfig, TrainConfig
-from gpt_research.data.lineage import Lineage, windows_of_step
-from gpt_research.data.loader import DataLoader
+from gpt_research.cli.where import windows_of_run
+from gpt_research.config import TrainConfig
+from gpt_research.data.lineage import Lineage
 from gpt_research.data.shards import Dataset, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.pipeline import preprocess
+from gpt_research.preprocessing.settings import PreprocessConfig
+from gpt_research.training.batches import loader_of_run
 
 
 @pytest.fixture(scope="module")
@@ -48,30 +50,30 @@ def test_every_token_is_found_in_the_file_it_came_from(in_shards: Path, text_fol
     # The first and the last of each document, the last of the split, and some between.
     ends = np.flatnonzero(tokens == tokenizer.end_of_text)
     for token in sorted({0, *ends.tolist(), *(ends[:-1] + 1).tolist(), *range(11, len(tokens), 997)}):
-        place = lineage.place("plays", token, split)
-        text = (text_folder / place.source).read_text()
+        origin = lineage.origin("plays", token, split)
+        text = (text_folder / origin.source).read_text()
         document = tokenizer.encode(text)
-        assert [*document, tokenizer.end_of_text][place.token_in_document] == tokens[token]
-        assert place.document_tokens == len(document) + 1
-        assert place.sha256 == hashlib.sha256(text.encode()).hexdigest()
-        before, here, after = place.text
+        assert [*document, tokenizer.end_of_text][origin.token_in_document] == tokens[token]
+        assert origin.document_tokens == len(document) + 1
+        assert origin.sha256 == hashlib.sha256(text.encode()).hexdigest()
+        before, here, after = origin.text
         assert here == (
             "<|endoftext|>" if tokens[token] == tokenizer.end_of_text else tokenizer.decode([tokens[token]])
         )
         assert before + here + after in text + "<|endoftext|>"
-        assert place.root == str(text_folder)
+        assert origin.root == str(text_folder)
 
 
 def test_a_token_beyond_the_split_is_refused_with_the_range(in_shards: Path) -> None:
     total = len(all_tokens(in_shards, "plays", "val"))
     for token in (-1, total):
         with pytest.raises(UserError, match=f"val tokens of plays, numbered 0 to {total - 1}"):
-            Lineage(in_shards).place("plays", token, "val")
+            Lineage(in_shards).origin("plays", token, "val")
 
 
 def test_a_wrong_corpus_is_refused_with_the_closest(in_shards: Path) -> None:
     with pytest.raises(UserError, match='Did you mean "plays"'):
-        Lineage(in_shards).place("play", 0)
+        Lineage(in_shards).origin("play", 0)
 
 
 def test_only_the_index_of_the_tokens_own_shard_is_read(
@@ -85,8 +87,8 @@ def test_only_the_index_of_the_tokens_own_shard_is_read(
     shard = read_manifests(in_shards)["plays"][1].splits["train"][1]
     lineage = Lineage(in_shards)
     first = read_manifests(in_shards)["plays"][1].splits["train"][0].tokens
-    assert lineage.place("plays", first).shard == f"plays/{shard.path}"
-    assert lineage.place("plays", first + 5).row == 0
+    assert lineage.origin("plays", first).shard == f"plays/{shard.path}"
+    assert lineage.origin("plays", first + 5).row == 0
     assert read == [shard.path.replace(".bin", ".parquet")]
 
 
@@ -101,9 +103,9 @@ def test_a_member_of_an_archive_has_the_archives_hash(tmp_path: Path) -> None:
     settings = {"tokenizer": "train", "vocab_size": 257, "workers": 1, "near_duplicates": False, "val_fraction": 0.0}
     spec = f"web:openwebtext={tmp_path / 'raw'}"
     preprocess(PreprocessConfig(corpora=[spec], out=str(tmp_path / "out"), **settings))
-    place = Lineage(tmp_path / "out").place("web", 3)
-    assert place.source == "outer.tar!inner.tar"
-    assert place.sha256 == hashlib.sha256((tmp_path / "raw" / "outer.tar").read_bytes()).hexdigest()
+    origin = Lineage(tmp_path / "out").origin("web", 3)
+    assert origin.source == "outer.tar!inner.tar"
+    assert origin.sha256 == hashlib.sha256((tmp_path / "raw" / "outer.tar").read_bytes()).hexdigest()
 
 
 def test_mails_in_a_folder_have_their_own_hashes(tmp_path: Path) -> None:
@@ -113,12 +115,12 @@ def test_mails_in_a_folder_have_their_own_hashes(tmp_path: Path) -> None:
     (inbox / "1.").write_text(mail)
     settings = {"tokenizer": "train", "vocab_size": 257, "workers": 1, "near_duplicates": False, "val_fraction": 0.0}
     preprocess(PreprocessConfig(corpora=[f"enron={tmp_path}"], out=str(tmp_path / "out"), **settings))
-    place = Lineage(tmp_path / "out").place("enron", 0)
-    assert (place.source, place.sha256) == ("maildir/allen-p/inbox/1.", hashlib.sha256(mail.encode()).hexdigest())
+    origin = Lineage(tmp_path / "out").origin("enron", 0)
+    assert (origin.source, origin.sha256) == ("maildir/allen-p/inbox/1.", hashlib.sha256(mail.encode()).hexdigest())
 
 
 def test_the_folder_of_one_corpus_can_be_asked(dataset_folder: Path) -> None:
-    whole, part = Lineage(dataset_folder).place("tales", 100), Lineage(dataset_folder / "tales").place("tales", 100)
+    whole, part = Lineage(dataset_folder).origin("tales", 100), Lineage(dataset_folder / "tales").origin("tales", 100)
     assert part == replace(whole, shard="train_00000.bin")
 
 
@@ -133,25 +135,25 @@ def test_a_missing_index_is_named(dataset_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(dataset_folder, copy)
     (copy / "plays" / "train_00000.parquet").write_bytes(b"nonsense")
     with pytest.raises(UserError, match=r"train_00000\.parquet cannot be read"):
-        Lineage(copy).place("plays", 0)
+        Lineage(copy).origin("plays", 0)
 
 
 def test_a_step_is_led_back_to_all_documents_its_windows_touch(dataset_folder: Path, tiny_run: TrainConfig) -> None:
     config = replace(tiny_run, mix_temperature=3.0)
     dataset = Dataset(config.data, config.model.block_size)
-    loader = DataLoader.of_run(config, dataset.train)
-    expected = [place for m in range(loader.micro_steps) for place in loader.places(4, m)]
-    found = list(windows_of_step(config, 5, config.data))
+    loader = loader_of_run(config, dataset.train)
+    expected = [window for m in range(loader.micro_steps) for window in loader.windows(4, m)]
+    found = list(windows_of_run(config, 5, config.data))
     assert len(found) == len(expected) == 8
     tokens = {name: all_tokens(dataset_folder, name, "train") for name in ("plays", "tales")}
     end = Tokenizer.load(dataset_folder / "tokenizer.json").end_of_text
-    for places, (array, start) in zip(found, expected, strict=True):
+    for origins, (array, start) in zip(found, expected, strict=True):
         window = array[start : start + 33]
-        first = places[0]
+        first = origins[0]
         assert np.array_equal(tokens[first.corpus][first.token : first.token + 33], window)
-        assert len(places) == 1 + np.count_nonzero(window[:-1] == end)
+        assert len(origins) == 1 + np.count_nonzero(window[:-1] == end)
     with pytest.raises(UserError, match="steps 1 to 12"):
-        next(windows_of_step(config, 13, config.data))
+        next(windows_of_run(config, 13, config.data))
 
 
 def test_the_command_answers_for_people_and_for_programs(

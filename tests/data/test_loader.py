@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
-from gpt_research.data.loader import MIX_BLOCK, DataLoader, Permutation, SampleOrder, evaluation_batches
+from gpt_research.data.loader import DataLoader, evaluation_batches
+from gpt_research.data.order import MIX_BLOCK, Permutation, SampleOrder
 from gpt_research.data.shards import Dataset, TokenFiles
+from gpt_research.training.batches import loader_of_run
 
 
 def files_of(tmp_path: Path, *lengths: int, block_size: int = 8) -> TokenFiles:
@@ -143,9 +145,9 @@ def test_a_higher_temperature_gives_small_corpora_more_epochs() -> None:
 
 def test_a_run_reads_with_its_own_temperature(tiny_run: TrainConfig) -> None:
     dataset = Dataset(tiny_run.data, tiny_run.model.block_size)
-    hot = DataLoader.of_run(replace(tiny_run, mix_temperature=1e9), dataset.train)
+    hot = loader_of_run(replace(tiny_run, mix_temperature=1e9), dataset.train)
     assert hot.order.quota.tolist() == [MIX_BLOCK // 2, MIX_BLOCK // 2]
-    assert DataLoader.of_run(tiny_run, dataset.train).order.quota[0] > 0.6 * MIX_BLOCK
+    assert loader_of_run(tiny_run, dataset.train).order.quota[0] > 0.6 * MIX_BLOCK
 
 
 def test_a_temperature_beside_weights_is_refused() -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from gpt_research.base import machine
 from gpt_research.cli import main as cli
-from gpt_research.commands import DoctorCommand
 from gpt_research.estimate import doctor
 
 QUICK = ("software", "cores", "memory", "GPU", "attention", "disk", "optional packages")
@@ -35,13 +34,13 @@ def test_every_row_says_what_was_found(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("name", doctor.PROBES)
 def test_a_probe_that_fails_is_a_row_and_the_others_go_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(command: DoctorCommand) -> list[doctor.Finding]:
+    def fail(folder: Path) -> list[doctor.Finding]:
         raise OSError("the sensor\nis gone")
 
     fine = [doctor.Finding("fine", "yes")]
-    probes = {other: (fail if other == name else lambda command: fine) for other in doctor.PROBES}
+    probes = {other: (fail if other == name else lambda folder: fine) for other in doctor.PROBES}
     monkeypatch.setattr(doctor, "PROBES", probes)
-    findings = doctor.examine(DoctorCommand())
+    findings = doctor.examine(Path("runs"))
     assert len(findings) == len(probes)
     assert findings[list(probes).index(name)] == doctor.Finding(name, "could not be read: the sensor is gone")
 

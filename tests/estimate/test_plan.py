@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml, write_yaml
 from gpt_research.checkpoint.files import checkpoint_path
 from gpt_research.cli import main as cli
+from gpt_research.cli.terminal_reporter import TerminalReporter
 from gpt_research.config import TrainConfig
-from gpt_research.estimate import outlook as outlooks
+from gpt_research.estimate import first_steps
+from gpt_research.estimate import plan as plans
 from gpt_research.estimate import probe as probes
 from gpt_research.estimate.footprint import footprint
-from gpt_research.estimate.outlook import in_words, outlook
-from gpt_research.estimate.probe import Measured, climb, fitting_micro_batches, predicted_peak
+from gpt_research.estimate.micro_batch import resolve_micro_batch
+from gpt_research.estimate.probe import Measured, fitting_micro_batches, predicted_peak, sweep_micro_batches
+from gpt_research.estimate.time_estimate import TimeEstimate, estimate_time, in_words
 from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
-from gpt_research.training.reporter import Reporter
 
 CPU = runtimes.Runtime(torch.device("cpu"), "fp32")
 
@@ -80,14 +84,14 @@ def test_micro_batches_divide_the_step(tiny_run: TrainConfig) -> None:
         fitting_micro_batches(config, 5)
 
 
-def test_a_climb_ends_where_nothing_is_gained_or_nothing_fits() -> None:
+def test_a_sweep_ends_where_nothing_is_gained_or_nothing_fits() -> None:
     sizes = [1, 2, 4, 8, 16, 32]
     flat = {size: measured(size, 100.0) for size in sizes}
-    assert [m.micro_batch for m in climb(lambda size, _: flat[size], sizes, 60, 1e12)] == [1, 2, 4, 8]
+    assert [m.micro_batch for m in sweep_micro_batches(lambda size, _: flat[size], sizes, 60, 1e12)] == [1, 2, 4, 8]
     steep = {size: measured(size, 100.0 * size, 1000 + 100 * size) for size in sizes}
-    assert [m.micro_batch for m in climb(lambda size, _: steep[size], sizes, 60, 1e12)] == sizes
-    assert [m.micro_batch for m in climb(lambda size, _: steep[size], sizes, 60, 2000)] == [1, 2, 4, 8]
-    full = climb(lambda size, _: steep[size] if size < 4 else None, sizes, 60, 1e12)
+    assert [m.micro_batch for m in sweep_micro_batches(lambda size, _: steep[size], sizes, 60, 1e12)] == sizes
+    assert [m.micro_batch for m in sweep_micro_batches(lambda size, _: steep[size], sizes, 60, 2000)] == [1, 2, 4, 8]
+    full = sweep_micro_batches(lambda size, _: steep[size] if size < 4 else None, sizes, 60, 1e12)
     assert [m.micro_batch for m in full] == [1, 2]
     assert predicted_peak([steep[1], steep[2]], 10) == 2000
 
@@ -105,7 +109,7 @@ def test_times_are_said_in_words() -> None:
 
 def test_what_is_left_counts_steps_and_evaluations(tiny_run: TrainConfig) -> None:
     config = dataclasses.replace(tiny_run, max_steps=100, eval_interval=50, eval_tokens=3000)
-    found = outlook(config, tokens_per_s=256.0, flops_per_token=2.0, peak_flops=1024.0, done=20, corpora=2)
+    found = estimate_time(config, tokens_per_s=256.0, flops_per_token=2.0, peak_flops=1024.0, done=20, corpora=2)
     assert found.seconds == pytest.approx((80 * 256 + 1 * 2 * 3000 / 3) / 256)
     assert found.mfu == pytest.approx(0.5)
     assert not found.hopeless
@@ -140,7 +144,7 @@ def test_formulas_alone_need_no_data_and_no_time(tmp_path: Path, capsys: pytest.
 def test_a_hopeless_run_is_called_so_and_another_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(outlooks, "small_run", lambda runtime, config: outlooks.Outlook(1.0, 0.1, 360.0))
+    monkeypatch.setattr(plans, "small_run", lambda runtime, config: TimeEstimate(1.0, 0.1, 360.0))
     shape = ["--model.n_layer", "1", "--model.n_head", "2", "--model.n_embd", "32", "--model.block_size", "32"]
     size = ["--model.vocab_size", "500", "--tokens_per_step", "1024", "--max_steps", "2000000000"]
     settings = ["--data", str(tmp_path / "none"), "--out", str(tmp_path / "run"), "--device", "cpu"]
@@ -152,37 +156,40 @@ def test_a_hopeless_run_is_called_so_and_another_is_named(
 
 def test_auto_takes_a_divisor_keeps_it_and_learns_the_same(tiny_run: TrainConfig) -> None:
     notes: list[str] = []
-
-    class Listener(Reporter):
-        def note(self, text: str) -> None:
-            notes.append(text)
-
     auto = dataclasses.replace(tiny_run, micro_batch="auto", max_steps=8)  # type: ignore[arg-type]
-    train(auto, Listener(), until=4)
+    train(resolve_micro_batch(auto, notes.append), until=4)
     chosen = read_yaml(TrainConfig, Path(auto.out) / "config.yaml").micro_batch
     assert 8 % chosen == 0
     assert any(f"micro_batch auto: {chosen} of" in note for note in notes)
     notes.clear()
-    train(auto, Listener())
+    train(resolve_micro_batch(auto, notes.append))
     assert read_yaml(TrainConfig, Path(auto.out) / "config.yaml").micro_batch == chosen
-    assert not any("micro_batch auto" in note for note in notes)
+    assert not notes
 
 
 def test_training_says_what_to_expect_after_its_first_steps(
     tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notes: list[str] = []
-
-    class Listener(Reporter):
-        def note(self, text: str) -> None:
-            notes.append(text)
-
-    monkeypatch.setattr(outlooks, "WATCH_S", 0.0)
-    monkeypatch.setattr(outlooks, "WORTH_A_WORD_S", 0.0)
-    train(tiny_run, Listener())
-    estimates = [note for note in notes if note.startswith("Estimate:")]
+    monkeypatch.setattr(first_steps, "WATCH_S", 0.0)
+    monkeypatch.setattr(first_steps, "WORTH_SAYING_S", 0.0)
+    terminal = io.StringIO()
+    reporter = TerminalReporter(Console(file=terminal, soft_wrap=True, highlight=False))
+    train(tiny_run, reporter)
+    reporter.close()
+    estimates = [line for line in terminal.getvalue().splitlines() if line.startswith("Estimate:")]
     assert len(estimates) == 1
     assert "to go, until" in estimates[0]
+
+
+def test_an_estimate_changes_nothing_that_is_learnt(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(first_steps, "WATCH_S", 0.0)
+    shown = dataclasses.replace(tiny_run, out=tiny_run.out + "-shown")
+    train(tiny_run)
+    reporter = TerminalReporter(Console(file=io.StringIO()))
+    train(shown, reporter)
+    reporter.close()
+    one, two = ([m["loss"] for m in read_metrics(Path(c.out)) if "loss" in m] for c in (tiny_run, shown))
+    assert one == two
 
 
 def test_no_step_can_be_faster_than_the_peak(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:

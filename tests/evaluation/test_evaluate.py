@@ -15,10 +15,11 @@ import pytest
 
 from gpt_research.base.files import file_sha256
 from gpt_research.cli.main import main
-from gpt_research.config import PreprocessConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.evaluation import results
 from gpt_research.evaluation.provenance import contamination
 from gpt_research.preprocessing.pipeline import preprocess
+from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.training.loop import train
 
 LIMITED = ["--limit", "20", "--device", "cpu"]

@@ -11,14 +11,14 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml
 from gpt_research.config import TrainConfig
 from gpt_research.training import loop as training
-from gpt_research.training import step as engine
+from gpt_research.training.step import TrainStep
 
 
 def spoil_gradients(steps: set[int]) -> None:
     """Let one weight's gradient be no number on rank 1 alone, before ranks exchange gradients."""
-    plain = engine.Engine.accumulate
+    plain = TrainStep.accumulate
 
-    def accumulate(self: engine.Engine, step: int, *args: object, **kwargs: object) -> object:
+    def accumulate(self: TrainStep, step: int, *args: object, **kwargs: object) -> object:
         if step not in steps or self.runtime.rank != 1:
             return plain(self, step, *args, **kwargs)  # type: ignore[arg-type]
         handle = self.model.blocks[0].mlp.up.weight.register_hook(lambda gradient: gradient * math.nan)
@@ -27,7 +27,7 @@ def spoil_gradients(steps: set[int]) -> None:
         finally:
             handle.remove()
 
-    engine.Engine.accumulate = accumulate  # type: ignore[method-assign,assignment]
+    TrainStep.accumulate = accumulate  # type: ignore[method-assign,assignment]
 
 
 if __name__ == "__main__":

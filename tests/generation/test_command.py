@@ -17,13 +17,12 @@ from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.cli.generate import RULE, Terminal, read_prompt, run
+from gpt_research.cli.generate import RULE, GenerateCommand, read_prompt, run
 from gpt_research.cli.interactive import converse, fitting_end
-from gpt_research.commands import GenerateCommand
+from gpt_research.cli.terminal import Terminal
 from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.generation.engine import TorchEngine
-from gpt_research.generation.torch_engine import generate
+from gpt_research.generation.torch_engine import TorchEngine, generate
 from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 

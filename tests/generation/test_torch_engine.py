@@ -13,7 +13,8 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.generation.torch_engine import Sample, generate, stream
+from gpt_research.generation.engine import Sample
+from gpt_research.generation.torch_engine import generate, stream
 from gpt_research.model.fast.packed import pack
 from gpt_research.model.gpt import GPT
 from gpt_research.model.kv_cache import KVCache
@@ -152,10 +153,10 @@ def test_pieces_join_to_the_samples(model: GPT, tokenizer: Tokenizer) -> None:
     config = replace(DRAWN, num_samples=2, stop=["q"])
     texts, samples = [""] * 8, [None] * 8
     for piece in stream(model, tokenizer, PROMPTS, config, notice=print):
-        assert samples[piece.index] is None, "a piece after the last one"
+        assert samples[piece.id] is None, "a piece after the last one"
         assert piece.text or piece.sample
-        texts[piece.index] += piece.text
-        samples[piece.index] = piece.sample  # type: ignore[call-overload]
+        texts[piece.id] += piece.text
+        samples[piece.id] = piece.sample  # type: ignore[call-overload]
     assert [sample and sample.text for sample in samples] == texts
     assert samples == generate(model, tokenizer, PROMPTS, config, notice=print)
 
@@ -200,6 +201,8 @@ def test_samples_that_ended_leave_the_others_alone(model: GPT, tokenizer: Tokeni
 
 def test_a_long_text_slides_on_at_a_bounded_cost_and_says_so_once(tokenizer: Tokenizer) -> None:
     model, said, read = make(tokenizer), [], []
+    with torch.no_grad():  # so that no text ends by itself
+        model.token_embedding.weight[tokenizer.end_of_text] = 0
     count_positions(model, read.append)
     samples = generate(model, tokenizer, ["a", "b"], replace(GREEDY, max_new_tokens=400), notice=said.append)
     assert {len(sample.tokens) for sample in samples} == {400}

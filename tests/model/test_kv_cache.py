@@ -82,6 +82,43 @@ def test_a_replaced_row_leaves_its_neighbours_alone() -> None:
     torch.testing.assert_close(found[[0, 2]], model(tokens[[0, 2], :13])[:, -1], atol=1e-4, rtol=1e-5)
 
 
+def test_rows_that_join_a_cache_leave_the_others_alone() -> None:
+    model, tokens = make(), draw(4)
+    cache, other = make().new_cache(2, 8), make().new_cache(2, 6)
+    model(tokens[:2, :8], cache=cache)
+    model(tokens[2:, :6], cache=other)
+    cache.resize(4, 12, room=5)
+    cache.replace([2, 3], other, [1, 1])
+    assert cache.lengths == [8, 8, 6, 6]
+    assert (cache.storage.size(2), cache.capacity) == (5, 12)
+    found = model(torch.tensor([[11], [12], [13], [14]]), cache=cache)[:, 0]
+    for row, (source, length, token) in enumerate([(0, 8, 11), (1, 8, 12), (3, 6, 13), (3, 6, 14)]):
+        text = torch.cat((tokens[source, :length], torch.tensor([token])))[None]
+        torch.testing.assert_close(found[row], model(text)[0, -1], atol=1e-4, rtol=1e-5)
+
+
+def test_a_row_within_the_room_costs_no_new_memory() -> None:
+    cache = make().new_cache(1, 4)
+    cache.resize(2, 4, room=3)
+    storage = cache.storage
+    cache.resize(3, 4, room=100)
+    assert cache.storage is storage
+    assert cache.lengths == [0, 0, 0]
+
+
+def test_what_a_former_text_left_in_a_row_reaches_no_other() -> None:
+    model, tokens = make(), draw(2)
+    cache, other = make().new_cache(2), make().new_cache(1)
+    model(tokens, cache=cache)
+    cache.storage[:, :, 1] = torch.inf
+    cache.truncate([10, 10])
+    model(tokens[:1, :5], cache=other)
+    cache.replace([1], other)
+    found = model(tokens[:, 10:11], cache=cache)[:, 0]
+    text = torch.cat((tokens[:1, :5], tokens[1:, 10:11]), dim=1)
+    torch.testing.assert_close(found[1], model(text)[0, -1], atol=1e-4, rtol=1e-5)
+
+
 def test_memory_is_for_the_capacity_and_never_beyond_the_context() -> None:
     assert make().new_cache(2, capacity=5).storage.numel() == 2 * 2 * 2 * 5 * 32
     assert make().new_cache(2, capacity=1000).capacity == 16

@@ -11,11 +11,11 @@ import matplotlib
 import pytest
 
 from gpt_research.cli.main import parse
-from gpt_research.config import PreprocessConfig
 from gpt_research.data.shards import Manifest, read_manifests
 from gpt_research.preprocessing.card.card import LENGTH_EDGES, Lengths, card, write_card
 from gpt_research.preprocessing.card.page import Code, Heading, Paragraph, Table, as_html, as_markdown
 from gpt_research.preprocessing.pipeline import preprocess
+from gpt_research.preprocessing.settings import PreprocessConfig
 
 EVIL = '<script>alert(1)</script> | "quotes" & `code` \x1b[2J \u202e [link](http://example.org)'
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_preprocess import config_of, digest
+from test_pipeline import config_of, digest
 
 from gpt_research.base.errors import UserError
-from gpt_research.config import PreprocessConfig
 from gpt_research.preprocessing.pipeline import preprocess
+from gpt_research.preprocessing.settings import PreprocessConfig
 
 SBATCH = """#!/bin/bash
 # Stands in for Slurm: runs the tasks of a job here and now, one after the other.

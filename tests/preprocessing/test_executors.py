@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from gpt_research.base.errors import UserError
-from gpt_research.config import PreprocessConfig
 from gpt_research.preprocessing import executors
+from gpt_research.preprocessing.settings import PreprocessConfig
 
 
 class UnpicklableError(Exception):

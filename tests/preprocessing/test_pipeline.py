@@ -20,10 +20,10 @@ import pytest
 
 import gpt_research.data
 from gpt_research.base.errors import UserError
-from gpt_research.config import PreprocessConfig
 from gpt_research.data.shards import read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.pipeline import preprocess
+from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.stages import Select
 from gpt_research.preprocessing.stages.assemble import cut_document
 

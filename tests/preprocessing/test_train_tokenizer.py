@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpt_research.config import PreprocessConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.pipeline import preprocess
 from gpt_research.preprocessing.plan import Work, make_plan
+from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.stages import Learn
 from gpt_research.preprocessing.stages import train_tokenizer as learn
 

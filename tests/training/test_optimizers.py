@@ -1,10 +1,13 @@
 """AdamW decays matrices only, and its state survives a round trip by name."""
 
+import pytest
 import torch
 
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.base.errors import UserError
+from gpt_research.config import GPTConfig, OptimizerConfig, TrainConfig
 from gpt_research.model.gpt import GPT
-from gpt_research.training.optimizers import make_optimizer, optimizer_tensors, restore_optimizer
+from gpt_research.training.optimizer_state import optimizer_tensors, restore_optimizer
+from gpt_research.training.optimizers import OPTIMIZERS, make_optimizer, state_bytes, step_unless
 
 CONFIG = GPTConfig(n_layer=2, n_head=2, n_embd=16, block_size=8, vocab_size=50)
 
@@ -18,12 +21,16 @@ def step(model: GPT, optimizer: torch.optim.Optimizer, seed: int) -> None:
 
 def test_norms_and_biases_do_not_decay() -> None:
     model = GPT(CONFIG)
-    decayed, free = make_optimizer(model, TrainConfig()).param_groups
+    groups = {group["kind"]: group for group in make_optimizer(model, TrainConfig()).param_groups}
     names = {id(p): name for name, p in model.named_parameters()}
-    assert decayed["weight_decay"] == 0.1
-    assert free["weight_decay"] == 0.0
-    assert {names[id(p)] for p in free["params"]} == {n for n in names.values() if "norm" in n or n.endswith("bias")}
-    assert len(decayed["params"]) + len(free["params"]) == len(names)
+    assert {kind: group["weight_decay"] for kind, group in groups.items()} == {
+        "matrix": 0.1, "embedding": 0.1, "vector": 0.0,
+    }  # fmt: skip
+    vectors = {names[id(p)] for p in groups["vector"]["params"]}
+    assert vectors == {n for n in names.values() if "norm" in n or n.endswith("bias")}
+    embeddings = {names[id(p)] for p in groups["embedding"]["params"]}
+    assert embeddings == {"token_embedding.weight", "position_embedding.weight"}
+    assert sum(len(group["params"]) for group in groups.values()) == len(names)
 
 
 def test_state_goes_round_by_name() -> None:
@@ -37,3 +44,36 @@ def test_state_goes_round_by_name() -> None:
     for model, optimizer in ((one, first), (two, second)):
         step(model, optimizer, 9)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_a_step_can_be_left_out_with_any_optimizer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPTIMIZERS, "sgd", lambda groups, config: torch.optim.SGD(groups, lr=0.1, momentum=0.9))
+    model = GPT(CONFIG)
+    optimizer = make_optimizer(model, TrainConfig(optimizer=OptimizerConfig(name)))
+    step(model, optimizer, 0)
+    before = [p.clone() for p in model.parameters()]
+    tokens = torch.ones(1, 8, dtype=torch.long)
+    for leave_out in (True, False):
+        model(tokens, tokens).backward()
+        step_unless(optimizer, torch.tensor(leave_out))
+        same = all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+        assert same == leave_out
+
+
+def test_state_bytes_are_those_of_two_moments_for_adamw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPTIMIZERS, "sgd", lambda groups, config: torch.optim.SGD(groups, lr=0.1))
+    assert state_bytes(TrainConfig()) == 8
+    assert state_bytes(TrainConfig(optimizer=OptimizerConfig("sgd"))) == 0
+
+
+def test_measuring_state_bytes_draws_no_random_number() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    state_bytes(TrainConfig())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_unknown_optimizer_is_one_sentence_with_the_closest_name() -> None:
+    with pytest.raises(UserError, match=r'optimizer\.name is "adam".*Did you mean "adamw"'):
+        make_optimizer(GPT(CONFIG), TrainConfig(optimizer=OptimizerConfig("adam")))

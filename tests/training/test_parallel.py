@@ -16,7 +16,7 @@ from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import checkpoint_path, load_newest, tensor_files
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.run import load_model
-from gpt_research.training import parallel
+from gpt_research.training.assembly import plan_execution
 from gpt_research.training.metrics import read_metrics
 
 WORKER = Path(__file__).parents[1] / "faults" / "worker.py"
@@ -88,8 +88,10 @@ def test_only_a_model_that_would_fill_the_device_is_sharded_unasked(monkeypatch:
     runtime = runtimes.Runtime(torch.device("cpu"), "fp32", world_size=2)
     model = GPTConfig(n_layer=2, n_head=2, n_embd=64, block_size=32, vocab_size=1000)
     parameters = 2 * (12 * 64 * 64 + 13 * 64) + 2 * 64 + 64 * (1024 + 32)
+    config = TrainConfig(model=model)
     for memory, expected in ((16 * parameters * 2 + 1000, "ddp"), (16 * parameters * 2 - 1000, "fsdp"), (0, "ddp")):
         monkeypatch.setattr(runtimes.Runtime, "device_memory", lambda self, memory=memory: memory)
-        assert parallel.choose("auto", model, runtime) == expected
-    assert parallel.choose("ddp", model, runtime) == "ddp"
-    assert parallel.choose("fsdp", model, dataclasses.replace(runtime, world_size=1)) == "none"
+        assert plan_execution(config, runtime).parallel == expected
+    assert plan_execution(dataclasses.replace(config, parallel="ddp"), runtime).parallel == "ddp"
+    alone = dataclasses.replace(runtime, world_size=1)
+    assert plan_execution(dataclasses.replace(config, parallel="fsdp"), alone).parallel == "none"

@@ -12,7 +12,8 @@ import torch
 from gpt_research.base import runtime as runtimes
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.estimate.probe import RandomBatches
-from gpt_research.training.step import Engine, compiles, loss_chunk
+from gpt_research.training.assembly import build_step, plan_execution
+from gpt_research.training.step import TrainStep
 
 CPU = runtimes.Runtime(torch.device("cpu"), "bf16")
 MODEL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=32, vocab_size=300)
@@ -21,9 +22,9 @@ MODEL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=32, vocab_size=300)
 def gradients(runtime: runtimes.Runtime, **settings: object) -> dict[str, torch.Tensor]:
     config = TrainConfig(model=MODEL, micro_batch=2, tokens_per_step=128, **settings)  # type: ignore[arg-type]
     torch.manual_seed(0)
-    engine = Engine(config, runtime, RandomBatches(MODEL, 2))
-    engine.accumulate(0)
-    return {name: p.grad for name, p in engine.model.named_parameters() if p.grad is not None}
+    step = build_step(config, plan_execution(config, runtime), runtime, RandomBatches(MODEL, 2), TrainStep)
+    step.accumulate(0)
+    return {name: p.grad for name, p in step.model.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # the compiler's own
@@ -40,18 +41,18 @@ def test_compiled_blocks_give_the_plain_gradient(precision: runtimes.Precision) 
 
 def test_on_a_cpu_the_logits_are_held_whole_only_where_they_are_small() -> None:
     config = TrainConfig(model=MODEL, micro_batch=2, tokens_per_step=128)
-    assert loss_chunk(config, CPU) == 0
-    assert loss_chunk(dataclasses.replace(TrainConfig(), micro_batch=1), CPU) == 512
-    assert loss_chunk(dataclasses.replace(TrainConfig(), loss_chunk=7), CPU) == 7
-    assert loss_chunk(TrainConfig(), dataclasses.replace(CPU, precision="fp16")) == 0
-    assert not compiles(config, CPU)
+    assert plan_execution(config, CPU).loss_chunk == 0
+    assert plan_execution(dataclasses.replace(TrainConfig(), micro_batch=1), CPU).loss_chunk == 512
+    assert plan_execution(dataclasses.replace(TrainConfig(), loss_chunk=7), CPU).loss_chunk == 7
+    assert plan_execution(TrainConfig(), dataclasses.replace(CPU, precision="fp16")).loss_chunk == 0
+    assert not plan_execution(config, CPU).compiled
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a matter of glibc")
 def test_memory_that_was_freed_is_not_asked_for_again() -> None:
     code = (
         "import resource, torch\n"
-        "from gpt_research.training import machine\n"
+        "from gpt_research.base import machine\n"
         "machine.keep_freed_memory()\n"
         "faults = []\n"
         "for _ in range(10):\n"

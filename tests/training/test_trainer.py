@@ -18,18 +18,18 @@ from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import checkpoint_path, load_newest, saved_steps
 from gpt_research.config import TrainConfig
-from gpt_research.data.shards import Dataset
-from gpt_research.training.loop import Trainer, dataset_tokenizer, fit_vocabulary, train
+from gpt_research.training.inputs import TrainingData
+from gpt_research.training.loop import Trainer, train
 from gpt_research.training.metrics import read_metrics
 from gpt_research.training.reporter import Reporter
+from gpt_research.training.run_folder import open_run
 
 
 def make_trainer(config: TrainConfig) -> Trainer:
     """A trainer without its run folder, for tests of single steps."""
-    dataset = Dataset(config.data, config.model.block_size)
-    tokenizer, _ = dataset_tokenizer(dataset)
-    config = dataclasses.replace(config, model=fit_vocabulary(config.model, dataset, tokenizer))
-    return Trainer(config, runtimes.start("cpu", config.precision), dataset, tokenizer, Reporter())
+    data = TrainingData.open(config.data, config.model.block_size)
+    config = dataclasses.replace(config, model=data.fit(config.model))
+    return Trainer(config, runtimes.start("cpu", config.precision), data, Reporter())
 
 
 def weights(run: str) -> dict[str, torch.Tensor]:
@@ -114,10 +114,10 @@ def test_the_micro_batch_does_not_change_the_gradient(tiny_run: TrainConfig, mic
     def gradients(config: TrainConfig) -> list[torch.Tensor]:
         trainer = make_trainer(config)
         kept: list[torch.Tensor] = []
-        trainer.engine.optimizer.step = lambda *a, **k: kept.extend(  # type: ignore[method-assign,assignment]
+        trainer.train_step.optimizer.step = lambda *a, **k: kept.extend(  # type: ignore[method-assign,assignment]
             p.grad.clone() for p in trainer.model.parameters() if p.grad is not None
         )
-        trainer.engine.take_step(3)
+        trainer.train_step.take_step(3)
         return kept
 
     for a, b in zip(gradients(config), gradients(dataclasses.replace(config, micro_batch=micro_batch)), strict=True):
@@ -136,18 +136,18 @@ def test_evaluating_more_often_does_not_change_what_is_learnt(tiny_run: TrainCon
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 def test_a_gradient_that_is_not_finite_skips_the_step(tiny_run: TrainConfig, precision: str) -> None:
     trainer = make_trainer(dataclasses.replace(tiny_run, precision=precision))
-    trainer.engine.take_step(0)
-    skipped_before = int(trainer.engine.skipped)
+    trainer.train_step.take_step(0)
+    skipped_before = int(trainer.train_step.skipped)
     before = {k: v.clone() for k, v in trainer.model.state_dict().items()}
-    moments = {k: v.clone() for s in trainer.engine.optimizer.state.values() for k, v in s.items()}
+    moments = {k: v.clone() for s in trainer.train_step.optimizer.state.values() for k, v in s.items()}
     handle = next(trainer.model.parameters()).register_hook(lambda gradient: gradient * float("nan"))
-    trainer.engine.take_step(1)
+    trainer.train_step.take_step(1)
     handle.remove()
-    assert int(trainer.engine.skipped) == skipped_before + 1
+    assert int(trainer.train_step.skipped) == skipped_before + 1
     assert all(torch.equal(before[k], v) for k, v in trainer.model.state_dict().items())
-    after = {k: v for s in trainer.engine.optimizer.state.values() for k, v in s.items()}
+    after = {k: v for s in trainer.train_step.optimizer.state.values() for k, v in s.items()}
     assert all(torch.equal(moments[k], after[k]) for k in moments)
-    trainer.engine.take_step(2)
+    trainer.train_step.take_step(2)
     assert any(not torch.equal(before[k], v) for k, v in trainer.model.state_dict().items())
 
 
@@ -157,7 +157,7 @@ def test_gradient_checkpointing_learns_the_same(tiny_run: TrainConfig) -> None:
         make_trainer(dataclasses.replace(tiny_run, gradient_checkpointing=True)),
     )
     for step in range(3):
-        a, b = plain.engine.take_step(step), saving.engine.take_step(step)
+        a, b = plain.train_step.take_step(step), saving.train_step.take_step(step)
         assert a is not None
         assert b is not None
         assert torch.equal(a[0], b[0])
@@ -198,15 +198,12 @@ def test_another_tokenizer_than_the_shards_is_refused(tiny_run: TrainConfig, tmp
 
 
 def test_a_folder_in_use_is_refused_and_names_its_owner(tiny_run: TrainConfig) -> None:
-    from gpt_research.training.run_folder import open_run
-
-    folder = open_run(tiny_run, None, is_main=True)
-    try:
-        with pytest.raises(UserError, match=f"in use by process {os.getpid()}"):
-            train(tiny_run)
-    finally:
-        folder.close()
-    assert train(dataclasses.replace(tiny_run, max_steps=1)).step == 1
+    data = TrainingData.open(tiny_run.data, tiny_run.model.block_size)
+    with (
+        open_run(tiny_run, data, is_main=True),
+        pytest.raises(UserError, match=f"in use by process {os.getpid()}"),
+    ):
+        train(tiny_run)
 
 
 COMMAND = [sys.executable, "-m", "gpt_research", "train"]

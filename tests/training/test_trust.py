@@ -14,22 +14,21 @@ from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import checkpoint_path, load_newest, saved_steps
 from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.cli.main import main
-from gpt_research.commands import ReplayCommand, VerifyResumeCommand
 from gpt_research.config import TrainConfig
 from gpt_research.training import loop as training
 from gpt_research.training.health import Health
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
 from gpt_research.training.replay import replay
-from gpt_research.training.step import Engine
+from gpt_research.training.step import TrainStep
 from gpt_research.training.verify_resume import verify_resume
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
     """Make the loss of some steps (counted from 0) not a number, as a damaged weight or overflow would."""
-    plain = Engine.accumulate
+    plain = TrainStep.accumulate
 
-    def accumulate(self: Engine, step: int, *args: object, **kwargs: object) -> torch.Tensor | None:
+    def accumulate(self: TrainStep, step: int, *args: object, **kwargs: object) -> torch.Tensor | None:
         loss = plain(self, step, *args, **kwargs)  # type: ignore[arg-type]
         if step in steps:
             gradient = self.model.blocks[1].mlp.up.weight.grad
@@ -37,7 +36,7 @@ def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
             gradient[0, 0] = math.nan
         return loss
 
-    monkeypatch.setattr(Engine, "accumulate", accumulate)
+    monkeypatch.setattr(TrainStep, "accumulate", accumulate)
 
 
 def test_a_bad_step_is_skipped_counted_and_kept(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,13 +65,13 @@ def test_three_bad_steps_in_a_row_stop_the_run_and_the_weights_before_stay(
 
 
 def test_a_spike_is_logged_and_by_option_skipped(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Engine.accumulate
+    plain = TrainStep.accumulate
 
-    def accumulate(self: Engine, step: int, *args: object, **kwargs: object) -> torch.Tensor | None:
+    def accumulate(self: TrainStep, step: int, *args: object, **kwargs: object) -> torch.Tensor | None:
         loss = plain(self, step, *args, **kwargs)  # type: ignore[arg-type]
         return loss + 50 if step == 24 and loss is not None else loss
 
-    monkeypatch.setattr(Engine, "accumulate", accumulate)
+    monkeypatch.setattr(TrainStep, "accumulate", accumulate)
     for skip in (False, True):
         config = dataclasses.replace(
             tiny_run, out=f"{tiny_run.out}-{skip}", max_steps=26, skip_spikes=skip, eval_interval=0, save_interval=0
@@ -99,7 +98,7 @@ def test_health_knows_a_spike_from_noise() -> None:
 def test_replay_gives_the_loss_of_the_step_and_writes_nothing(tiny_run: TrainConfig) -> None:
     train(tiny_run)
     before = {p: p.stat().st_mtime_ns for p in Path(tiny_run.out).rglob("*")}
-    found = replay(Path(tiny_run.out), ReplayCommand(step=11, device="cpu"))
+    found = replay(Path(tiny_run.out), 11, device="cpu")
     line = next(m for m in read_metrics(Path(tiny_run.out)) if m["step"] == 11 and "loss" in m)
     assert found.loss == line["loss"]
     assert found.grad_norm == pytest.approx(line["grad_norm"], rel=1e-5)
@@ -119,8 +118,7 @@ def test_replay_names_the_first_bad_number(tiny_run: TrainConfig, capsys: pytest
 
 
 def test_verify_resume_finds_equality(tiny_run: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
-    fields = {f.name: getattr(tiny_run, f.name) for f in dataclasses.fields(TrainConfig)}
-    verdict = verify_resume(VerifyResumeCommand(**fields, steps=6))
+    verdict = verify_resume(tiny_run, 6)
     assert verdict.equal
     assert verdict.losses == 6
     assert verdict.tensors > 20
@@ -133,8 +131,7 @@ def test_verify_resume_finds_a_difference(tiny_run: TrainConfig, monkeypatch: py
         "restore_optimizer",
         lambda o, m, t: plain(o, m, {k: v * 0 if k.startswith("exp_avg/") else v for k, v in t.items()}),
     )
-    fields = {f.name: getattr(tiny_run, f.name) for f in dataclasses.fields(TrainConfig)}
-    verdict = verify_resume(VerifyResumeCommand(**fields, steps=6))
+    verdict = verify_resume(tiny_run, 6)
     assert not verdict.equal
     assert verdict.different
 

@@ -1,4 +1,4 @@
-"""Errors the user can mend: shown as one sentence, without a traceback."""
+"""Errors that the user can mend. The command line shows one as a sentence, without a traceback."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ T = TypeVar("T")
 
 
 class UserError(Exception):
-    """The user's input, files or machine are at fault; the message says what, where and what to do.
+    """Something is wrong with the user's input, files or machine.
 
-    The command line prints it to standard error and exits with code 2.
+    The message says what is wrong, where, and what to do about it. The command line prints it to
+    standard error and exits with code 2.
     """
+
+
+def require(condition: bool, name: str, value: object, rule: str) -> None:
+    """Raise a `UserError` that names a setting, its value and the rule it breaks, unless `condition` holds."""
+    if not condition:
+        raise UserError(f"{name} is {value!r}, but it must be {rule}.")
 
 
 def closest(name: str, known: Iterable[str]) -> str:

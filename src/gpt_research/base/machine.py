@@ -1,7 +1,8 @@
-"""What the operating system says of this machine: cores, memory, and what of them this process may use.
+"""Cores and memory of this machine, and how much of them this process may use.
 
-Containers and batch systems give a process less than the machine has; the kernel tells through control groups
-(cgroups). Everything here is read from /proc and /sys, and answers None where a system does not have them.
+Containers and batch systems give a process less than the machine has. The kernel publishes these limits
+in control groups (cgroups). Every function reads /proc and /sys, and returns None if the system has no
+such file.
 Source: proc(5), cgroups(7), and the kernel's Documentation/admin-guide/cgroup-v2.rst.
 """
 
@@ -16,14 +17,14 @@ PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def usable_cores() -> float:
-    """Return how many cores' time this process may use: its affinity, cut by the cgroup's quota."""
+    """Return how many cores this process may use: its CPU affinity, limited by the quota of its cgroup."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_cores()
     return cores if quota is None else min(cores, quota)
 
 
 def physical_cores() -> int | None:
-    """Return the cores of the machine, hyper-threads counted once."""
+    """Return the number of physical cores; two hyper-threads of one core count once."""
     cores: set[tuple[str, str]] = set()
     package = ""
     for line in _read(PROC / "cpuinfo").splitlines():
@@ -50,7 +51,7 @@ def total_memory() -> int:
 def free_memory() -> int:
     """Return the bytes that this process may still take without pushing anything out of memory."""
     free = _fields(PROC / "meminfo").get("MemAvailable")
-    room = total_memory() // 2 if free is None else free  # elsewhere than on Linux: a careful guess
+    room = total_memory() // 2 if free is None else free  # not Linux: half of the memory is a careful guess
     limit = cgroup_memory()
     return room if limit is None else max(0, min(room, limit - cgroup_memory_used()))
 
@@ -61,32 +62,32 @@ def resident_memory() -> int:
 
 
 def peak_memory() -> int:
-    """Return the most bytes of memory this process has held, since its start or `forget_peak`."""
+    """Return the most bytes of memory that this process has held since its start or `forget_peak`."""
     peak = _fields(PROC / "self" / "status").get("VmHWM")
     if peak is not None:
         return peak
-    import resource  # getrusage counts what the parent held before exec, so it comes second
+    import resource  # a fallback only, because it also counts what the parent process held before exec
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def forget_peak() -> None:
-    """Let the peak begin anew; without effect where the kernel does not allow it."""
+    """Reset the peak that `peak_memory` returns; does nothing if the kernel does not allow it."""
     with contextlib.suppress(OSError):
         (PROC / "self" / "clear_refs").write_text("5")
 
 
 def die_first() -> None:
-    """Ask the kernel to end this process before any other where memory runs out."""
+    """Ask the kernel to kill this process before any other if memory runs out."""
     with contextlib.suppress(OSError):
         (PROC / "self" / "oom_score_adj").write_text("1000")
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep memory that it frees, for the next tensor; without effect elsewhere than on glibc.
+    """Make malloc keep freed memory for the next tensor instead of returning it to the kernel.
 
-    Otherwise every large tensor is a mapping of its own, whose pages the kernel clears again in each step: a tenth of
-    a training step on a CPU. Source: mallopt(3).
+    Otherwise every large tensor is a mapping of its own, and the kernel clears its pages again in each
+    step, which takes a tenth of a training step on a CPU. Does nothing without glibc. Source: mallopt(3).
     """
     trim_threshold, mmap_max = -1, -4
     with contextlib.suppress(OSError, AttributeError, TypeError):
@@ -96,9 +97,10 @@ def keep_freed_memory() -> None:
 
 
 def cgroup_memory() -> int | None:
-    """Return the bytes that this process's cgroup may hold, None without a limit."""
+    """Return the bytes that the cgroup of this process may hold; None without a limit."""
     found = [limit for folder in _cgroup_folders("memory") for limit in _numbers(folder, *MEMORY_LIMIT)]
-    limits = [limit for limit in found if limit < total_memory()]  # version 1 says "none" by a huge number
+    # cgroup version 1 writes a huge number for "no limit".
+    limits = [limit for limit in found if limit < total_memory()]
     return min(limits, default=None)
 
 
@@ -115,10 +117,10 @@ def cgroup_memory_used() -> int:
 
 
 def cgroup_cores() -> float | None:
-    """Return how many cores' time the cgroup may take, None without a limit."""
+    """Return how many cores the cgroup may use; None without a limit."""
     found = []
     for folder in _cgroup_folders("cpu"):
-        quota, _, period = _read(folder / "cpu.max").partition(" ")  # version 2
+        quota, _, period = _read(folder / "cpu.max").partition(" ")  # cgroup version 2
         if not quota:
             quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
         with contextlib.suppress(ValueError):
@@ -129,7 +131,7 @@ def cgroup_cores() -> float | None:
 
 def _cgroup_folders(controller: str) -> list[Path]:
     """Return the folders of this process's cgroup and of those above it."""
-    folders = [CGROUPS, CGROUPS / controller]  # in a container the root is the container's own
+    folders = [CGROUPS, CGROUPS / controller]  # inside a container the root folder belongs to the container
     for line in _read(PROC / "self" / "cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
@@ -146,7 +148,7 @@ def _numbers(folder: Path, *names: str) -> list[int]:
 
 
 def _fields(path: Path, unit: int = 1024) -> dict[str, int]:
-    """Read a file of names and numbers, such as /proc/meminfo, whose numbers are kilobytes."""
+    """Return the numbers of a file such as /proc/meminfo by their names, multiplied by `unit` to bytes."""
     found = {}
     for line in _read(path).splitlines():
         parts = line.replace(":", " ").split()

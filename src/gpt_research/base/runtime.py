@@ -1,7 +1,7 @@
-"""The machine a run is on: device, precision, processes and random streams.
+"""The runtime of a command: device, precision, and this process among the others.
 
-One `Runtime` is made at the start of a command and passed along; nothing else asks torch or the environment
-which device or rank this is. Processes come from `torchrun`; without it there is one.
+A command makes one `Runtime` at its start and passes it on. No other code asks torch or the environment for the
+device or the rank. `torchrun` starts several processes; without it there is one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from gpt_research.base.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
-# Dense bf16 FLOP/s as the makers state them; fp16 is the same. Matched as a part of the device's name.
+# Dense bf16 FLOP/s as the makers state them; fp16 has the same. The key is a part of the device's name.
 PEAK_FLOPS = {
     "H200": 989.5e12,
     "H100": 989.5e12,
@@ -40,7 +40,7 @@ PEAK_FLOPS = {
 
 @dataclass(frozen=True)
 class Runtime:
-    """Device, precision and place among the processes."""
+    """Device and precision of this process, and its rank among the processes."""
 
     device: torch.device
     precision: Precision
@@ -54,48 +54,48 @@ class Runtime:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type matrix products run in."""
+        """The type in which matrix products are computed."""
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Run matrix products in `dtype`; weights, sums and norms stay in fp32."""
+        """Return a context in which matrix products run in `dtype`; weights, sums and norms stay in fp32."""
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
 
     def sum_over_ranks(self, values: torch.Tensor) -> torch.Tensor:
-        """Add a tensor over all processes, in place, and return it."""
+        """Sum a tensor over all processes, in place, and return it."""
         if self.world_size > 1:
             dist.all_reduce(values)
         return values
 
-    def any_of_all(self, flag: bool) -> bool:
-        """Whether the flag is up on any process. The host asks the others; the device is not waited for."""
+    def any_rank(self, flag: bool) -> bool:
+        """Return True if any rank passed True. Runs over gloo, so the GPU is not synchronised."""
         if self.world_size == 1:
             return flag
         flags = torch.tensor(float(flag))
         dist.all_reduce(flags)
         return bool(flags.item())
 
-    def agree(self, number: int) -> int:
-        """Return the number that the first process has, on all of them."""
+    def broadcast(self, number: int) -> int:
+        """Return, on all ranks, the number that rank 0 passed."""
         if self.world_size == 1:
             return number
         numbers = torch.tensor(number)
         dist.broadcast(numbers, src=0)
         return int(numbers.item())
 
-    def wait_for_all(self) -> None:
-        """Return when every process has come here; the device is not waited for."""
-        self.any_of_all(False)
+    def barrier(self) -> None:
+        """Return when every process has called this; the GPU is not synchronised."""
+        self.any_rank(False)
 
     def synchronize(self) -> None:
-        """Wait until the device has done what it was given."""
+        """Wait until the device has finished all work that was queued."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
     def device_memory(self) -> int:
-        """Bytes of memory of this process's device: of the GPU, or this process's share of the machine's."""
+        """Return the bytes of memory of the GPU; on a CPU, this process's share of the machine's memory."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_properties(self.device).total_memory
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -103,7 +103,7 @@ class Runtime:
 
     @property
     def can_compile(self) -> bool:
-        """Whether torch.compile has what it needs: Triton for a GPU, a C++ compiler for a CPU."""
+        """True if torch.compile has what it needs: Triton for a GPU, a C++ compiler for a CPU."""
         if self.device.type == "cuda":
             return importlib.util.find_spec("triton") is not None
         return shutil.which(os.environ.get("CXX", "g++")) is not None or shutil.which("clang++") is not None
@@ -116,10 +116,10 @@ class Runtime:
 
 
 def start(device: str = "auto", precision: str = "auto") -> Runtime:
-    """Find the device and, under `torchrun`, join the other processes.
+    """Choose the device and, under `torchrun`, join the other processes.
 
     Raises:
-        UserError: the named device is not there, or it cannot do the precision.
+        UserError: the machine has no such device, or the device does not support the precision.
     """
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -128,7 +128,7 @@ def start(device: str = "auto", precision: str = "auto") -> Runtime:
         torch.cuda.set_device(found)
         torch.set_float32_matmul_precision("high")
     if world_size > 1 and not dist.is_initialized():
-        # what hosts tell each other goes by gloo, so that no device has to be waited for
+        # Small messages between hosts go over gloo, so that no host has to wait for its GPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo")
     return Runtime(found, _find_precision(found, precision), rank, local_rank, world_size)
 
@@ -174,7 +174,7 @@ def _find_precision(device: torch.device, precision: str) -> Precision:
 def _bf16_is_fast(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":  # AVX-512 or AMX with bf16; without them bf16 is slower than fp32
+    if device.type == "cpu":  # without AVX-512 or AMX for bf16, bf16 is slower than fp32
         capability = torch.backends.cpu.get_cpu_capability()
         return capability.startswith("AVX512") and _cpu_has_flag("avx512_bf16")
     return False
@@ -189,7 +189,7 @@ def _cpu_has_flag(flag: str) -> bool:
 
 
 def peak_flops(runtime: Runtime) -> float:
-    """Dense FLOP/s of one device, the base of MFU: the maker's figure, else a matrix product timed here."""
+    """Return the dense FLOP/s of one device, the base of MFU: the maker's figure, or a timed matrix product."""
     if runtime.device.type == "cuda" and runtime.precision != "fp32":
         for part, flops in PEAK_FLOPS.items():
             if part in torch.cuda.get_device_name(runtime.device):
@@ -198,17 +198,17 @@ def peak_flops(runtime: Runtime) -> float:
 
 
 def measured_flops(runtime: Runtime, seconds: float = 0.4) -> float:
-    """FLOP/s of matrix products of GPT shapes on this device: the best of repeated runs within about `seconds`.
+    """Return the FLOP/s of matrix products of GPT shapes here: the best of repeated runs in about `seconds`.
 
-    A machine that is busy meanwhile gives too little. So a trainer whose steps are faster than this asks again, and
-    then takes its own speed for the peak if that is still higher.
+    The figure is too low if the machine is busy meanwhile. So a trainer whose steps are faster measures again,
+    and takes its own speed for the peak if that is still higher.
     """
     shapes = [(64, 768, 768), (1024, 768, 3072), (1024, 3072, 768)]
     if runtime.device.type != "cpu":
         shapes = [(8192, 8192, 8192)]
     best = 0.0
     for m, k, n in shapes:
-        if best and 2 * m * k * n / best > seconds:  # emulated 16 bits: one such product would take many seconds
+        if best and 2 * m * k * n / best > seconds:  # if 16 bits are emulated, one large product takes many seconds
             break
         a = torch.randn(m, k, device=runtime.device, dtype=runtime.dtype)
         b = torch.randn(k, n, device=runtime.device, dtype=runtime.dtype)

@@ -1,6 +1,6 @@
-"""Settings from flags and YAML files, checked against the config classes of `config`, and written back.
+"""Settings classes as flags and YAML files: a parser made of a class, reading, writing, and clear errors.
 
-A wrong setting is one sentence: where it stands, what it is, what it must be, and the closest known name.
+The error for a wrong setting is one sentence: where it stands, its value, the rule, and the closest known name.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ Config = TypeVar("Config")
 
 
 def to_dict(config: Any) -> dict[str, Any]:
-    """Return a config as plain nested dictionaries, as YAML and JSON hold it."""
+    """Return a settings object as nested dictionaries, the form that YAML and JSON hold."""
     return dataclasses.asdict(config)
 
 
 def write_yaml(config: Any, path: Path) -> None:
-    """Write every field, defaults included, so that the file alone repeats the run."""
+    """Write every field, defaults too, so that the file alone is enough to repeat the run."""
     path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def read_yaml(config_class: type[Config], path: Path) -> Config:
-    """Read a config file, defaults filled in.
+    """Read a settings file; fields that it does not name get their defaults.
 
     Raises:
         UserError: no file, broken YAML, an unknown key, a wrong type or a broken rule.
@@ -47,11 +47,11 @@ def read_yaml(config_class: type[Config], path: Path) -> Config:
 
 
 def parser_for(config_class: type, prog: str = "gpt-research", positional: str = "", *, many: bool = False) -> Any:
-    """Return a jsonargparse parser with one flag a field of a config class; it raises instead of exiting.
+    """Return a jsonargparse parser with one flag for each field of a settings class; it raises instead of exiting.
 
     Args:
         positional: the field that is given without a flag, if any.
-        many: whether it takes any number of values.
+        many: the positional field takes any number of values.
     """
     from jsonargparse import ArgumentParser, set_parsing_settings
 
@@ -66,7 +66,7 @@ def parser_for(config_class: type, prog: str = "gpt-research", positional: str =
 
 
 def field_names(config_class: type, prefix: str = "", *, nested: bool = True) -> list[str]:
-    """Return the names of all settings of a config class, `model.n_layer` for nested ones."""
+    """Return the names of all fields of a settings class; a nested one is `model.n_layer`."""
     names = []
     for name, kind in get_type_hints(config_class).items():
         if nested and dataclasses.is_dataclass(kind):
@@ -77,7 +77,7 @@ def field_names(config_class: type, prefix: str = "", *, nested: bool = True) ->
 
 
 def parse_error(error: Exception, config_class: type, where: str) -> UserError:
-    """Turn what jsonargparse says of a wrong setting into one sentence with the closest known name."""
+    """Turn an error of jsonargparse into one sentence about the setting, with the closest known name."""
     text = " ".join(str(error).split())
     known = field_names(config_class)
     unknown = re.search(r"unrecognized arguments: (\S+)|(?:accept option|Key|key) ['\"]([\w.]+)['\"]", text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from gpt_research.config import require
+from gpt_research.base.errors import require
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from gpt_research.config import require
+from gpt_research.base.errors import require
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import dataclasses
 from collections.abc import Callable
 
 from gpt_research.base.errors import UserError, closest
+from gpt_research.cli.terminal import say
 from gpt_research.config import GenerateConfig
-from gpt_research.generation.engine import Engine
-from gpt_research.generation.torch_engine import say
+from gpt_research.generation.engine import GenerationEngine, stream_samples
 
 SETTINGS = {
     "temperature": float,
@@ -35,7 +35,7 @@ Type a beginning and press Enter. An empty line goes on where the text stopped. 
 
 
 def converse(
-    engine: Engine,
+    engine: GenerationEngine,
     config: GenerateConfig,
     write: Callable[[str], None],
     read: Callable[[str], str] = input,
@@ -61,7 +61,7 @@ def converse(
             answers += 1
             write(line)
             with contextlib.suppress(KeyboardInterrupt):
-                for piece in engine.stream(text, settings):
+                for piece in stream_samples(engine, text, settings, notice=say):
                     write(piece.text)
                     text += piece.text
             write("\n")
@@ -94,7 +94,7 @@ def obey(line: str, config: GenerateConfig) -> GenerateConfig:
     return config
 
 
-def fitting_end(engine: Engine, text: str) -> str:
+def fitting_end(engine: GenerationEngine, text: str) -> str:
     """Return the end of `text` that leaves half of the context free."""
     tokens = engine.tokenizer.encode(text)
     half = engine.block_size // 2

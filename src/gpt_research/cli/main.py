@@ -1,66 +1,67 @@
-"""The command line: one subcommand per stage, its flags made from the stage's config class.
+"""The command line: one subcommand for each stage, whose flags are the fields of its settings class.
 
 `main(argv)` returns the exit code: 0 done, 2 the user's mistake (one sentence, no traceback), 3 done with damaged input
-set aside, 128 + n stopped by signal n. A stage's code is imported only when its command is called.
+set aside, 128 + n stopped by signal n. A command's module holds its settings class and its `run(settings)`; it is
+imported when the command is called, and imports what needs torch inside `run`, so that `--help` answers at once.
 """
 
 from __future__ import annotations
 
 import importlib
-import json
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_type_hints
+from typing import Any
 
-from gpt_research import commands, config
+from gpt_research.base import plugins
 from gpt_research.base.errors import UserError, closest
-from gpt_research.base.settings import field_names, parse_error, parser_for
+from gpt_research.cli.parsing import parse_settings
 from gpt_research.version import __version__
 
 
 @dataclass(frozen=True)
 class Command:
-    """A subcommand: its config class, the module whose `run(config)` does it, its positional and its short flags."""
+    """A subcommand."""
 
-    config: str
     module: str
+    """The module with the settings class and `run`."""
+    settings: str
+    """Name of the settings class."""
     help: str
     positional: str = ""
+    """The field that is given without a flag."""
     many: bool = False
+    """The positional field takes any number of values."""
     short: dict[str, str] = field(default_factory=dict)
+    """Short flags and what they stand for."""
 
 
 COMMANDS = {
     "preprocess": Command(
-        "PreprocessConfig",
-        "gpt_research.cli.preprocess",
-        "Turn corpora into token shards.",
-        "corpora",
-        many=True,
+        "gpt_research.cli.preprocess", "PreprocessConfig", "Turn corpora into token shards.", "corpora", many=True
     ),
-    "doctor": Command("DoctorCommand", "gpt_research.estimate.doctor", "Say what this machine has for training."),
-    "plan": Command("PlanCommand", "gpt_research.estimate.plan", "Say what a run will take, measured on this machine."),
-    "train": Command("TrainConfig", "gpt_research.cli.train", "Train a model on token shards."),
+    "doctor": Command("gpt_research.cli.doctor", "DoctorCommand", "Say what this machine has for training."),
+    "plan": Command("gpt_research.cli.plan", "PlanCommand", "Say what a run will take, measured on this machine."),
+    "train": Command("gpt_research.cli.train", "TrainConfig", "Train a model on token shards."),
     "generate": Command(
+        "gpt_research.cli.generate",
         "GenerateCommand",
-        "gpt_research.cli.generate_engine",
         "Continue a prompt with a run.",
         "run",
         short={"-i": "--interactive"},
     ),
     "verify-resume": Command(
-        "VerifyResumeCommand", "gpt_research.training.verify_resume", "Prove that a resumed run is the run."
+        "gpt_research.cli.verify_resume", "VerifyResumeCommand", "Prove that a resumed run is the run."
     ),
-    "replay": Command("ReplayCommand", "gpt_research.training.replay", "Run one step again and look inside.", "run"),
-    "inspect": Command("InspectCommand", "gpt_research.cli.inspect", "Show what a run folder holds.", "run"),
-    "export": Command("ExportCommand", "gpt_research.cli.export", "Write a run in another format.", "run"),
-    "import": Command("ImportCommand", "gpt_research.cli.import_", "Make a run of foreign weights.", "source"),
-    "where": Command("WhereCommand", "gpt_research.cli.where", "Say where a token came from.", "data"),
-    "evaluate": Command("EvaluateCommand", "gpt_research.cli.evaluate", "Measure loss and benchmarks.", "run"),
+    "replay": Command("gpt_research.cli.replay", "ReplayCommand", "Run one step again and look inside.", "run"),
+    "inspect": Command("gpt_research.cli.inspect", "InspectCommand", "Show what a run folder holds.", "run"),
+    "export": Command("gpt_research.cli.export", "ExportCommand", "Write a run in another format.", "run"),
+    "import": Command("gpt_research.cli.import_", "ImportCommand", "Make a run of foreign weights.", "source"),
+    "where": Command("gpt_research.cli.where", "WhereCommand", "Say where a token came from.", "data"),
+    "evaluate": Command("gpt_research.cli.evaluate", "EvaluateCommand", "Measure loss and benchmarks.", "run"),
     "compare": Command(
-        "CompareCommand", "gpt_research.cli.compare", "Set two evaluations side by side.", "runs", many=True
+        "gpt_research.cli.compare", "CompareCommand", "Set two evaluations side by side.", "runs", many=True
     ),
 }
 
@@ -77,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+    except BrokenPipeError:  # the program that read our output has ended, as `head` does
         sys.stderr.close()
         return 0
 
@@ -85,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _plain_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
-    """Return a warning as a sentence for the user, without the place in our code."""
+    """Format a warning as a sentence for the user, without file and line."""
     return f"warning: {message}\n"
 
 
@@ -100,7 +101,7 @@ def _run(arguments: list[str]) -> int:
     if name not in COMMANDS:
         raise UserError(f'There is no command "{name}".{closest(name, COMMANDS)} Commands: {", ".join(COMMANDS)}.')
     settings = parse(name, arguments[1:])
-    if settings is None:  # --help or --print_config answered
+    if settings is None:  # --help or --print_config has been printed
         return 0
     return int(importlib.import_module(COMMANDS[name].module).run(settings))
 
@@ -108,83 +109,33 @@ def _run(arguments: list[str]) -> int:
 def _overview() -> str:
     lines = [f"gpt-research {__version__}: from raw corpora to a GPT one can trust.", "", "Commands:"]
     lines += [f"  {name:<13} {command.help}" for name, command in COMMANDS.items()]
-    return "\n".join([*lines, "", "gpt-research COMMAND --help shows every setting of a command."])
+    lines += ["", "gpt-research COMMAND --help shows every setting of a command."]
+    lines += ["--plugin FILE.py, with any command, runs a file that adds parts of its own (docs/extending.md)."]
+    return "\n".join(lines)
 
 
 def parse(name: str, arguments: list[str]) -> Any:
-    """Return the config object of a command's arguments, or None where they asked for help.
+    """Load the plugins that arguments name, and return the command's settings; None if they asked for help.
 
     Raises:
-        UserError: an unknown flag or key (with the closest known one), a wrong type, a broken rule, no such file.
+        UserError: as `parse_settings` and `plugins.load` do.
     """
     command = COMMANDS[name]
-    config_class = getattr(commands, command.config, None) or getattr(config, command.config, None)
-    config_class = config_class or getattr(importlib.import_module(command.module), command.config)
-    parser = parser_for(config_class, f"gpt-research {name}", command.positional, many=command.many)
-    if "resume" in field_names(config_class):
-        arguments = _resume_arguments(arguments)
-    try:
-        namespace = parser.instantiate(parser.parse_args(_spell_out(arguments, config_class, command.short)))
-    except SystemExit as done:
-        if done.code in (0, None):
-            return None
-        raise
-    except UserError:
-        raise
-    except Exception as error:  # jsonargparse raises many kinds, all of them about the arguments
-        raise parse_error(error, config_class, name) from None
-    fields = {k: v for k, v in vars(namespace).items() if k in field_names(config_class, nested=False)}
-    if command.positional and not command.many:
-        fields[command.positional] = fields[command.positional] or ""
-    return config_class(**fields)
+    arguments = _load_plugins(arguments)
+    settings_class = getattr(importlib.import_module(command.module), command.settings)
+    return parse_settings(settings_class, name, arguments, command.positional, command.short, many=command.many)
 
 
-def _resume_arguments(arguments: list[str]) -> list[str]:
-    """`--resume RUN_DIR` means that run's own config, in its own folder; flags given beside it still count."""
-    for index, argument in enumerate(arguments):
-        flag, equals, value = argument.partition("=")
-        if flag != "--resume":
-            continue
-        run = value if equals else "".join(arguments[index + 1 : index + 2])
-        if run in ("auto", "never", ""):
-            return arguments
-        rest = arguments[:index] + arguments[index + (1 if equals else 2) :]
-        return ["--config", f"{run}/config.yaml", "--out", run, *rest]
-    return arguments
-
-
-def _spell_out(arguments: list[str], config_class: type, short: dict[str, str]) -> list[str]:
-    """Write arguments as argparse wants them: positional ones first, then `--flag=value`.
-
-    So `--compile` may stand for `--compile true`, a list's flag may be given again and again, and positional
-    arguments may stand between flags.
-    """
-    kinds = {f"--{name}": kind for name, kind in _leaf_types(config_class)}
-    positional: list[str] = []
-    flags: list[str] = []
-    lists: dict[str, list[str]] = {}
-    rest = [short.get(argument, argument) for argument in arguments]
+def _load_plugins(arguments: list[str]) -> list[str]:
+    """Run every plugin that `--plugin FILE.py` names; return the other arguments."""
+    others: list[str] = []
+    rest = list(arguments)
     while rest:
-        argument = rest.pop(0)
-        flag, equals, value = argument.partition("=")
-        kind = kinds.get(flag)
-        if not argument.startswith("--"):
-            positional.append(argument)
-        elif kind in (bool, bool | None) and not equals:
-            explicit = bool(rest) and rest[0].lower() in ("true", "false")
-            flags.append(f"{flag}={rest.pop(0) if explicit else 'true'}")
-        elif kind == list[str] and (equals or rest):
-            lists.setdefault(flag, []).append(value if equals else rest.pop(0))
-        elif equals or not rest or flag in ("--help", "--print_config"):
-            flags.append(argument)
+        flag, equals, value = rest.pop(0).partition("=")
+        if flag != "--plugin":
+            others.append(flag + equals + value)
+        elif equals or rest:
+            plugins.load(value if equals else rest.pop(0))
         else:
-            flags.append(f"{flag}={rest.pop(0)}")
-    return [*positional, *flags, *(f"{flag}={json.dumps(values)}" for flag, values in lists.items())]
-
-
-def _leaf_types(config_class: type, prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, kind in get_type_hints(config_class).items():
-        nested = hasattr(kind, "__dataclass_fields__")
-        found += _leaf_types(kind, f"{prefix}{name}.") if nested else [(prefix + name, kind)]
-    return found
+            raise UserError("--plugin needs the path of a Python file.")
+    return others

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from gpt_research.config import PreprocessConfig
 from gpt_research.preprocessing import executors
+from gpt_research.preprocessing.settings import PreprocessConfig
 
 if TYPE_CHECKING:
     from gpt_research.preprocessing.pipeline import Prepared

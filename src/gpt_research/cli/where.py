@@ -3,61 +3,106 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from gpt_research.base.errors import UserError
+from gpt_research.base.errors import UserError, require
 from gpt_research.base.settings import read_yaml
-from gpt_research.commands import WhereCommand
 from gpt_research.config import TrainConfig
-from gpt_research.data.lineage import Lineage, Place, windows_of_step
+
+if TYPE_CHECKING:
+    from gpt_research.data.lineage import Origin
 
 DEFAULT_DATA = "data/tokens"
 
 
+@dataclass(frozen=True)
+class WhereCommand:
+    """Settings of `gpt-research where`: the token, or the step of a run, whose source is looked up."""
+
+    data: str = ""
+    """Data set folder. Empty: the run's, else data/tokens."""
+    corpus: str = ""
+    """Corpus of the token; may be left out where there is one."""
+    token: int = 0
+    """Number of the token among those of its corpus and split, over all shards in order."""
+    split: Literal["train", "val"] = "train"
+    """Side of the data set that the token is on."""
+    run: str = ""
+    """Run folder, to ask for a step instead of a token."""
+    step: int = 0
+    """Step of that run, counted from 1: shows every window it read."""
+    json: bool = False
+    """Print one JSON object a line instead."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.run) == (self.step != 0), "step", self.step, "given together with --run")
+
+
 def run(command: WhereCommand) -> int:
     """Print the answer; return the exit code."""
+    from gpt_research.data.lineage import Lineage
+
     if command.run:
-        return _run_step(command)
+        _print_step(command)
+        return 0
     lineage = Lineage(command.data or DEFAULT_DATA)
     names = list(lineage.corpora)
     if not command.corpus and len(names) > 1:
         raise UserError(f"{lineage.folder} has several corpora. Name one with --corpus: {', '.join(names)}.")
-    place = lineage.place(command.corpus or names[0], command.token, command.split)
-    print(json.dumps(asdict(place), ensure_ascii=False) if command.json else told(place))
+    origin = lineage.origin(command.corpus or names[0], command.token, command.split)
+    print(json.dumps(asdict(origin), ensure_ascii=False) if command.json else in_words(origin))
     return 0
 
 
-def _run_step(command: WhereCommand) -> int:
-    """Print what each window of a step of a run was cut from."""
+def windows_of_run(config: TrainConfig, step: int, data: str) -> Iterator[list[Origin]]:
+    """Yield for each window of a step of a run the documents that it touches, as `lineage.windows_of_step` does.
+
+    Raises:
+        UserError: the run has no such step, or its data set is not at `data`, or was prepared elsewhere.
+    """
+    from gpt_research.data.lineage import Lineage, windows_of_step
+    from gpt_research.data.shards import Dataset
+    from gpt_research.training.batches import loader_of_run
+
+    if not 1 <= step <= config.max_steps:
+        raise UserError(f"step is {step}, but the run has steps 1 to {config.max_steps}.")
+    files = Dataset(data, config.model.block_size).train
+    yield from windows_of_step(Lineage(data), files, loader_of_run(config, files), step)
+
+
+def _print_step(command: WhereCommand) -> None:
+    """Print the sources of each window of a step of a run."""
     config = read_yaml(TrainConfig, Path(command.run) / "config.yaml")
-    for number, places in enumerate(windows_of_step(config, command.step, command.data or config.data)):
+    for number, origins in enumerate(windows_of_run(config, command.step, command.data or config.data)):
         if command.json:
-            print(json.dumps({"window": number, "documents": [asdict(p) for p in places]}, ensure_ascii=False))
+            print(json.dumps({"window": number, "documents": [asdict(o) for o in origins]}, ensure_ascii=False))
             continue
-        first = places[0]
+        first = origins[0]
         print(
             f"window {number}: {first.corpus}, token {first.token:,} on ({first.shard}, token {first.token_in_shard:,})"
         )
-        for place in places:
-            print(f"  {place.source} ({place.position}), from token {place.token_in_document:,} of the document on")
-    return 0
+        for origin in origins:
+            print(f"  {origin.source} ({origin.position}), from token {origin.token_in_document:,} of the document on")
 
 
-def told(place: Place) -> str:
-    """Say a place in lines for people, the token between » and «."""
-    before, token, after = place.text
+def in_words(origin: Origin) -> str:
+    """Return an origin as lines for people, with the token between » and «."""
+    before, token, after = origin.text
     lines = [
-        ("token", f"{place.token:,} of {place.corpus}, {place.split}"),
-        ("shard", f"{place.shard}, token {place.token_in_shard:,}"),
+        ("token", f"{origin.token:,} of {origin.corpus}, {origin.split}"),
+        ("shard", f"{origin.shard}, token {origin.token_in_shard:,}"),
         (
             "document",
-            f"row {place.row:,} of the shard's index, token {place.token_in_document:,} of {place.document_tokens:,}",
+            f"row {origin.row:,} of the shard's index, token {origin.token_in_document:,} of "
+            f"{origin.document_tokens:,}",
         ),
-        ("source", place.source),
-        ("position", f"{place.position:,}"),
-        ("root", place.root or "not known"),
-        ("sha256", place.sha256 or "not known: the source is no file of its own"),
+        ("source", origin.source),
+        ("position", f"{origin.position:,}"),
+        ("root", origin.root or "not known"),
+        ("sha256", origin.sha256 or "not known: the source is no file of its own"),
     ]
     text = f"{before}»{token}«{after}"
     return "\n".join([*(f"{name:<9} {value}" for name, value in lines), "", text])

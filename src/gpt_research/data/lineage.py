@@ -1,13 +1,14 @@
-"""From a token of a data set back to where it came from: corpus, shard, document, source file.
+"""From a token of a data set back to its origin: corpus, shard, document, source file.
 
-Tokens of a split are counted over all its shards in their order. Of the document indexes only that of the token's own
-shard is read. Knows nothing about training but what a `DataLoader` reads in a step.
+The tokens of a split are counted over all its shards in their order. Only one document index is read: that of the
+shard that holds the token. This module knows nothing about training but the windows that a `DataLoader` reads in a
+step.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from gpt_research.base.errors import UserError, closest
-from gpt_research.config import TrainConfig
 from gpt_research.data.loader import DataLoader
-from gpt_research.data.shards import Dataset, Manifest, Shard, read_manifests
+from gpt_research.data.shards import Manifest, Shard, TokenFiles, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 
 CONTEXT = 48
@@ -26,8 +26,8 @@ CONTEXT = 48
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a token stands and where it came from."""
+class Origin:
+    """Where a token is in its data set, and the source that it came from."""
 
     corpus: str
     split: str
@@ -54,7 +54,7 @@ class Place:
 
 
 class Lineage:
-    """A data set opened to be asked for places."""
+    """A data set, opened to look up the origins of its tokens."""
 
     def __init__(self, folder: Path | str) -> None:
         """Open `folder`.
@@ -73,8 +73,8 @@ class Lineage:
         self.roots = _roots(self.folder)
         self._indexes: dict[Path, tuple[np.ndarray, np.ndarray]] = {}
 
-    def place(self, corpus: str, token: int, split: str = "train") -> Place:
-        """Return where token number `token` of a corpus and split stands.
+    def origin(self, corpus: str, token: int, split: str = "train") -> Origin:
+        """Return the origin of token number `token` of a corpus and split.
 
         Raises:
             UserError: no such corpus, no such token, or a shard or index that is missing or damaged.
@@ -87,14 +87,14 @@ class Lineage:
             held = f"numbered 0 to {total - 1}" if total else "of which it has none"
             raise UserError(f"token is {token}, but must be one of the {split} tokens of {corpus}, {held}.")
         number = int(np.searchsorted(ends, token, side="right"))
-        return self._place(corpus, split, number, token - int(ends[number]) + shards[number].tokens)
+        return self._origin(corpus, split, number, token - int(ends[number]) + shards[number].tokens)
 
-    def window(self, corpus: str, shard: int, start: int, length: int, split: str = "train") -> list[Place]:
-        """Return the places of the first token of each document that a window of a shard touches."""
+    def window(self, corpus: str, shard: int, start: int, length: int, split: str = "train") -> list[Origin]:
+        """Return the origin of the first token that a window of a shard holds of each document."""
         folder, manifest = self._corpus(corpus)
         starts, _ = self._index(folder, manifest.splits[split][shard])
         inside = starts[(starts > start) & (starts < start + length)]
-        return [self._place(corpus, split, shard, int(token)) for token in (start, *inside)]
+        return [self._origin(corpus, split, shard, int(token)) for token in (start, *inside)]
 
     def _corpus(self, name: str) -> tuple[Path, Manifest]:
         if name not in self.corpora:
@@ -103,7 +103,7 @@ class Lineage:
             raise UserError(f"{self.folder} {asked}.{closest(name, self.corpora)} Name one with --corpus: {known}.")
         return self.corpora[name]
 
-    def _place(self, corpus: str, split: str, number: int, token: int) -> Place:
+    def _origin(self, corpus: str, split: str, number: int, token: int) -> Origin:
         """Look up token `token` of shard `number`."""
         folder, manifest = self.corpora[corpus]
         shard = manifest.splits[split][number]
@@ -111,7 +111,7 @@ class Lineage:
         row = int(np.searchsorted(starts, token, side="right")) - 1
         start, length = int(starts[row]), int(lengths[row])
         document = _read_row(_index_path(folder, shard), row)
-        return Place(
+        return Origin(
             corpus=corpus,
             split=split,
             token=token + sum(earlier.tokens for earlier in manifest.splits[split][:number]),
@@ -146,7 +146,7 @@ class Lineage:
     ) -> tuple[str, str, str]:
         """Decode a document around one of its tokens."""
         first, last = max(start, token - CONTEXT), min(stop, token + 1 + CONTEXT)
-        dtype = np.dtype(manifest.dtype).newbyteorder("<")
+        dtype = manifest.token_type
         try:
             with open(folder / shard.path, "rb") as file:
                 file.seek(shard.header_bytes + first * dtype.itemsize)
@@ -166,9 +166,9 @@ class Lineage:
 
 def _roots(folder: Path) -> dict[str, str]:
     """Return what each corpus was read from, as the user named it."""
-    for place in (folder, folder.resolve().parent):
-        if (place / "dataset.json").is_file():
-            specs = json.loads((place / "dataset.json").read_text(encoding="utf-8")).get("read_from", {})
+    for data_set in (folder, folder.resolve().parent):
+        if (data_set / "dataset.json").is_file():
+            specs = json.loads((data_set / "dataset.json").read_text(encoding="utf-8")).get("read_from", {})
             return {name: spec.partition("=")[2] for name, spec in specs.items()}
     return {}
 
@@ -194,29 +194,28 @@ def _source_sha256(folder: Path, manifest: Manifest, source: str) -> str:
     listed = folder / "sources.parquet"
     while source:
         if listed.is_file():
-            found = pq.read_table(listed, filters=[("path", "=", source)], columns=["sha256"])["sha256"].to_pylist()
+            hashes = pq.read_table(listed, filters=[("path", "=", source)], columns=["sha256"])["sha256"].to_pylist()
         else:
-            found = [s["sha256"] for s in manifest.sources if s["path"] == source]
-        if found:
-            return str(found[0])
+            hashes = [s["sha256"] for s in manifest.sources if s["path"] == source]
+        if hashes:
+            return str(hashes[0])
         source = source.rpartition("!")[0]
     return ""
 
 
-def windows_of_step(config: TrainConfig, step: int, data: Path | str) -> Iterator[list[Place]]:
-    """Yield for each window of a training step (counted from 1) the documents it touches.
+def windows_of_step(
+    lineage: Lineage, files: Mapping[str, TokenFiles], loader: DataLoader, step: int
+) -> Iterator[list[Origin]]:
+    """Yield for each window of a training step (counted from 1) the documents that it touches.
 
-    A document is given by the window's first token in it. Windows come in the order of all ranks together.
+    A document is given by the origin of its first token in the window. Windows come in the order of all ranks.
 
-    Raises:
-        UserError: the run has no such step, or its data set is not at `data`, or was prepared elsewhere.
+    Args:
+        files: the training split of the data set of `lineage`, by corpus.
+        loader: one that reads `files` as the run does, for one rank among one.
     """
-    if not 1 <= step <= config.max_steps:
-        raise UserError(f"step is {step}, but the run has steps 1 to {config.max_steps}.")
-    dataset, lineage = Dataset(data, config.model.block_size), Lineage(data)
-    loader = DataLoader.of_run(config, dataset.train)
-    names = {id(array): (name, n) for name, files in dataset.train.items() for n, array in enumerate(files.arrays)}
+    names = {id(array): (name, n) for name, tokens in files.items() for n, array in enumerate(tokens.arrays)}
     for micro_step in range(loader.micro_steps):
-        for array, start in loader.places(step - 1, micro_step):
+        for array, start in loader.windows(step - 1, micro_step):
             corpus, shard = names[id(array)]
-            yield lineage.window(corpus, shard, start, config.model.block_size + 1)
+            yield lineage.window(corpus, shard, start, loader.block_size + 1)

@@ -15,8 +15,9 @@ This module knows nothing about text.
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,11 @@ class Manifest:
     """The settings of preprocessing that decide what comes out."""
     version: int = FORMAT_VERSION
 
+    @property
+    def token_type(self) -> np.dtype[Any]:
+        """The type of the tokens in its shards, little-endian on every machine."""
+        return np.dtype(self.dtype).newbyteorder("<")
+
     def count(self, split: str, what: str = "tokens") -> int:
         """Return the tokens, documents or bytes of a split."""
         return sum(getattr(shard, what) for shard in self.splits.get(split, []))
@@ -86,6 +92,12 @@ class Manifest:
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
     """Return the smallest of uint16 and uint32 that holds every id, little-endian on every machine."""
     return np.dtype("<u2") if vocab_size <= 2**16 else np.dtype("<u4")
+
+
+def data_fingerprint(manifests: Mapping[str, Manifest]) -> str:
+    """Return the SHA-256 of all that the manifests of a data set say: what a checkpoint says that it was trained on."""
+    plain = {name: asdict(manifest) for name, manifest in manifests.items()}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -100,15 +112,15 @@ def read_manifests(folder: Path) -> dict[str, tuple[Path, Manifest]]:
     """
     if (folder / "dataset.json").is_file():
         names = _read_json(folder / "dataset.json")["corpora"]
-        found = {name: (folder / name, _read_manifest(folder / name / "manifest.json")) for name in names}
+        corpora = {name: (folder / name, _read_manifest(folder / name / "manifest.json")) for name in names}
     elif (folder / "manifest.json").is_file():
-        found = {folder.resolve().name: (folder, _read_manifest(folder / "manifest.json"))}
+        corpora = {folder.resolve().name: (folder, _read_manifest(folder / "manifest.json"))}
     else:
-        found = {folder.resolve().name: (folder, _foreign_manifest(folder))}
-    fingerprints = {manifest.fingerprint for _, manifest in found.values()}
+        corpora = {folder.resolve().name: (folder, _foreign_manifest(folder))}
+    fingerprints = {manifest.fingerprint for _, manifest in corpora.values()}
     if len(fingerprints) > 1:
         raise UserError(f"The corpora in {folder} were written with different tokenizers. Run preprocessing again.")
-    return found
+    return corpora
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -210,10 +222,10 @@ def _map_shard(folder: Path, shard: Shard, dtype: np.dtype[Any]) -> np.ndarray:
     return mapped.view(np.ndarray)  # the plain type: slicing a memmap costs several times as much
 
 
-def gather(places: Sequence[tuple[np.ndarray, int]], block_size: int) -> np.ndarray:
-    """Copy the windows that begin at (tokens of a shard, first token) into one (n, block_size + 1) int64 array."""
-    out = np.empty((len(places), block_size + 1), dtype=np.int64)
-    for row, (tokens, start) in enumerate(places):
+def gather(windows: Sequence[tuple[np.ndarray, int]], block_size: int) -> np.ndarray:
+    """Copy windows, each given as (tokens of its shard, first token), into one (n, block_size + 1) int64 array."""
+    out = np.empty((len(windows), block_size + 1), dtype=np.int64)
+    for row, (tokens, start) in enumerate(windows):
         out[row] = tokens[start : start + block_size + 1]
     return out
 
@@ -233,7 +245,7 @@ class Dataset:
         self.manifests = {name: manifest for name, (_, manifest) in manifests.items()}
         self.splits = {
             split: {
-                name: TokenFiles(where, manifest.splits.get(split, []), np.dtype(manifest.dtype), block_size)
+                name: TokenFiles(where, manifest.splits.get(split, []), manifest.token_type, block_size)
                 for name, (where, manifest) in manifests.items()
             }
             for split in ("train", "val")

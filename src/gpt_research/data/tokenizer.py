@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpt_research.base.errors import UserError
+from gpt_research.data.shards import token_dtype
 from gpt_research.data.vocabulary import (
     END_OF_TEXT,
     Vocabulary,
@@ -98,9 +99,9 @@ class Tokenizer:
         return np.array([len(token) for token in self.vocabulary.tokens], dtype=np.int64)
 
     @property
-    def dtype(self) -> np.dtype:
-        """The smallest of uint16 and uint32 that holds every id."""
-        return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
+    def dtype(self) -> np.dtype[Any]:
+        """The type that its tokens are stored as: the smallest of uint16 and uint32 that holds every id."""
+        return token_dtype(self.vocab_size)
 
     def encode(self, text: str | bytes) -> list[int]:
         """Return the ids of one text or of any bytes."""

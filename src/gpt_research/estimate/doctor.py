@@ -1,13 +1,12 @@
-"""`gpt-research doctor`: what this machine has, and what that means for training.
+"""What this machine has, and what that means for training.
 
-Every look at the machine may fail without the others: what could not be read is a row that says so.
+Each probe looks at one thing. If it fails, its row says so, and the other probes still run.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
 import os
 import platform
 import shutil
@@ -21,57 +20,46 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from rich.console import Console
-from rich.table import Table
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gpt_research.base import machine
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.runtime import Precision, Runtime
-from gpt_research.commands import DoctorCommand
-from gpt_research.training.parallel import STATE_BYTES
+from gpt_research.config import TrainConfig
+from gpt_research.training.assembly import training_state_bytes
 
 GB = 1e9
 COMPILE_SECONDS = 90.0
-"""A tiny compile that takes longer than this is given up."""
+"""The longest that a tiny compilation may take before it is stopped."""
 WRITE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One row: what was looked at, what was found, and what it means for training."""
+    """One row of the table: the thing, what was found, and what that means for training."""
 
     what: str
     found: str
     means: str = ""
 
 
-def run(command: DoctorCommand) -> int:
-    """Look at everything and print it; the exit code is 0 whatever was found."""
-    findings = examine(command)
-    if command.json:
-        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
-        return 0
-    table = Table("", "found", "means")
-    for finding in findings:
-        table.add_row(finding.what, finding.found, finding.means)
-    Console(highlight=False).print(table)
-    return 0
+def examine(folder: Path) -> list[Finding]:
+    """Return what every probe finds; a probe that fails gives a row with the reason.
 
-
-def examine(command: DoctorCommand) -> list[Finding]:
-    """Return what every probe finds; one that fails gives a row with the reason."""
+    Args:
+        folder: where runs will be written; its disk is timed.
+    """
     findings: list[Finding] = []
     for name, probe in PROBES.items():
         try:
-            findings += probe(command)
+            findings += probe(folder)
         except Exception as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             findings.append(Finding(name, f"could not be read: {reason}"))
     return findings
 
 
-def look_at_software(command: DoctorCommand) -> list[Finding]:
+def look_at_software(folder: Path) -> list[Finding]:
     cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ", without CUDA"
     means = ""
     if not torch.version.cuda and shutil.which("nvidia-smi"):
@@ -79,7 +67,7 @@ def look_at_software(command: DoctorCommand) -> list[Finding]:
     return [Finding("software", f"Python {platform.python_version()}, torch {torch.__version__}{cuda}", means)]
 
 
-def look_at_cores(command: DoctorCommand) -> list[Finding]:
+def look_at_cores(folder: Path) -> list[Finding]:
     logical, usable, threads = os.cpu_count() or 1, machine.usable_cores(), torch.get_num_threads()
     physical = machine.physical_cores()
     found = f"{machine.cpu_name() or platform.machine()}: {logical} logical"
@@ -94,7 +82,7 @@ def look_at_cores(command: DoctorCommand) -> list[Finding]:
     return [Finding("cores", found, means)]
 
 
-def look_at_memory(command: DoctorCommand) -> list[Finding]:
+def look_at_memory(folder: Path) -> list[Finding]:
     total, free, limit = machine.total_memory(), machine.free_memory(), machine.cgroup_memory()
     found = f"{free / GB:.1f} GB free of {total / GB:.1f} GB"
     found += f"; this container may hold {limit / GB:.1f} GB" if limit is not None else ""
@@ -102,11 +90,12 @@ def look_at_memory(command: DoctorCommand) -> list[Finding]:
 
 
 def _trainable(free: int) -> str:
-    """Half of the memory for weights, gradients and optimizer leaves the other half for activations."""
-    return f"room for a model of about {free / 2 / STATE_BYTES / 1e6:,.0f}M parameters and its activations"
+    """Say how large a model fits, if half of the memory holds weights, gradients and optimizer state."""
+    millions = free / 2 / training_state_bytes(TrainConfig()) / 1e6
+    return f"room for a model of about {millions:,.0f}M parameters and its activations"
 
 
-def look_at_huge_pages(command: DoctorCommand) -> list[Finding]:
+def look_at_huge_pages(folder: Path) -> list[Finding]:
     text = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text(encoding="ascii")
     chosen = text.partition("[")[2].partition("]")[0]
     means = {
@@ -117,7 +106,7 @@ def look_at_huge_pages(command: DoctorCommand) -> list[Finding]:
     return [Finding("huge pages", chosen, means.get(chosen, ""))]
 
 
-def look_at_gpus(command: DoctorCommand) -> list[Finding]:
+def look_at_gpus(folder: Path) -> list[Finding]:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
         if torch.backends.mps.is_available():
@@ -140,8 +129,8 @@ def look_at_gpus(command: DoctorCommand) -> list[Finding]:
     return findings
 
 
-def look_at_precision(command: DoctorCommand) -> list[Finding]:
-    """Time a matrix product in each type; a fast one is at least as fast as fp32."""
+def look_at_precision(folder: Path) -> list[Finding]:
+    """Time a matrix product in each type; a type is fast if it is at least as fast as fp32."""
     runtime = runtimes.start()
     rates: dict[str, float] = {}
     for name in ("fp32", "bf16", "fp16"):
@@ -164,8 +153,8 @@ def _rate(runtime: Runtime, precision: Precision) -> float:
     return runtimes.measured_flops(dataclasses.replace(runtime, precision=precision), seconds=0.3)
 
 
-def look_at_compile(command: DoctorCommand) -> list[Finding]:
-    """Compile a tiny function in another process, with an empty cache, so that what is missing shows."""
+def look_at_compile(folder: Path) -> list[Finding]:
+    """Compile a tiny function in another process with an empty cache, so that a missing tool shows."""
     runtime = runtimes.start()
     if not runtime.can_compile:
         if runtime.device.type == "cuda":
@@ -202,8 +191,8 @@ def look_at_compile(command: DoctorCommand) -> list[Finding]:
     ]
 
 
-def look_at_attention(command: DoctorCommand) -> list[Finding]:
-    """Try each of torch's attention back ends on a small causal case, forward and backward."""
+def look_at_attention(folder: Path) -> list[Finding]:
+    """Try each of torch's attention back ends on a small causal input, forward and backward."""
     runtime = runtimes.start()
     works = [name for name, backend in BACKENDS.items() if _attends(backend, runtime)]
     fused = [name for name in works if name != "math"]
@@ -227,16 +216,15 @@ def _attends(backend: SDPBackend, runtime: Runtime) -> bool:
     q = torch.randn(1, 2, 64, 64, device=runtime.device, dtype=runtime.dtype, requires_grad=True)
     try:
         with warnings.catch_warnings(), sdpa_kernel(backend):
-            warnings.simplefilter("ignore")  # torch says at length why a back end does not fit
+            warnings.simplefilter("ignore")  # torch warns at length about a back end that does not fit
             F.scaled_dot_product_attention(q, q, q, is_causal=True).sum().backward()
     except RuntimeError:
         return False
     return True
 
 
-def look_at_disk(command: DoctorCommand) -> list[Finding]:
-    """Write a short file where runs go, flushed to the disk, and take its time."""
-    folder = Path(command.out)
+def look_at_disk(folder: Path) -> list[Finding]:
+    """Write a short file to the disk that runs go to, and time it."""
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
@@ -254,13 +242,13 @@ def look_at_disk(command: DoctorCommand) -> list[Finding]:
     return [Finding("disk", f"{free / GB:,.0f} GB free in {folder.resolve()}, {rate / 1e6:,.0f} MB/s", means)]
 
 
-def look_at_extras(command: DoctorCommand) -> list[Finding]:
+def look_at_extras(folder: Path) -> list[Finding]:
     names = ("wandb", "tensorboard", "transformers", "gguf", "xllamacpp")
     there = [name for name in names if importlib.util.find_spec(name)]
     return [Finding("optional packages", ", ".join(there) or "none", "for --tracker, export and generate")]
 
 
-PROBES: dict[str, Callable[[DoctorCommand], list[Finding]]] = {
+PROBES: dict[str, Callable[[Path], list[Finding]]] = {
     "software": look_at_software,
     "cores": look_at_cores,
     "memory": look_at_memory,

@@ -13,12 +13,8 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.config import TrainConfig
 from gpt_research.model.fast.loss import workspace_bytes
 from gpt_research.model.gpt import GPT
-from gpt_research.training import parallel
-from gpt_research.training.parallel import STATE_BYTES
-from gpt_research.training.step import loss_chunk
-
-CHECKPOINT_BYTES = 12
-"""Of a parameter in a checkpoint: weight and AdamW's two moments, in fp32."""
+from gpt_research.training.assembly import WEIGHT_BYTES, plan_execution, training_state_bytes
+from gpt_research.training.optimizers import state_bytes
 
 
 @dataclass(frozen=True)
@@ -54,20 +50,20 @@ def footprint(config: TrainConfig, runtime: Runtime) -> Footprint:
         model = GPT(config.model)
     held = sum(p.numel() for p in model.parameters())
     parameters = model.num_parameters()
-    sharded = runtime.world_size > 1 and parallel.choose(config.parallel, config.model, runtime) == "fsdp"
-    chunk = loss_chunk(config, runtime)
+    plan = plan_execution(config, runtime)
+    chunk = plan.loss_chunk
     model.gradient_checkpointing, model.loss_chunk = config.gradient_checkpointing, chunk
     token_bytes = model.activation_bytes(runtime.device.type, runtime.dtype)
-    saves = _checkpoints_that_stay(config)
+    checkpoint_bytes = parameters * (WEIGHT_BYTES + state_bytes(config))
     return Footprint(
         parameters=parameters,
         flops_per_token=model.flops_per_token(),
         tokens=config.max_steps * config.tokens_per_step,
-        state_bytes=held * STATE_BYTES // (runtime.world_size if sharded else 1),
+        state_bytes=held * training_state_bytes(config) // (runtime.world_size if plan.parallel == "fsdp" else 1),
         activation_bytes=config.micro_batch * config.model.block_size * token_bytes,
         work_bytes=_work_bytes(config, runtime, held, chunk),
-        checkpoint_bytes=parameters * CHECKPOINT_BYTES,
-        disk_bytes=parameters * CHECKPOINT_BYTES * saves,
+        checkpoint_bytes=checkpoint_bytes,
+        disk_bytes=checkpoint_bytes * _checkpoints_that_stay(config),
     )
 
 

@@ -1,37 +1,33 @@
-"""`gpt-research plan`: what a run will take, from formulas and a measured minute, before it is begun."""
+"""What a run will take, from formulas and a measured minute, before it begins."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
+import gpt_research
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.runtime import Runtime
-from gpt_research.commands import PlanCommand
-from gpt_research.config import TrainConfig
-from gpt_research.data.loader import DataLoader
-from gpt_research.data.shards import Dataset
+from gpt_research.base.settings import read_yaml
+from gpt_research.config import MicroBatch, TrainConfig
 from gpt_research.estimate.footprint import Footprint, footprint
-from gpt_research.estimate.outlook import Outlook, hopeless_sentence, in_words, outlook
 from gpt_research.estimate.probe import Measured, Probe, Probed, fitting_micro_batches, probe
-from gpt_research.training.loop import dataset_tokenizer, fit_vocabulary
+from gpt_research.estimate.time_estimate import SMALL_PRESET, TimeEstimate, estimate_time, hopeless_sentence
+from gpt_research.training.batches import loader_of_run
+from gpt_research.training.inputs import TrainingData
 
 GB = 1e9
-CLIMB_SHARE = 0.4
+SWEEP_SHARE = 0.4
 """Share of the time that goes into trying micro-batches; the rest measures the one that is taken."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """What a run will take."""
 
     config: TrainConfig
@@ -42,38 +38,15 @@ class Plan:
     free_disk: int
     """Bytes that are free where the run folder will be."""
     peak_flops: float = 0.0
-    """Of all devices together; 0 where nothing was measured."""
+    """FLOP/s of all devices together; 0 if nothing was measured."""
     probed: Probed | None = None
     measured: Measured | None = None
-    """The steps that the speed is taken from."""
-    outlook: Outlook | None = None
+    """The steps that the speed was measured on."""
+    time: TimeEstimate | None = None
 
 
-def run(command: PlanCommand) -> int:
-    """Plan and print; return the exit code."""
-    runtime = runtimes.start(command.device, command.precision)
-    try:
-        fields = {field.name: getattr(command, field.name) for field in dataclasses.fields(TrainConfig)}
-        console = Console(highlight=False, soft_wrap=True)
-        if command.seconds and runtime.is_main and not command.json:
-            Console(stderr=True).print(f"Measuring real steps for about {command.seconds:.0f} seconds ...")
-        found = plan(TrainConfig(**fields), runtime, command.seconds)
-        if not runtime.is_main:
-            return 0
-        verdict = remarks(found, command, runtime)
-        if command.json:
-            print(json.dumps(as_dict(found, command.price_per_hour) | {"remarks": verdict}, indent=2))
-            return 0
-        console.print(_table(found, runtime, command.price_per_hour))
-        for remark in verdict:
-            console.print(remark)
-    finally:
-        runtimes.stop(runtime)
-    return 0
-
-
-def plan(config: TrainConfig, runtime: Runtime, seconds: float) -> Plan:
-    """Work out what `config` takes on the devices of `runtime`; with `seconds`, measure steps for about so long.
+def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
+    """Return what `config` takes on the devices of `runtime`; with `seconds`, measure steps for about that long.
 
     Raises:
         UserError: the data set is damaged or of another vocabulary, or the step does not divide over the devices.
@@ -81,24 +54,25 @@ def plan(config: TrainConfig, runtime: Runtime, seconds: float) -> Plan:
     config = dataclasses.replace(config, precision=runtime.precision)
     epochs: dict[str, float] = {}
     if Path(config.data).is_dir():
-        dataset = Dataset(config.data, config.model.block_size)
-        config = dataclasses.replace(config, model=fit_vocabulary(config.model, dataset, dataset_tokenizer(dataset)[0]))
-        order = DataLoader.of_run(dataclasses.replace(config, micro_batch=1), dataset.train).order
+        data = TrainingData.open(config.data, config.model.block_size)
+        config = dataclasses.replace(config, model=data.fit(config.model))
+        order = loader_of_run(dataclasses.replace(config, micro_batch=1), data.dataset.train).order
         epochs = order.passes(config.max_steps * config.tokens_per_step // config.model.block_size)
     sizes = fitting_micro_batches(config, runtime.world_size)
     disk = _free_disk(Path(config.out))
     if not seconds:
         config = dataclasses.replace(config, micro_batch=1) if config.micro_batch == "auto" else config
-        return Plan(config, footprint(config, runtime), epochs, disk)
+        return RunPlan(config, footprint(config, runtime), epochs, disk)
     peak = runtimes.peak_flops(runtime) * runtime.world_size
     probed, measured = _measure(config, runtime, sizes, seconds)
     config = dataclasses.replace(config, micro_batch=measured.micro_batch if measured else sizes[0])
     size = footprint(config, runtime)
     if measured is None:
-        return Plan(config, size, epochs, disk, peak, probed)
-    peak = max(peak, measured.tokens_per_s * size.flops_per_token)  # a peak taken from a busy machine is too low
-    ahead = outlook(config, measured.tokens_per_s, size.flops_per_token, peak, corpora=max(1, len(epochs)))
-    return Plan(config, size, epochs, disk, peak, probed, measured, ahead)
+        return RunPlan(config, size, epochs, disk, peak, probed)
+    # A peak that was measured on a busy machine is too low.
+    peak = max(peak, measured.tokens_per_s * size.flops_per_token)
+    ahead = estimate_time(config, measured.tokens_per_s, size.flops_per_token, peak, corpora=max(1, len(epochs)))
+    return RunPlan(config, size, epochs, disk, peak, probed, measured, ahead)
 
 
 def _measure(
@@ -106,34 +80,34 @@ def _measure(
 ) -> tuple[Probed | None, Measured | None]:
     """Try micro-batches, then measure the one that the run will take, or the nearest for which there is time.
 
-    The first process chooses; the rest follow it, and take its steps together.
+    Rank 0 chooses the size; then all ranks take the steps together.
     """
     began = time.perf_counter()
     probed, number = None, 0
     if runtime.is_main:
-        probed = probe(dataclasses.replace(config, compile=False), runtime, sizes, CLIMB_SHARE * seconds)
+        probed = probe(dataclasses.replace(config, compile=False), runtime, sizes, SWEEP_SHARE * seconds)
         number = _number_to_measure(config, probed, seconds - (time.perf_counter() - began))
-    number = runtime.agree(number)
+    number = runtime.broadcast(number)
     left = max(1.0, seconds - (time.perf_counter() - began))
     if number == 0:
         return probed, None
     if runtime.world_size > 1:
         return probed, Probe(config, runtime).measure(number, left)
-    again = probe(config, runtime, [number], left).found
-    tried = probed.found if probed else []
+    again = probe(config, runtime, [number], left).measured
+    tried = probed.measured if probed else []
     return probed, next(iter(again + [m for m in tried if m.micro_batch == number]), None)
 
 
 def _number_to_measure(config: TrainConfig, probed: Probed, seconds: float) -> int:
-    """Return the configured micro-batch, or auto's; a smaller one where memory or time is short."""
-    if not probed.found:
+    """Return the configured micro-batch, or the one for auto; a smaller one if memory or time is short."""
+    if not probed.measured:
         return 0
     wanted = probed.fastest.micro_batch if config.micro_batch == "auto" else config.micro_batch
-    last = probed.found[-1]
+    last = probed.measured[-1]
     in_time = 2 * last.pass_s * wanted / last.micro_batch <= seconds
     if wanted <= probed.largest and in_time:
         return wanted
-    return max((m.micro_batch for m in probed.found if m.micro_batch <= wanted), default=last.micro_batch)
+    return max((m.micro_batch for m in probed.measured if m.micro_batch <= wanted), default=last.micro_batch)
 
 
 def _free_disk(folder: Path) -> int:
@@ -144,62 +118,62 @@ def _free_disk(folder: Path) -> int:
     return 0
 
 
-def remarks(found: Plan, command: PlanCommand, runtime: Runtime) -> list[str]:
-    """Return what the figures mean, in sentences: hopeless, too large, too slow, too much disk."""
-    said = []
-    probed, measured, wanted = found.probed, found.measured, command.micro_batch
+def remarks(run_plan: RunPlan, wanted: MicroBatch, runtime: Runtime) -> list[str]:
+    """Return sentences about the figures: the run is hopeless, too large, too slow, or too much for the disk."""
+    sentences = []
+    probed, measured = run_plan.probed, run_plan.measured
     if probed is not None and measured is None:
-        need = found.footprint.memory_bytes / GB
-        said.append(
+        need = run_plan.footprint.memory_bytes / GB
+        sentences.append(
             f"It does not fit: even one sequence takes {need:.1f} GB, and {probed.room_bytes / GB:.1f} GB may be used. "
             "Add --gradient_checkpointing, or make the model smaller."
         )
-    elif probed is not None and measured is not None and probed.found:
+    elif probed is not None and measured is not None and probed.measured:
         if wanted != "auto" and wanted > probed.largest:
-            said.append(
+            sentences.append(
                 f"micro_batch {wanted} does not fit: take --micro_batch {probed.largest}. The time is for "
                 f"{measured.micro_batch}."
             )
         elif wanted not in ("auto", measured.micro_batch):
-            said.append(
+            sentences.append(
                 f"There was no time to measure micro_batch {wanted}: the speed is that of {measured.micro_batch}."
             )
         best = probed.fastest
-        own = next((m for m in probed.found if m.micro_batch == wanted), None)
+        own = next((m for m in probed.measured if m.micro_batch == wanted), None)
         if own is not None and best.tokens_per_s > 1.1 * own.tokens_per_s:
-            said.append(
+            sentences.append(
                 f"--micro_batch {best.micro_batch} is {best.tokens_per_s / own.tokens_per_s:.1f} times as fast."
             )
-    if found.outlook is not None and found.outlook.hopeless:
-        said.append(hopeless_sentence(found.outlook, runtime, found.config))
-    if found.footprint.disk_bytes > found.free_disk:
-        said.append(
-            f"The checkpoints do not fit the disk: {found.footprint.disk_bytes / GB:.1f} GB, and "
-            f"{found.free_disk / GB:.1f} GB are free. Lower --keep_last, or name another disk with --out."
+    if run_plan.time is not None and run_plan.time.hopeless:
+        sentences.append(hopeless_sentence(run_plan.time, runtime, small_run(runtime, run_plan.config)))
+    if run_plan.footprint.disk_bytes > run_plan.free_disk:
+        sentences.append(
+            f"The checkpoints do not fit the disk: {run_plan.footprint.disk_bytes / GB:.1f} GB, and "
+            f"{run_plan.free_disk / GB:.1f} GB are free. Lower --keep_last, or name another disk with --out."
         )
-    return said
+    return sentences
 
 
-def as_dict(found: Plan, price_per_hour: float = 0.0) -> dict[str, Any]:
-    """Return a plan as JSON holds it; bytes, seconds and FLOPs are plain numbers."""
-    size, ahead, probed = found.footprint, found.outlook, found.probed
+def as_dict(run_plan: RunPlan, price_per_hour: float = 0.0) -> dict[str, Any]:
+    """Return a plan as a dictionary for JSON; bytes, seconds and FLOPs are plain numbers."""
+    size, ahead, probed = run_plan.footprint, run_plan.time, run_plan.probed
     result: dict[str, Any] = {
         **dataclasses.asdict(size),
         "memory_bytes": size.memory_bytes,
-        "micro_batch": found.config.micro_batch,
-        "epochs": found.epochs,
-        "free_disk_bytes": found.free_disk,
+        "micro_batch": run_plan.config.micro_batch,
+        "epochs": run_plan.epochs,
+        "free_disk_bytes": run_plan.free_disk,
     }
     if probed is not None:
         result["largest_micro_batch"] = probed.largest
         result["room_bytes"] = probed.room_bytes
-        result["tried"] = [dataclasses.asdict(m) for m in probed.found]
-    if ahead is not None and found.measured is not None:
+        result["tried"] = [dataclasses.asdict(m) for m in probed.measured]
+    if ahead is not None and run_plan.measured is not None:
         result |= {
             "tokens_per_s": ahead.tokens_per_s,
             "mfu": ahead.mfu,
-            "peak_flops": found.peak_flops,
-            "peak_bytes": found.measured.peak_bytes,
+            "peak_flops": run_plan.peak_flops,
+            "peak_bytes": run_plan.measured.peak_bytes,
             "hours": ahead.seconds / 3600,
             "hopeless": ahead.hopeless,
         }
@@ -208,62 +182,15 @@ def as_dict(found: Plan, price_per_hour: float = 0.0) -> dict[str, Any]:
     return result
 
 
-def _table(found: Plan, runtime: Runtime, price_per_hour: float) -> Table:
-    config, size, probed, ahead = found.config, found.footprint, found.probed, found.outlook
-    model = config.model
-    devices = f"{runtime.world_size} x {runtime.device_name}, {runtime.precision}"
-    table = Table(show_header=False, title=f"Plan of {config.out} on {devices}", title_justify="left")
-    table.add_row(
-        "model",
-        f"{size.parameters / 1e6:,.1f}M parameters: {model.n_layer} layers, {model.n_embd} wide, "
-        f"context {model.block_size}, vocabulary {model.vocab_size:,}",
-    )
-    table.add_row(
-        "tokens",
-        f"{_count(size.tokens)} in {config.max_steps:,} steps, {size.tokens / size.parameters:,.1f} a parameter"
-        " (Chinchilla: about 20)",
-    )
-    if found.epochs:
-        table.add_row("epochs", ", ".join(f"{name} {count:.2f}" for name, count in found.epochs.items()))
-    table.add_row(
-        "arithmetic",
-        f"{size.flops_per_token / 1e9:.3g} GFLOP a token, {size.flops_per_token * size.tokens:.2e} FLOP in all",
-    )
-    table.add_row(
-        "memory",
-        f"{size.memory_bytes / GB:.2f} GB by formula at micro_batch {config.micro_batch}: weights, gradients and "
-        f"optimizer {size.state_bytes / GB:.2f}, activations {size.activation_bytes / GB:.2f}, "
-        f"workspace {size.work_bytes / GB:.2f}",
-    )
-    if found.measured is not None and probed is not None:
-        table.add_row(
-            "",
-            f"{found.measured.peak_bytes / GB:.2f} GB measured with all else of the process, "
-            f"{probed.room_bytes / GB:.1f} GB may be used",
-        )
-    if probed is not None:
-        for tried in probed.found:
-            table.add_row(
-                "tried" if tried is probed.found[0] else "",
-                f"micro_batch {tried.micro_batch}: {tried.tokens_per_s:,.0f} tokens/s, {tried.peak_bytes / GB:.2f} GB",
-            )
-        table.add_row("largest", f"micro_batch {probed.largest} fits, predicted from those")
-    if ahead is not None:
-        table.add_row(
-            "speed",
-            f"{ahead.tokens_per_s:,.0f} tokens/s at micro_batch {config.micro_batch}, "
-            f"MFU {ahead.mfu:.0%} of {found.peak_flops / 1e12:,.3g} TFLOP/s",
-        )
-        table.add_row("time", f"{in_words(ahead.seconds)}, until {ahead.ends_at} if begun now")
-        if price_per_hour:
-            table.add_row("cost", f"{ahead.seconds / 3600 * price_per_hour:,.2f} at {price_per_hour:,.2f} an hour")
-    table.add_row(
-        "disk",
-        f"{size.disk_bytes / GB:,.2f} GB of checkpoints at most, {size.checkpoint_bytes / GB:,.2f} each; "
-        f"{found.free_disk / GB:,.0f} GB are free",
-    )
-    return table
-
-
-def _count(number: float) -> str:
-    return f"{number / 1e9:,.2f}B" if number >= 1e9 else f"{number / 1e6:,.1f}M"
+def small_run(runtime: Runtime, config: TrainConfig, seconds: float = 3.0) -> TimeEstimate | None:
+    """Measure what the small preset takes on one device here, with the vocabulary of `config`; None if that fails."""
+    path = Path(gpt_research.__file__).parents[2] / SMALL_PRESET
+    with contextlib.suppress(Exception):  # the sentence is only a remark, so a failure here must not end the command
+        small = read_yaml(TrainConfig, path)
+        model = dataclasses.replace(small.model, vocab_size=config.model.vocab_size)
+        small = dataclasses.replace(small, model=model, precision=runtime.precision)
+        alone = dataclasses.replace(runtime, rank=0, world_size=1)
+        number = small.micro_batch if small.micro_batch != "auto" else fitting_micro_batches(small, 1)[-1]
+        measured = probe(small, alone, [number], seconds).measured[0]
+        return estimate_time(small, measured.tokens_per_s, 1.0, 1.0)
+    return None

@@ -1,8 +1,8 @@
-"""Measuring real steps on this machine: how fast they are, how much memory they take, which micro-batch is best.
+"""Measure real steps on this machine: their speed, their memory, and the best micro-batch.
 
-A probe takes the steps that training would take, with `Engine`, on random tokens. On a CPU it runs in a process of
-its own (`python -m gpt_research.estimate.probe`): the peak of that process is the peak of the steps, and where memory
-runs out nothing else dies.
+A probe takes the steps that training would take, with a `TrainStep`, on random tokens. On a CPU it runs in a process
+of its own (`python -m gpt_research.estimate.probe`), because the peak of that process is then the peak of the steps,
+and if memory runs out, nothing else dies.
 """
 
 from __future__ import annotations
@@ -26,59 +26,56 @@ from gpt_research.base import machine
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
-from gpt_research.base.settings import read_yaml, to_dict
-from gpt_research.checkpoint.files import saved_steps
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.base.settings import to_dict
+from gpt_research.config import GPTConfig, OptimizerConfig, TrainConfig
 from gpt_research.estimate.footprint import footprint
-from gpt_research.training import parallel
-from gpt_research.training.step import Engine, compiles, loss_chunk
+from gpt_research.training.assembly import build_step, plan_execution
+from gpt_research.training.step import TrainStep
 
 ROOM = 0.9
 """Share of the free memory that may be filled."""
 GAIN = 1.03
-"""A larger micro-batch is worth its memory where it is faster by this factor."""
+"""A larger micro-batch is worth its memory only if it is faster by this factor."""
 PATIENCE = 3
-"""So many sizes may be no faster before no larger one is tried: on a busy machine one alone says little."""
-AUTO_SECONDS = 20.0
-"""Time that `--micro_batch auto` takes at most to try sizes, start-up apart."""
+"""Stop after this many sizes without a speed-up; one slow size may be noise."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """Steps of one micro-batch size, as they really ran."""
+    """Steps of one micro-batch size, as measured."""
 
     micro_batch: int
     tokens_per_s: float
-    """Of training as configured, over all processes."""
+    """Tokens per second of training as configured, over all processes."""
     pass_s: float
-    """One forward and backward pass of one micro-batch."""
+    """Seconds of one forward and backward pass of one micro-batch."""
     peak_bytes: int
-    """Most memory held: of the device, or on a CPU of the whole process."""
+    """The most memory held: on the device, or on a CPU by the whole process."""
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What was found of all sizes that were tried."""
+    """All sizes that were tried, and what follows from them."""
 
-    found: list[Measured]
-    """Smallest micro-batch first; empty where not even the smallest fits."""
+    measured: list[Measured]
+    """Smallest micro-batch first; empty if not even the smallest fits."""
     room_bytes: int
-    """Memory that the peak may reach: free on the device, and what the probe held of it."""
+    """Memory that the peak may reach."""
     largest: int
-    """Largest micro-batch that fits, predicted from those that were tried; 0 where none does."""
+    """The largest micro-batch that fits, predicted from those that were tried; 0 if none does."""
 
     @property
     def fastest(self) -> Measured:
-        """The smallest that no other beats by more than `GAIN`."""
-        top = max(m.tokens_per_s for m in self.found)
-        return next(m for m in self.found if m.tokens_per_s * GAIN >= top)
+        """The smallest size that no other size beats by more than `GAIN`."""
+        top = max(m.tokens_per_s for m in self.measured)
+        return next(m for m in self.measured if m.tokens_per_s * GAIN >= top)
 
 
 def fitting_micro_batches(config: TrainConfig, world_size: int) -> list[int]:
     """Return the micro-batches that divide a step evenly over the devices, each at least twice the one before.
 
     Raises:
-        UserError: not even single sequences do.
+        UserError: not even single sequences divide it.
     """
     share = dataclasses.replace(config, micro_batch=1).accumulation_steps(world_size)
     sizes = [1]
@@ -88,7 +85,7 @@ def fitting_micro_batches(config: TrainConfig, world_size: int) -> list[int]:
     return sizes
 
 
-def climb(
+def sweep_micro_batches(
     measure: Callable[[int, float], Measured | None],
     sizes: Sequence[int],
     seconds: float,
@@ -98,9 +95,9 @@ def climb(
     """Measure sizes from the smallest up, until one would not fit, three in a row are no faster, or time is up.
 
     Args:
-        measure: takes a size and the seconds to spend on it; None where memory ran out.
+        measure: takes a size and the seconds to spend on it; returns None if memory ran out.
         room: bytes that a peak may reach; a size that is predicted to need more is not tried.
-        slope: bytes a sequence to reckon with at least.
+        slope: the fewest bytes to assume for one more sequence.
     """
     found: list[Measured] = []
     ends_at = time.perf_counter() + seconds
@@ -121,7 +118,7 @@ def climb(
 
 
 def predicted_peak(found: Sequence[Measured], size: int, slope: float = 0.0) -> float:
-    """Predict the peak of a larger micro-batch: memory grows by as much for each sequence, at least by `slope`."""
+    """Predict the peak of a larger micro-batch: memory grows by the same amount, at least `slope`, per sequence."""
     last = found[-1]
     if len(found) > 1:
         slope = max(slope, (last.peak_bytes - found[-2].peak_bytes) / (last.micro_batch - found[-2].micro_batch))
@@ -129,7 +126,7 @@ def predicted_peak(found: Sequence[Measured], size: int, slope: float = 0.0) -> 
 
 
 class RandomBatches:
-    """Random tokens of the right shape, the same ones each time: making them is no part of what is measured."""
+    """Random tokens of the right shape; always the same ones, so that making them is not measured."""
 
     def __init__(self, model: GPTConfig, micro_batch: int) -> None:
         windows = torch.randint(model.vocab_size, (micro_batch, model.block_size + 1))
@@ -139,8 +136,8 @@ class RandomBatches:
         return self.tokens, self.targets
 
 
-class TimedEngine(Engine):
-    """Tells the time of the passes apart from that of the update, which comes once a step however many there are."""
+class TimedStep(TrainStep):
+    """Times the passes of a step apart from its update, which comes once however many passes there are."""
 
     passes_s = 0.0
 
@@ -154,59 +151,57 @@ class TimedEngine(Engine):
 
 
 class Probe:
-    """An engine whose micro-batch can be changed; use it on all processes alike."""
+    """A step whose micro-batch can be changed; all processes must use it alike."""
 
     def __init__(self, config: TrainConfig, runtime: Runtime) -> None:
-        config = dataclasses.replace(config, micro_batch=1)
-        self.config, self.runtime, self.step = config, runtime, 0
-        self.engine = TimedEngine(config, runtime, RandomBatches(config.model, 1))
+        self.config, self.runtime, self.step = dataclasses.replace(config, micro_batch=1), runtime, 0
+        plan = plan_execution(self.config, runtime)
+        batches = RandomBatches(config.model, 1)
+        self.train_step = build_step(self.config, plan, runtime, batches, TimedStep)
 
     def measure(self, micro_batch: int, seconds: float) -> Measured:
         """Take steps of this micro-batch for about `seconds`, at least one after the first, which warms up.
 
-        Where the first alone takes longer, it has to do; unless it compiled, which takes its own time.
+        If the first step alone takes longer, it is the measurement; unless it compiled, which takes time of its own.
         """
-        engine, runtime = self.engine, self.runtime
-        real = dataclasses.replace(self.config, micro_batch=micro_batch)
-        passes = real.accumulation_steps(runtime.world_size)
-        # On a GPU a pass is short and the host is ahead of it; several make a step like that of training.
-        engine.micro_steps = min(passes, 4) if runtime.device.type == "cuda" else 1
-        tokens = engine.micro_steps * micro_batch * real.model.block_size * runtime.world_size
-        engine.config = dataclasses.replace(real, tokens_per_step=tokens)
-        engine.model.loss_chunk = loss_chunk(engine.config, runtime)
-        engine.batches = RandomBatches(real.model, micro_batch)
+        train_step, runtime = self.train_step, self.runtime
+        real = plan_execution(dataclasses.replace(self.config, micro_batch=micro_batch), runtime)
+        # On a GPU a pass is short and the host runs ahead of it; several passes make a step like that of training.
+        micro_steps = min(real.micro_steps, 4) if runtime.device.type == "cuda" else 1
+        tokens = micro_steps * micro_batch * self.config.model.block_size * runtime.world_size
+        train_step.plan = dataclasses.replace(real, micro_steps=micro_steps, tokens_per_step=tokens)
+        train_step.model.loss_chunk = real.loss_chunk
+        train_step.batches = RandomBatches(self.config.model, micro_batch)
         _forget_peak(runtime)
         began = time.perf_counter()
         taken_s, passes_s = self._take_step()
         steps = 1
-        compiled = compiles(real, runtime)
-        if compiled or not runtime.any_of_all(taken_s > seconds):
+        if real.compiled or not runtime.any_rank(taken_s > seconds):
             steps, taken_s, passes_s = 0, 0.0, 0.0
-            began = time.perf_counter() if compiled else began
+            began = time.perf_counter() if real.compiled else began
             while True:
-                times = self._take_step()
-                steps, taken_s, passes_s = steps + 1, taken_s + times[0], passes_s + times[1]
-                if runtime.any_of_all(time.perf_counter() - began > seconds):
+                step_s, its_passes_s = self._take_step()
+                steps, taken_s, passes_s = steps + 1, taken_s + step_s, passes_s + its_passes_s
+                if runtime.any_rank(time.perf_counter() - began > seconds):
                     break
-        pass_s = passes_s / steps / engine.micro_steps
-        step_s = passes * pass_s + (taken_s - passes_s) / steps
+        pass_s = passes_s / steps / micro_steps
+        step_s = real.micro_steps * pass_s + (taken_s - passes_s) / steps
         return Measured(micro_batch, real.tokens_per_step / step_s, pass_s, _peak(runtime))
 
     def _take_step(self) -> tuple[float, float]:
-        """Take a step; return the seconds of it, and of its passes."""
-        self.engine.passes_s = 0.0
+        """Take a step; return the seconds of the step, and those of its passes."""
+        self.train_step.passes_s = 0.0
         began = time.perf_counter()
-        self.engine.take_step(self.step)
+        self.train_step.take_step(self.step)
         self.runtime.synchronize()
         self.step += 1
-        return time.perf_counter() - began, self.engine.passes_s
+        return time.perf_counter() - began, self.train_step.passes_s
 
 
 def probe(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: float) -> Probed:
     """Try micro-batches on this process's device alone, smallest first, for about `seconds`.
 
-    Several processes: call it on one. What they cost each other is not in its figures, and a model that is sharded
-    over them is not tried at all: how much of it a device holds is reckoned instead.
+    With several processes, call it on one of them. Its figures leave out what the processes cost each other.
     """
     room = int(ROOM * free_memory(runtime))
     alone = dataclasses.replace(runtime, rank=0, world_size=1)
@@ -214,15 +209,15 @@ def probe(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: 
     config = dataclasses.replace(config, micro_batch=sizes[0], tokens_per_step=share, precision=runtime.precision)
     if footprint(config, alone).memory_bytes > room:
         return Probed([], room, 0)
-    climber = _climb_in_a_child if runtime.device.type == "cpu" else _climb_here
-    found = list(climber(config, alone, sizes, seconds, room))
+    sweep = _sweep_in_child if runtime.device.type == "cpu" else _sweep_here
+    found = list(sweep(config, alone, sizes, seconds, room))
     slope = _sequence_bytes(config, alone)
     fitting = [size for size in sizes if found and predicted_peak(found, size, slope) <= room]
     return Probed(found, room, max([*fitting, *(m.micro_batch for m in found)], default=0))
 
 
 def free_memory(runtime: Runtime) -> int:
-    """Return the bytes that this process may take on its device, with what torch has put by there."""
+    """Return the bytes that this process may take on its device, those in torch's own cache included."""
     if runtime.device.type == "cuda":
         return torch.cuda.mem_get_info(runtime.device)[0] + torch.cuda.memory_reserved(runtime.device)
     if runtime.device.type == "mps":
@@ -230,10 +225,10 @@ def free_memory(runtime: Runtime) -> int:
     return machine.free_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def _climb_here(
+def _sweep_here(
     config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: float, room: int
 ) -> Iterator[Measured]:
-    """Climb in this process, and give the device's memory back."""
+    """Sweep in this process, and free the device's memory afterwards."""
     slope = _sequence_bytes(config, runtime) if runtime.device.type == "cpu" else 0.0
     tried: Probe | None = None
 
@@ -244,13 +239,13 @@ def _climb_here(
             return tried.measure(size, seconds)
         except (torch.OutOfMemoryError, MemoryError):
             return None
-        except RuntimeError as error:  # the CPU's allocator has no exception of its own
+        except RuntimeError as error:  # the CPU's allocator raises a plain RuntimeError
             if "allocate memory" not in str(error):
                 raise
             return None
 
     try:
-        yield from climb(measure, sizes, seconds, room, slope)
+        yield from sweep_micro_batches(measure, sizes, seconds, room, slope)
     finally:
         tried = None
         gc.collect()
@@ -259,27 +254,27 @@ def _climb_here(
 
 
 def _sequence_bytes(config: TrainConfig, runtime: Runtime) -> float:
-    """Bytes of one more sequence, by the formula: what to reckon with before two sizes were measured."""
+    """Return the bytes of one more sequence by the formula, for use before two sizes have been measured."""
     return footprint(dataclasses.replace(config, micro_batch=1), runtime).activation_bytes
 
 
-OF_THE_GROUP = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-"""What torchrun tells its processes; a child that is none of them must not hear it."""
+GROUP_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
+"""Variables that torchrun sets for its processes; they are removed for a child that is none of them."""
 
 
-def _climb_in_a_child(
+def _sweep_in_child(
     config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: float, room: int
 ) -> list[Measured]:
-    """Climb in another process, and take what it found before it ended, however it did.
+    """Sweep in another process; return what it measured before it ended, even if it was killed.
 
     Raises:
-        UserError: one sequence takes too long, or the steps fail, and not for want of memory.
+        UserError: one sequence takes too long, or the steps fail for another reason than memory.
     """
     request = {
         "config": to_dict(config), "precision": runtime.precision, "sizes": list(sizes), "seconds": seconds,
         "room": room, "threads": torch.get_num_threads(),
     }  # fmt: skip
-    environment = {name: value for name, value in os.environ.items() if name not in OF_THE_GROUP}
+    environment = {name: value for name, value in os.environ.items() if name not in GROUP_VARIABLES}
     paths = [str(Path(gpt_research.__file__).parents[1]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     try:
@@ -302,7 +297,7 @@ def _climb_in_a_child(
 
 
 LONGEST_SECONDS = 600.0
-"""What a child may take beyond its time, for a large model's start and its first pass."""
+"""Seconds that a child may take beyond its time, because a large model takes long to start."""
 
 
 def _lines(text: str) -> list[Measured]:
@@ -322,66 +317,21 @@ def _peak(runtime: Runtime) -> int:
     return torch.mps.driver_allocated_memory() if runtime.device.type == "mps" else machine.peak_memory()
 
 
-def settle_micro_batch(config: TrainConfig, runtime: Runtime, tell: Callable[[str], None]) -> TrainConfig:
-    """Put a number in the place of `micro_batch: auto`, the same on all processes.
-
-    A run that goes on keeps its number, for another one adds up in another order, and so rounds differently.
-
-    Raises:
-        UserError: not even one sequence fits, or the step does not divide over the devices.
-    """
-    if config.micro_batch != "auto":
-        return config
-    sizes = fitting_micro_batches(config, runtime.world_size)
-    number = runtime.agree(
-        (_number_of_run(config, sizes) or _choose(config, runtime, sizes, tell)) if runtime.is_main else 0
-    )
-    if number == 0:
-        raise UserError(
-            "micro_batch is auto, but not even one sequence fits the memory that is free. Make the model or "
-            "model.block_size smaller, or add --gradient_checkpointing."
-        )
-    return dataclasses.replace(config, micro_batch=number)
-
-
-def _number_of_run(config: TrainConfig, sizes: Sequence[int]) -> int:
-    """Return the micro-batch of the run that `config` goes on with; 0 where there is none that divides the step."""
-    run = Path(config.out)
-    if not ((run / "config.yaml").is_file() and saved_steps(run)):
-        return 0
-    number = read_yaml(TrainConfig, run / "config.yaml").micro_batch
-    return number if (sizes[-1] % number == 0) else 0
-
-
-def _choose(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], tell: Callable[[str], None]) -> int:
-    config = dataclasses.replace(config, micro_batch=1)
-    if parallel.choose(config.parallel, config.model, runtime) == "fsdp":
-        room = ROOM * free_memory(runtime)
-        fitting = [
-            m for m in sizes if footprint(dataclasses.replace(config, micro_batch=m), runtime).memory_bytes <= room
-        ]
-        return max(fitting, default=0)
-    # compiling would take longer than all tries; compiled steps take less memory
-    probed = probe(dataclasses.replace(config, compile=False), runtime, sizes, AUTO_SECONDS)
-    if not probed.found:
-        return 0
-    best = probed.fastest
-    tell(
-        f"micro_batch auto: {best.micro_batch} of {', '.join(str(m.micro_batch) for m in probed.found)} tried, "
-        f"{best.tokens_per_s:,.0f} tokens/s and {best.peak_bytes / 1e9:.1f} GB"
-    )
-    return best.micro_batch
-
-
 def _main() -> None:
-    """Do what `_climb_in_a_child` asks for; one line for each size."""
+    """Carry out the request of `_sweep_in_child`; print one line for each size."""
     machine.die_first()
     request: dict[str, Any] = json.load(sys.stdin)
     torch.set_num_threads(request["threads"])
     fields = request["config"]
-    config = TrainConfig(**{**fields, "model": GPTConfig(**fields["model"])})
+    config = TrainConfig(
+        **{
+            **fields,
+            "model": GPTConfig(**fields["model"]),
+            "optimizer": OptimizerConfig(**fields["optimizer"]),
+        }
+    )
     runtime = runtimes.start("cpu", request["precision"])
-    for measured in _climb_here(config, runtime, request["sizes"], request["seconds"], request["room"]):
+    for measured in _sweep_here(config, runtime, request["sizes"], request["seconds"], request["room"]):
         print(json.dumps(dataclasses.asdict(measured)), flush=True)
 
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt_research.base.errors import UserError, look_up
-from gpt_research.config import require
+from gpt_research.base.errors import UserError, look_up, require
 from gpt_research.data.vocabulary import END_OF_TEXT
 from gpt_research.export import gguf, plain
 from gpt_research.export import hf as huggingface

@@ -38,8 +38,11 @@ class GgufOfRun:
     tokenizer: Tokenizer
 
 
-def gguf_of_run(folder: Path, dtype: str, notice: Callable[[str], None] = lambda _: None) -> GgufOfRun:
+def gguf_of_run(folder: Path, dtype: str, *, notice: Callable[[str], None] = lambda _: None) -> GgufOfRun:
     """Return the GGUF file of a run's newest whole checkpoint, from the run's folder where it is there and whole.
+
+    Args:
+        notice: takes the sentence that says that a file is being made.
 
     Raises:
         UserError: no such run, nothing saved, damage, a width that q8_0 does not fit, a folder that cannot be

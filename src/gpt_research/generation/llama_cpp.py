@@ -31,7 +31,7 @@ class LlamaCpp:
     def __init__(self, path: Path, tokenizer: Tokenizer, block_size: int, slots: int = 1) -> None:
         import xllamacpp
 
-        self.tokenizer, self.block_size = tokenizer, block_size
+        self.tokenizer, self.block_size, self.slots = tokenizer, block_size, slots
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
         params.n_ctx = block_size * slots

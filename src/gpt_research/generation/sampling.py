@@ -9,9 +9,37 @@ Shapes: B rows, V tokens of the vocabulary. Knows nothing about models or text.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import torch
 
 from gpt_research.config import GenerateConfig
+
+
+def rows_by_settings(settings: Iterable[GenerateConfig]) -> list[tuple[GenerateConfig, list[int]]]:
+    """Group the rows of a batch whose tokens are drawn in the same way, given the settings of each row."""
+    groups: dict[tuple[float, ...], tuple[GenerateConfig, list[int]]] = {}
+    for row, own in enumerate(settings):
+        key = (own.temperature, own.top_k, own.top_p, own.min_p, own.repetition_penalty)
+        groups.setdefault(key, (own, []))[1].append(row)
+    return list(groups.values())
+
+
+def choose_by_row(
+    logits: torch.Tensor,
+    groups: Sequence[tuple[GenerateConfig, list[int]]],
+    uniforms: torch.Tensor,
+    seen: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Return one token for each row, (B,), with one call of `choose` for each of the groups of `rows_by_settings`."""
+    if len(groups) == 1:
+        return choose(logits, groups[0][0], uniforms, seen)
+    tokens = torch.empty(len(logits), dtype=torch.long, device=logits.device)
+    for settings, members in groups:
+        rows = torch.tensor(members, device=logits.device)
+        seen_here = None if seen is None or settings.repetition_penalty == 1 else seen[rows]
+        tokens[rows] = choose(logits[rows], settings, uniforms[rows], seen_here)
+    return tokens
 
 
 def choose(

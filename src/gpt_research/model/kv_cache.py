@@ -35,9 +35,10 @@ class KVCache:
         self._adopt(torch.zeros(shape, device=device, dtype=dtype), [0] * batch_size)
 
     def _adopt(self, storage: torch.Tensor, lengths: list[int]) -> None:
-        self.storage = storage  # (n_layer, 2, B, H, capacity, D)
+        self.storage = storage  # (n_layer, 2, R, H, capacity, D) with R >= B: the rows beyond B are spare
         self.lengths = lengths
-        self.layers = [LayerCache(self, layer[0], layer[1]) for layer in storage]
+        rows = len(lengths)
+        self.layers = [LayerCache(self, layer[0, :rows], layer[1, :rows]) for layer in storage]
         self.begin = self.end = 0
         self.columns: torch.Tensor | None = None
         self.mask: torch.Tensor | None = None
@@ -77,12 +78,28 @@ class KVCache:
         index = torch.tensor(rows, device=self.storage.device)
         self._adopt(self.storage.index_select(2, index), [self.lengths[row] for row in rows])
 
-    def replace(self, rows: Sequence[int], other: KVCache) -> None:
-        """Put the rows of another cache in place of these."""
-        index, columns = torch.tensor(rows, device=self.storage.device), max(other.lengths)
-        self.storage[:, :, index, :, :columns] = other.storage[:, :, :, :, :columns]
-        for row, length in zip(rows, other.lengths, strict=True):
-            self.lengths[row] = length
+    def resize(self, rows: int, capacity: int, *, room: int) -> None:
+        """Add empty rows until there are `rows`, each with memory for at least `capacity` tokens.
+
+        If new memory is needed, it is taken for `room` rows, so that rows that come one by one seldom cost a copy.
+        """
+        old, used = self.storage, len(self.lengths)
+        layers, two, had, heads, columns, size = old.shape
+        lengths = self.lengths + [0] * (rows - used)
+        if rows <= had and capacity <= columns:
+            return self._adopt(old, lengths)
+        storage = old.new_zeros(layers, two, max(room, had), heads, max(capacity, columns), size)
+        written = max(self.lengths, default=0)
+        storage[:, :, :used, :, :written] = old[:, :, :used, :, :written]
+        return self._adopt(storage, lengths)
+
+    def replace(self, rows: Sequence[int], other: KVCache, sources: Sequence[int] | None = None) -> None:
+        """Put rows of another cache, `sources` or all of them, in place of these."""
+        for row, source in zip(rows, range(len(other.lengths)) if sources is None else sources, strict=True):
+            length = self.lengths[row] = other.lengths[source]
+            self.storage[:, :, row, :, :length] = other.storage[:, :, source, :, :length]
+            # An infinity that a former text left would reach this one: its weight is 0, and 0 times infinity is NaN.
+            self.storage[:, :, row, :, length:] = 0
 
 
 class LayerCache:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_research.base.errors import UserError
-from gpt_research.config import PreprocessConfig
+from gpt_research.preprocessing.settings import PreprocessConfig
 
 Stage = Callable[[Any, int, int], None]
 """A stage as datatrove calls it: with nothing, the task's number, and the number of tasks."""

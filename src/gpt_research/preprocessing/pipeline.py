@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt_research.base.errors import UserError
-from gpt_research.config import PreprocessConfig
 from gpt_research.data.shards import Manifest, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing import executors
 from gpt_research.preprocessing.plan import Plan, Work, make_plan
+from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.stages import Assemble, Finish, Index, Learn, Read, Select, Stage
 
 Watch = Callable[[str, Plan, Work], contextlib.AbstractContextManager[None]]

@@ -31,9 +31,9 @@ import numpy as np
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import write_json
-from gpt_research.config import PreprocessConfig
 from gpt_research.preprocessing.document import ReadOptions, Unit
 from gpt_research.preprocessing.readers.resolve import Corpus, resolve
+from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.text.contamination import BenchmarkIndex, benchmark_folders
 
 # Where and how fast it runs, not what comes out.

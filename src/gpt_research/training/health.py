@@ -1,4 +1,4 @@
-"""Watches the numbers of a run: gradients that are not finite, and losses far above what they were."""
+"""The health of a run: it finds gradients that are not finite and losses far above the recent ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOST_BAD_STEPS = 3
 
 
 class Health:
-    """Remembers the last losses, and how many steps in a row had no finite gradient."""
+    """The last losses, and the number of steps in a row without a finite gradient."""
 
     def __init__(self, spike_z: float) -> None:
         self.spike_z = spike_z
@@ -22,27 +22,27 @@ class Health:
         self.bad_in_a_row = 0
 
     def is_spike(self, loss: float) -> bool:
-        """Whether a loss lies `spike_z` standard deviations above the mean of the last ones, or is no number."""
+        """Return True if a loss is not finite, or `spike_z` standard deviations above the mean of the last ones."""
         return not math.isfinite(loss) or (len(self.losses) >= FEWEST and self.z(loss) > self.spike_z)
 
     def z(self, loss: float) -> float:
         """Return how many standard deviations a loss lies above the mean of the last ones."""
         spread = statistics.pstdev(self.losses)
-        # A floor, so that a loss that has stopped to move makes no spike out of rounding.
+        # The floor keeps rounding from counting as a spike when the loss has stopped moving.
         return (loss - statistics.fmean(self.losses)) / max(spread, 1e-3)
 
     def observe(self, loss: float, grad_norm: float, *, counts: bool = True) -> Finding | None:
-        """Take in a step's numbers, in the order of steps, and say what is wrong with them.
+        """Record the numbers of the next step; return what is wrong with them, or None.
 
         Args:
-            counts: False where a gradient that is not finite is part of a search, as fp16's for its scale.
+            counts: False if a gradient that is not finite is expected: fp16 overflows while it looks for its scale.
         """
         if not math.isfinite(grad_norm):
             self.bad_in_a_row += counts
             return "not_finite" if counts else None
         self.bad_in_a_row = 0
         spike = self.is_spike(loss)
-        if not spike:  # a spike would hide the next one
+        if not spike:  # a recorded spike would raise the mean and hide the next one
             self.losses.append(loss)
         return "spike" if spike else None
 

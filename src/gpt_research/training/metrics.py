@@ -1,4 +1,4 @@
-"""Where a run's numbers go: metrics.jsonl always, a tracker by choice, and the loss curve drawn from the file."""
+"""The numbers of a run: metrics.jsonl always, a tracker by choice, and the loss curve drawn from the file."""
 
 from __future__ import annotations
 
@@ -6,36 +6,33 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from gpt_research.base.errors import UserError
+from gpt_research.base.errors import look_up
+from gpt_research.base.files import write_text
 from gpt_research.base.settings import to_dict
 from gpt_research.config import TrainConfig
-
-
-class Tracker(Protocol):
-    """A place that takes numbers by step."""
-
-    def log(self, step: int, values: Mapping[str, float]) -> None: ...
-
-    def finish(self) -> None: ...
+from gpt_research.training.trackers import TRACKERS
 
 
 class Metrics:
-    """Appends one JSON object a line to `metrics.jsonl`, and passes its numbers on to the tracker."""
+    """Appends one JSON object a line to `metrics.jsonl`, and passes the numbers on to the tracker."""
 
     def __init__(self, run: Path, config: TrainConfig, start_step: int) -> None:
-        """Open the file; lines after `start_step` go, for a resumed run writes them again."""
-        self.path = run / "metrics.jsonl"
+        """Open the file without the lines after `start_step`, because a resumed run writes them again.
+
+        Raises:
+            UserError: no tracker has the name that `config.tracker` gives, or its package is not installed.
+        """
+        tracker = look_up(TRACKERS, config.tracker, "tracker")
+        path = run / "metrics.jsonl"
         kept = [line for line in read_metrics(run) if line["step"] <= start_step]
-        part = self.path.with_suffix(".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        part.replace(self.path)
-        self._file = open(self.path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  closed in finish
-        self._tracker = _make_tracker(run, config)
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  closed in finish
+        self._tracker = tracker(run, to_dict(config)) if tracker is not None else None
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Write numbers of a step; what is not finite is written as null, for JSON has no NaN."""
+        """Write the numbers of a step; a number that is not finite becomes null, because JSON has no NaN."""
         plain = {k: _plain(v) for k, v in values.items()}
         self._file.write(json.dumps({"step": step, **plain}) + "\n")
         if self._tracker is not None:
@@ -48,7 +45,7 @@ class Metrics:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Return the lines of `metrics.jsonl`; a last line that a crash cut short is left out."""
+    """Return the lines of `metrics.jsonl`, without a last line that a crash cut short."""
     path = run / "metrics.jsonl"
     if not path.is_file():
         return []
@@ -79,56 +76,8 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, flo
     return pairs
 
 
-def _make_tracker(run: Path, config: TrainConfig) -> Tracker | None:
-    if config.tracker == "wandb":
-        return WandbTracker(run, config)
-    if config.tracker == "tensorboard":
-        return TensorboardTracker(run)
-    return None
-
-
-class WandbTracker:
-    """Weights & Biases; without a network set WANDB_MODE=offline and `wandb sync` later."""
-
-    def __init__(self, run: Path, config: TrainConfig) -> None:
-        import wandb
-
-        self._run = wandb.init(
-            project="gpt-research",
-            name=run.name,
-            dir=run,
-            config=to_dict(config),
-            resume="allow",
-            id=run.name,
-        )
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        self._run.log(dict(values), step=step)
-
-    def finish(self) -> None:
-        self._run.finish()
-
-
-class TensorboardTracker:
-    """Event files under `<run>/tensorboard`."""
-
-    def __init__(self, run: Path) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise UserError('tracker tensorboard is not installed. Run: pip install "gpt-research[track]"') from None
-        self._writer = SummaryWriter(str(run / "tensorboard"))
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
-
-    def finish(self) -> None:
-        self._writer.close()
-
-
 def draw_loss_curve(run: Path) -> Path | None:
-    """Draw `loss.png` from `metrics.jsonl`: training loss, smoothed, and validation loss of each corpus."""
+    """Draw `loss.png` from `metrics.jsonl`: the smoothed training loss, and the validation loss of each corpus."""
     lines = read_metrics(run)
     train = [(m["step"], m["loss"]) for m in lines if m.get("loss") is not None]
     val = [m for m in lines if m.get("val_loss") is not None]
@@ -138,7 +87,7 @@ def draw_loss_curve(run: Path) -> Path | None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)  # no window system, no global state
+    FigureCanvasAgg(figure)  # draws without a window system and without pyplot's global state
     axes = figure.add_subplot()
     if train:
         steps, losses = zip(*train, strict=True)
@@ -159,7 +108,7 @@ def draw_loss_curve(run: Path) -> Path | None:
 
 
 def _smoothed(values: tuple[float, ...]) -> list[float]:
-    """Exponential moving average over about a twentieth of the curve, without the bias towards its start."""
+    """Return an exponential moving average over about a twentieth of the curve, corrected for its start."""
     weight = max(0.0, 1 - 20 / len(values))
     smooth, norm, out = 0.0, 0.0, []
     for value in values:

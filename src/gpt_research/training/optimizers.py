@@ -1,69 +1,91 @@
-"""AdamW as GPT-2-class models use it, in one fused step, and its state by parameter name.
+"""The optimizers, by name, and the groups of parameters that they treat alike.
 
-Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".
+To add an optimizer, write a function that takes parameter groups and settings and returns a
+`torch.optim.Optimizer`, and put it into `OPTIMIZERS` under its name.
+Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization" (AdamW).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
+from typing import Any
 
 import torch
+import torch.nn as nn
 
-from gpt_research.base.errors import UserError
-from gpt_research.checkpoint.weights import copy_rows, held_rows, shape_of
+from gpt_research.base.errors import look_up
 from gpt_research.config import TrainConfig
-from gpt_research.model.gpt import GPT
+
+ParameterGroup = dict[str, Any]
+"""As torch takes it: params, weight_decay; and our own `kind` and `lr_scale`."""
+MakeOptimizer = Callable[[list[ParameterGroup], TrainConfig], torch.optim.Optimizer]
 
 
-def make_optimizer(model: GPT, config: TrainConfig) -> torch.optim.AdamW:
-    """Return AdamW that decays matrices and embeddings but neither norms nor biases."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), eps=1e-8, fused=True)
+def adamw(groups: list[ParameterGroup], config: TrainConfig) -> torch.optim.Optimizer:
+    """Return AdamW as GPT-2-class models use it, in one fused step."""
+    betas = (config.beta1, config.beta2)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=1e-8, fused=True)
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, model: GPT) -> dict[str, torch.Tensor]:
-    """Return the optimizer's state as `<moment>/<parameter>`, copied to the CPU.
-
-    Of a sharded model, the rows that this process holds; the first one has the step counts.
-    """
-    found = {}
-    for name, parameter in model.named_parameters():
-        for moment, value in optimizer.state[parameter].items():
-            held, first = held_rows(value if value.dim() else parameter)
-            if held.numel() and (value.dim() or first == 0):  # the process with the first row has the step count
-                found[f"{moment}/{name}"] = (held if value.dim() else value).detach().to("cpu", copy=True)
-    return found
+OPTIMIZERS: dict[str, MakeOptimizer] = {"adamw": adamw}
 
 
-def optimizer_first_rows(optimizer: torch.optim.Optimizer, model: GPT) -> dict[str, int]:
-    """Return the first row that this process holds of each tensor of `optimizer_tensors`, where that is not 0."""
-    return {
-        f"{moment}/{name}": first
-        for name, parameter in model.named_parameters()
-        for moment, value in optimizer.state[parameter].items()
-        if (first := held_rows(value)[1])
-    }
-
-
-def restore_optimizer(optimizer: torch.optim.Optimizer, model: GPT, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put saved state back; of a sharded model, the rows that this process holds.
+def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """Return the optimizer that `config.optimizer.name` names, for all trainable parameters of a model.
 
     Raises:
-        UserError: state of a parameter the model does not have, or of another shape.
+        UserError: no optimizer has that name.
     """
-    parameters = dict(model.named_parameters())
-    for key in tensors:
-        moment, _, name = key.partition("/")
-        parameter, shape = parameters.get(name), shape_of(tensors, key)
-        if parameter is None or (shape and shape != parameter.shape):
-            raise UserError(f"The checkpoint's optimizer state {key} does not fit the model.")
-        if shape:
-            value = torch.zeros_like(parameter, requires_grad=False)
-            copy_rows(tensors, key, value, shape[0])
-        else:  # fused AdamW keeps its step count where the parameter is
-            value = tensors[key].to(parameter.device, copy=True)
-        optimizer.state[parameter][moment] = value
+    make = look_up(OPTIMIZERS, config.optimizer.name, "optimizer.name")
+    return make(parameter_groups(model, config.weight_decay), config)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGroup]:
+    """Sort the parameters into kinds: matrices and embeddings decay, vectors (norms and biases) do not.
+
+    The step sets the learning rate of a group to the schedule's rate times the group's `lr_scale`.
+    """
+    kinds: dict[str, list[nn.Parameter]] = {"matrix": [], "embedding": [], "vector": []}
+    seen: set[nn.Parameter] = set()
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            if parameter in seen or not parameter.requires_grad:
+                continue  # a tied weight belongs to the module that comes first, the embedding
+            seen.add(parameter)
+            matrix = "embedding" if isinstance(module, nn.Embedding) else "matrix"
+            kinds["vector" if parameter.dim() < 2 else matrix].append(parameter)
+    decay = {"matrix": weight_decay, "embedding": weight_decay, "vector": 0.0}
+    return [
+        {"params": parameters, "kind": kind, "weight_decay": decay[kind], "lr_scale": 1.0}
+        for kind, parameters in kinds.items()
+        if parameters
+    ]
+
+
+def step_unless(optimizer: torch.optim.Optimizer, leave_out: torch.Tensor) -> None:
+    """Take the optimizer's step, unless `leave_out`, a boolean scalar on the device, is true.
+
+    torch's fused optimizers read the flag on the device: they take it as the `found_inf` of a gradient
+    scaler and then change nothing, so the host does not have to wait for it. For every other optimizer
+    the host reads the flag.
+    """
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        optimizer.found_inf = leave_out.float()  # type: ignore[attr-defined]
+        optimizer.step()
+    elif not leave_out.item():
+        optimizer.step()
+
+
+def state_bytes(config: TrainConfig) -> int:
+    """Return the bytes of optimizer state for one fp32 parameter, read off one small matrix.
+
+    Raises:
+        UserError: no optimizer has the name that `config.optimizer.name` gives.
+    """
+    module, weight = nn.Module(), nn.Parameter(torch.ones(64, 64))
+    module.register_parameter("weight", weight)
+    optimizer = make_optimizer(module, config)
+    weight.sum().backward()
+    optimizer.step()
+    tensors = [value for value in optimizer.state[weight].values() if isinstance(value, torch.Tensor)]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) // weight.numel()

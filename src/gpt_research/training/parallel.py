@@ -1,82 +1,71 @@
-"""One model on many processes, by torch's own means: DDP where it fits each device, FSDP2 where it does not.
+"""One model on many processes: DDP if it fits each device, FSDP2 if it does not.
 
-Either way a step sees the same samples and gives the mean gradient over all, so the loss does not depend on how many
-processes there are. Source: torch.nn.parallel.DistributedDataParallel and torch.distributed.fsdp.fully_shard.
+Either way a step reads the same samples and ends with the mean gradient over all processes, so the loss
+does not depend on their number.
+Source: torch.nn.parallel.DistributedDataParallel and torch.distributed.fsdp.fully_shard.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Literal, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 import torch.nn as nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import GPTConfig
-from gpt_research.model.gpt import GPT
+from gpt_research.training.execution import ExecutionPlan
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
 
-Parallel = Literal["none", "ddp", "fsdp"]
 
-STATE_BYTES = 16
-"""Of a parameter in training: weight, gradient and AdamW's two moments, in fp32."""
-LARGEST_STATE = 0.5
-"""Share of a device's memory that this state may take; the rest is for activations."""
+@dataclass(frozen=True)
+class Placed:
+    """A model on this process's device, alone or together with the other processes."""
 
-
-def choose(parallel: str, model: GPTConfig, runtime: Runtime) -> Parallel:
-    """Return how to train on this many processes: `auto` shards only a model that would fill half of a device."""
-    if runtime.world_size == 1:
-        return "none"
-    if parallel != "auto":
-        return cast(Parallel, parallel)
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in GPT(model).parameters())
-    memory = runtime.device_memory()
-    return "fsdp" if memory and parameters * STATE_BYTES > LARGEST_STATE * memory else "ddp"
+    model: Any
+    """The module that owns the parameters: a `GPT`."""
+    forward: nn.Module
+    """What to evaluate with."""
+    compute: nn.Module
+    """What to train with; it exchanges gradients with the other processes as well."""
 
 
-def distribute(model: GPT, runtime: Runtime, parallel: Parallel, *, compiled: bool) -> tuple[nn.Module, nn.Module]:
-    """Place a model on this process's device, alone or together with the others.
-
-    Returns:
-        What to evaluate with and what to train with, which exchanges gradients as well.
-    """
+def place(model: Any, plan: ExecutionPlan, runtime: Runtime) -> Placed:
+    """Move a model to this process's device, compile it and spread it over the processes as the plan says."""
     on_cpu = runtime.device.type == "cpu"
-    if parallel == "none" and not (compiled and on_cpu):
+    if plan.parallel == "none" and not (plan.compiled and on_cpu):
         model.to(runtime.device)
-        forward = cast(nn.Module, torch.compile(model)) if compiled else model
-        return forward, forward
-    if compiled:
-        # Block by block: one block's gradients travel while the next ones are computed, and all blocks share one
-        # compilation. On a CPU the loss is faster as it is.
+        forward = cast(nn.Module, torch.compile(model)) if plan.compiled else model
+        return Placed(model, forward, forward)
+    if plan.compiled:
+        # Blocks are compiled one by one. So the gradients of one block travel while the next block is
+        # computed, and all blocks share one compilation. On a CPU the compiled loss is slower than the plain one.
         for block in model.blocks:
             block.compile()
         if not on_cpu:
-            model.loss = torch.compile(model.loss)  # type: ignore[method-assign]
-    if parallel == "none":
-        return model, model
-    if parallel == "fsdp":
+            model.loss = torch.compile(model.loss)
+    if plan.parallel == "none":
+        return Placed(model, model, model)
+    if plan.parallel == "fsdp":
         _shard(model, runtime)
-        return model, model
+        return Placed(model, model, model)
     model.to(runtime.device)
     devices = [runtime.device.index] if runtime.device.type == "cuda" else None
-    return model, DistributedDataParallel(
-        model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True
-    )
+    compute = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return Placed(model, model, compute)
 
 
-def _shard(model: GPT, runtime: Runtime) -> None:
+def _shard(model: Any, runtime: Runtime) -> None:
     """Let each process hold its rows of every tensor; a block's weights are gathered when it runs."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(runtime.device.type, (runtime.world_size,))
-    # Weights travel in the type they are multiplied in, gradients in fp32; the residual stream stays as it is.
+    # Weights travel in the type they are multiplied in, gradients in fp32; the residual stream keeps its type.
     policy = MixedPrecisionPolicy(
         param_dtype=None if runtime.precision == "fp32" else runtime.dtype,
         reduce_dtype=torch.float32,
@@ -90,17 +79,18 @@ def _shard(model: GPT, runtime: Runtime) -> None:
         setattr(model.get_submodule(owner), leaf, buffer.to(runtime.device))
 
 
-def reshard(model: GPT) -> None:
-    """Let go of the weights that an evaluation gathered: FSDP keeps the outermost ones for a backward pass."""
+def reshard(model: Any) -> None:
+    """Free the weights that an evaluation gathered: FSDP keeps the outermost ones for a backward pass."""
     for module in (model, *model.blocks):
         if hasattr(module, "reshard"):  # an FSDPModule
             cast("FSDPModule", module).reshard()
 
 
 def gradients_stay_local(compute: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Let DDP add up gradients without exchanging them, for all micro-batches of a step but the last.
+    """Let DDP add up gradients without exchanging them; used for all micro-batches of a step but the last.
 
-    FSDP exchanges every time: to wait would take the memory of the whole gradient, for want of which it was chosen.
+    FSDP reduces gradients on every micro-batch. Deferring would need the full gradient, and saving that
+    memory is why FSDP is used.
     """
     if isinstance(compute, DistributedDataParallel):
         return compute.no_sync()

@@ -1,7 +1,7 @@
-"""`gpt-research replay`: take a run to one of its steps again and look inside that step, in fp32.
+"""Repeat one step of a run in fp32, and record what its modules compute.
 
-A step is a pure function of its checkpoint and its number, so the steps between the newest checkpoint before it and
-the step itself are taken again in memory; nothing in the run folder is written.
+A step is a pure function of its checkpoint and its number. So the steps between the newest checkpoint before it
+and the step itself are repeated in memory; nothing is written to the run folder.
 """
 
 from __future__ import annotations
@@ -13,129 +13,111 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
-from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
-from gpt_research.base.settings import read_yaml
+from gpt_research.base.runtime import start
 from gpt_research.checkpoint.files import checkpoint_path, load_checkpoint, saved_steps
-from gpt_research.commands import ReplayCommand
 from gpt_research.config import TrainConfig
-from gpt_research.data.shards import Dataset
-from gpt_research.run import newest_run
-from gpt_research.training.loop import Trainer, dataset_tokenizer
+from gpt_research.run import run_config
+from gpt_research.training.inputs import TrainingData
+from gpt_research.training.loop import Trainer
 from gpt_research.training.reporter import Reporter
 
 
 @dataclass
-class Sight:
-    """What a module put out and what gradient came back to it."""
+class Seen:
+    """The numbers of one module's output, or of one parameter's gradient."""
 
     module: str
     largest: float
-    """Largest absolute output, over all micro-batches; not finite where one is not."""
+    """Largest absolute value over all micro-batches; not finite if one value is not."""
     finite: bool
 
 
 @dataclass(frozen=True)
 class Replay:
-    """One step, run again."""
+    """One step, repeated."""
 
     step: int
     loss: float
     grad_norm: float
-    forward: list[Sight]
+    forward: list[Seen]
     """Modules in the order in which they ran."""
-    gradients: list[Sight]
+    gradients: list[Seen]
     """Parameters, from the output back to the input."""
 
     @property
     def first_bad(self) -> str | None:
-        """Where the first number that is not finite appears, forward before backward."""
-        for kind, sights in (("output of", self.forward), ("gradient of", self.gradients)):
-            for sight in sights:
-                if not sight.finite:
-                    return f"{kind} {sight.module}"
+        """The place of the first number that is not finite; the forward pass comes before the backward pass."""
+        for kind, seen in (("output of", self.forward), ("gradient of", self.gradients)):
+            for record in seen:
+                if not record.finite:
+                    return f"{kind} {record.module}"
         return None
 
 
-def run(command: ReplayCommand) -> int:
-    """Replay and print what was seen; return the exit code."""
-    run_folder = Path(command.run) if command.run else newest_run(Path("runs"))
-    found = replay(run_folder, command)
-    console = Console(highlight=False, soft_wrap=True)
-    table = Table("module", title=f"{run_folder}, step {found.step}, in fp32")
-    table.add_column("largest output", justify="right")
-    for sight in found.forward:
-        if sight.module.count(".") <= 1 or not sight.finite:
-            table.add_row(sight.module, f"{sight.largest:.4g}")
-    console.print(table)
-    console.print(f"loss {found.loss:.6f}, gradient norm {found.grad_norm:.6f}")
-    bad = found.first_bad
-    console.print(f"The first bad number: {bad}." if bad else "Every number is finite in fp32.")
-    return 0
+def replay(run_folder: Path, step: int, data: str = "", device: str = "auto") -> Replay:
+    """Take the steps before `step` again, then `step` itself in fp32, and record what its modules compute.
 
-
-def replay(run_folder: Path, command: ReplayCommand) -> Replay:
-    """Take the steps up to `command.step` again, then that one in fp32 under observation.
+    Args:
+        step: counted from 1, as in metrics.jsonl.
+        data: data set folder; empty for the one that the run was trained on.
 
     Raises:
-        UserError: no such run or data, or no checkpoint before the step.
+        UserError: no such run or data, or a step beyond the run's end.
     """
-    config = read_yaml(TrainConfig, run_folder / "config.yaml")
-    if command.step > config.max_steps:
-        raise UserError(f"step is {command.step}, but the run ends at {config.max_steps}.")
-    config = dataclasses.replace(config, out=str(run_folder), data=command.data or config.data, compile=False)
-    trainer = _trainer_before(config, command.step - 1, command.device)
-    for step in range(trainer.start_step, command.step - 1):
-        trainer.engine.take_step(step)
-    engine = trainer.engine
-    engine.runtime = dataclasses.replace(engine.runtime, precision="fp32")
-    engine.scaler = torch.amp.GradScaler(engine.runtime.device.type, enabled=False)
-    engine.model.loss_chunk = 0  # in chunks the head's output is never seen
+    config = run_config(run_folder)
+    if step > config.max_steps:
+        raise UserError(f"step is {step}, but the run ends at {config.max_steps}.")
+    config = dataclasses.replace(config, out=str(run_folder), data=data or config.data, compile=False)
+    trainer = _trainer_before(config, step - 1, device)
+    train_step = trainer.train_step
+    for number in range(trainer.start_step, step - 1):
+        train_step.take_step(number)
+    train_step.runtime = dataclasses.replace(train_step.runtime, precision="fp32")
+    train_step.scaler = torch.amp.GradScaler(train_step.runtime.device.type, enabled=False)
+    train_step.model.loss_chunk = 0  # the chunked loss never runs the head as a module, so no hook would see it
     with _watched(trainer.model) as forward:
-        loss = engine.accumulate(command.step - 1)
+        loss = train_step.accumulate(step - 1)
     assert loss is not None, "nothing asks it to stop"
     gradients = [
-        Sight(name, float(p.grad.abs().max()), bool(torch.isfinite(p.grad).all()))
+        Seen(name, float(p.grad.abs().max()), bool(torch.isfinite(p.grad).all()))
         for name, p in reversed(list(trainer.model.named_parameters()))
         if p.grad is not None
     ]
     norm = torch.nn.utils.get_total_norm([p.grad for p in trainer.model.parameters() if p.grad is not None])
-    return Replay(command.step, loss.item(), norm.item(), list(forward.values()), gradients)
+    return Replay(step, loss.item(), norm.item(), list(forward.values()), gradients)
 
 
 def _trainer_before(config: TrainConfig, step: int, device: str) -> Trainer:
-    """Make a trainer that stands at the newest whole checkpoint not after `step`."""
-    dataset = Dataset(config.data, config.model.block_size)
-    tokenizer, _ = dataset_tokenizer(dataset)
-    steps = [saved for saved in saved_steps(Path(config.out)) if saved <= step]
-    trainer = Trainer(config, runtimes.start(device, config.precision), dataset, tokenizer, Reporter(), resume=False)
-    for saved in reversed(steps):
-        with contextlib.suppress(UserError):  # a damaged one: the one before will do
-            trainer.restore(load_checkpoint(checkpoint_path(Path(config.out), saved)))
+    """Make a trainer at the newest whole checkpoint not after `step`; without one, at the run's first step."""
+    data = TrainingData.open(config.data, config.model.block_size)
+    run = Path(config.out)
+    trainer = Trainer(config, start(device, config.precision), data, Reporter(), resume=False)
+    for saved in reversed([saved for saved in saved_steps(run) if saved <= step]):
+        with contextlib.suppress(UserError):  # if this one is damaged, try the one before
+            trainer.restore(load_checkpoint(checkpoint_path(run, saved)))
             break
-    return trainer  # no checkpoint: a run begins with its seed, so step 0 is as good as one
+    return trainer
 
 
 @contextlib.contextmanager
-def _watched(model: torch.nn.Module) -> Iterator[dict[str, Sight]]:
-    """Note the largest output of every module that runs inside the block."""
-    sights: dict[str, Sight] = {}
+def _watched(model: torch.nn.Module) -> Iterator[dict[str, Seen]]:
+    """Record the largest output of every module that runs inside the block."""
+    seen: dict[str, Seen] = {}
 
     def hook(name: str) -> object:
         def note(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
             finite = bool(torch.isfinite(output).all())
             largest = float(output.detach().abs().max())
-            known = sights.setdefault(name, Sight(name, largest, finite))
+            known = seen.setdefault(name, Seen(name, largest, finite))
             known.largest, known.finite = max(known.largest, largest), known.finite and finite
 
         return note
 
     handles = [m.register_forward_hook(hook(n)) for n, m in model.named_modules() if n and n != "blocks"]
     try:
-        yield sights
+        yield seen
     finally:
         for handle in handles:
             handle.remove()

@@ -1,15 +1,33 @@
-"""What a run tells while it goes on, and how it ended."""
+"""What a run reports while it goes on, and how it ended."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from gpt_research.base.runtime import Runtime
+from gpt_research.config import TrainConfig
+from gpt_research.training.execution import ExecutionPlan
 from gpt_research.training.validation import Loss
 
-if TYPE_CHECKING:
-    from gpt_research.training.loop import Trainer
+
+@dataclass(frozen=True)
+class Beginning:
+    """What is known of a run when its first step begins."""
+
+    config: TrainConfig
+    runtime: Runtime
+    plan: ExecutionPlan
+    parameters: int
+    epochs: dict[str, float]
+    """How often the whole run reads each corpus."""
+    corpora: int
+    """Corpora with a validation split."""
+    start_step: int
+    """Steps that the run has taken already."""
+    flops_per_token: float
+    peak_flops: float
+    """FLOP/s of one device, the base of MFU."""
 
 
 @dataclass(frozen=True)
@@ -22,20 +40,34 @@ class Outcome:
     steps_here: int
     """Steps taken by this call."""
     losses: dict[str, Loss]
-    """Last evaluation, by corpus; empty where the run was stopped before one."""
+    """The last evaluation, by corpus; empty if the run was stopped before one."""
     stopped_by: int | None
     """The signal that ended it, or None."""
 
 
 class Reporter:
-    """What a run tells while it goes on; the command line shows it, tests leave it silent."""
+    """Takes what a run reports. This one is silent; the command line shows it on the terminal."""
 
-    def start(self, trainer: Trainer) -> None: ...
+    def start(self, beginning: Beginning) -> None:
+        """Called once, before the first step."""
 
-    def step(self, step: int, values: dict[str, float]) -> None: ...
+    def before_pass(self) -> None:
+        """Called before each forward and backward pass; it must not touch torch's global random state."""
 
-    def evaluated(self, step: int, losses: dict[str, Loss]) -> None: ...
+    def paused(self, seconds: float) -> None:
+        """Called after an evaluation or a save, with the seconds that it took from training."""
 
-    def saved(self, step: int, path: Path) -> None: ...
+    def step(self, step: int, values: dict[str, float]) -> None:
+        """Called with the numbers of each logged step."""
 
-    def note(self, text: str) -> None: ...
+    def evaluated(self, step: int, losses: dict[str, Loss]) -> None:
+        """Called after each evaluation, with the loss of each corpus."""
+
+    def saved(self, step: int, path: Path) -> None:
+        """Called when a checkpoint has been handed to the writer."""
+
+    def stopping(self) -> None:
+        """Called from the signal handler, when the run is asked to stop and will save first."""
+
+    def note(self, text: str) -> None:
+        """Called with a sentence for the user."""

@@ -1,17 +1,18 @@
-"""The run folder: one owner at a time, one config for its whole life, everything needed to generate.
+"""The run folder while a run trains in it: one owner at a time, and one config for its whole life.
 
 config.yaml  tokenizer.json  metrics.jsonl  loss.png  samples.txt  checkpoints/  owner.json
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fcntl
 import json
 import os
 import shutil
 import socket
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,61 +20,50 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml, to_dict, write_yaml
 from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import TrainConfig
-
-# Settings that may differ on resume: they change where numbers go or how fast they come, not what is learnt.
-FREE = {
-    "out", "data", "resume", "allow_change", "device", "compile", "gradient_checkpointing", "micro_batch",
-    "log_interval", "eval_interval", "eval_tokens", "save_interval", "keep_last", "keep_every", "sample_prompt",
-    "tracker", "verify_data", "spike_z", "parallel", "loss_chunk", "profile",
-}  # fmt: skip
+from gpt_research.training.inputs import TrainingData
 
 
-@dataclass
-class RunFolder:
-    """An open run folder; close it to let another process have it."""
+@contextlib.contextmanager
+def open_run(config: TrainConfig, data: TrainingData, *, is_main: bool) -> Iterator[Path]:
+    """Lock the run folder of `config`, check that the run may go on, and write config and tokenizer into it.
 
-    path: Path
-    lock: IO[str] | None
-
-    def close(self) -> None:
-        if self.lock is not None:
-            self.lock.close()  # the kernel lets go of the lock, as it does when a process dies
-
-
-def open_run(config: TrainConfig, tokenizer_file: Path | None, *, is_main: bool) -> RunFolder:
-    """Take the run folder of `config`, check that it may go on, and write what it must hold.
-
-    Only the main process locks and writes.
+    Only the main process locks and writes; the others just get the path.
 
     Raises:
-        UserError: another process has it, `resume` is never and it is not empty, or a setting changed.
+        UserError: another process has it, `resume` is never and it holds a run, or a setting changed.
     """
     run = Path(config.out)
     if not is_main:
-        return RunFolder(run, None)
+        yield run
+        return
     try:
         run.mkdir(parents=True, exist_ok=True)
         lock = _take_lock(run)
     except OSError as error:
         raise UserError(f"The run folder {run} cannot be used ({error.strerror}). Name another with --out.") from None
-    try:
-        if config.resume == "never" and saved_steps(run):
+    with lock:  # closing the file frees the lock; if the process dies, the kernel does it
+        _check_and_fill(run, config, data)
+        yield run
+
+
+def _check_and_fill(run: Path, config: TrainConfig, data: TrainingData) -> None:
+    """Check that `config` may train in a locked run folder, and write what a run needs into it."""
+    if saved_steps(run):
+        if config.resume == "never":
             raise UserError(
                 f"{run} holds a run and --resume is never. Name another folder with --out, or go on with --resume auto."
             )
-        if (run / "config.yaml").is_file() and saved_steps(run):
+        if (run / "config.yaml").is_file():
             _check_changes(read_yaml(TrainConfig, run / "config.yaml"), config, run)
-        write_yaml(dataclasses.replace(config, resume="auto", allow_change=False), run / "config.yaml")
-        if tokenizer_file is not None:
-            shutil.copyfile(tokenizer_file, run / "tokenizer.json")
-    except BaseException:
-        lock.close()
-        raise
-    return RunFolder(run, lock)
+    write_yaml(dataclasses.replace(config, resume="auto", allow_change=False), run / "config.yaml")
+    if data.tokenizer_file is not None:
+        shutil.copyfile(data.tokenizer_file, run / "tokenizer.json")
+    else:
+        data.tokenizer.save(run / "tokenizer.json")
 
 
 def _take_lock(run: Path) -> IO[str]:
-    """Lock `owner.json`; the lock dies with its process, so a dead owner's folder is simply free."""
+    """Lock `owner.json`. The lock dies with its process, so the folder of a dead owner is simply free."""
     file = open(run / "owner.json", "a+", encoding="utf-8")  # noqa: SIM115  stays open while the run lives
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,10 +82,12 @@ def _take_lock(run: Path) -> IO[str]:
 
 
 def _check_changes(old: TrainConfig, new: TrainConfig, run: Path) -> None:
+    """Refuse settings that decide the result and differ from those of the run, unless the user allows it."""
+    changeable = TrainConfig.changeable_fields()
     changes = [
         f"{name}: {before!r} -> {after!r}"
         for name, before, after in _differences(to_dict(old), to_dict(new))
-        if name not in FREE
+        if name not in changeable
     ]
     shape = [change for change in changes if change.startswith("model.")]
     if shape:
@@ -108,13 +100,14 @@ def _check_changes(old: TrainConfig, new: TrainConfig, run: Path) -> None:
 
 
 def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    found: list[tuple[str, Any, Any]] = []
+    """Return name, old and new value of every setting that differs."""
+    differences: list[tuple[str, Any, Any]] = []
     for name in new:
         before, after = old.get(name), new[name]
         if prefix + name == "weights":
-            found += [("weights", before, after)] if before != after else []
+            differences += [("weights", before, after)] if before != after else []
         elif isinstance(after, dict):
-            found += _differences(before or {}, after, f"{prefix}{name}.")
+            differences += _differences(before or {}, after, f"{prefix}{name}.")
         elif before != after:
-            found.append((prefix + name, before, after))
-    return found
+            differences.append((prefix + name, before, after))
+    return differences

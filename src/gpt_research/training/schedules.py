@@ -1,22 +1,69 @@
-"""The learning rate of a step: a pure function, so that a resumed run needs no state."""
+"""The learning rate of a step: a pure function of its number, so that a resumed run needs no state.
+
+Every schedule begins with a linear warm-up; `SCHEDULES` holds what comes after it. To add one, write a
+function like those below and put it into the dictionary under its name.
+Source: Loshchilov and Hutter 2017, "SGDR", for the cosine (without restarts).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
+from gpt_research.base.errors import look_up
 from gpt_research.config import TrainConfig
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
-    """Return the learning rate of `step`, counted from 0: linear warm-up, then decay to min_lr_ratio at the last step.
+@dataclass(frozen=True)
+class Horizon:
+    """The steps of a run, and how far its learning rate falls."""
 
-    Source: Loshchilov and Hutter 2017 (cosine decay), without restarts.
+    warmup_steps: int
+    max_steps: int
+    min_ratio: float
+    """The last learning rate as a share of the highest."""
+
+    def progress(self, step: int) -> float:
+        """Return how much of the way from the end of the warm-up (0) to the last step (1) is behind `step`."""
+        steps = max(1, self.max_steps - 1 - self.warmup_steps)
+        return min((step - self.warmup_steps) / steps, 1.0)
+
+    def fall(self, remaining: float) -> float:
+        """Return the share of the highest rate at which `remaining` (1 to 0) of the fall lies ahead."""
+        return self.min_ratio + (1 - self.min_ratio) * remaining
+
+
+def cosine(step: int, horizon: Horizon) -> float:
+    return horizon.fall(0.5 * (1 + math.cos(math.pi * horizon.progress(step))))
+
+
+def linear(step: int, horizon: Horizon) -> float:
+    return horizon.fall(1 - horizon.progress(step))
+
+
+def constant(step: int, horizon: Horizon) -> float:
+    return 1.0
+
+
+Schedule = Callable[[int, Horizon], float]
+"""Takes a step after the warm-up, counted from 0, and returns its share of the highest learning rate."""
+
+SCHEDULES: dict[str, Schedule] = {"cosine": cosine, "linear": linear, "constant": constant}
+
+
+def learning_rates(config: TrainConfig) -> Callable[[int], float]:
+    """Return the function from a step, counted from 0, to its learning rate.
+
+    Raises:
+        UserError: no schedule has the name that `config.schedule` gives.
     """
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
-    if config.schedule == "constant":
-        return config.learning_rate
-    progress = (step - config.warmup_steps) / max(1, config.max_steps - 1 - config.warmup_steps)
-    progress = min(progress, 1.0)
-    shape = 0.5 * (1 + math.cos(math.pi * progress)) if config.schedule == "cosine" else 1 - progress
-    return config.learning_rate * (config.min_lr_ratio + (1 - config.min_lr_ratio) * shape)
+    schedule, highest = look_up(SCHEDULES, config.schedule, "schedule"), config.learning_rate
+    horizon = Horizon(config.warmup_steps, config.max_steps, config.min_lr_ratio)
+
+    def rate(step: int) -> float:
+        if step < horizon.warmup_steps:
+            return highest * (step + 1) / horizon.warmup_steps
+        return highest * schedule(step, horizon)
+
+    return rate

@@ -1,20 +1,20 @@
-"""Ctrl-C and SIGTERM as a wish to stop, which the trainer asks for where stopping is safe."""
+"""Ctrl-C and SIGTERM set a flag, which the trainer checks at the places where it can stop safely."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 
-class StopWish:
-    """Set by the first SIGINT or SIGTERM; a second Ctrl-C leaves at once."""
+class StopSignal:
+    """True after the first SIGINT or SIGTERM. A second Ctrl-C ends the program at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, announce: Callable[[], None]) -> None:
         self.signal: int | None = None
+        self._announce = announce
 
     def __bool__(self) -> bool:
         return self.signal is not None
@@ -23,19 +23,19 @@ class StopWish:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.signal = number
-        print("\nStopping: saving a checkpoint first. Ctrl-C again leaves at once.", file=sys.stderr, flush=True)
+        self._announce()
 
 
 @contextlib.contextmanager
-def stop_wish() -> Iterator[StopWish]:
-    """Listen for SIGINT and SIGTERM inside the block."""
-    wish = StopWish()
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may listen
-        yield wish
+def catch_stop_signals(announce: Callable[[], None]) -> Iterator[StopSignal]:
+    """Catch SIGINT and SIGTERM inside the block; the first one calls `announce` from the signal handler."""
+    stop = StopSignal(announce)
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield stop
         return
-    before = {number: signal.signal(number, wish._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop._receive) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield wish
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

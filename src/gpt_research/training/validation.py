@@ -1,7 +1,8 @@
-"""Loss of a model on token batches: nats, perplexity and bits per byte.
+"""The loss of a model on token batches, in nats, as perplexity and in bits per byte.
 
-Takes any iterable of batches and knows nothing of where they come from, so that the trainer can call it.
-Bits per byte = nats of all targets / ln 2 / bytes of their text: it compares models of different tokenizers.
+It takes any iterable of batches, so the trainer and the evaluation of a split both use it.
+Bits per byte = nats of all targets / ln 2 / bytes of their text. Models with different tokenizers can be
+compared by it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from gpt_research.base.runtime import Runtime
 
 @dataclass(frozen=True)
 class Loss:
-    """A sum over targets; sums add up over corpora."""
+    """Nats, tokens and bytes summed over targets. Add two of them to get the loss over both."""
 
     nats: float
     tokens: int
@@ -25,7 +26,7 @@ class Loss:
 
     @property
     def loss(self) -> float:
-        """Mean nats a token."""
+        """Mean nats per token."""
         return self.nats / self.tokens if self.tokens else math.nan
 
     @property
@@ -55,7 +56,7 @@ def measure(
     """Return the loss over `batches` of tokens and targets (B, T), summed over all processes.
 
     Args:
-        byte_lengths: (vocab_size,) bytes of text each token stands for, on the runtime's device.
+        byte_lengths: (vocab_size,) bytes of text of each token, on the runtime's device.
     """
     model.eval()
     sums = torch.zeros(3, dtype=torch.float64, device=runtime.device if runtime.device.type != "mps" else "cpu")

@@ -1,6 +1,7 @@
-"""`gpt-research verify-resume`: the same steps in one go and in two halves, compared bit by bit.
+"""The same steps of a run in one go and in two halves, compared bit by bit.
 
-Anyone can check on their own machine, with their own settings and data, that an interrupted run is the run.
+So anyone can check, on their own machine and with their own settings and data, that an interrupted run
+equals an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -12,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import load_newest
-from gpt_research.commands import VerifyResumeCommand
 from gpt_research.config import TrainConfig
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
@@ -24,75 +23,53 @@ from gpt_research.training.metrics import read_metrics
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the comparison found."""
+    """The result of the comparison."""
 
     tensors: int
-    """Weights and optimizer states compared."""
+    """Number of weights and optimizer states that were compared."""
     different: list[str]
-    """Those whose SHA-256 differs."""
+    """Names of those whose SHA-256 differs."""
     losses: int
-    """Steps whose loss was compared."""
+    """Number of steps whose loss was compared."""
     first_different_loss: int | None
-    """First step whose loss differs."""
+    """The first step whose loss differs, or None."""
 
     @property
     def equal(self) -> bool:
         return not self.different and self.first_different_loss is None
 
 
-def run(command: VerifyResumeCommand) -> int:
-    """Verify, print the verdict; return 0 where the two agree and 1 where they do not."""
-    verdict = verify_resume(command)
-    console = Console(soft_wrap=True, highlight=False)
-    half = command.steps // 2
-    console.print(f"{command.steps} steps in one go against {half} + {command.steps - half}:")
-    console.print(
-        f"  weights and optimizer  {verdict.tensors - len(verdict.different)} of {verdict.tensors} equal by SHA-256"
-    )
-    first = verdict.first_different_loss
-    console.print(
-        f"  losses                 {verdict.losses} compared, " + (f"step {first} differs" if first else "all equal")
-    )
-    console.print(
-        "EQUAL: the resumed run is the run." if verdict.equal else "DIFFERENT: the resumed run is another run."
-    )
-    if not verdict.equal:
-        console.print(f"First of what differs: {', '.join(verdict.different[:5])}. On a GPU try it without --compile.")
-    return 0 if verdict.equal else 1
-
-
-def verify_resume(command: VerifyResumeCommand) -> Verdict:
-    """Run the steps both ways in folders under `command.out` and compare weights, optimizer state and losses.
+def verify_resume(config: TrainConfig, steps: int) -> Verdict:
+    """Run the steps both ways in folders under `config.out` and compare weights, optimizer state and losses.
 
     Raises:
         UserError: what `train` raises, or a folder that holds something else.
     """
-    root = Path(command.out)
+    root = Path(config.out)
     if root.exists() and not {path.name for path in root.iterdir()} <= {"whole", "halves"}:
         raise UserError(f"{root} holds something else. Name a folder for the two runs with --out.")
     shutil.rmtree(root, ignore_errors=True)
-    fields = {f.name: getattr(command, f.name) for f in dataclasses.fields(TrainConfig)}
-    config = TrainConfig(**fields | {"log_interval": 1, "eval_interval": 0, "save_interval": 0, "tracker": "none"})
+    config = dataclasses.replace(config, log_interval=1, eval_interval=0, save_interval=0, tracker="none")
     whole = dataclasses.replace(config, out=str(root / "whole"))
     halves = dataclasses.replace(config, out=str(root / "halves"))
-    train(whole, until=command.steps)
-    train(halves, until=command.steps // 2)
-    train(halves, until=command.steps)
+    train(whole, until=steps)
+    train(halves, until=steps // 2)
+    train(halves, until=steps)
     one, two = _hashes(whole.out), _hashes(halves.out)
     losses_one, losses_two = _losses(whole.out), _losses(halves.out)
-    steps = sorted(losses_one.keys() | losses_two.keys())
+    compared = sorted(losses_one.keys() | losses_two.keys())
     return Verdict(
         len(one),
         [name for name in sorted(one.keys() | two.keys()) if one.get(name) != two.get(name)],
-        len(steps),
-        next((step for step in steps if losses_one.get(step) != losses_two.get(step)), None),
+        len(compared),
+        next((step for step in compared if losses_one.get(step) != losses_two.get(step)), None),
     )
 
 
 def _hashes(run_folder: str) -> dict[str, str]:
-    found = load_newest(Path(run_folder))
-    assert found is not None, "train saves before it returns"
-    tensors = {**found.model, **found.optimizer}
+    checkpoint = load_newest(Path(run_folder))
+    assert checkpoint is not None, "train saves before it returns"
+    tensors = {**checkpoint.model, **checkpoint.optimizer}
     return {name: hashlib.sha256(_bytes(tensor)).hexdigest() for name, tensor in tensors.items()}
 
 

@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from gpt_research.base.files import write_text
-from gpt_research.config import PreprocessConfig
 from gpt_research.data.shards import Manifest
 from gpt_research.preprocessing.card.page import Block, Code, Heading, Paragraph, Picture, Table, as_html, as_markdown
+from gpt_research.preprocessing.settings import PreprocessConfig
 
 LENGTH_EDGES = 2 ** np.arange(0, 33)
 """Borders of the length histogram, in tokens."""

@@ -1,0 +1,96 @@
+"""From a command's arguments to its settings object.
+
+Flags are made of the fields of the command's settings class (`base.settings`); this module adds what people
+expect of a command line beside them: positional arguments anywhere, switches without a value, repeated flags.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, get_type_hints
+
+from gpt_research.base.errors import UserError
+from gpt_research.base.settings import field_names, parse_error, parser_for
+
+
+def parse_settings(
+    settings_class: type, command: str, arguments: list[str], positional: str, short: dict[str, str], *, many: bool
+) -> Any:
+    """Return the settings object of a command's arguments, or None if they asked for help.
+
+    Args:
+        positional: the field that is given without a flag, if any.
+        short: short flags and what they stand for.
+        many: the positional field takes any number of values.
+
+    Raises:
+        UserError: an unknown flag or key (with the closest known one), a wrong type, a broken rule, no such file.
+    """
+    parser = parser_for(settings_class, f"gpt-research {command}", positional, many=many)
+    if "resume" in field_names(settings_class):
+        arguments = _resume_arguments(arguments)
+    try:
+        namespace = parser.instantiate(parser.parse_args(_normalise(arguments, settings_class, short)))
+    except SystemExit as done:
+        if done.code in (0, None):
+            return None
+        raise
+    except UserError:
+        raise
+    except Exception as error:  # jsonargparse raises many kinds, all of them about the arguments
+        raise parse_error(error, settings_class, command) from None
+    values = {k: v for k, v in vars(namespace).items() if k in field_names(settings_class, nested=False)}
+    if positional and not many:
+        values[positional] = values[positional] or ""
+    return settings_class(**values)
+
+
+def _resume_arguments(arguments: list[str]) -> list[str]:
+    """Replace `--resume RUN` by that run's own config and folder; flags given beside it still count."""
+    for index, argument in enumerate(arguments):
+        flag, equals, value = argument.partition("=")
+        if flag != "--resume":
+            continue
+        run = value if equals else "".join(arguments[index + 1 : index + 2])
+        if run in ("auto", "never", ""):
+            return arguments
+        rest = arguments[:index] + arguments[index + (1 if equals else 2) :]
+        return ["--config", f"{run}/config.yaml", "--out", run, *rest]
+    return arguments
+
+
+def _normalise(arguments: list[str], settings_class: type, short: dict[str, str]) -> list[str]:
+    """Return arguments in the form that argparse understands: positional ones first, then `--flag=value`.
+
+    So `--compile` may stand for `--compile true`, the flag of a list may be repeated, and positional arguments
+    may stand between flags.
+    """
+    kinds = {f"--{name}": kind for name, kind in _leaf_types(settings_class)}
+    positional: list[str] = []
+    flags: list[str] = []
+    lists: dict[str, list[str]] = {}
+    rest = [short.get(argument, argument) for argument in arguments]
+    while rest:
+        argument = rest.pop(0)
+        flag, equals, value = argument.partition("=")
+        kind = kinds.get(flag)
+        if not argument.startswith("--"):
+            positional.append(argument)
+        elif kind in (bool, bool | None) and not equals:
+            explicit = bool(rest) and rest[0].lower() in ("true", "false")
+            flags.append(f"{flag}={rest.pop(0) if explicit else 'true'}")
+        elif kind == list[str] and (equals or rest):
+            lists.setdefault(flag, []).append(value if equals else rest.pop(0))
+        elif equals or not rest or flag in ("--help", "--print_config"):
+            flags.append(argument)
+        else:
+            flags.append(f"{flag}={rest.pop(0)}")
+    return [*positional, *flags, *(f"{flag}={json.dumps(values)}" for flag, values in lists.items())]
+
+
+def _leaf_types(settings_class: type, prefix: str = "") -> list[tuple[str, Any]]:
+    types: list[tuple[str, Any]] = []
+    for name, kind in get_type_hints(settings_class).items():
+        nested = hasattr(kind, "__dataclass_fields__")
+        types += _leaf_types(kind, f"{prefix}{name}.") if nested else [(prefix + name, kind)]
+    return types

@@ -1,0 +1,127 @@
+"""`gpt-research plan`: what a run will take, from formulas and a measured minute, before it begins."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gpt_research.base.errors import require
+from gpt_research.config import TrainConfig
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from gpt_research.base.runtime import Runtime
+    from gpt_research.estimate.plan import RunPlan
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class PlanCommand(TrainConfig):
+    """Say what a run will take, measured on this machine before it begins."""
+
+    seconds: float = 60.0
+    """Time to measure real steps for; 0 gives the formulas only."""
+    price_per_hour: float = 0.0
+    """What an hour of all devices together costs, in any currency; 0 leaves the cost out."""
+    json: bool = False
+    """Print one JSON object instead."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.seconds < 86400, "seconds", self.seconds, "0 or more, and less than a day")
+        require(self.price_per_hour >= 0, "price_per_hour", self.price_per_hour, "0 or more")
+
+
+def run(command: PlanCommand) -> int:
+    """Plan and print; return the exit code."""
+    from rich.console import Console
+
+    from gpt_research.base import runtime as runtimes
+    from gpt_research.estimate.plan import as_dict, plan_run, remarks
+
+    runtime = runtimes.start(command.device, command.precision)
+    try:
+        console = Console(highlight=False, soft_wrap=True)
+        if command.seconds and runtime.is_main and not command.json:
+            Console(stderr=True).print(f"Measuring real steps for about {command.seconds:.0f} seconds ...")
+        run_plan = plan_run(command.run_settings(), runtime, command.seconds)
+        if not runtime.is_main:
+            return 0
+        sentences = remarks(run_plan, command.micro_batch, runtime)
+        if command.json:
+            print(json.dumps(as_dict(run_plan, command.price_per_hour) | {"remarks": sentences}, indent=2))
+            return 0
+        console.print(_table(run_plan, runtime, command.price_per_hour))
+        for sentence in sentences:
+            console.print(sentence)
+    finally:
+        runtimes.stop(runtime)
+    return 0
+
+
+def _table(run_plan: RunPlan, runtime: Runtime, price_per_hour: float) -> Table:
+    from rich.table import Table
+
+    from gpt_research.estimate.time_estimate import in_words
+
+    config, size, probed, ahead = run_plan.config, run_plan.footprint, run_plan.probed, run_plan.time
+    model = config.model
+    devices = f"{runtime.world_size} x {runtime.device_name}, {runtime.precision}"
+    table = Table(show_header=False, title=f"Plan of {config.out} on {devices}", title_justify="left")
+    table.add_row(
+        "model",
+        f"{size.parameters / 1e6:,.1f}M parameters: {model.n_layer} layers, {model.n_embd} wide, "
+        f"context {model.block_size}, vocabulary {model.vocab_size:,}",
+    )
+    table.add_row(
+        "tokens",
+        f"{_count(size.tokens)} in {config.max_steps:,} steps, {size.tokens / size.parameters:,.1f} a parameter"
+        " (Chinchilla: about 20)",
+    )
+    if run_plan.epochs:
+        table.add_row("epochs", ", ".join(f"{name} {count:.2f}" for name, count in run_plan.epochs.items()))
+    table.add_row(
+        "arithmetic",
+        f"{size.flops_per_token / 1e9:.3g} GFLOP a token, {size.flops_per_token * size.tokens:.2e} FLOP in all",
+    )
+    table.add_row(
+        "memory",
+        f"{size.memory_bytes / GB:.2f} GB by formula at micro_batch {config.micro_batch}: weights, gradients and "
+        f"optimizer {size.state_bytes / GB:.2f}, activations {size.activation_bytes / GB:.2f}, "
+        f"workspace {size.work_bytes / GB:.2f}",
+    )
+    if run_plan.measured is not None and probed is not None:
+        table.add_row(
+            "",
+            f"{run_plan.measured.peak_bytes / GB:.2f} GB measured with all else of the process, "
+            f"{probed.room_bytes / GB:.1f} GB may be used",
+        )
+    if probed is not None:
+        for tried in probed.measured:
+            table.add_row(
+                "tried" if tried is probed.measured[0] else "",
+                f"micro_batch {tried.micro_batch}: {tried.tokens_per_s:,.0f} tokens/s, {tried.peak_bytes / GB:.2f} GB",
+            )
+        table.add_row("largest", f"micro_batch {probed.largest} fits, predicted from those")
+    if ahead is not None:
+        table.add_row(
+            "speed",
+            f"{ahead.tokens_per_s:,.0f} tokens/s at micro_batch {config.micro_batch}, "
+            f"MFU {ahead.mfu:.0%} of {run_plan.peak_flops / 1e12:,.3g} TFLOP/s",
+        )
+        table.add_row("time", f"{in_words(ahead.seconds)}, until {ahead.ends_at} if begun now")
+        if price_per_hour:
+            table.add_row("cost", f"{ahead.seconds / 3600 * price_per_hour:,.2f} at {price_per_hour:,.2f} an hour")
+    table.add_row(
+        "disk",
+        f"{size.disk_bytes / GB:,.2f} GB of checkpoints at most, {size.checkpoint_bytes / GB:,.2f} each; "
+        f"{run_plan.free_disk / GB:,.0f} GB are free",
+    )
+    return table
+
+
+def _count(number: float) -> str:
+    return f"{number / 1e9:,.2f}B" if number >= 1e9 else f"{number / 1e6:,.1f}M"

@@ -1,0 +1,47 @@
+"""`gpt-research replay`: run one step of a run again, and show what its modules computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpt_research.base.errors import require
+
+
+@dataclass(frozen=True)
+class ReplayCommand:
+    """Run one step of a run again, and show what its modules compute."""
+
+    run: str = ""
+    """Run folder. Empty: the newest under runs/."""
+    step: int = 1
+    """Step to run again, counted from 1 as in metrics.jsonl."""
+    data: str = ""
+    """Data set folder. Empty: the one the run was trained on."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+
+    def __post_init__(self) -> None:
+        require(self.step >= 1, "step", self.step, "at least 1")
+
+
+def run(command: ReplayCommand) -> int:
+    """Replay and print the table of modules; return the exit code."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from gpt_research.run import named_or_newest
+    from gpt_research.training.replay import replay
+
+    run_folder = named_or_newest(command.run)
+    result = replay(run_folder, command.step, command.data, command.device)
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table("module", title=f"{run_folder}, step {result.step}, in fp32")
+    table.add_column("largest output", justify="right")
+    for module in result.forward:
+        if module.module.count(".") <= 1 or not module.finite:
+            table.add_row(module.module, f"{module.largest:.4g}")
+    console.print(table)
+    console.print(f"loss {result.loss:.6f}, gradient norm {result.grad_norm:.6f}")
+    bad = result.first_bad
+    console.print(f"The first bad number: {bad}." if bad else "Every number is finite in fp32.")
+    return 0

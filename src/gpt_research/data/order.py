@@ -1,0 +1,150 @@
+"""The order in which training reads its data: a pure function of (seed, sample), so that no table is kept.
+
+The samples of a run are numbered 0, 1, 2, ... over all steps and ranks. Sample i is one window of one corpus:
+
+- Which corpus: samples come in blocks of `MIX_BLOCK`. Every block holds the same number of samples of each corpus,
+  in proportion to the weights, and shuffles them by (seed, block).
+- Which window: sample j of a corpus is window number j of a shuffled pass over all its windows. A pass is a
+  permutation that is computed point by point (a Feistel network), so that no list of windows is held in memory,
+  however large the data is. Each pass has a permutation of its own.
+
+This module knows nothing about files, tokens or batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from gpt_research.base.errors import UserError, closest
+
+MIX_BLOCK = 4096
+"""Samples after which the mix of corpora repeats, in another order."""
+
+
+class Permutation:
+    """A pseudo-random permutation of range(n), evaluated at any positions without a table.
+
+    A balanced Feistel network of four rounds permutes the smallest range of 2**k numbers, k even, that covers n. A
+    result of n or above is permuted again until it is below n (cycle walking: Black and Rogaway 2002, "Ciphers with
+    arbitrary finite domains").
+    """
+
+    ROUNDS = 4
+
+    def __init__(self, n: int, key: tuple[int, ...]) -> None:
+        assert n >= 1, "a permutation needs at least one element"
+        self.n = n
+        self.half_bits = max(1, (int(n - 1).bit_length() + 1) // 2)
+        self.keys = np.random.SeedSequence(key).generate_state(self.ROUNDS, np.uint64)
+
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        """Map positions (m,) int64 in range(n) to elements (m,) int64."""
+        out = self._rounds(positions.astype(np.uint64))
+        outside = np.flatnonzero(out >= self.n)
+        while len(outside):
+            out[outside] = self._rounds(out[outside])
+            outside = outside[out[outside] >= self.n]
+        return out.astype(np.int64)
+
+    def _rounds(self, x: np.ndarray) -> np.ndarray:
+        bits, mask = np.uint64(self.half_bits), np.uint64((1 << self.half_bits) - 1)
+        left, right = x >> bits, x & mask
+        for key in self.keys:
+            # Products of uint64 wrap around, which is what this hash needs.
+            mixed = (right + key) * np.uint64(0x9E3779B97F4A7C15)
+            mixed ^= mixed >> np.uint64(29)
+            mixed *= np.uint64(0xBF58476D1CE4E5B9)
+            left, right = right, left ^ ((mixed >> np.uint64(32)) & mask)
+        return (left << bits) | right
+
+
+class SampleOrder:
+    """Gives the corpus and the window of every sample of a run."""
+
+    def __init__(
+        self, num_windows: Mapping[str, int], weights: Mapping[str, float], seed: int, temperature: float = 1.0
+    ) -> None:
+        """Fix the order.
+
+        Args:
+            num_windows: windows in each corpus.
+            weights: share of each corpus; if it is empty, shares go by size.
+            temperature: T in a corpus's share by size, n**(1/T) / sum of n**(1/T). 1 is in proportion to size;
+                infinity would give all corpora the same share. Conneau et al. 2020 (XLM-R, section 3.1) state it as
+                p**alpha with alpha = 1/T = 0.3; Arivazhagan et al. 2019 state it as a temperature of 5.
+
+        Raises:
+            UserError: a weight names a corpus that does not exist or holds no window, or no weight is above 0.
+        """
+        self.seed, self.temperature = seed, temperature
+        self.names = list(num_windows)
+        self.num_windows = np.array([num_windows[name] for name in self.names], dtype=np.int64)
+        self.quota = self._quotas(dict(weights))
+        self.corpora = np.repeat(np.arange(len(self.names)), self.quota)  # (MIX_BLOCK,)
+        self._permutations: dict[tuple[int, int], Permutation] = {}
+
+    def _quotas(self, weights: dict[str, float]) -> np.ndarray:
+        """Return the samples of each corpus in a block, by largest remainder; at least one if its weight is not 0."""
+        for name, weight in weights.items():
+            if name not in self.names:
+                raise UserError(
+                    f"weights.{name}: the data has no corpus of that name, only {', '.join(self.names)}."
+                    + closest(name, self.names)
+                )
+            if weight > 0 and self.num_windows[self.names.index(name)] == 0:
+                raise UserError(f"weights.{name} is {weight}, but {name} holds no window of the context length.")
+        share = np.array(
+            [
+                weights.get(name, 0.0) if weights else float(n) ** (1 / self.temperature)
+                for name, n in zip(self.names, self.num_windows, strict=True)
+            ]
+        )
+        if share.sum() <= 0:
+            raise UserError("No corpus has a weight above 0. Give at least one with --weights.NAME.")
+        exact = share / share.sum() * MIX_BLOCK
+        quota = np.where(share > 0, np.maximum(np.floor(exact).astype(np.int64), 1), 0)
+        while quota.sum() < MIX_BLOCK:
+            quota[np.argmax(np.where(share > 0, exact - quota, -np.inf))] += 1
+        while quota.sum() > MIX_BLOCK:
+            quota[np.argmax(np.where(quota > 1, quota - exact, -np.inf))] -= 1
+        return quota
+
+    def block(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return corpus, window and pass, each (MIX_BLOCK,), of the samples from number * MIX_BLOCK on."""
+        corpus = np.random.default_rng((self.seed, 1, number)).permutation(self.corpora)
+        window, epoch = np.empty(MIX_BLOCK, np.int64), np.empty(MIX_BLOCK, np.int64)
+        for index in np.flatnonzero(self.quota):
+            mine = corpus == index
+            j = number * self.quota[index] + np.arange(self.quota[index])
+            epoch[mine], position = np.divmod(j, self.num_windows[index])
+            window[mine] = self._windows(int(index), epoch[mine], position)
+        return corpus, window, epoch
+
+    def _windows(self, corpus: int, epochs: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Return the window at each position of the pass that it belongs to."""
+        out = np.empty_like(positions)
+        for epoch in np.unique(epochs):
+            mine = epochs == epoch
+            out[mine] = self._permutation(corpus, int(epoch))(positions[mine])
+        return out
+
+    def _permutation(self, corpus: int, epoch: int) -> Permutation:
+        key = (corpus, epoch)
+        if key not in self._permutations:
+            if len(self._permutations) > 256:
+                self._permutations.clear()
+            # The key holds the corpus's name, not its index, so that adding a corpus does not reshuffle the others.
+            name = int.from_bytes(self.names[corpus].encode(), "little")
+            n = int(self.num_windows[corpus])
+            self._permutations[key] = Permutation(n, (self.seed, 2, name, epoch))
+        return self._permutations[key]
+
+    def passes(self, samples: int) -> dict[str, float]:
+        """Return how often `samples` samples read each corpus in whole, by its name."""
+        share = self.quota / MIX_BLOCK * samples
+        return {
+            name: float(count / windows) if windows else 0.0
+            for name, count, windows in zip(self.names, share, self.num_windows, strict=True)
+        }

@@ -1,0 +1,78 @@
+"""`micro_batch: auto`: the number that training takes, measured before anything else is built."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from gpt_research.base.errors import UserError
+from gpt_research.base.runtime import Runtime, start
+from gpt_research.base.settings import read_yaml
+from gpt_research.checkpoint.files import saved_steps
+from gpt_research.config import TrainConfig
+from gpt_research.estimate.footprint import footprint
+from gpt_research.estimate.probe import ROOM, fitting_micro_batches, free_memory, probe
+from gpt_research.training.assembly import plan_execution
+from gpt_research.training.inputs import TrainingData
+
+AUTO_SECONDS = 20.0
+"""Time that `--micro_batch auto` spends at most on trying sizes, start-up apart."""
+
+
+def resolve_micro_batch(config: TrainConfig, note: Callable[[str], None]) -> TrainConfig:
+    """Put a number in the place of `micro_batch: auto`, the same on all processes.
+
+    A run that goes on keeps its number, because another one adds up in another order and so rounds differently.
+
+    Args:
+        note: takes the sentence that says what was tried.
+
+    Raises:
+        UserError: not even one sequence fits, or the step does not divide over the devices.
+    """
+    if config.micro_batch != "auto":
+        return config
+    runtime = start(config.device, config.precision)
+    data = TrainingData.open(config.data, config.model.block_size)
+    shaped = dataclasses.replace(config, precision=runtime.precision, model=data.fit(config.model))
+    sizes = fitting_micro_batches(shaped, runtime.world_size)
+    number = 0
+    if runtime.is_main:
+        number = _number_of_run(config, sizes) or _choose(shaped, runtime, sizes, note)
+    number = runtime.broadcast(number)
+    if number == 0:
+        raise UserError(
+            "micro_batch is auto, but not even one sequence fits the memory that is free. Make the model or "
+            "model.block_size smaller, or add --gradient_checkpointing."
+        )
+    return dataclasses.replace(config, micro_batch=number)
+
+
+def _number_of_run(config: TrainConfig, sizes: Sequence[int]) -> int:
+    """Return the micro-batch of the run that `config` goes on with; 0 if there is none that divides the step."""
+    run = Path(config.out)
+    if not ((run / "config.yaml").is_file() and saved_steps(run)):
+        return 0
+    number = read_yaml(TrainConfig, run / "config.yaml").micro_batch
+    return number if sizes[-1] % number == 0 else 0
+
+
+def _choose(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], note: Callable[[str], None]) -> int:
+    config = dataclasses.replace(config, micro_batch=1)
+    if plan_execution(config, runtime).parallel == "fsdp":
+        room = ROOM * free_memory(runtime)
+        fitting = [
+            m for m in sizes if footprint(dataclasses.replace(config, micro_batch=m), runtime).memory_bytes <= room
+        ]
+        return max(fitting, default=0)
+    # Compiling would take longer than all tries. Compiled steps take less memory, so a size that fits here fits there.
+    probed = probe(dataclasses.replace(config, compile=False), runtime, sizes, AUTO_SECONDS)
+    if not probed.measured:
+        return 0
+    best = probed.fastest
+    note(
+        f"micro_batch auto: {best.micro_batch} of {', '.join(str(m.micro_batch) for m in probed.measured)} tried, "
+        f"{best.tokens_per_s:,.0f} tokens/s and {best.peak_bytes / 1e9:.1f} GB"
+    )
+    return best.micro_batch

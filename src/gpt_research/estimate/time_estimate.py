@@ -1,0 +1,83 @@
+"""How long a run takes at the speed that was measured, in numbers and in words."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+
+from gpt_research.base.runtime import Runtime
+from gpt_research.config import TrainConfig
+
+HOPELESS_S = 14 * 86400.0
+"""A run that takes longer than two weeks is called hopeless."""
+SMALL_PRESET = "configs/tiny-cpu.yaml"
+"""The preset to try instead of a hopeless run."""
+
+
+@dataclass(frozen=True)
+class TimeEstimate:
+    """What a run still takes at a given speed."""
+
+    tokens_per_s: float
+    mfu: float
+    seconds: float
+    """Steps and evaluations, without samples and checkpoints."""
+
+    @property
+    def hopeless(self) -> bool:
+        return self.seconds > HOPELESS_S
+
+    @property
+    def ends_at(self) -> str:
+        """Date and time of the end if it began now; without the time if that is weeks away."""
+        if self.seconds > 1000 * 365 * 86400:
+            return "in thousands of years"
+        end = datetime.datetime.now() + datetime.timedelta(seconds=self.seconds)
+        return f"{end:%Y-%m-%d}" if self.hopeless else f"{end:%Y-%m-%d %H:%M}"
+
+
+def estimate_time(
+    config: TrainConfig,
+    tokens_per_s: float,
+    flops_per_token: float,
+    peak_flops: float,
+    *,
+    done: int = 0,
+    corpora: int = 1,
+) -> TimeEstimate:
+    """Estimate what is left of a run after `done` steps.
+
+    Args:
+        tokens_per_s: over all processes.
+        peak_flops: FLOP/s of all devices together, the base of MFU.
+        corpora: how many are evaluated, each on `eval_tokens`. An evaluated token takes a third of a trained
+            one, because it needs the forward pass only.
+    """
+    steps = config.max_steps - done
+    evaluations = max(1, steps // config.eval_interval) if config.eval_interval else 1
+    tokens = steps * config.tokens_per_step + evaluations * corpora * config.eval_tokens / 3
+    return TimeEstimate(tokens_per_s, tokens_per_s * flops_per_token / peak_flops, tokens / tokens_per_s)
+
+
+def in_words(seconds: float) -> str:
+    """Return a time as one would say it: 40 seconds, 6 minutes, 3.2 hours, 87 days, 4.1 years."""
+    for unit, size, most in (("second", 1, 90), ("minute", 60, 90), ("hour", 3600, 48), ("day", 86400, 1000)):
+        count = seconds / size
+        if count < most:
+            text = f"{count:.1f}" if unit in ("hour", "day") and count < 10 else f"{count:.0f}"
+            return f"{text} {unit}" + ("" if text == "1" else "s")
+    return f"{seconds / (365.25 * 86400):,.1f} years"
+
+
+def hopeless_sentence(estimate: TimeEstimate, runtime: Runtime, instead: TimeEstimate | None = None) -> str:
+    """Return the sentence that calls a run hopeless and names what to do.
+
+    Args:
+        instead: what the small preset takes here, if that was measured.
+    """
+    small = f"{SMALL_PRESET}: {in_words(instead.seconds)} here" if instead else f"{SMALL_PRESET}, made for a CPU"
+    return (
+        f"Hopeless as it is: {in_words(estimate.seconds)} on {runtime.world_size} x {runtime.device_name}. "
+        f"Try {small}. "
+        "Or take fewer tokens (--max_steps), a smaller model (--model.n_layer, --model.n_embd) or more devices."
+    )

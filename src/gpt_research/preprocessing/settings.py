@@ -1,0 +1,62 @@
+"""The settings of preprocessing: a frozen dataclass with a docstring and a default for each field.
+
+A field is a flag of `gpt-research preprocess` and a key of its YAML file by the same name. Nothing here imports
+numpy, so that help and errors come at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gpt_research.base.errors import require
+from gpt_research.preprocessing.document import ReadOptions
+
+
+@dataclass(frozen=True)
+class PreprocessConfig(ReadOptions):
+    """From corpora to token shards."""
+
+    corpora: list[str] = field(default_factory=list)
+    """NAME=PATH of each corpus. Empty: what lies under data/raw/, else the demo corpus."""
+    out: str = "data/tokens"
+    """Data set folder to write."""
+    tokenizer: str = "gpt2"
+    """gpt2, train (a byte-pair tokenizer from this text), or a tokenizer.json."""
+    vocab_size: int = 50257
+    """Entries of a tokenizer that is trained here."""
+    val_fraction: float = 0.005
+    """Share of documents kept for validation, chosen by a hash of each document."""
+    seed: int = 1337
+    """Changes which documents the hash chooses."""
+    workers: int = 0
+    """Processes at a time; 0 takes one a core. The output does not depend on it."""
+    tasks: int = 0
+    """Pieces of work; 0 chooses by size. Decides how many shards a corpus has."""
+    min_characters: int = 20
+    """Shorter documents are left out."""
+    near_duplicates: bool = True
+    """Leave out documents that share most of their text with an earlier one (MinHash)."""
+    contamination: Literal["report", "drop"] = "report"
+    """What to do with documents that overlap a benchmark: count them, or leave them out."""
+    benchmarks: str = ""
+    """Folder with the benchmark files to look for; empty looks for none."""
+    strict: bool = False
+    """Stop at the first damaged piece of input instead of setting it aside."""
+    executor: Literal["local", "slurm", "ray"] = "local"
+    """Where tasks run: processes of this machine, or a cluster with a shared file system."""
+    slurm_partition: str = ""
+    """Partition for --executor slurm."""
+    slurm_time: str = "12:00:00"
+    """Time limit of a job for --executor slurm."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and below 1")
+        for name in ("workers", "tasks", "min_characters"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(
+            257 <= self.vocab_size <= 2**24,
+            "vocab_size",
+            self.vocab_size,
+            "257 (256 bytes and an end) or more",
+        )

@@ -1,0 +1,109 @@
+"""From settings to a step that can be taken: the execution plan first, then the parts, each made once.
+
+settings + runtime -> ExecutionPlan -> model -> placed on the processes -> optimizer, learning rate -> TrainStep
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar, cast
+
+import torch
+
+from gpt_research.base import machine
+from gpt_research.base.runtime import Runtime
+from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.model.gpt import GPT
+from gpt_research.training.execution import ExecutionPlan, Parallel
+from gpt_research.training.optimizers import make_optimizer, state_bytes
+from gpt_research.training.parallel import place
+from gpt_research.training.schedules import learning_rates
+from gpt_research.training.step import Batches, TrainStep
+
+WEIGHT_BYTES = GRADIENT_BYTES = 4
+"""Of a parameter in training; both are fp32."""
+LARGEST_STATE = 0.5
+"""Share of a device's memory that weights, gradients and optimizer may take; activations need the rest."""
+LARGEST_LOGITS = {"cpu": 8 << 20, "cuda": 4 << 30}
+"""Bytes of fp32 logits that are held at a time by default: on a CPU as many as its caches hold."""
+LEAST_CHUNK = 512
+"""Tokens of a chunk at least, because the products of smaller chunks are slow."""
+
+
+def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
+    """Decide how the steps of `config` are carried out on the processes of `runtime`.
+
+    Raises:
+        UserError: a step does not divide evenly over the devices.
+    """
+    return ExecutionPlan(
+        parallel=_parallel(config, runtime),
+        compiled=_compiled(config.compile, runtime),
+        micro_batch=config.micro_batch,
+        micro_steps=config.accumulation_steps(runtime.world_size),
+        loss_chunk=_loss_chunk(config.loss_chunk, config.micro_batch, config.model, runtime),
+        tokens_per_step=config.tokens_per_step,
+        gradient_checkpointing=config.gradient_checkpointing,
+    )
+
+
+Step = TypeVar("Step", bound=TrainStep)
+
+
+def build_step(
+    config: TrainConfig,
+    plan: ExecutionPlan,
+    runtime: Runtime,
+    batches: Batches,
+    kind: type[Step],
+) -> Step:
+    """Build the model from its seed, place it as the plan says, and give it an optimizer and a schedule.
+
+    Args:
+        kind: `TrainStep`, or a class made of it; the probe has one that times its passes.
+
+    Raises:
+        UserError: no optimizer, schedule or part of the model has the name that a setting gives.
+    """
+    if runtime.device.type == "cpu":
+        machine.keep_freed_memory()
+    learning_rate = learning_rates(config)
+    model = GPT(config.model, config.seed)
+    model.gradient_checkpointing, model.loss_chunk = plan.gradient_checkpointing, plan.loss_chunk
+    placed = place(model, plan, runtime)
+    optimizer = make_optimizer(model, config)
+    return kind(placed, optimizer, learning_rate, batches, plan, runtime, seed=config.seed, grad_clip=config.grad_clip)
+
+
+def training_state_bytes(config: TrainConfig) -> int:
+    """Return the bytes of weight, gradient and optimizer state for one parameter."""
+    return WEIGHT_BYTES + GRADIENT_BYTES + state_bytes(config)
+
+
+def _parallel(config: TrainConfig, runtime: Runtime) -> Parallel:
+    """Choose DDP or FSDP: `auto` shards only a model whose state would fill half of a device."""
+    if runtime.world_size == 1:
+        return "none"
+    if config.parallel != "auto":
+        return cast(Parallel, config.parallel)
+    with torch.device("meta"):  # shapes only, so a model of any size is counted at once
+        parameters = sum(p.numel() for p in GPT(config.model).parameters())
+    memory = runtime.device_memory()
+    too_large = memory and parameters * training_state_bytes(config) > LARGEST_STATE * memory
+    return "fsdp" if too_large else "ddp"
+
+
+def _compiled(asked_for: bool | None, runtime: Runtime) -> bool:
+    """Compile by default on a GPU, where it pays within a minute; on a CPU a compiled step is hardly faster."""
+    if asked_for is None:
+        return runtime.device.type == "cuda" and runtime.can_compile
+    return asked_for
+
+
+def _loss_chunk(asked_for: int | None, micro_batch: int, model: GPTConfig, runtime: Runtime) -> int:
+    """Return how many tokens' logits to hold at a time; 0 for all of a micro-batch."""
+    # fp16 must know the scale of the loss before its gradient is rounded, and the chunked loss computes
+    # the gradient of a chunk together with its value. So fp16 takes all logits at once.
+    if asked_for is not None or runtime.precision == "fp16":
+        return asked_for or 0
+    fits = LARGEST_LOGITS.get(runtime.device.type, 1 << 30) // (4 * model.padded_vocab_size)
+    return 0 if micro_batch * model.block_size <= fits else max(LEAST_CHUNK, fits // 256 * 256)

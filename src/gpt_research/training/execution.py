@@ -1,0 +1,32 @@
+"""How a run is carried out on this machine: decided once, then passed to whatever carries it out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Parallel = Literal["none", "ddp", "fsdp"]
+
+
+@dataclass(frozen=True)
+class ExecutionPlan:
+    """Everything about a run's steps that depends on the machine and on the number of processes.
+
+    `assembly.plan_execution` makes it from the settings and the runtime. The step, the probe and the
+    estimate of memory take it, so none of them decides anything again.
+    """
+
+    parallel: Parallel
+    """How the model is spread over the processes; `none` for one process."""
+    compiled: bool
+    """Run the model through torch.compile."""
+    micro_batch: int
+    """Sequences of one forward and backward pass on one device."""
+    micro_steps: int
+    """Passes of one device in one optimizer step."""
+    loss_chunk: int
+    """Tokens whose logits are held at a time; 0 holds those of the whole micro-batch."""
+    tokens_per_step: int
+    """Tokens of one optimizer step over all devices."""
+    gradient_checkpointing: bool = False
+    """Recompute the activations of each block in the backward pass."""

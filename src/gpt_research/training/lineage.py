@@ -1,0 +1,52 @@
+"""The lineage of a checkpoint: tokenizer, data, settings and program, each by a fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from gpt_research.base import plugins
+from gpt_research.base.errors import UserError
+from gpt_research.base.settings import to_dict
+from gpt_research.config import TrainConfig
+from gpt_research.data.shards import data_fingerprint
+from gpt_research.training.inputs import TrainingData
+from gpt_research.version import __version__
+
+
+def lineage(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
+    """Return what the weights of a run come from; its plugins too, if it has any."""
+    changeable = TrainConfig.changeable_fields()
+    loaded = plugins.hashes()
+    return {
+        "tokenizer": data.tokenizer.fingerprint,
+        "data": data_fingerprint(data.dataset.manifests),
+        "config": _digest({k: v for k, v in to_dict(config).items() if k not in changeable}),
+        "code": f"gpt-research {__version__}, torch {torch.__version__}",
+        **({"plugins": loaded} if loaded else {}),
+    }
+
+
+def check_lineage(before: Mapping[str, Any], now: Mapping[str, Any], where: str, config: TrainConfig) -> None:
+    """Refuse weights of another tokenizer or plugin, and other data unless the user allows it.
+
+    Raises:
+        UserError: naming what differs and the remedy.
+    """
+    plugins.require(before.get("plugins", {}), where)
+    if before.get("tokenizer", now["tokenizer"]) != now["tokenizer"]:
+        raise UserError(f"{where} was trained with another tokenizer than that of {config.data}.")
+    if before.get("data", now["data"]) != now["data"] and not config.allow_change:
+        raise UserError(
+            f"{where} was trained on other data than {config.data} holds now "
+            f"({before['data'][:12]} -> {now['data'][:12]}). Name the old data with --data, or take the new by "
+            "--allow_change."
+        )
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

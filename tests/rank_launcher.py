@@ -1,4 +1,4 @@
-"""Training on several ranks without torchrun: `python rank_launcher.py [[CONFIG, RANKS, UNTIL], ...]`, one after another.
+"""Training on several ranks without torchrun: `python rank_launcher.py [[CONFIG, RANKS, UNTIL], ...]`.
 
 Torch is imported once. Each rank is a fork of this process with the variables that torchrun would set.
 """
@@ -13,9 +13,6 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
-
-import torch._dynamo  # what the first step would import, in each rank
-import torch.distributed.fsdp
 
 from gpt_research.base.settings import read_yaml, write_yaml
 from gpt_research.config import TrainConfig

@@ -11,10 +11,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from gpt_research import checkpoint
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml, write_yaml
+from gpt_research.checkpoint.files import checkpoint_path
 from gpt_research.cli import main as cli
 from gpt_research.cli.terminal_reporter import TerminalReporter
 from gpt_research.config import TrainConfig
@@ -25,7 +25,7 @@ from gpt_research.estimate.footprint import footprint
 from gpt_research.estimate.micro_batch import resolve_micro_batch
 from gpt_research.estimate.probe import Measured, fitting_micro_batches, predicted_peak, sweep_micro_batches
 from gpt_research.estimate.time_estimate import TimeEstimate, estimate_time, in_words
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
@@ -44,7 +44,7 @@ def test_the_formulas_agree_with_a_real_model_and_its_checkpoint(tiny_run: Train
     model, _ = load_model(outcome.run)
     assert size.parameters == model.num_parameters()
     assert size.tokens == 4 * 256
-    folder = checkpoint.checkpoint_path(outcome.run, 4)
+    folder = checkpoint_path(outcome.run, 4)
     on_disk = sum(path.stat().st_size for path in folder.iterdir())
     assert size.checkpoint_bytes == pytest.approx(on_disk, rel=0.25)  # names and state weigh much in so small a one
     assert size.disk_bytes >= sum(p.stat().st_size for p in (outcome.run / "checkpoints").rglob("*.*")) * 0.75

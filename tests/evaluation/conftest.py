@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.settings import write_yaml
+from gpt_research.checkpoint.files import Checkpoint
+from gpt_research.checkpoint.saver import save_checkpoint
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.evaluated_model import Subject
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 
 THINGS = ["crown", "sword", "letter", "horse"]
@@ -47,8 +49,8 @@ def write_run(folder: Path, model: GPT, tokenizer: Tokenizer) -> None:
     write_yaml(train, folder / "config.yaml")
     tokenizer.save(folder / "tokenizer.json")
     state = {"lineage": {"tokenizer": tokenizer.fingerprint}}
-    saved = checkpoint.Checkpoint(7, checkpoint.model_tensors(model), {}, state)
-    checkpoint.save(folder, saved, keep_last=1)
+    saved = Checkpoint(7, model_tensors(model), {}, state)
+    save_checkpoint(folder, saved, keep_last=1)
 
 
 @pytest.fixture(scope="session")

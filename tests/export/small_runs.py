@@ -7,11 +7,13 @@ from pathlib import Path
 
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.settings import write_yaml
+from gpt_research.checkpoint.files import Checkpoint
+from gpt_research.checkpoint.saver import save_checkpoint
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=48)
 VARIANTS = {
@@ -35,6 +37,6 @@ def write_run(folder: Path, config: GPTConfig, tokenizer: Tokenizer, step: int =
     write_yaml(train, folder / "config.yaml")
     tokenizer.save(folder / "tokenizer.json")
     state = {"tokenizer": tokenizer.fingerprint}
-    saved = checkpoint.Checkpoint(step, checkpoint.model_tensors(model), {}, state)
-    checkpoint.save(folder, saved, keep_last=1)
+    saved = Checkpoint(step, model_tensors(model), {}, state)
+    save_checkpoint(folder, saved, keep_last=1)
     return model

@@ -23,7 +23,7 @@ from gpt_research.export.exporting import export_run
 from gpt_research.export.proof import PASSAGE, Bound, OurReader, prove
 from gpt_research.export.source import load_source
 from gpt_research.generation.llama_cpp import LlamaCppReader
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 MakeRun = Callable[..., tuple[Path, GPT]]
 needs_transformers = pytest.mark.skipif(
@@ -198,13 +198,15 @@ def test_another_tokenizer_in_the_export_is_refused(
 
 @needs_transformers
 def test_weights_that_overflow_in_fp16_are_refused(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    from gpt_research import checkpoint
+    from gpt_research.checkpoint.files import Checkpoint
+    from gpt_research.checkpoint.saver import save_checkpoint
+    from gpt_research.checkpoint.weights import model_tensors
 
     model = write_run(tmp_path / "run", VARIANTS["gpt2"], tokenizer)
     with torch.no_grad():
         model.blocks[0].mlp.down.weight[0, 0] = 1e6
     state = {"tokenizer": tokenizer.fingerprint}
-    checkpoint.save(tmp_path / "run", checkpoint.Checkpoint(8, checkpoint.model_tensors(model), {}, state), keep_last=1)
+    save_checkpoint(tmp_path / "run", Checkpoint(8, model_tensors(model), {}, state), keep_last=1)
     with pytest.raises(UserError, match="nan"):
         export_run(ExportCommand(run=str(tmp_path / "run"), out=str(tmp_path / "out"), dtype="f16"))
     assert not (tmp_path / "out").exists()

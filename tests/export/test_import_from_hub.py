@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from local_hub import local_hub
 
-from gpt_research.checkpoint import model_tensors
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.export import hf as huggingface
 from gpt_research.export.source import load_source
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 
 MakeRun = Callable[..., tuple[Path, GPT]]

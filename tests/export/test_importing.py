@@ -17,7 +17,7 @@ from small_runs import VARIANTS
 import gpt_research.export.importing as importing
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml
-from gpt_research.checkpoint import model_tensors
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.cli.export import run
 from gpt_research.commands import ExportCommand, ImportCommand
 from gpt_research.config import TrainConfig
@@ -27,7 +27,7 @@ from gpt_research.export.exporting import export_run
 from gpt_research.export.importing import import_model
 from gpt_research.export.names import to_gpt2
 from gpt_research.export.source import load_source
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 
 MakeRun = Callable[..., tuple[Path, GPT]]
@@ -52,7 +52,7 @@ def refused(source: Path | str, tmp_path: Path, match: str, **settings: Any) -> 
     with pytest.raises(UserError, match=match):
         import_from(source, tmp_path, **settings)
     assert not (tmp_path / "imported").exists()
-    assert not list(tmp_path.glob(".*.part"))
+    assert not list(tmp_path.glob("*.part"))
 
 
 def edit_json(path: Path, **changes: Any) -> None:

@@ -17,7 +17,7 @@ from gpt_research.export import hf as huggingface
 from gpt_research.export.proof import Bound, OurReader, Reader, prove
 from gpt_research.export.source import load_source
 from gpt_research.generation.llama_cpp import LlamaCppReader
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 ANY = Bound(1e9, 1e9)
 

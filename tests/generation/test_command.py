@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
-from gpt_research.checkpoint import Checkpoint, model_tensors
+from gpt_research.checkpoint.files import Checkpoint
+from gpt_research.checkpoint.saver import save_checkpoint
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.cli.generate import RULE, GenerateCommand, read_prompt, run
 from gpt_research.cli.interactive import converse, fitting_end
 from gpt_research.cli.terminal import Terminal
@@ -39,7 +40,7 @@ def save_run(folder: Path, seed: int = 0) -> Path:
         TrainConfig(out=str(folder), model=model.config, tokens_per_step=16, micro_batch=1),
         folder / "config.yaml",
     )
-    checkpoint.save(folder, Checkpoint(1, model_tensors(model), {}, {}), keep_last=1)
+    save_checkpoint(folder, Checkpoint(1, model_tensors(model), {}, {}), keep_last=1)
     return folder
 
 

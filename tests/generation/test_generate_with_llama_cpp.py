@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
-from gpt_research.checkpoint import Checkpoint, model_tensors
+from gpt_research.checkpoint.files import Checkpoint
+from gpt_research.checkpoint.saver import save_checkpoint
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.cli.generate import GenerateCommand, run
 from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
@@ -44,7 +45,7 @@ def sentences(seed: int, count: int) -> str:
 
 def save(folder: Path, model: GPT, tokenizer: Tokenizer, step: int) -> None:
     state = {"lineage": {"tokenizer": tokenizer.fingerprint}}
-    checkpoint.save(folder, Checkpoint(step, model_tensors(model), {}, state), keep_last=1)
+    save_checkpoint(folder, Checkpoint(step, model_tensors(model), {}, state), keep_last=1)
 
 
 @pytest.fixture(scope="module")

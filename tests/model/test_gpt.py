@@ -9,10 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpt_research.checkpoint import model_tensors
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig
-from gpt_research.model import GPT
-from gpt_research.model.layers import sinusoidal_positions
+from gpt_research.model.gpt import GPT
+from gpt_research.model.variants import sinusoidal_positions
 
 SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=16, vocab_size=70)
 VARIANTS = {

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.settings import write_yaml
+from gpt_research.checkpoint.files import checkpoint_path, load_newest, tensor_files
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.run import load_model
 from gpt_research.training.assembly import plan_execution
@@ -58,7 +58,7 @@ def test_processes_learn_what_one_learns(plain_run: TrainConfig, ranks: int, how
         one, other = losses(alone, name), losses(many, name)
         assert one.keys() == other.keys()
         assert [other[step] for step in one] == pytest.approx(list(one.values()), rel=1e-5), name
-    first, second = (checkpoint.load_newest(Path(config.out)) for config in (alone, many))
+    first, second = (load_newest(Path(config.out)) for config in (alone, many))
     assert first is not None
     assert second is not None
     for kind in ("model", "optimizer"):
@@ -66,7 +66,7 @@ def test_processes_learn_what_one_learns(plain_run: TrainConfig, ranks: int, how
         assert one.keys() == other.keys()
         for key in one:
             torch.testing.assert_close(other[key], one[key], rtol=1e-3, atol=1e-5, msg=key)
-    files = checkpoint.tensor_files(checkpoint.checkpoint_path(Path(many.out), 8), "model")
+    files = tensor_files(checkpoint_path(Path(many.out), 8), "model")
     assert len(files) == (ranks if how == "fsdp" else 1)
 
 

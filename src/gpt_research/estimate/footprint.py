@@ -11,12 +11,10 @@ import torch
 
 from gpt_research.base.runtime import Runtime
 from gpt_research.config import TrainConfig
-from gpt_research.model import GPT
-from gpt_research.model.fast import attention
-from gpt_research.training.assembly import plan_execution, training_state_bytes
-
-CHECKPOINT_BYTES = 12
-"""Of a parameter in a checkpoint: weight and AdamW's two moments, in fp32."""
+from gpt_research.model.fast.loss import workspace_bytes
+from gpt_research.model.gpt import GPT
+from gpt_research.training.assembly import WEIGHT_BYTES, plan_execution, training_state_bytes
+from gpt_research.training.optimizers import state_bytes
 
 
 @dataclass(frozen=True)
@@ -54,54 +52,28 @@ def footprint(config: TrainConfig, runtime: Runtime) -> Footprint:
     parameters = model.num_parameters()
     plan = plan_execution(config, runtime)
     chunk = plan.loss_chunk
-    saves = _checkpoints_that_stay(config)
+    model.gradient_checkpointing, model.loss_chunk = config.gradient_checkpointing, chunk
+    token_bytes = model.activation_bytes(runtime.device.type, runtime.dtype)
+    checkpoint_bytes = parameters * (WEIGHT_BYTES + state_bytes(config))
     return Footprint(
         parameters=parameters,
         flops_per_token=model.flops_per_token(),
         tokens=config.max_steps * config.tokens_per_step,
         state_bytes=held * training_state_bytes(config) // (runtime.world_size if plan.parallel == "fsdp" else 1),
-        activation_bytes=config.micro_batch * config.model.block_size * _token_bytes(config, runtime, whole=not chunk),
+        activation_bytes=config.micro_batch * config.model.block_size * token_bytes,
         work_bytes=_work_bytes(config, runtime, held, chunk),
-        checkpoint_bytes=parameters * CHECKPOINT_BYTES,
-        disk_bytes=parameters * CHECKPOINT_BYTES * saves,
+        checkpoint_bytes=checkpoint_bytes,
+        disk_bytes=checkpoint_bytes * _checkpoints_that_stay(config),
     )
-
-
-LOGIT_COPIES = 3
-"""fp32 copies of the logits at the worst moment, in the loss's backward pass: log-probabilities and two gradients."""
-
-
-def _token_bytes(config: TrainConfig, runtime: Runtime, *, whole: bool) -> int:
-    """Bytes that are kept of one token until its backward pass; `whole` where its logits are too.
-
-    Korthikanti et al. 2022, "Reducing Activation Recomputation", section 4.1, counts s b h (34 + 5 a s / h) bytes a
-    layer in 16 bits: inputs of norms 4, of the attention and its matrices 10, of the MLP 18, dropout masks 2, and
-    attention weights 5 a s / h, which fused attention does not keep. fp32 doubles the first three; under autocast
-    the residual stream stays fp32, so the norms' inputs take 8. A layer that is computed again keeps its input only.
-    """
-    model = config.model
-    a = 4 if runtime.precision == "fp32" else 2
-    layer = (8 + 14 * a) * model.n_embd
-    if model.dropout:
-        layer += 2 * model.n_embd
-        if runtime.device.type == "cpu":  # torch has no fused attention with dropout there: weights, mask, product
-            layer += (2 * a + 1) * model.n_head * model.block_size
-    elif attention.keeps_weights(runtime.device.type, runtime.dtype, model.block_size):  # of what is seen only
-        layer += a * model.n_head * (model.block_size + attention.BLOCK) // 2
-    kept = model.n_layer * 4 * model.n_embd + layer if config.gradient_checkpointing else model.n_layer * layer
-    ends = (4 + 4 + a) * model.n_embd  # embedding, final norm and its output
-    return kept + ends + (LOGIT_COPIES * 4 * model.padded_vocab_size if whole else 0)
 
 
 def _work_bytes(config: TrainConfig, runtime: Runtime, held: int, chunk: int) -> int:
     """Bytes that do not grow with the micro-batch: autocast's copies of the weights, and the workspace of the loss."""
-    fixed, a = (0, 4) if runtime.precision == "fp32" else (2 * held, 2)
-    if (
-        chunk
-    ):  # its logits, and the head's gradient before and after it is scaled; a CPU makes fp32 of a few rows at a time
-        logit = a if runtime.device.type == "cpu" else LOGIT_COPIES * 4
-        fixed += config.model.padded_vocab_size * (logit * chunk + 8 * config.model.n_embd)
-    return fixed
+    copies = 0 if runtime.precision == "fp32" else 2 * held
+    if not chunk:
+        return copies
+    model = config.model
+    return copies + workspace_bytes(chunk, model.padded_vocab_size, model.n_embd, runtime.device.type, runtime.dtype)
 
 
 def _checkpoints_that_stay(config: TrainConfig) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from gpt_research.base.runtime import Runtime
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.scoring import Scores, Window, rolling_windows, score
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 Progress = Callable[[str, int], Callable[[int], object]]
 """Told what begins and how many windows it has; returns what is told how many more are done."""

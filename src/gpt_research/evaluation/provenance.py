@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import platform
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
-from gpt_research.data.shards import data_fingerprint, read_manifests
+from gpt_research.checkpoint.files import checkpoint_path, saved_steps, verify_checkpoint
+from gpt_research.data.shards import Manifest, read_manifests
 from gpt_research.version import __version__
 
 
 def checkpoint_facts(run: Path) -> dict[str, Any]:
     """Return step, lineage and the SHA-256 of the weights of the checkpoint that `checkpoint.load_model` takes."""
-    for step in reversed(checkpoint.saved_steps(run)):
+    for step in reversed(saved_steps(run)):
         try:
-            state = checkpoint.verify(checkpoint.checkpoint_path(run, step), optimizer=False)
+            state = verify_checkpoint(checkpoint_path(run, step), optimizer=False)
         except UserError:
             continue
         lineage = state.get("lineage") or {k: state[k] for k in ("tokenizer", "imported_from") if k in state}
@@ -68,7 +70,7 @@ def contamination(data: str, lineage: dict[str, Any], benchmark: str) -> dict[st
     trained_on = lineage.get("data")
     if trained_on is None:
         return {"documents": None, "why": "unknown: the weights were not trained here"}
-    if trained_on != data_fingerprint(manifests):
+    if trained_on != _fingerprint(manifests):
         return {"documents": None, "why": f"unknown: {data} is not what the run was trained on"}
     if any(benchmark not in manifest.contamination for manifest in manifests.values()):
         return {"documents": None, "why": "not looked for: preprocess with --benchmarks"}
@@ -78,3 +80,9 @@ def contamination(data: str, lineage: dict[str, Any], benchmark: str) -> dict[st
         "of": sum(manifest.count(s, "documents") for manifest in manifests.values() for s in manifest.splits),
         **({"dropped": True} if dropped else {}),
     }
+
+
+def _fingerprint(manifests: dict[str, Manifest]) -> str:
+    """Return the data fingerprint of a lineage: the trainer's, over all manifests."""
+    plain = {name: asdict(manifest) for name, manifest in manifests.items()}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

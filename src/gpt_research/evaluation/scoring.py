@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from gpt_research.base.runtime import Runtime
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 HEAD_BYTES = {"cpu": 16 << 20}
 """Logits in memory at a time, by kind of device, else 1 GiB. On a CPU few: what malloc keeps need not be cleared by

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.checkpoint import restore_model
+from gpt_research.checkpoint.weights import restore_model
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, spell, unspell
 from gpt_research.export.source import Source, gpt2_form
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 FILE_TYPES = {"f32": ("F32", "ALL_F32"), "f16": ("F16", "MOSTLY_F16")}
 FILE_TYPES |= {"bf16": ("BF16", "MOSTLY_BF16"), "q8_0": ("Q8_0", "MOSTLY_Q8_0")}

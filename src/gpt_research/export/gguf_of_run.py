@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256
 from gpt_research.base.settings import read_yaml
+from gpt_research.checkpoint.files import checkpoint_path, saved_steps
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import gguf
@@ -55,7 +55,7 @@ def gguf_of_run(run: Path, dtype: str, *, notice: Callable[[str], None] = lambda
 
 def _kept(run: Path, dtype: str) -> GgufOfRun | None:
     """Return the file that was made before, if it is still that of the newest checkpoint."""
-    steps = checkpoint.saved_steps(run)
+    steps = saved_steps(run)
     if not steps or not (run / "config.yaml").is_file():
         return None
     path = _path(run, steps[-1], dtype)
@@ -97,7 +97,7 @@ def _make(run: Path, dtype: str, notice: Callable[[str], None]) -> GgufOfRun:
             os.replace(file, path)
             os.replace(file.with_suffix(".json"), path.with_suffix(".json"))
         for old in path.parent.glob("step_*"):
-            if not old.name.startswith(f"{checkpoint.checkpoint_path(run, source.step).name}-"):
+            if not old.name.startswith(f"{checkpoint_path(run, source.step).name}-"):
                 with contextlib.suppress(FileNotFoundError):  # another command removed it first
                     old.unlink()
     except OSError as error:
@@ -107,13 +107,13 @@ def _make(run: Path, dtype: str, notice: Callable[[str], None]) -> GgufOfRun:
 
 
 def _path(run: Path, step: int, dtype: str) -> Path:
-    return run / "gguf" / f"{checkpoint.checkpoint_path(run, step).name}-{dtype}.gguf"
+    return run / "gguf" / f"{checkpoint_path(run, step).name}-{dtype}.gguf"
 
 
 def _made_of(run: Path, step: int, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return what decides the content of a file; `state.json` has the SHA-256 of the checkpoint's other files."""
     return {
-        "state": file_sha256(checkpoint.checkpoint_path(run, step) / "state.json"),
+        "state": file_sha256(checkpoint_path(run, step) / "state.json"),
         "config": file_sha256(run / "config.yaml"),
         "tokenizer": tokenizer.fingerprint,
         "version": __version__,

@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
+from gpt_research.checkpoint.files import Checkpoint
+from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.commands import ImportCommand
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
@@ -70,7 +71,7 @@ def import_model(command: ImportCommand) -> list[str]:
         write_yaml(_train_config(config, command.out), run / "config.yaml")
         tokenizer.save(run / "tokenizer.json")
         state = {"tokenizer": tokenizer.fingerprint, "imported_from": command.source}
-        checkpoint.save(run, checkpoint.Checkpoint(0, tensors, {}, state), keep_last=1)
+        save_checkpoint(run, Checkpoint(0, tensors, {}, state), keep_last=1)
         load_model(run)
     lines.append(f"Wrote the run folder {command.out}.")
     return lines

@@ -17,12 +17,12 @@ from safetensors import SafetensorError
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import to_dict
-from gpt_research.checkpoint import model_tensors, restore_model
+from gpt_research.checkpoint.weights import model_tensors, restore_model
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export.hf import TORCH_TYPES, read_safetensors
 from gpt_research.export.source import Source
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 CONFIG_KEY = "gpt_research_model"
 """Entry of the header that holds the model's config as JSON."""

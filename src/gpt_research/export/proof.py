@@ -16,7 +16,7 @@ import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 PASSAGE = (
     "Call me Ishmael. Some years ago\u2014never mind how long precisely\u2014having little or no money in my "

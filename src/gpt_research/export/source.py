@@ -13,13 +13,14 @@ from pathlib import Path
 
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml
+from gpt_research.checkpoint.files import checkpoint_path, saved_steps, verify_checkpoint
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.model import GPT
-from gpt_research.model.layers import sinusoidal_positions
+from gpt_research.model.gpt import GPT
+from gpt_research.model.variants import sinusoidal_positions
 from gpt_research.run import load_model
 
 
@@ -56,9 +57,9 @@ def load_source(run: Path) -> Source:
 
 def _newest_whole_step(run: Path) -> int:
     """Return the step that `checkpoint.load_model` chose."""
-    for step in reversed(checkpoint.saved_steps(run)):
+    for step in reversed(saved_steps(run)):
         try:
-            checkpoint.verify(checkpoint.checkpoint_path(run, step), optimizer=False)
+            verify_checkpoint(checkpoint_path(run, step), optimizer=False)
         except UserError:
             continue
         return step
@@ -70,7 +71,7 @@ def gpt2_form(model: GPT) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
 
     A tied head comes as no tensor of its own.
     """
-    config, tensors = model.config, checkpoint.model_tensors(model)
+    config, tensors = model.config, model_tensors(model)
     if config.positions == "sinusoidal":
         if config.tie_weights:
             tensors["head.weight"] = tensors["token_embedding.weight"]

@@ -127,4 +127,4 @@ class Decoder:
         return logits.cpu() if logits.device.type == "mps" else logits  # sampling needs float64, which mps lacks
 
     def _new_cache(self, rows: int, capacity: int) -> KVCache:
-        return KVCache(self.model.config, rows, capacity=capacity, device=self.device, dtype=self.dtype)
+        return self.model.new_cache(rows, capacity)

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 
 import torch
 
-from gpt_research.config import GPTConfig
-
 
 class KVCache:
     """The cache of a whole model: one `LayerCache` a block.
@@ -23,17 +21,17 @@ class KVCache:
 
     def __init__(
         self,
-        config: GPTConfig,
         batch_size: int,
         *,
-        capacity: int | None = None,
+        n_layer: int,
+        n_head: int,
+        head_size: int,
+        capacity: int,
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        """Make an empty cache for `batch_size` rows of `capacity` tokens, by default the whole context."""
-        capacity = min(capacity or config.block_size, config.block_size)
-        shape = (config.n_layer, 2, batch_size, config.n_head, capacity, config.head_size)
-        self.config = config
+        """Make an empty cache for `batch_size` rows of `capacity` tokens."""
+        shape = (n_layer, 2, batch_size, n_head, capacity, head_size)
         self._adopt(torch.zeros(shape, device=device, dtype=dtype), [0] * batch_size)
 
     def _adopt(self, storage: torch.Tensor, lengths: list[int]) -> None:

@@ -21,7 +21,8 @@ import torch
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
-from gpt_research.checkpoint.files import BackgroundSaver, Checkpoint, Shard, checkpoint_path, load_newest
+from gpt_research.checkpoint.files import WHOLE, Checkpoint, Part, checkpoint_path, load_newest
+from gpt_research.checkpoint.saver import BackgroundSaver
 from gpt_research.checkpoint.weights import first_rows, model_tensors, restore_model
 from gpt_research.config import TrainConfig
 from gpt_research.data.loader import evaluation_batches
@@ -106,7 +107,7 @@ class Trainer:
         self.byte_lengths = torch.from_numpy(data.tokenizer.byte_lengths).to(runtime.device)
         self.health = Health(config.spike_z)
         self.sharded = self.plan.parallel == "fsdp"
-        part = Shard(runtime.rank, runtime.world_size) if self.sharded else Shard()
+        part = Part(runtime.rank, runtime.world_size) if self.sharded else WHOLE
         self.saver = BackgroundSaver(
             self.run_folder, config.keep_last, config.keep_every, part, barrier=runtime.barrier
         )

@@ -28,6 +28,17 @@ def keeps_weights(device: str, dtype: torch.dtype, length: int, dropout: float =
     return device == "cpu" and dtype == torch.bfloat16 and length <= LONGEST and dropout == 0
 
 
+def kept_weights(device: str, dtype: torch.dtype, length: int, dropout: float = 0.0) -> int:
+    """Return the bytes of attention weights that the backward pass needs of one token and head."""
+    if dropout:
+        # On a CPU torch has no fused attention with dropout: it keeps weights, their mask and their product.
+        return (2 * dtype.itemsize + 1) * length if device == "cpu" else 0
+    if keeps_weights(device, dtype, length):
+        # The blocks keep only the weights up to the end of a query's own block: half of them, and half a block.
+        return dtype.itemsize * (length + BLOCK) // 2
+    return 0
+
+
 def _in_blocks(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     B, H, T, D = q.shape
     q, k, v = (x.reshape(B * H, T, D) for x in (q / math.sqrt(D), k, v))

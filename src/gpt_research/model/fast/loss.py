@@ -16,6 +16,19 @@ import torch.nn.functional as F
 CACHED = 4 << 20
 """Bytes of fp32 that a core of a CPU works on at a time, so that they are in its cache from one pass to the next."""
 
+LOGIT_COPIES = 3
+"""fp32 copies of the logits at the worst moment, in the loss's backward pass: log-probabilities and two gradients."""
+
+
+def workspace_bytes(chunk: int, rows: int, width: int, device: str, dtype: torch.dtype) -> int:
+    """Return the bytes that `ChunkedCrossEntropy` works in, for a head of `rows` rows and products in `dtype`.
+
+    They are the logits of a chunk, and the head's gradient in fp32 before and after it is scaled. A CPU makes fp32
+    copies of a few logits at a time only.
+    """
+    logit = dtype.itemsize if device == "cpu" else LOGIT_COPIES * 4
+    return rows * (logit * chunk + 8 * width)
+
 
 class ChunkedCrossEntropy(torch.autograd.Function):
     """Summed cross-entropy in nats of `h @ weight.T` against `targets`; the gradient comes with the value.

@@ -17,7 +17,7 @@ import torch.nn as nn
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 Weights = Literal["same", "int8"]
 

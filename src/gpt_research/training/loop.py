@@ -332,6 +332,6 @@ class Trainer:
         prompt, length = self.config.sample_prompt, max(1, self.config.model.block_size // 2)
         settings = GenerateConfig(max_new_tokens=min(LONGEST_SAMPLE, length), seed=self.config.seed)
         self.model.eval()
-        sample = generate(self.model, self.data.tokenizer, prompt, settings)[0]
+        sample = generate(self.model, self.data.tokenizer, prompt, settings, notice=lambda _: None)[0]
         with open(self.run_folder / "samples.txt", "a", encoding="utf-8") as file:
             file.write(f"--- step {step} ---\n{prompt}{sample.text}\n\n")

@@ -68,7 +68,7 @@ def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimat
 
 
 def _work_bytes(config: TrainConfig, runtime: Runtime, held: int, chunk: int) -> int:
-    """Return the bytes that do not grow with the micro-batch: autocast's copies of weights, and the loss's workspace."""
+    """Return the bytes for autocast's copies of the weights and the loss, whatever the micro-batch."""
     copies = 0 if runtime.precision == "fp32" else 2 * held
     if not chunk:
         return copies

@@ -17,8 +17,8 @@ import torch
 from gpt_research.base import plugins
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
-from gpt_research.cli.main import main
 from gpt_research.checkpoint.weights import model_tensors
+from gpt_research.cli.main import main
 from gpt_research.config import TrainConfig
 from gpt_research.evaluation.tasks.table import TASKS
 from gpt_research.export.exporting import FORMATS

@@ -54,8 +54,8 @@ def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
     config = dataclasses.replace(config, precision=runtime.precision)
     epochs: dict[str, float] = {}
     if Path(config.data).is_dir():
-        data = TrainingData.open(config.data, config.model.block_size)
-        config = dataclasses.replace(config, model=data.fit(config.model))
+        data = TrainingData.open(config)
+        config = dataclasses.replace(config, model=data.model)
         order = loader_of_run(dataclasses.replace(config, micro_batch=1), data.dataset.train).order
         epochs = order.passes(config.max_steps * config.tokens_per_step // config.model.block_size)
     sizes = fitting_micro_batches(config, runtime.world_size)

@@ -11,24 +11,18 @@ index of a million by chance with a probability of 5%.
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import orjson
 
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.text.words import Words, hash_words
 
 WORDS = 13
 """Words in a row that make an overlap."""
-_MARKERS = re.compile(r"\[(header|title|step|substeps)\]")  # put into HellaSwag's texts, not part of them
 
 
 @dataclass(frozen=True)
@@ -48,13 +42,8 @@ class BenchmarkIndex:
         return cls.from_grams({name: grams_of(texts) for name, texts in benchmarks.items()})
 
     @classmethod
-    def from_folder(cls, folder: Path) -> BenchmarkIndex:
-        """Index the benchmarks in `folder`: one folder each, named as the benchmark."""
-        return cls.from_grams({path.name: folder_grams(path) for path in benchmark_folders(folder)})
-
-    @classmethod
     def from_grams(cls, benchmarks: Mapping[str, np.ndarray]) -> BenchmarkIndex:
-        """Join what `grams_of` or `folder_grams` returned for each benchmark, by its name."""
+        """Join what `grams_of` returned for each benchmark, by its name."""
         grams = _different(np.concatenate([np.empty(0, dtype=np.uint64), *benchmarks.values()]))
         members = np.zeros(len(grams), dtype=np.uint64)
         for j, part in enumerate(benchmarks.values()):
@@ -117,18 +106,6 @@ def benchmark_folders(folder: Path) -> list[Path]:
     return folders
 
 
-def folder_grams(folder: Path) -> np.ndarray:
-    """Return the different 13-grams (m,) uint64 of one benchmark's files, sorted.
-
-    Read are plain text (.txt, .raw), HellaSwag's six lines a task (the same suffixes) and .jsonl with
-    `text`, or with HellaSwag's `ctx`, `endings` and `label`; each also as .gz or .bz2.
-    """
-    passages = list(_folder_passages(folder))
-    if not passages:
-        raise UserError(f"No benchmark text in {folder}. Known are .txt, .raw and .jsonl (.gz, .bz2).")
-    return grams_of(passages)
-
-
 def grams_of(passages: Iterable[str]) -> np.ndarray:
     """Return the different 13-grams (m,) uint64 of some passages, sorted."""
     return _different(hash_words(list(passages)).ngrams(WORDS).hashes)
@@ -138,42 +115,3 @@ def _different(values: np.ndarray) -> np.ndarray:
     """Return the different values, sorted; `np.unique` takes ten times as long for hashes."""
     values = np.sort(values)
     return values[np.append(values[:1] == values[:1], values[1:] != values[:-1])]
-
-
-def _folder_passages(folder: Path) -> Iterator[str]:
-    """Yield the passages of one benchmark from its files, in the order of their names."""
-    for path in sorted(folder.rglob("*")):
-        suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".bz2")]
-        if not suffixes or suffixes[-1] not in (".txt", ".raw", ".jsonl") or not path.is_file():
-            continue
-        try:
-            lines = _decompressed(path).splitlines()
-            yield from map(_row_passage, lines) if suffixes[-1] == ".jsonl" else _text_passages(lines)
-        except (OSError, EOFError, ValueError, KeyError) as error:
-            raise UserError(f"Cannot read the benchmark {path}: {error!r}.") from error
-
-
-def _decompressed(path: Path) -> bytes:
-    data = path.read_bytes()
-    return {".gz": gzip.decompress, ".bz2": bz2.decompress}.get(path.suffix, bytes)(data)
-
-
-def _row_passage(line: bytes) -> str:
-    row: dict[str, Any] = orjson.loads(line)
-    if "endings" not in row:
-        return str(row["text"])
-    return _MARKERS.sub(" ", f"{row['ctx']} {row['endings'][int(row['label'])]}")
-
-
-def _text_passages(lines: list[bytes]) -> Iterator[str]:
-    """Yield a text's paragraphs, or, of HellaSwag's tasks (context, label, four endings), the true texts.
-
-    False endings were written by a machine for the benchmark: they tell no more than the context does.
-    """
-    texts = [line.decode() for line in lines]
-    labels = texts[1::6]
-    if labels and len(texts) % 6 == 0 and set(labels) <= {"0", "1", "2", "3"}:
-        for start, label in zip(range(0, len(texts), 6), labels, strict=True):
-            yield _MARKERS.sub(" ", f"{texts[start]} {texts[start + 2 + int(label)]}")
-    else:
-        yield from texts

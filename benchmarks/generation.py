@@ -153,12 +153,12 @@ GGUF_TYPES = {"fp32": ("f32", 4.0), "bf16": ("bf16", 2.0), "fp16": ("f16", 2.0),
 
 def llama_cpp(config: GPTConfig, dtype: str, tokens: int) -> Run:
     from gpt_research.export import gguf
-    from gpt_research.export.source import Source
     from gpt_research.generation.llama_cpp import LlamaCpp
+    from gpt_research.run import Run as RunFolder
 
     tokenizer, folder = Tokenizer.gpt2(), tempfile.TemporaryDirectory()
     torch.manual_seed(0)
-    source = Source(Path("random"), 0, TrainConfig(model=config), GPT(config), tokenizer)
+    source = RunFolder(Path("random"), TrainConfig(model=config), tokenizer, GPT(config), 0, {}, "")
     path = Path(folder.name) / f"{dtype}.gguf"
     gguf.write(path, source, dtype)
     loaded = functools.lru_cache(maxsize=1)(lambda batch: LlamaCpp(path, tokenizer, config.block_size, batch))

@@ -6,7 +6,10 @@ file is the "gpt2" architecture of GGUF; its matrices are stored (out, in), as o
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +20,11 @@ from gpt_research.checkpoint.weights import restore_model
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, spell, unspell
-from gpt_research.export.source import Source, gpt2_form
+from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
+from gpt_research.export.shapes import gpt2_form
+from gpt_research.generation.llama_cpp import LlamaCppReader
 from gpt_research.model.gpt import GPT
+from gpt_research.run import Run
 
 FILE_TYPES = {"f32": ("F32", "ALL_F32"), "f16": ("F16", "MOSTLY_F16")}
 FILE_TYPES |= {"bf16": ("BF16", "MOSTLY_BF16"), "q8_0": ("Q8_0", "MOSTLY_Q8_0")}
@@ -48,22 +54,51 @@ def gguf_name(name: str) -> str:
     return f"{_NAMES[module]}.{kind}"
 
 
-def write(path: Path, source: Source, dtype: str, licence: str = "") -> None:
+LLAMA_CPP_BOUND = Bound(5e-2, 1e-4)
+"""llama.cpp computes GELU from a table in fp16, whatever the weights are."""
+
+USAGE = """```sh
+llama-completion -m FILE -p "Once upon a time" -n 50 -no-cnv
+```"""
+
+
+def write_into(folder: Path, run: Run, dtype: str, licence: str = "") -> Path:
+    """Write one .gguf file into an existing folder and return it.
+
+    Raises:
+        UserError: as `write` does.
+    """
+    file = folder / f"{run.name}-{dtype}.gguf"
+    write(file, run, dtype, licence)
+    return file
+
+
+def readers(file: Path, run: Run, dtype: str) -> Iterator[tuple[Reader, Bound]]:
+    """Yield what proves a file, and how far each may be from the run: our own program, and llama.cpp if installed."""
+    bound = BOUNDS[dtype]
+    yield OurReader(*read(file), "gguf, read back"), bound
+    if importlib.util.find_spec("xllamacpp") is not None:
+        loosest = max(bound, LLAMA_CPP_BOUND, key=lambda b: b.largest)
+        with contextlib.closing(LlamaCppReader(file, run.tokenizer, run.model.config.block_size)) as reader:
+            yield reader, loosest
+
+
+def write(path: Path, run: Run, dtype: str, licence: str = "") -> None:
     """Write one .gguf file.
 
     Raises:
-        UserError: q8_0 for a width that its blocks do not divide.
+        UserError: the model has settings that GPT-2 does not have, or a width that the blocks of q8_0 do not divide.
     """
     import gguf
 
-    config, tensors = gpt2_form(source.model)
+    config, tensors = gpt2_form(run.model)
     if dtype == "q8_0" and config.n_embd % Q8_0_BLOCK:
         raise UserError(
             f"q8_0 packs {Q8_0_BLOCK} weights together, and model.n_embd is {config.n_embd}. Use --dtype f16."
         )
     quantization, file_type = FILE_TYPES[dtype]
     writer = gguf.GGUFWriter(path, "gpt2")
-    writer.add_name(source.name)
+    writer.add_name(run.name)
     if licence:
         writer.add_license(licence)
     writer.add_file_type(gguf.LlamaFileType[file_type])
@@ -74,7 +109,7 @@ def write(path: Path, source: Source, dtype: str, licence: str = "") -> None:
     writer.add_block_count(config.n_layer)
     writer.add_head_count(config.n_head)
     writer.add_layer_norm_eps(1e-5)
-    _add_tokenizer(writer, source.tokenizer.vocabulary)
+    _add_tokenizer(writer, run.tokenizer.vocabulary)
     for name, tensor in tensors.items():
         wanted = quantization if tensor.dim() == 2 and name != "position_embedding.weight" else "F32"
         kind = gguf.GGMLQuantizationType[wanted]

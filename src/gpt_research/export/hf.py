@@ -18,15 +18,15 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from gpt_research.base.errors import UserError
 from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.vocabulary import END_OF_TEXT
 from gpt_research.export.names import from_gpt2, to_gpt2
-from gpt_research.export.source import Source, gpt2_form
-
-TORCH_TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+from gpt_research.export.proof import BOUNDS, Bound, Reader
+from gpt_research.export.shapes import gpt2_form
+from gpt_research.export.tensor_files import TORCH_TYPES, read_json, read_safetensors
+from gpt_research.run import Run
 
 _SAME_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
 """Names of the tanh form of GELU."""
@@ -42,15 +42,30 @@ _FIXED: dict[str, tuple[Any, ...]] = {
 """Settings of GPT2Config that change what is computed, and the values that are GPT-2."""
 
 
-def write(folder: Path, source: Source, dtype: str) -> None:
-    """Write model and tokenizer into an existing folder."""
-    config, tensors = gpt2_form(source.model)
+USAGE = """```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("PATH/TO/THIS/FOLDER")
+model = AutoModelForCausalLM.from_pretrained("PATH/TO/THIS/FOLDER")
+tokens = tokenizer("Once upon a time", return_tensors="pt")
+print(tokenizer.decode(model.generate(**tokens, max_new_tokens=50)[0]))
+```"""
+
+
+def write(folder: Path, run: Run, dtype: str, licence: str = "") -> Path:
+    """Write model and tokenizer into an existing folder; return the file with the weights.
+
+    Raises:
+        UserError: the model has settings that GPT-2 does not have.
+    """
+    config, tensors = gpt2_form(run.model)
     stored = {name: t.to(TORCH_TYPES[dtype]).contiguous() for name, t in to_gpt2(tensors).items()}
     # transformers insists on this entry.
-    safetensors.torch.save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
-    end_of_text = source.tokenizer.end_of_text
+    file = folder / "model.safetensors"
+    safetensors.torch.save_file(stored, file, metadata={"format": "pt"})
+    end_of_text = run.tokenizer.end_of_text
     settings = _gpt2_config(config, str(TORCH_TYPES[dtype]).removeprefix("torch."), end_of_text)
-    settings["gpt_research"] = {"bias": source.model.config.bias}
+    settings["gpt_research"] = {"bias": run.model.config.bias}
     _write_json(folder / "config.json", settings)
     drawn = GenerateConfig()
     _write_json(
@@ -62,17 +77,23 @@ def write(folder: Path, source: Source, dtype: str) -> None:
             **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), end_of_text),
         },
     )
-    write_tokenizer(folder, source)
+    write_tokenizer(folder, run)
+    return file
 
 
-def write_tokenizer(folder: Path, source: Source) -> None:
+def readers(file: Path, run: Run, dtype: str) -> Iterator[tuple[Reader, Bound]]:
+    """Yield the program that proves an export, and how far it may be from the run."""
+    yield TransformersReader(file.parent), BOUNDS[dtype]
+
+
+def write_tokenizer(folder: Path, run: Run) -> None:
     """Write the tokenizer so that `AutoTokenizer` reads it as it is, whatever GPT-2's class would do."""
-    source.tokenizer.save(folder / "tokenizer.json")
+    run.tokenizer.save(folder / "tokenizer.json")
     _write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": source.model.config.block_size,
+            "model_max_length": run.model.config.block_size,
             "add_prefix_space": False,
             "clean_up_tokenization_spaces": False,
             **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), END_OF_TEXT),
@@ -146,55 +167,6 @@ def _read_config(settings: dict[str, Any], where: str) -> GPTConfig:
         raise UserError(f"{where} cannot be imported: it does not say {error}.") from None
     except (TypeError, ValueError) as error:
         raise UserError(f"{where} cannot be imported: {error}.") from None
-
-
-def read_safetensors(folder: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of `model.safetensors`, or of the files its index names.
-
-    Raises:
-        UserError: there are none, only a pickle, or they are damaged.
-    """
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file():
-        names = ["model.safetensors"]
-    elif index.is_file():
-        weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict) or not all(_is_plain(name) for name in weight_map.values()):
-            raise UserError(f"{index} is damaged: its weight_map names files outside the folder, or none.")
-        names = sorted(set(weight_map.values()))
-    else:
-        pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
-        if pickles:
-            raise UserError(
-                f"{folder} holds its weights only as a pickle ({pickles[0]}), which can run code when "
-                "opened. "
-                "Get the model as safetensors."
-            )
-        raise UserError(f"{folder} holds no model.safetensors.")
-    tensors: dict[str, torch.Tensor] = {}
-    for name in names:
-        try:
-            tensors |= safetensors.torch.load_file(folder / name)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{folder / name} is damaged: {error}.") from None
-    return tensors
-
-
-def _is_plain(name: object) -> bool:
-    return isinstance(name, str) and name == Path(name).name and name.endswith(".safetensors")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; UserError naming the file where it is missing or something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: it holds no JSON object.")
-    return content
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -20,7 +20,6 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
-from gpt_research.commands import ImportCommand
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, unspell
@@ -28,8 +27,8 @@ from gpt_research.export import hf as huggingface
 from gpt_research.export import plain
 from gpt_research.export.names import from_gpt2
 from gpt_research.export.new_folder import new_folder
-from gpt_research.export.source import shapes
-from gpt_research.run import load_model
+from gpt_research.export.shapes import tensor_shapes
+from gpt_research.run import Run
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 HUB_FILES = (
@@ -45,41 +44,44 @@ MOST_PADDING = 256
 """So many rows or more above the tokenizer's entries are no padding but another vocabulary."""
 
 
-def import_model(command: ImportCommand) -> list[str]:
+def import_model(
+    source: str, out: str, *, tokenizer: str = "auto", allow_pickle: bool = False, revision: str = "main"
+) -> list[str]:
     """Write a run folder with the source's weights at step 0; return lines that tell what was done.
 
     Raises:
         UserError: nothing there, a pickle without leave, not a GPT-2, files that do not fit together, a taken
         folder.
     """
-    place = _find(command)
+    place = _find(source, revision)
     if place.is_file():
-        config, tensors = _read_nanogpt(place, command.allow_pickle)
+        config, tensors = _read_nanogpt(place, allow_pickle)
     elif plain.is_plain(place):
         config, tensors = plain.read(place)
     else:
         config, tensors = huggingface.read(place)
     _check(config, tensors, str(place))
-    tokenizer = _find_tokenizer(command.tokenizer, place, config.vocab_size)
+    vocabulary = _find_tokenizer(tokenizer, place, config.vocab_size)
     lines = [f"Read {place}: {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}."]
-    if tokenizer.vocab_size < config.vocab_size:
-        padding = config.vocab_size - tokenizer.vocab_size
+    if vocabulary.vocab_size < config.vocab_size:
+        padding = config.vocab_size - vocabulary.vocab_size
         lines.append(f"Left out {padding} rows of the embedding that stand for no token (padding).")
-        tensors = {n: t[: tokenizer.vocab_size] if _has_rows(n) else t for n, t in tensors.items()}
-        config = replace(config, vocab_size=tokenizer.vocab_size)
-    with new_folder(Path(command.out)) as run:
-        write_yaml(_train_config(config, command.out), run / "config.yaml")
-        tokenizer.save(run / "tokenizer.json")
-        state = {"tokenizer": tokenizer.fingerprint, "imported_from": command.source}
-        save_checkpoint(run, Checkpoint(0, tensors, {}, state), keep_last=1)
-        load_model(run)
-    lines.append(f"Wrote the run folder {command.out}.")
+        config = replace(config, vocab_size=vocabulary.vocab_size)
+        rows = {name: shape[0] for name, shape in tensor_shapes(config).items()}
+        tensors = {name: tensor[: rows[name]] for name, tensor in tensors.items()}
+    with new_folder(Path(out)) as folder:
+        write_yaml(_train_config(config, out), folder / "config.yaml")
+        vocabulary.save(folder / "tokenizer.json")
+        state = {"tokenizer": vocabulary.fingerprint, "imported_from": source}
+        save_checkpoint(folder, Checkpoint(0, tensors, {}, state), keep_last=1)
+        Run.open(folder)
+    lines.append(f"Wrote the run folder {out}.")
     return lines
 
 
-def _find(command: ImportCommand) -> Path:
+def _find(source: str, revision: str) -> Path:
     """Return the folder or ckpt.pt that the source names, downloading it where it is a hub name."""
-    path = Path(command.source)
+    path = Path(source)
     if path.is_dir():
         if (path / "checkpoints").is_dir() and (path / "config.yaml").is_file():
             raise UserError(f"{path} is a run folder already; there is nothing to import.")
@@ -92,9 +94,9 @@ def _find(command: ImportCommand) -> Path:
         if path.suffix == ".safetensors":
             raise UserError(f"{path} is one file of a model. Name its folder: {path.parent}.")
         return path
-    if not HUB_NAME.fullmatch(command.source) or command.source.startswith("."):
+    if not HUB_NAME.fullmatch(source) or source.startswith("."):
         raise UserError(f"There is no {path}. Name a folder, a ckpt.pt, or a hub name such as openai-community/gpt2.")
-    return _download(command.source, command.revision)
+    return _download(source, revision)
 
 
 def _download(name: str, revision: str) -> Path:
@@ -153,24 +155,19 @@ def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, 
 def _check(config: GPTConfig, tensors: dict[str, torch.Tensor], where: str) -> None:
     """Refuse tensors that do not fit the config by name or shape, and numbers that are none."""
     blocks = {match[1] for name in tensors if (match := re.match(r"blocks\.(\d+)\.", name))}
-    if len(blocks) != config.n_layer:  # before shapes(), which a made-up layer count would keep busy
+    if len(blocks) != config.n_layer:  # before the line below, which a made-up layer count would keep busy
         raise UserError(f"{where} is damaged: its config says {config.n_layer} layers, its weights {len(blocks)}.")
-    expected = shapes(config)
+    expected = tensor_shapes(config)
     if differ := sorted(expected.keys() ^ tensors.keys()):
         what = "lacks" if differ[0] in expected else "has the unknown"
         raise UserError(f"{where} is not a whole GPT-2: it {what} {differ[0]} (and {len(differ) - 1} more).")
     for name, tensor in tensors.items():
-        if tensor.shape != expected[name]:
+        if tuple(tensor.shape) != expected[name]:
             raise UserError(
-                f"{where} is damaged: {name} has shape {tuple(tensor.shape)}, and its config says "
-                f"{tuple(expected[name])}."
+                f"{where} is damaged: {name} has shape {tuple(tensor.shape)}, and its config says {expected[name]}."
             )
         if not tensor.isfinite().all():
             raise UserError(f"{where} holds a number that is not finite in {name}: it cannot be used.")
-
-
-def _has_rows(name: str) -> bool:
-    return name in ("token_embedding.weight", "head.weight")
 
 
 def _find_tokenizer(wanted: str, place: Path, vocab_size: int) -> Tokenizer:

@@ -8,7 +8,7 @@ largest difference just measured (each of the two is off, and at this place perh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -42,6 +42,15 @@ class Bound:
     """At any token of the vocabulary, at any place, as a share of the spread (standard deviation) of ours."""
     divergence: float
     """Kullback-Leibler divergence from ours in nats, the mean over places."""
+
+
+BOUNDS = {
+    "f32": Bound(1e-3, 1e-6),
+    "f16": Bound(5e-2, 1e-4),
+    "bf16": Bound(4e-1, 4e-3),
+    "q8_0": Bound(1.0, 2e-2),
+}
+"""Six times or more what the rounding of a type costs (docs/export.md); a wrong tensor costs far more."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,18 @@ class OurReader:
         while len(new) < min(count, room) and new[-1:] != [self.tokenizer.end_of_text]:
             new.append(int(self.log_probs(tokens + new)[1][-1].argmax()))
         return new
+
+
+def prove_all(
+    model: GPT, tokenizer: Tokenizer, readers: Iterator[tuple[Reader, Bound]], text: str = PASSAGE
+) -> list[Proof]:
+    """Compare each of the programs, one after another, with our model on `text`.
+
+    Raises:
+        UserError: as `prove` does.
+    """
+    ours = OurReader(model, tokenizer)
+    return [prove(ours, reader, bound, text) for reader, bound in readers]
 
 
 def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> Proof:

@@ -35,7 +35,7 @@ class KVCache:
         self._adopt(torch.zeros(shape, device=device, dtype=dtype), [0] * batch_size)
 
     def _adopt(self, storage: torch.Tensor, lengths: list[int]) -> None:
-        self.storage = storage  # (n_layer, 2, R, H, capacity, D) with R >= B: the rows beyond B are spare
+        self.storage = storage  # (n_layer, 2, R, H, capacity, D) with R >= B; rows from B on are spare
         self.lengths = lengths
         rows = len(lengths)
         self.layers = [LayerCache(self, layer[0, :rows], layer[1, :rows]) for layer in storage]
@@ -81,7 +81,8 @@ class KVCache:
     def resize(self, rows: int, capacity: int, *, room: int) -> None:
         """Add empty rows until there are `rows`, each with memory for at least `capacity` tokens.
 
-        If new memory is needed, it is taken for `room` rows, so that rows that come one by one seldom cost a copy.
+        If more memory is needed, it is allocated for `room` rows. If `room` is larger than `rows`, rows that are
+        added one by one rarely need a copy.
         """
         old, used = self.storage, len(self.lengths)
         layers, two, had, heads, columns, size = old.shape
@@ -94,11 +95,12 @@ class KVCache:
         return self._adopt(storage, lengths)
 
     def replace(self, rows: Sequence[int], other: KVCache, sources: Sequence[int] | None = None) -> None:
-        """Put rows of another cache, `sources` or all of them, in place of these."""
+        """Overwrite these rows with `sources`, rows of another cache; None means all of them in order."""
         for row, source in zip(rows, range(len(other.lengths)) if sources is None else sources, strict=True):
             length = self.lengths[row] = other.lengths[source]
             self.storage[:, :, row, :, :length] = other.storage[:, :, source, :, :length]
-            # An infinity that a former text left would reach this one: its weight is 0, and 0 times infinity is NaN.
+            # The row may still hold an infinity of an earlier text. Attention gives it the weight 0, and 0 times
+            # infinity is NaN.
             self.storage[:, :, row, :, length:] = 0
 
 

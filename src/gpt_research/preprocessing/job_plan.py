@@ -8,37 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import pyarrow as pa
-
-from gpt_research.preprocessing.document import Document, Drop, Reader, ReadOptions, Unit
-
-
-class Corpus(Protocol):
-    """A named corpus that can be read. `readers.corpus.Corpus` is one."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def root(self) -> Path:
-        """The file or folder that it is read from."""
-
-    @property
-    def reader(self) -> Reader: ...
-    def units(self) -> list[Unit]:
-        """Cut the corpus into units, in a fixed order; at least one."""
-        ...
-
-    def check(self, units: list[Unit], options: ReadOptions) -> None:
-        """Raise `UserError` if the first units show that no text can be found with these options."""
-
-    def stream(self, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop | pa.RecordBatch]:
-        """Read one unit. Damaged input becomes a drop with `broken=True`."""
-        ...
+from gpt_research.preprocessing.document import ReadOptions, Unit
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 from gpt_research.base import plugins
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import Unit
-from gpt_research.preprocessing.job_plan import Corpus, JobPlan, Task
+from gpt_research.preprocessing.job_plan import JobPlan, Task
+from gpt_research.preprocessing.readers.corpus import Corpus
 from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.text.contamination import benchmark_folders
 

@@ -19,7 +19,8 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.document import Drop
-from gpt_research.preprocessing.job_plan import Corpus, JobPlan
+from gpt_research.preprocessing.job_plan import JobPlan
+from gpt_research.preprocessing.readers.corpus import Corpus
 from gpt_research.preprocessing.text.contamination import BenchmarkIndex
 from gpt_research.preprocessing.work_folder import WorkFolder
 

@@ -1,4 +1,5 @@
-"""An export says in other programs what the run says here, and one that does not is never left behind."""
+"""An export says in other programs what the run says here, and one that does not is never left
+behind."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""The proof of an export: what was written is read back by another program and must say what our model says.
+"""The proof of an export: another program reads it and must compute what our model computes.
 
-On one passage of real text, the other program must cut it into the same tokens, give every next token the
-same log-probability within the format's bound, and continue it greedily with the same tokens. A different
-choice passes only where it is a tie: our log-probabilities of the two tokens lie nearer than four times the
-largest difference just measured (each of the two is off, and at this place perhaps by a little more).
+On one passage of real text, the other program must cut the text into the same tokens, give every
+next token the same log-probability within the format's bound, and continue the text greedily with
+the same tokens. A different token passes only if it is a tie: our log-probabilities of the two
+tokens differ by less than four times the largest difference just measured. (Both log-probabilities
+are off, and at this token perhaps by a little more.)
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class Bound:
     """How far another program's log-probabilities may be from ours."""
 
     largest: float
-    """At any token of the vocabulary, at any place, as a share of the spread (standard deviation) of ours."""
+    """Largest difference over tokens and positions, as a share of our standard deviation."""
     divergence: float
-    """Kullback-Leibler divergence from ours in nats, the mean over places."""
+    """Kullback-Leibler divergence from ours in nats, the mean over positions."""
 
 
 BOUNDS = {
@@ -50,7 +51,7 @@ BOUNDS = {
     "bf16": Bound(4e-1, 4e-3),
     "q8_0": Bound(1.0, 2e-2),
 }
-"""Six times or more what the rounding of a type costs (docs/export.md); a wrong tensor costs far more."""
+"""At least six times the error of rounding (docs/export.md); a wrong tensor exceeds it by far."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,14 @@ class Proof:
 
     reader: str
     places: int
-    """Places at which the whole distribution was compared."""
+    """Positions at which the whole distribution was compared."""
     largest: float
     """In the units of `Bound.largest`."""
     divergence: float
     new_tokens: int
     """Greedy tokens that were equal."""
     tied: bool = False
-    """The greedy continuations parted at a tie."""
+    """The greedy continuations differ from a tie on."""
 
     def __str__(self) -> str:
         tie = ", then a tie" if self.tied else ""
@@ -84,16 +85,16 @@ class Reader(Protocol):
     def encode(self, text: str) -> list[int]: ...
 
     def log_probs(self, tokens: list[int]) -> tuple[list[int], torch.Tensor]:
-        """Return some places (P,) in `tokens` and the log-probabilities (P, V) of what follows each."""
+        """Return some positions (P,) and the log-probabilities (P, V) of the token after each."""
         ...
 
     def greedy(self, tokens: list[int], count: int) -> list[int]:
-        """Return up to `count` likeliest next tokens, one by one, until the context or the text ends."""
+        """Return up to `count` greedy next tokens, until the context or the text ends."""
         ...
 
 
 class OurReader:
-    """Our own model, over the run's weights or over weights read back from a file."""
+    """Our own program, with the run's weights or with weights read back from a file."""
 
     def __init__(self, model: GPT, tokenizer: Tokenizer, name: str = "gpt-research") -> None:
         self.name = name
@@ -132,7 +133,7 @@ def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> 
     """Compare another program with our model on `text`.
 
     Raises:
-        UserError: they differ by more than the bound; says where and by how much.
+        UserError: they differ by more than the bound; the message says where and by how much.
     """
     expected_ids, ids = ours.encode(text), other.encode(text)
     if ids != expected_ids:
@@ -148,7 +149,7 @@ def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> 
     spread = float(expected.std(dim=-1).mean()) or 1.0
     largest = float((found - expected).abs().max()) / spread
     divergence = float((expected.exp() * (expected - found)).sum(-1).mean())
-    # Written so that NaN fails.
+    # The comparisons are written so that NaN fails.
     if not (largest <= bound.largest and abs(divergence) <= bound.divergence):
         raise _refusal(
             other,
@@ -160,7 +161,7 @@ def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> 
 
 
 def _compare_greedy(ours: OurReader, other: Reader, tokens: list[int], tie: float) -> tuple[int, bool]:
-    """Return how many greedy tokens are equal, and whether a tie ended the comparison."""
+    """Return the number of equal greedy tokens, and whether a tie ended the comparison."""
     prompt = tokens[: min(PROMPT_TOKENS, max(1, len(tokens) // 2))]
     expected, found = ours.greedy(prompt, NEW_TOKENS), other.greedy(prompt, NEW_TOKENS)
     parted = _first_difference(expected, found)

@@ -202,7 +202,7 @@ def test_samples_that_ended_leave_the_others_alone(model: GPT, tokenizer: Tokeni
 def test_a_long_text_slides_on_at_a_bounded_cost_and_says_so_once(tokenizer: Tokenizer) -> None:
     model, said, read = make(tokenizer), [], []
     with torch.no_grad():  # so that no text ends by itself
-        model.token_embedding.weight[tokenizer.end_of_text] = 0
+        model.head.weight[tokenizer.end_of_text] = 0
     count_positions(model, read.append)
     samples = generate(model, tokenizer, ["a", "b"], replace(GREEDY, max_new_tokens=400), notice=said.append)
     assert {len(sample.tokens) for sample in samples} == {400}

@@ -83,8 +83,8 @@ class KVCache:
     def resize(self, rows: int, capacity: int, *, room: int) -> None:
         """Add empty rows until there are `rows`, each with memory for at least `capacity` tokens.
 
-        If new memory is needed, it is allocated for `room` rows, because then rows that are added
-        one by one seldom cost a copy.
+        If more memory is needed, it is allocated for `room` rows. If `room` is larger than `rows`,
+        rows that are added one by one rarely need a copy.
         """
         old, used = self.storage, len(self.lengths)
         layers, two, had, heads, columns, size = old.shape
@@ -97,11 +97,12 @@ class KVCache:
         return self._adopt(storage, lengths)
 
     def replace(self, rows: Sequence[int], other: KVCache, sources: Sequence[int] | None = None) -> None:
-        """Overwrite these rows with rows of another cache: with `sources`, or with all of them."""
+        """Overwrite these rows with `sources` of another cache; None means all of them in order."""
         for row, source in zip(rows, range(len(other.lengths)) if sources is None else sources, strict=True):
             length = self.lengths[row] = other.lengths[source]
             self.storage[:, :, row, :, :length] = other.storage[:, :, source, :, :length]
-            # An infinity that an earlier text left would reach this one: 0 times infinity is NaN.
+            # The row may still hold an infinity of an earlier text. Attention gives it the weight
+            # 0, and 0 times infinity is NaN.
             self.storage[:, :, row, :, length:] = 0
 
 

@@ -24,8 +24,9 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.files import WHOLE, Checkpoint, Part, checkpoint_path, load_newest
 from gpt_research.checkpoint.saver import BackgroundSaver
 from gpt_research.checkpoint.weights import first_rows, model_tensors, restore_model
-from gpt_research.config import TrainConfig
+from gpt_research.config import GenerateConfig, TrainConfig
 from gpt_research.data.loader import evaluation_batches
+from gpt_research.generation.torch_engine import generate
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.batches import loader_of_run
 from gpt_research.training.black_box import describe_windows, write_black_box
@@ -38,10 +39,12 @@ from gpt_research.training.parallel import reshard
 from gpt_research.training.profiling import profiled
 from gpt_research.training.reporter import Beginning, Outcome, Reporter
 from gpt_research.training.run_folder import open_run
-from gpt_research.training.samples import write_sample
 from gpt_research.training.signals import StopSignal, catch_stop_signals
 from gpt_research.training.step import TrainStep
 from gpt_research.training.validation import Loss, measure, total
+
+LONGEST_SAMPLE = 200
+"""Tokens of the sample that is written after an evaluation, at most."""
 
 
 def train(config: TrainConfig, reporter: Reporter | None = None, until: int | None = None) -> Outcome:
@@ -54,18 +57,26 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     Raises:
         UserError: anything that the user can mend: data, settings, folder, disk, or numbers gone wrong.
     """
-    reporter = reporter or Reporter()
     runtime = runtimes.start(config.device, config.precision)
     try:
-        data = TrainingData.open(config.data, config.model.block_size, verify=config.verify_data)
-        config = dataclasses.replace(config, precision=runtime.precision, model=data.fit(config.model))
-        with open_run(config, data, is_main=runtime.is_main):
-            runtime.barrier()  # no process goes on before the folder holds what a run needs
-            trainer = Trainer(config, runtime, data, reporter)
-            with catch_stop_signals(reporter.stopping) as stop, _explain_out_of_memory(config):
-                return trainer.run(stop, until)
+        return _train(config, runtime, reporter or Reporter(), until)
     finally:
         runtimes.stop(runtime)
+
+
+def _train(config: TrainConfig, runtime: Runtime, reporter: Reporter, until: int | None) -> Outcome:
+    """Train within the group of processes.
+
+    The trainer ends with this function, before the group does. If DDP's reducer outlived the group, it would wait
+    for gloo's thread while holding the interpreter's lock, which that thread may need: the process would hang.
+    """
+    data = TrainingData.open(config.data, config.model.block_size, verify=config.verify_data)
+    config = dataclasses.replace(config, precision=runtime.precision, model=data.fit(config.model))
+    with open_run(config, data, is_main=runtime.is_main):
+        runtime.barrier()  # no process goes on before the folder holds what a run needs
+        trainer = Trainer(config, runtime, data, reporter)
+        with catch_stop_signals(reporter.stopping) as stop, _explain_out_of_memory(config):
+            return trainer.run(stop, until)
 
 
 @contextlib.contextmanager
@@ -313,5 +324,14 @@ class Trainer:
         )
         self.reporter.evaluated(step, self.losses)
         if not self.sharded:  # no process holds the whole model otherwise
-            write_sample(self.run_folder, step, self.model, self.data.tokenizer, self.config)
+            self._write_sample(step)
         draw_loss_curve(self.run_folder)
+
+    def _write_sample(self, step: int) -> None:
+        """Append one sample to `samples.txt`; its draw touches no random stream of training."""
+        prompt, length = self.config.sample_prompt, max(1, self.config.model.block_size // 2)
+        settings = GenerateConfig(max_new_tokens=min(LONGEST_SAMPLE, length), seed=self.config.seed)
+        self.model.eval()
+        sample = generate(self.model, self.data.tokenizer, prompt, settings, notice=lambda _: None)[0]
+        with open(self.run_folder / "samples.txt", "a", encoding="utf-8") as file:
+            file.write(f"--- step {step} ---\n{prompt}{sample.text}\n\n")

@@ -141,18 +141,18 @@ def read(path: Path) -> tuple[GPT, Tokenizer]:
 
     reader = gguf.GGUFReader(path)
     values = {name: field.contents() for name, field in reader.fields.items()}
-    found = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
+    arrays = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
     config = GPTConfig(
         n_layer=values["gpt2.block_count"],
         n_head=values["gpt2.attention.head_count"],
         n_embd=values["gpt2.embedding_length"],
         block_size=values["gpt2.context_length"],
         vocab_size=len(values["tokenizer.ggml.tokens"]),
-        tie_weights="output.weight" not in found,
+        tie_weights="output.weight" not in arrays,
     )
     model = GPT(config)
     names = {gguf_name(name): name for name, _ in model.named_parameters()}
-    tensors = {names[name]: torch.from_numpy(array.copy()) for name, array in found.items()}
+    tensors = {names[name]: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     restore_model(model, tensors, str(path))
     return model, _read_tokenizer(values)
 

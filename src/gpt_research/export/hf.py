@@ -132,8 +132,8 @@ def read(folder: Path) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
         raise UserError(f"{folder} is not in Hugging Face's layout: it has no config.json. Name another folder.")
     settings = read_json(folder / "config.json")
     config = _read_config(settings, str(folder / "config.json"))
-    found = from_gpt2(read_safetensors(folder), str(folder))
-    tensors = {name: tensor.float() for name, tensor in found.items()}
+    ours = from_gpt2(read_safetensors(folder), str(folder))
+    tensors = {name: tensor.float() for name, tensor in ours.items()}
     config = replace(config, tie_weights="head.weight" not in tensors)
     own = settings.get("gpt_research")
     # Our own export added zeros, because GPT-2 has biases.
@@ -207,8 +207,8 @@ class TransformersReader:
             return []
         prompt = torch.tensor([tokens])
         mask = torch.ones_like(prompt)
-        found = self._model.generate(prompt, attention_mask=mask, max_new_tokens=count)
-        return [int(token) for token in found[0, len(tokens) :]]
+        generated = self._model.generate(prompt, attention_mask=mask, max_new_tokens=count)
+        return [int(token) for token in generated[0, len(tokens) :]]
 
 
 @contextlib.contextmanager

@@ -60,16 +60,16 @@ def import_model(
         UserError: no such source, a pickle that is not allowed, not a GPT-2, files that do not fit
             together, or a taken folder.
     """
-    place = _find(source, revision)
-    if place.is_file():
-        config, tensors = _read_nanogpt(place, allow_pickle)
-    elif plain.is_plain(place):
-        config, tensors = plain.read(place)
+    path = _find(source, revision)
+    if path.is_file():
+        config, tensors = _read_nanogpt(path, allow_pickle)
+    elif plain.is_plain(path):
+        config, tensors = plain.read(path)
     else:
-        config, tensors = huggingface.read(place)
-    _check(config, tensors, str(place))
-    vocabulary = _find_tokenizer(tokenizer, place, config.vocab_size)
-    lines = [f"Read {place}: {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}."]
+        config, tensors = huggingface.read(path)
+    _check(config, tensors, str(path))
+    vocabulary = _find_tokenizer(tokenizer, path, config.vocab_size)
+    lines = [f"Read {path}: {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}."]
     if vocabulary.vocab_size < config.vocab_size:
         padding = config.vocab_size - vocabulary.vocab_size
         lines.append(f"Left out {padding} rows of the embedding that stand for no token (padding).")
@@ -155,8 +155,8 @@ def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, 
             raise TypeError("its model holds more than tensors")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a checkpoint of nanoGPT ({type(error).__name__}: {error}).") from None
-    found = {name: tensor.float().clone() for name, tensor in from_gpt2(tensors, str(path)).items()}
-    return replace(config, tie_weights="head.weight" not in found), found
+    ours = {name: tensor.float().clone() for name, tensor in from_gpt2(tensors, str(path)).items()}
+    return replace(config, tie_weights="head.weight" not in ours), ours
 
 
 def _check(config: GPTConfig, tensors: dict[str, torch.Tensor], where: str) -> None:
@@ -177,21 +177,21 @@ def _check(config: GPTConfig, tensors: dict[str, torch.Tensor], where: str) -> N
             raise UserError(f"{where} holds a number that is not finite in {name}: it cannot be used.")
 
 
-def _find_tokenizer(wanted: str, place: Path, vocab_size: int) -> Tokenizer:
+def _find_tokenizer(wanted: str, path: Path, vocab_size: int) -> Tokenizer:
     """Return the tokenizer; it may have a few entries less than the model has rows, not more."""
-    folder = place if place.is_dir() else place.parent
+    folder = path if path.is_dir() else path.parent
     if wanted == "gpt2":
         tokenizer = Tokenizer.gpt2()
     elif wanted != "auto":
         tokenizer = Tokenizer.load(Path(wanted))
-    elif place.is_dir() and (folder / "tokenizer.json").is_file():
+    elif path.is_dir() and (folder / "tokenizer.json").is_file():
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         tokenizer = Tokenizer(_read_vocab_and_merges(folder))
     elif 0 <= vocab_size - GPT2_VOCABULARY < MOST_PADDING:
         tokenizer = Tokenizer.gpt2()
     else:
-        raise UserError(f"{place} comes without a tokenizer, and has {vocab_size} tokens. Name one with --tokenizer.")
+        raise UserError(f"{path} comes without a tokenizer, and has {vocab_size} tokens. Name one with --tokenizer.")
     if not 0 <= vocab_size - tokenizer.vocab_size < MOST_PADDING:
         raise UserError(
             f"The tokenizer has {tokenizer.vocab_size} entries and the model {vocab_size}: they do not "

@@ -59,7 +59,7 @@ class Proof:
     """What was measured."""
 
     reader: str
-    places: int
+    positions: int
     """Positions at which the whole distribution was compared."""
     largest: float
     """In the units of `Bound.largest`."""
@@ -73,7 +73,7 @@ class Proof:
         tie = ", then a tie" if self.tied else ""
         return (
             f"{self.reader}: log-probabilities within {self.largest:.1e} of their spread, "
-            f"divergence {self.divergence:.1e} nats at {self.places} places; {self.new_tokens} greedy tokens equal{tie}"
+            f"divergence {self.divergence:.1e} nats at {self.positions} places; {self.new_tokens} greedy tokens equal{tie}"
         )
 
 
@@ -137,18 +137,18 @@ def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> 
     """
     expected_ids, ids = ours.encode(text), other.encode(text)
     if ids != expected_ids:
-        place = next((i for i, (a, b) in enumerate(zip(expected_ids, ids, strict=False)) if a != b), len(ids))
-        raise _refusal(other, f"it cuts text into other tokens (from token {place} of {len(expected_ids)} on)")
+        first = next((i for i, (a, b) in enumerate(zip(expected_ids, ids, strict=False)) if a != b), len(ids))
+        raise _refusal(other, f"it cuts text into other tokens (from token {first} of {len(expected_ids)} on)")
     tokens = expected_ids[: min(PASSAGE_TOKENS, ours.model.config.block_size)]
     if not tokens:
         raise UserError("The text to check the export with is empty. Name another with --text.")
-    places, found = other.log_probs(tokens)
-    expected = ours.log_probs(tokens)[1][places]
-    if found.shape != expected.shape:
-        raise _refusal(other, f"its vocabulary has {found.shape[-1]} entries, not {expected.shape[-1]}")
+    positions, theirs = other.log_probs(tokens)
+    expected = ours.log_probs(tokens)[1][positions]
+    if theirs.shape != expected.shape:
+        raise _refusal(other, f"its vocabulary has {theirs.shape[-1]} entries, not {expected.shape[-1]}")
     spread = float(expected.std(dim=-1).mean()) or 1.0
-    largest = float((found - expected).abs().max()) / spread
-    divergence = float((expected.exp() * (expected - found)).sum(-1).mean())
+    largest = float((theirs - expected).abs().max()) / spread
+    divergence = float((expected.exp() * (expected - theirs)).sum(-1).mean())
     # The comparisons are written so that NaN fails.
     if not (largest <= bound.largest and abs(divergence) <= bound.divergence):
         raise _refusal(
@@ -157,27 +157,27 @@ def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> 
             f"divergence {divergence:.1e} nats (allowed {bound.divergence:.0e})",
         )
     agreed, tied = _compare_greedy(ours, other, tokens, 4 * largest * spread)
-    return Proof(other.name, len(places), largest, divergence, agreed, tied)
+    return Proof(other.name, len(positions), largest, divergence, agreed, tied)
 
 
 def _compare_greedy(ours: OurReader, other: Reader, tokens: list[int], tie: float) -> tuple[int, bool]:
     """Return the number of equal greedy tokens, and whether a tie ended the comparison."""
     prompt = tokens[: min(PROMPT_TOKENS, max(1, len(tokens) // 2))]
-    expected, found = ours.greedy(prompt, NEW_TOKENS), other.greedy(prompt, NEW_TOKENS)
-    parted = _first_difference(expected, found)
+    expected, theirs = ours.greedy(prompt, NEW_TOKENS), other.greedy(prompt, NEW_TOKENS)
+    parted = _first_difference(expected, theirs)
     if parted is None:
         return len(expected), False
     choices = ours.log_probs(prompt + expected[:parted])[1][-1]
-    if parted < len(found) and float(choices.max() - choices[found[parted]]) <= tie:
+    if parted < len(theirs) and float(choices.max() - choices[theirs[parted]]) <= tie:
         return parted, True
     raise _refusal(other, f"its greedy continuation parts at token {parted} of {len(expected)}")
 
 
-def _first_difference(expected: Sequence[int], found: Sequence[int]) -> int | None:
-    if list(expected) == list(found):
+def _first_difference(expected: Sequence[int], theirs: Sequence[int]) -> int | None:
+    if list(expected) == list(theirs):
         return None
-    pairs = zip(expected, found, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(found)))
+    pairs = zip(expected, theirs, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(theirs)))
 
 
 def _refusal(other: Reader, what: str) -> UserError:

@@ -37,12 +37,12 @@ def shape_of(config: GPTConfig) -> Shape | None:
 
 def in_the_way(config: GPTConfig) -> list[str]:
     """Return the settings, with their values, that GPT-2's architecture does not have."""
-    found = []
+    settings = []
     for field in dataclasses.fields(config):
         value, allowed = getattr(config, field.name), _GPT2.get(field.name, (field.default,))
         if field.name not in _FREE and value not in allowed:
-            found.append(f"model.{field.name} is {value} (GPT-2: {' or '.join(map(str, allowed))})")
-    return found
+            settings.append(f"model.{field.name} is {value} (GPT-2: {' or '.join(map(str, allowed))})")
+    return settings
 
 
 def gpt2_form(model: GPT) -> tuple[GPTConfig, dict[str, torch.Tensor]]:

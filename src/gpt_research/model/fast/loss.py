@@ -48,7 +48,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             nats = torch.zeros((), device=h.device)
             dh = torch.empty_like(h) if needs_gradient else None
             dw = torch.zeros_like(weight, dtype=torch.float32) if needs_gradient else None
-            for x, y, place in zip(h.split(chunk), targets.split(chunk), range(0, len(h), chunk), strict=True):
+            for x, y, begin in zip(h.split(chunk), targets.split(chunk), range(0, len(h), chunk), strict=True):
                 x = x.to(dtype)
                 logits = x @ w.t()  # (chunk, V')
                 logits[:, vocab_size:] = -math.inf
@@ -58,7 +58,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
                 nats += sum(map(_nats_and_gradient, _in_cache(logits), y.split(_rows(logits))))
                 # Tokens that do not count become 0 on the narrow side of the products.
                 counts = (y >= 0)[:, None]
-                dh[place : place + len(x)] = (logits @ w) * counts
+                dh[begin : begin + len(x)] = (logits @ w) * counts
                 for total, part in zip(_in_cache(dw), _in_cache(logits.t() @ (x * counts)), strict=True):
                     total += part.float()  # torch is five times as slow if it adds 16 bits to 32
         ctx.save_for_backward(dh, dw)

@@ -73,7 +73,8 @@ class Proof:
         tie = ", then a tie" if self.tied else ""
         return (
             f"{self.reader}: log-probabilities within {self.largest:.1e} of their spread, "
-            f"divergence {self.divergence:.1e} nats at {self.positions} places; {self.new_tokens} greedy tokens equal{tie}"
+            f"divergence {self.divergence:.1e} nats at {self.positions} places; "
+            f"{self.new_tokens} greedy tokens equal{tie}"
         )
 
 

@@ -1,4 +1,5 @@
-"""Names of the hub bring what lies there, by the libraries themselves, from a hub on this machine."""
+"""Names of the hub bring what lies there, by the libraries themselves, from a hub on this
+machine."""
 
 from __future__ import annotations
 

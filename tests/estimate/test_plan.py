@@ -18,7 +18,7 @@ from gpt_research.checkpoint.files import checkpoint_path
 from gpt_research.cli import main as cli
 from gpt_research.cli.terminal_reporter import TerminalReporter
 from gpt_research.config import TrainConfig
-from gpt_research.estimate import first_steps
+from gpt_research.estimate import first_steps, micro_batch
 from gpt_research.estimate import plan as plans
 from gpt_research.estimate import probe as probes
 from gpt_research.estimate.micro_batch import resolve_micro_batch
@@ -157,7 +157,7 @@ def test_a_hopeless_run_is_called_so_and_another_is_named(
 def test_auto_takes_a_divisor_keeps_it_and_learns_the_same(
     tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes, "AUTO_SECONDS", 2.0)
+    monkeypatch.setattr(micro_batch, "AUTO_SECONDS", 2.0)
     notes: list[str] = []
     auto = dataclasses.replace(tiny_run, micro_batch="auto", max_steps=8)  # type: ignore[arg-type]
     train(resolve_micro_batch(auto, notes.append), until=4)

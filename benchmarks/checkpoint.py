@@ -17,10 +17,11 @@ from pathlib import Path
 
 import torch
 
-from gpt_research import checkpoint
-from gpt_research.checkpoint import BackgroundSaver, Checkpoint
+from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_checkpoint
+from gpt_research.checkpoint.saver import BackgroundSaver
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig, TrainConfig
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.training.optimizers import make_optimizer, optimizer_tensors
 
 SHAPES = {
@@ -43,13 +44,13 @@ def step(model: GPT, optimizer: torch.optim.Optimizer) -> float:
 def save_ours(model: GPT, optimizer: torch.optim.Optimizer, folder: Path, number: int) -> dict[str, float]:
     saver = BackgroundSaver(folder, keep_last=1, keep_every=0)
     begun = time.perf_counter()
-    saver.save(Checkpoint(number, checkpoint.model_tensors(model), optimizer_tensors(optimizer, model), {}))
+    saver.save(Checkpoint(number, model_tensors(model), optimizer_tensors(optimizer, model), {}))
     stall = time.perf_counter() - begun
     saver.wait()
     written = time.perf_counter() - begun
-    path = checkpoint.checkpoint_path(folder, number)
+    path = checkpoint_path(folder, number)
     begun = time.perf_counter()
-    found = checkpoint.load(path)
+    found = load_checkpoint(path)
     dict(found.model), dict(found.optimizer)  # read only now
     loaded = time.perf_counter() - begun
     size = sum(file.stat().st_size for file in path.iterdir())

@@ -28,7 +28,7 @@ import torch
 from gpt_research.base import runtime as runtimes
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.estimate.probe import RandomBatches
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.step import TrainStep
 

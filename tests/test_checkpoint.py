@@ -8,13 +8,23 @@ import random
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
-from gpt_research.checkpoint import BackgroundSaver, Checkpoint, SavedTensors, Shard, files
+from gpt_research.checkpoint.files import (
+    Checkpoint,
+    Part,
+    SavedTensors,
+    checkpoint_path,
+    load_checkpoint,
+    load_newest,
+    saved_steps,
+)
+from gpt_research.checkpoint.saver import BackgroundSaver, save_checkpoint
+from gpt_research.checkpoint.weights import model_tensors, restore_model
 from gpt_research.config import GPTConfig, TrainConfig
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 from gpt_research.training.loop import train
 
@@ -24,20 +34,20 @@ CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=8, vocab_size=50)
 def make(step: int) -> Checkpoint:
     torch.manual_seed(step)
     model = GPT(CONFIG)
-    return Checkpoint(step, checkpoint.model_tensors(model), {"exp_avg/x": torch.randn(3)}, {"scaler": {"scale": 2.0}})
+    return Checkpoint(step, model_tensors(model), {"exp_avg/x": torch.randn(3)}, {"scaler": {"scale": 2.0}})
 
 
 def test_a_checkpoint_goes_round(tmp_path: Path) -> None:
     saved = make(7)
-    checkpoint.save(tmp_path, saved, keep_last=2)
-    loaded = checkpoint.load_newest(tmp_path)
+    save_checkpoint(tmp_path, saved, keep_last=2)
+    loaded = load_newest(tmp_path)
     assert loaded is not None
     assert (loaded.step, loaded.state) == (7, saved.state)
     assert all(torch.equal(saved.model[k], v) for k, v in loaded.model.items())
     assert torch.equal(saved.optimizer["exp_avg/x"], loaded.optimizer["exp_avg/x"])
     other = GPT(CONFIG)
-    checkpoint.restore_model(other, loaded.model, "here")
-    assert all(torch.equal(saved.model[k], v) for k, v in checkpoint.model_tensors(other).items())
+    restore_model(other, loaded.model, "here")
+    assert all(torch.equal(saved.model[k], v) for k, v in model_tensors(other).items())
 
 
 def test_the_padding_rows_are_not_saved(tmp_path: Path) -> None:
@@ -48,23 +58,23 @@ def test_the_padding_rows_are_not_saved(tmp_path: Path) -> None:
 
 def test_the_newest_is_the_highest_step_whatever_the_clock_says(tmp_path: Path) -> None:
     for step in (200_000_000, 3, 40):
-        checkpoint.save(tmp_path, make(step), keep_last=9)
-    os.utime(checkpoint.checkpoint_path(tmp_path, 3), (4e9, 4e9))
-    assert checkpoint.saved_steps(tmp_path) == [3, 40, 200_000_000]
-    loaded = checkpoint.load_newest(tmp_path)
+        save_checkpoint(tmp_path, make(step), keep_last=9)
+    os.utime(checkpoint_path(tmp_path, 3), (4e9, 4e9))
+    assert saved_steps(tmp_path) == [3, 40, 200_000_000]
+    loaded = load_newest(tmp_path)
     assert loaded is not None
     assert loaded.step == 200_000_000
 
 
 def test_only_the_last_ones_stay(tmp_path: Path) -> None:
     for step in range(5):
-        checkpoint.save(tmp_path, make(step), keep_last=2)
-    assert checkpoint.saved_steps(tmp_path) == [3, 4]
+        save_checkpoint(tmp_path, make(step), keep_last=2)
+    assert saved_steps(tmp_path) == [3, 4]
 
 
 def test_one_changed_byte_or_a_cut_is_caught_and_the_one_before_is_taken(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, make(1), keep_last=9)
-    newest = checkpoint.save(tmp_path, make(2), keep_last=9)
+    save_checkpoint(tmp_path, make(1), keep_last=9)
+    newest = save_checkpoint(tmp_path, make(2), keep_last=9)
     rng = random.Random(0)
     originals = {path.name: path.read_bytes() for path in newest.iterdir()}
     for trial in range(100):
@@ -76,56 +86,58 @@ def test_one_changed_byte_or_a_cut_is_caught_and_the_one_before_is_taken(tmp_pat
             del data[rng.randrange(len(data)) :]
         (newest / name).write_bytes(data)
         with pytest.raises(UserError, match=f"damaged.*{name}"):
-            checkpoint.load(newest)
+            load_checkpoint(newest)
         (newest / name).write_bytes(originals[name])
     (newest / "model.safetensors").write_bytes(b"")
     with pytest.warns(UserWarning, match="Falling back to the one before"):
-        loaded = checkpoint.load_newest(tmp_path)
+        loaded = load_newest(tmp_path)
     assert loaded is not None
     assert loaded.step == 1
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"step": 2}', '{"step": 2, "files": {}}'])
 def test_a_strange_state_file_is_damage(tmp_path: Path, content: str) -> None:
-    folder = checkpoint.save(tmp_path, make(2), keep_last=9)
+    folder = save_checkpoint(tmp_path, make(2), keep_last=9)
     (folder / "state.json").write_text(content)
     with pytest.raises(UserError, match="damaged"):
-        checkpoint.load(folder)
+        load_checkpoint(folder)
 
 
 def test_when_all_are_damaged_it_says_so(tmp_path: Path) -> None:
-    folder = checkpoint.save(tmp_path, make(2), keep_last=9)
+    folder = save_checkpoint(tmp_path, make(2), keep_last=9)
     (folder / "state.json").unlink()
     with pytest.warns(UserWarning, match="damaged"), pytest.raises(UserError, match="Every checkpoint"):
-        checkpoint.load_newest(tmp_path)
+        load_newest(tmp_path)
 
 
 def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
-    assert checkpoint.load_newest(tmp_path) is None
+    assert load_newest(tmp_path) is None
 
 
 def test_a_partial_one_is_never_chosen_and_is_cleared_by_the_next(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, make(1), keep_last=9)
-    part = tmp_path / "checkpoints" / ".step_00000002.part"
-    part.mkdir()
-    (part / "model.safetensors").write_bytes(b"half")
-    assert checkpoint.saved_steps(tmp_path) == [1]
-    checkpoint.save(tmp_path, make(3), keep_last=9)
-    assert not part.exists()
+    save_checkpoint(tmp_path, make(1), keep_last=9)
+    names = ("step_00000002.part", ".step_00000002.part")  # 0.1 put a dot before the name
+    parts = [tmp_path / "checkpoints" / name for name in names]
+    for part in parts:
+        part.mkdir()
+        (part / "model.safetensors").write_bytes(b"half")
+    assert saved_steps(tmp_path) == [1]
+    save_checkpoint(tmp_path, make(3), keep_last=9)
+    assert not any(part.exists() for part in parts)
 
 
 def test_a_full_disk_leaves_the_older_one_and_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint.save(tmp_path, make(1), keep_last=9)
+    save_checkpoint(tmp_path, make(1), keep_last=9)
 
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(files.safetensors.torch, "save_file", full)
+        patch.setattr(safetensors.torch, "save_file", full)
         with pytest.raises(UserError, match="Free some space"):
-            checkpoint.save(tmp_path, make(2), keep_last=9)
-    assert not list((tmp_path / "checkpoints").glob(".*"))
-    loaded = checkpoint.load_newest(tmp_path)
+            save_checkpoint(tmp_path, make(2), keep_last=9)
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["latest", "step_00000001"]
+    loaded = load_newest(tmp_path)
     assert loaded is not None
     assert loaded.step == 1
 
@@ -133,10 +145,10 @@ def test_a_full_disk_leaves_the_older_one_and_names_the_remedy(tmp_path: Path, m
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     wide = GPT(GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=8, vocab_size=50))
     with pytest.raises(UserError, match="has shape"):
-        checkpoint.restore_model(wide, make(1).model, "here")
+        restore_model(wide, make(1).model, "here")
     deep = GPT(GPTConfig(n_layer=2, n_head=2, n_embd=16, block_size=8, vocab_size=50))
     with pytest.raises(UserError, match="names differ"):
-        checkpoint.restore_model(deep, make(1).model, "here")
+        restore_model(deep, make(1).model, "here")
 
 
 def test_a_run_folder_can_be_moved_and_still_generates(tiny_run: TrainConfig, tmp_path: Path) -> None:
@@ -173,7 +185,7 @@ def test_no_file_of_a_run_folder_is_a_pickle(tiny_run: TrainConfig) -> None:
                 json.loads(data)
 
 
-def in_two_shards(step: int) -> tuple[Checkpoint, list[Checkpoint]]:
+def in_two_parts(step: int) -> tuple[Checkpoint, list[Checkpoint]]:
     """A checkpoint, and what each of two processes would hold of it."""
     whole, parts = make(step), []
     for index in range(2):
@@ -187,10 +199,10 @@ def in_two_shards(step: int) -> tuple[Checkpoint, list[Checkpoint]]:
     return whole, parts
 
 
-def save_shards(run: Path, parts: list[Checkpoint]) -> list[BaseException | None]:
+def save_parts(run: Path, parts: list[Checkpoint]) -> list[BaseException | None]:
     """Save each part on a thread of its own, as processes would; return what each raised."""
     errors: list[BaseException | None] = []
-    savers = [BackgroundSaver(run, 9, 0, Shard(index, len(parts))) for index in range(len(parts))]
+    savers = [BackgroundSaver(run, 9, 0, Part(index, len(parts))) for index in range(len(parts))]
     for saver, part in zip(savers, parts, strict=True):
         saver.save(part)
     for saver in savers:
@@ -202,10 +214,10 @@ def save_shards(run: Path, parts: list[Checkpoint]) -> list[BaseException | None
     return errors
 
 
-def test_shards_are_read_as_one_whole_or_by_rows(tmp_path: Path) -> None:
-    whole, parts = in_two_shards(5)
-    assert save_shards(tmp_path, parts) == [None, None]
-    folder = checkpoint.checkpoint_path(tmp_path, 5)
+def test_parts_are_read_as_one_whole_or_by_rows(tmp_path: Path) -> None:
+    whole, parts = in_two_parts(5)
+    assert save_parts(tmp_path, parts) == [None, None]
+    folder = checkpoint_path(tmp_path, 5)
     assert sorted(path.name for path in folder.iterdir()) == [
         "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors",
@@ -213,7 +225,7 @@ def test_shards_are_read_as_one_whole_or_by_rows(tmp_path: Path) -> None:
         "optimizer-00002-of-00002.safetensors",
         "state.json",
     ]
-    loaded = checkpoint.load_newest(tmp_path)
+    loaded = load_newest(tmp_path)
     assert loaded is not None
     assert loaded.model.keys() == whole.model.keys()
     assert all(torch.equal(loaded.model[name], tensor) for name, tensor in whole.model.items())
@@ -223,47 +235,47 @@ def test_shards_are_read_as_one_whole_or_by_rows(tmp_path: Path) -> None:
     for begin, end in ((0, 50), (0, 3), (20, 30), (24, 26), (40, 50)):
         assert torch.equal(loaded.model.rows(name, begin, end), whole.model[name][begin:end])
     model = GPT(CONFIG)
-    checkpoint.restore_model(model, loaded.model, "here")
-    assert all(torch.equal(whole.model[k], v) for k, v in checkpoint.model_tensors(model).items())
+    restore_model(model, loaded.model, "here")
+    assert all(torch.equal(whole.model[k], v) for k, v in model_tensors(model).items())
 
 
 @pytest.mark.parametrize("kind", ["model", "optimizer"])
 @pytest.mark.parametrize("index", [1, 2])
-def test_a_shard_that_is_damaged_or_missing_is_named(tmp_path: Path, kind: str, index: int) -> None:
-    save_shards(tmp_path, in_two_shards(5)[1])
-    folder = checkpoint.checkpoint_path(tmp_path, 5)
+def test_a_part_that_is_damaged_or_missing_is_named(tmp_path: Path, kind: str, index: int) -> None:
+    save_parts(tmp_path, in_two_parts(5)[1])
+    folder = checkpoint_path(tmp_path, 5)
     path = folder / f"{kind}-{index:05d}-of-00002.safetensors"
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     with pytest.raises(UserError, match=f"damaged.*{path.name}"):
-        checkpoint.load(folder)
+        load_checkpoint(folder)
     path.unlink()
     with pytest.raises(UserError, match=f"damaged.*{path.name}"):
-        checkpoint.load(folder)
+        load_checkpoint(folder)
 
 
 def test_where_one_process_cannot_write_none_takes_it_for_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_shards(tmp_path, in_two_shards(1)[1])
-    plain = files.safetensors.torch.save_file
+    save_parts(tmp_path, in_two_parts(1)[1])
+    plain = safetensors.torch.save_file
 
     def full(tensors: object, path: Path, header: object) -> None:
         if "00002-of" in path.name:
             raise OSError(28, "No space left on device")
         plain(tensors, path, header)
 
-    monkeypatch.setattr(files.safetensors.torch, "save_file", full)
-    errors = save_shards(tmp_path, in_two_shards(2)[1])
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    errors = save_parts(tmp_path, in_two_parts(2)[1])
     assert all("Free some space" in str(error) for error in errors)
-    assert checkpoint.saved_steps(tmp_path) == [1]
+    assert saved_steps(tmp_path) == [1]
 
 
 def test_the_optimizer_may_be_left_out(tmp_path: Path) -> None:
-    folder = checkpoint.save(tmp_path, make(1), keep_last=9)
+    folder = save_checkpoint(tmp_path, make(1), keep_last=9)
     (folder / "optimizer.safetensors").write_bytes(b"damaged")
-    loaded = checkpoint.load_newest(tmp_path, optimizer=False)
+    loaded = load_newest(tmp_path, optimizer=False)
     assert loaded is not None
     assert not loaded.optimizer
     with pytest.raises(UserError, match="damaged"):
-        checkpoint.load(folder)
+        load_checkpoint(folder)

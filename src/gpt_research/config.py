@@ -46,8 +46,14 @@ class GPTConfig:
     """Share of activations that training drops, after the embedding, in attention and after each residual branch."""
     bias: bool = True
     """Give linear layers and norms a bias, as GPT-2 does."""
-    positions: Literal["learned", "sinusoidal"] = "learned"
-    """Learned positions (GPT-2) or the fixed sines of Vaswani et al. 2017, section 3.5."""
+    norm: str = "layernorm"
+    """layernorm, as GPT-2 has it."""
+    activation: str = "gelu_tanh"
+    """Between the two layers of a feed-forward network: gelu_tanh, as GPT-2 has it."""
+    positions: str = "learned"
+    """learned (GPT-2), or sinusoidal: the fixed sines of Vaswani et al. 2017, section 3.5."""
+    attention: str = "causal"
+    """causal: a token attends to itself and to all tokens before it."""
     tie_weights: bool = True
     """Use the token embedding as the output head too."""
 
@@ -58,7 +64,7 @@ class GPTConfig:
         require(self.n_embd % self.n_head == 0, "model.n_embd", self.n_embd, rule)
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")
         require(
-            self.positions == "learned" or self.n_embd % 2 == 0,
+            self.positions != "sinusoidal" or self.n_embd % 2 == 0,
             "model.n_embd",
             self.n_embd,
             "even for sinusoidal positions",

@@ -11,21 +11,21 @@ import pytest
 import torch
 from rich.console import Console
 
-from gpt_research import checkpoint
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml, write_yaml
+from gpt_research.checkpoint.files import checkpoint_path
 from gpt_research.cli import main as cli
 from gpt_research.cli.terminal_reporter import TerminalReporter
 from gpt_research.config import TrainConfig
 from gpt_research.estimate import first_steps
 from gpt_research.estimate import plan as plans
 from gpt_research.estimate import probe as probes
-from gpt_research.estimate.footprint import footprint
 from gpt_research.estimate.micro_batch import resolve_micro_batch
 from gpt_research.estimate.probe import Measured, fitting_micro_batches, predicted_peak, sweep_micro_batches
+from gpt_research.estimate.resources import estimate_resources
 from gpt_research.estimate.time_estimate import TimeEstimate, estimate_time, in_words
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
@@ -40,11 +40,11 @@ def measured(size: int, speed: float, peak: int = 0) -> Measured:
 def test_the_formulas_agree_with_a_real_model_and_its_checkpoint(tiny_run: TrainConfig) -> None:
     outcome = train(dataclasses.replace(tiny_run, max_steps=4))
     config = read_yaml(TrainConfig, outcome.run / "config.yaml")
-    size = footprint(config, CPU)
+    size = estimate_resources(config, CPU)
     model, _ = load_model(outcome.run)
     assert size.parameters == model.num_parameters()
     assert size.tokens == 4 * 256
-    folder = checkpoint.checkpoint_path(outcome.run, 4)
+    folder = checkpoint_path(outcome.run, 4)
     on_disk = sum(path.stat().st_size for path in folder.iterdir())
     assert size.checkpoint_bytes == pytest.approx(on_disk, rel=0.25)  # names and state weigh much in so small a one
     assert size.disk_bytes >= sum(p.stat().st_size for p in (outcome.run / "checkpoints").rglob("*.*")) * 0.75
@@ -70,7 +70,7 @@ def test_activations_are_about_what_autograd_keeps(tiny_run: TrainConfig, checkp
     tokens = torch.randint(0, 300, (2, 64))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = model(tokens, tokens)
-    predicted = footprint(config, CPU).activation_bytes
+    predicted = estimate_resources(config, CPU).activation_bytes
     # With checkpointing the formula also counts the block that is computed again, which the backward pass holds.
     assert 0.5 < predicted / sum(kept.values()) < (5 if checkpointing else 2.5)
     assert loss.isfinite()
@@ -148,13 +148,16 @@ def test_a_hopeless_run_is_called_so_and_another_is_named(
     shape = ["--model.n_layer", "1", "--model.n_head", "2", "--model.n_embd", "32", "--model.block_size", "32"]
     size = ["--model.vocab_size", "500", "--tokens_per_step", "1024", "--max_steps", "2000000000"]
     settings = ["--data", str(tmp_path / "none"), "--out", str(tmp_path / "run"), "--device", "cpu"]
-    assert cli.main(["plan", *shape, *size, *settings, "--seconds", "2"]) == 0
+    assert cli.main(["plan", *shape, *size, *settings, "--seconds", "0.5"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Hopeless as it is" in said
     assert "Try configs/tiny-cpu.yaml: 6 minutes here." in said
 
 
-def test_auto_takes_a_divisor_keeps_it_and_learns_the_same(tiny_run: TrainConfig) -> None:
+def test_auto_takes_a_divisor_keeps_it_and_learns_the_same(
+    tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "AUTO_SECONDS", 2.0)
     notes: list[str] = []
     auto = dataclasses.replace(tiny_run, micro_batch="auto", max_steps=8)  # type: ignore[arg-type]
     train(resolve_micro_batch(auto, notes.append), until=4)

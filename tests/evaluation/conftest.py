@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.settings import write_yaml
+from gpt_research.checkpoint.files import Checkpoint
+from gpt_research.checkpoint.saver import save_checkpoint
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.evaluated_model import EvaluatedModel
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import Run
 
 THINGS = ["crown", "sword", "letter", "horse"]
@@ -47,8 +49,8 @@ def write_run(folder: Path, model: GPT, tokenizer: Tokenizer) -> None:
     write_yaml(train, folder / "config.yaml")
     tokenizer.save(folder / "tokenizer.json")
     state = {"lineage": {"tokenizer": tokenizer.fingerprint}}
-    saved = checkpoint.Checkpoint(7, checkpoint.model_tensors(model), {}, state)
-    checkpoint.save(folder, saved, keep_last=1)
+    saved = Checkpoint(7, model_tensors(model), {}, state)
+    save_checkpoint(folder, saved, keep_last=1)
 
 
 @pytest.fixture(scope="session")
@@ -76,8 +78,9 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
     (folder / "wikitext2" / "wiki.test.raw").write_text(wikitext_file(rng), encoding="utf-8")
     rows = [{"text": ". ".join(sentence(rng) for _ in range(rng.randrange(1, 8)))} for _ in range(5153)]
-    rows[3] = {"text": "Queen"}  # nothing before the word
-    rows[4] = {"text": "my lord \n\tloves the  letter"}
+    # Two odd passages, after those that tests with few items take: in a mean of 20 they would outweigh all others.
+    rows[33] = {"text": "Queen"}  # nothing before the word
+    rows[34] = {"text": "my lord \n\tloves the  letter"}
     (folder / "lambada" / "test.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     text = "".join(hellaswag_task(rng) for _ in range(10042))
     (folder / "hellaswag" / "val.txt.bz2").write_bytes(bz2.compress(text.encode()))

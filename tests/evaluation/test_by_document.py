@@ -16,7 +16,7 @@ from gpt_research.data.shards import Dataset
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.corpora import CorpusPart, _Documents, measure
 from gpt_research.evaluation.evaluated_model import EvaluatedModel
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.training.validation import measure as measure_batches
 
 

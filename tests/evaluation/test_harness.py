@@ -16,7 +16,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpt_research.commands import ExportCommand
 from gpt_research.evaluation import benchmark_files
 from gpt_research.evaluation.benchmark_files import Source
 from gpt_research.evaluation.evaluate import measure_task
@@ -41,7 +40,7 @@ def exported(runs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     """The same weights and tokenizer as transformers has them."""
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     folder = tmp_path_factory.mktemp("exported") / "hf"
-    export_run(ExportCommand(run=str(runs[1]), out=str(folder)))
+    export_run(runs[1], folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     return model.eval(), transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
 

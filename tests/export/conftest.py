@@ -10,7 +10,7 @@ from small_runs import VARIANTS, write_run
 
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export.proof import PASSAGE
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.settings import write_yaml
+from gpt_research.checkpoint.files import Checkpoint
+from gpt_research.checkpoint.saver import save_checkpoint
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=48)
 VARIANTS = {
@@ -25,16 +27,16 @@ VARIANTS = {
 
 def write_run(folder: Path, config: GPTConfig, tokenizer: Tokenizer, step: int = 7) -> GPT:
     """Write a run folder with random weights, norms and biases too; return its model."""
-    torch.manual_seed(3)
     model = GPT(replace(config, vocab_size=tokenizer.vocab_size)).eval()
+    generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            p.normal_(float("norm" in name and name.endswith("weight")), 0.2)
+            p.normal_(float("norm" in name and name.endswith("weight")), 0.2, generator=generator)
     folder.mkdir(parents=True)
     train = TrainConfig(model=model.config, tokens_per_step=8 * config.block_size, data=str(folder / "no_data"))
     write_yaml(train, folder / "config.yaml")
     tokenizer.save(folder / "tokenizer.json")
     state = {"tokenizer": tokenizer.fingerprint}
-    saved = checkpoint.Checkpoint(step, checkpoint.model_tensors(model), {}, state)
-    checkpoint.save(folder, saved, keep_last=1)
+    saved = Checkpoint(step, model_tensors(model), {}, state)
+    save_checkpoint(folder, saved, keep_last=1)
     return model

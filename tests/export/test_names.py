@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.checkpoint import model_tensors
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig
 from gpt_research.export.names import Layout, from_gpt2, gpt2_name, our_name, to_gpt2
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 
 SMALL = GPTConfig(n_layer=12, n_head=2, n_embd=8, block_size=4, vocab_size=9)
 VARIANTS = [SMALL, replace(SMALL, bias=False), replace(SMALL, tie_weights=False)]
@@ -58,5 +58,5 @@ def test_a_tensor_of_another_architecture_is_refused_by_name() -> None:
         "model.layers.0.self_attn.q_proj.weight",
         "transformer.wte",
     ):
-        with pytest.raises(UserError, match=f'here is no GPT-2: it has the tensor "[^"]*{name}'):
+        with pytest.raises(UserError, match=f'here is not a GPT-2: it has the tensor "[^"]*{name}'):
             from_gpt2(tensors | {name: torch.zeros(1)}, "here")

@@ -18,12 +18,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
-from gpt_research.checkpoint import Checkpoint
+from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_checkpoint, load_newest, saved_steps
+from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.config import TrainConfig
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
 
@@ -48,7 +48,7 @@ def finish(process: subprocess.Popen[str], timeout: float = 240) -> tuple[int, s
 
 
 def weights(run: str) -> dict[str, str]:
-    found = checkpoint.load_newest(Path(run))
+    found = load_newest(Path(run))
     assert found is not None
     tensors = {**found.model, **found.optimizer}
     return {name: hashlib.sha256(t.numpy().tobytes()).hexdigest() for name, t in tensors.items()}
@@ -78,7 +78,7 @@ def test_killed_twenty_times_it_ends_as_if_never_killed(long_run: TrainConfig) -
     assert finish(start(whole, 600))[0] == 0
     rng, kills = random.Random(4), 0
     while kills < 20:
-        begun = max([0, *checkpoint.saved_steps(Path(long_run.out))])
+        begun = max([0, *saved_steps(Path(long_run.out))])
         target = begun + rng.randrange(11, 29)
         process = start(long_run, 600)
         wait_for(lambda target=target: max(losses(long_run.out), default=0) >= target, process)
@@ -86,7 +86,7 @@ def test_killed_twenty_times_it_ends_as_if_never_killed(long_run: TrainConfig) -
         process.kill()
         finish(process)
         kills += 1
-        saved = max([0, *checkpoint.saved_steps(Path(long_run.out))])
+        saved = max([0, *saved_steps(Path(long_run.out))])
         # one interval, and the one whose save was still in the background
         assert reached - saved <= 2 * long_run.save_interval
     assert finish(start(long_run, 600))[0] == 0
@@ -97,8 +97,6 @@ def test_killed_twenty_times_it_ends_as_if_never_killed(long_run: TrainConfig) -
 KILL_A_SAVE = """
 import os, sys, json, shutil, pathlib
 import torch, safetensors.torch
-from gpt_research import checkpoint
-from gpt_research.checkpoint import Checkpoint
 
 def make(step):
     return Checkpoint(step, {"w": torch.full((1000,), float(step))}, {"m": torch.full((10,), float(step))}, {})
@@ -123,17 +121,17 @@ root, results = pathlib.Path(sys.argv[1]), []
 for number in range(1, 51):
     run = root / str(number)
     for step in (1, 2, 3):
-        checkpoint.save(run, make(step), keep_last=2)
+        save_checkpoint(run, make(step), keep_last=2)
     child = os.fork()
     if child == 0:
         dies_at(number)
-        checkpoint.save(run, make(3 + number % 2), keep_last=2)  # the same step again, or the next
+        save_checkpoint(run, make(3 + number % 2), keep_last=2)  # the same step again, or the next
         os._exit(0)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    found = checkpoint.load_newest(run)
+    found = load_newest(run)
     good = found.step in (2, 3, 4) and bool((found.model["w"] == found.step).all())
-    checkpoint.save(run, make(5), keep_last=2)
-    again = checkpoint.load_newest(run).step == 5 and not list((run / "checkpoints").glob(".*"))
+    save_checkpoint(run, make(5), keep_last=2)
+    again = load_newest(run).step == 5 and not list((run / "checkpoints").glob("*.part"))
     results.append([code, good, again])
 print(json.dumps(results))
 """
@@ -155,7 +153,7 @@ def test_a_nan_on_one_rank_skips_the_step_on_all(tiny_run: TrainConfig) -> None:
     assert code == 0, said
     lines = read_metrics(Path(tiny_run.out))
     assert [m["step"] for m in lines if m.get("event") == "not_finite"] == [4, 8]
-    found = checkpoint.load_newest(Path(tiny_run.out))
+    found = load_newest(Path(tiny_run.out))
     assert found is not None
     assert found.state["skipped_steps"] == 2
     assert all(torch.isfinite(t).all() for t in found.model.values())
@@ -190,11 +188,11 @@ def test_a_signal_in_any_phase_saves_and_leaves_twenty_times(tiny_run: TrainConf
         code, said = finish(process, timeout=60)
         assert time.monotonic() - sent_at < 30
         assert code != 0, said
-        reached, saved = max(losses(config.out)), max(checkpoint.saved_steps(Path(config.out)))
+        reached, saved = max(losses(config.out)), max(saved_steps(Path(config.out)))
         assert saved >= reached
-        checkpoint.load(checkpoint.checkpoint_path(Path(config.out), saved))
+        load_checkpoint(checkpoint_path(Path(config.out), saved))
     # and what came of it is what an uninterrupted run gives
-    end = max(checkpoint.saved_steps(Path(alone.out)))
+    end = max(saved_steps(Path(alone.out)))
     whole = dataclasses.replace(alone, out=alone.out + "-whole", eval_interval=0, save_interval=0)
     assert finish(start(whole, end))[0] == 0
     assert weights(alone.out) == weights(whole.out)
@@ -225,7 +223,7 @@ def test_out_of_memory_is_one_sentence_and_the_checkpoint_stays(
     monkeypatch.setattr(GPT, "hidden", lambda self, tokens, cache=None: torch.empty(1 << 50))
     with pytest.raises(UserError, match=r"Out of memory with micro_batch 4.*--resume"):
         train(tiny_run)
-    assert checkpoint.saved_steps(Path(tiny_run.out)) == [4]
+    assert saved_steps(Path(tiny_run.out)) == [4]
 
 
 def test_the_clock_may_go_back(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,11 +269,11 @@ def test_a_hostile_weights_file_is_refused_fast_and_cheaply(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     saved = Checkpoint(1, {"w": torch.ones(2)}, {}, {})
-    folder = checkpoint.save(tmp_path, saved, keep_last=1)
+    folder = save_checkpoint(tmp_path, saved, keep_last=1)
     hostile(folder / "model.safetensors", data)
     memory, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
     with pytest.raises(UserError, match="is damaged"):
-        checkpoint.load(folder)
+        load_checkpoint(folder)
     assert time.monotonic() - begun < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 100_000  # KB
     assert not (tmp_path / "hacked").exists()

@@ -1,4 +1,4 @@
-"""`gpt-research generate`: what reaches standard output, and how each mistake is put."""
+"""`gpt-research generate`: what it prints, and the message for each mistake."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
-from gpt_research.checkpoint import Checkpoint, model_tensors
-from gpt_research.cli.generate import RULE, Terminal, read_prompt, run
+from gpt_research.checkpoint.files import Checkpoint
+from gpt_research.checkpoint.saver import save_checkpoint
+from gpt_research.checkpoint.weights import model_tensors
+from gpt_research.cli.generate import RULE, GenerateCommand, read_prompt, run
 from gpt_research.cli.interactive import converse, fitting_end
-from gpt_research.commands import GenerateCommand
+from gpt_research.cli.terminal import Terminal
 from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.generation.engine import TorchEngine
-from gpt_research.generation.torch_engine import generate
-from gpt_research.model import GPT
+from gpt_research.generation.torch_engine import TorchEngine, generate
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 
 SHAPE = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=16)
@@ -40,7 +40,7 @@ def save_run(folder: Path, seed: int = 0) -> Path:
         TrainConfig(out=str(folder), model=model.config, tokens_per_step=16, micro_batch=1),
         folder / "config.yaml",
     )
-    checkpoint.save(folder, Checkpoint(1, model_tensors(model), {}, {}), keep_last=1)
+    save_checkpoint(folder, Checkpoint(1, model_tensors(model), {}, {}), keep_last=1)
     return folder
 
 
@@ -50,7 +50,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(folder: Path, **settings: Any) -> GenerateCommand:
-    """In the precision of `expected`, whatever this CPU is fast at."""
+    """A command in fp32, the precision of `expected`, because auto depends on the CPU."""
     return GenerateCommand(run=str(folder), device="cpu", precision="fp32", max_new_tokens=8, **settings)
 
 

@@ -1,7 +1,8 @@
-"""`gpt-research generate --engine llamacpp` writes what our own model writes, from a file that it makes and keeps."""
+"""`gpt-research generate --engine llamacpp` writes the same text as PyTorch, from a GGUF file that it keeps."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import io
 import json
@@ -14,16 +15,20 @@ from typing import Any
 import pytest
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
-from gpt_research.checkpoint import Checkpoint, model_tensors
-from gpt_research.cli import generate_engine as serving
-from gpt_research.commands import GenerateCommand
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.checkpoint.files import Checkpoint
+from gpt_research.checkpoint.saver import save_checkpoint
+from gpt_research.checkpoint.weights import model_tensors
+from gpt_research.cli.generate import GenerateCommand, run
+from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import gguf_of_run as files
-from gpt_research.model import GPT
+from gpt_research.generation.engine import GenerationEngine, Piece, Request
+from gpt_research.generation.llama_cpp import LlamaCpp
+from gpt_research.generation.llama_cpp_engine import LlamaCppEngine
+from gpt_research.generation.torch_engine import TorchEngine
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 
 needs_llama_cpp = pytest.mark.skipif(
@@ -40,12 +45,12 @@ def sentences(seed: int, count: int) -> str:
 
 def save(folder: Path, model: GPT, tokenizer: Tokenizer, step: int) -> None:
     state = {"lineage": {"tokenizer": tokenizer.fingerprint}}
-    checkpoint.save(folder, Checkpoint(step, model_tensors(model), {}, state), keep_last=1)
+    save_checkpoint(folder, Checkpoint(step, model_tensors(model), {}, state), keep_last=1)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose model has learnt a little, characters of several tokens among it."""
+    """A run whose model has learnt a little, including characters of several tokens."""
     torch.set_num_threads(1)
     text = sentences(0, 1500)
     tokenizer = Tokenizer.train([text], 300)
@@ -72,12 +77,12 @@ def run_folder(trained: Path, tmp_path: Path) -> Path:
 
 
 def write(capsys: pytest.CaptureFixture[str], folder: Path, engine: str = "llamacpp", **settings: Any) -> list[Any]:
-    """The samples of a command, as JSON has them."""
+    """The samples that a command prints as JSON."""
     capsys.readouterr()
-    # auto is bf16 for PyTorch on some CPUs, and fp32 for llama.cpp
+    # On some CPUs, auto is bf16 for PyTorch and fp32 for llama.cpp.
     settings = {"precision": "fp32", "device": "cpu", **settings}
     command = GenerateCommand(run=str(folder), engine=engine, json=True, **settings)  # type: ignore[arg-type]
-    assert serving.run(command) == 0
+    assert run(command) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -124,12 +129,56 @@ def test_each_filter_that_leaves_one_token_is_greedy(
     assert write(capsys, trained, temperature=2.0, **{"top_k": 0, **setting}, **fixed) == greedy
 
 
+def finish(engine: GenerationEngine, first: list[Piece]) -> dict[int, list[Piece]]:
+    """The pieces of each request: the first ones, and those that come until the engine has nothing to do."""
+    pieces = list(first)
+    while engine.busy:
+        pieces += engine.step()
+    return {id: [piece for piece in pieces if piece.id == id] for id in {piece.id for piece in pieces}}
+
+
+@needs_llama_cpp
+def test_requests_join_and_leave_llama_cpp_as_they_do_our_own_engine(run_folder: Path) -> None:
+    requests = [
+        Request("the king takes", GenerateConfig(temperature=0, max_new_tokens=30)),
+        Request("Zoë", GenerateConfig(temperature=0, max_new_tokens=12), logprobs=3),
+        Request("a fool", GenerateConfig(temperature=0, max_new_tokens=20, stop=["akes"])),
+        Request("a fool", GenerateConfig(temperature=0, max_new_tokens=20), logprobs=0),
+    ]
+    model, tokenizer = load_model(run_folder)
+    file = files.gguf_of_run(run_folder, "f32")
+    with (
+        contextlib.closing(LlamaCpp(file.path, tokenizer, 48, slots=2)) as llama,
+        contextlib.closing(LlamaCppEngine(llama, "f32")) as llama_engine,
+    ):
+        engines: list[GenerationEngine] = [TorchEngine(model, tokenizer, max_rows=2), llama_engine]
+        written = []
+        for engine in engines:
+            cancelled = engine.add(Request("the", GenerateConfig(temperature=1.0, max_new_tokens=45)))
+            for request in requests:
+                engine.add(request)
+            first = engine.step()
+            engine.cancel(cancelled)
+            written.append(finish(engine, first))
+    for id in range(1, 5):
+        ours, theirs = (pieces[id] for pieces in written)
+        assert theirs[-1].sample is not None
+        assert ours[-1].sample is not None
+        assert theirs[-1].sample.tokens == ours[-1].sample.tokens
+        assert "".join(piece.text for piece in theirs) == theirs[-1].sample.text == ours[-1].sample.text
+        likeliest = [[list(a.items()) for piece in own for a in piece.alternatives] for own in (ours, theirs)]
+        assert len(likeliest[1]) == (len(theirs[-1].sample.tokens) if id == 2 else 0)
+        for mine, other in zip(*likeliest, strict=True):
+            assert [token for token, _ in other] == [token for token, _ in mine]
+            assert [value for _, value in other] == pytest.approx([value for _, value in mine], abs=1e-2)
+
+
 @needs_llama_cpp
 def test_a_text_that_outgrows_the_context_goes_on_and_says_so_once(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = GenerateCommand(run=str(trained), engine="llamacpp", prompt="a", max_new_tokens=150, temperature=0.5)
-    assert serving.run(command) == 0
+    assert run(command) == 0
     printed = capsys.readouterr()
     assert printed.err.count("outgrew the context of 48 tokens") == 1
     assert "f32 with llama.cpp" in printed.err
@@ -140,7 +189,7 @@ def test_a_prompt_that_fills_the_context_is_refused(trained: Path) -> None:
     tokenizer = Tokenizer.load(trained / "tokenizer.json")
     prompt = tokenizer.decode(tokenizer.encode(sentences(3, 20))[:48])
     with pytest.raises(UserError, match="Keep its last 47 tokens or fewer"):
-        serving.run(GenerateCommand(run=str(trained), engine="llamacpp", prompt=prompt))
+        run(GenerateCommand(run=str(trained), engine="llamacpp", prompt=prompt))
 
 
 @needs_llama_cpp
@@ -150,19 +199,20 @@ def test_a_conversation_goes_through_llama_cpp_too(
     greedy = write(capsys, trained, "torch", prompt="the king", temperature=0.0, max_new_tokens=10)[0]["text"]
     monkeypatch.setattr(sys, "stdin", io.StringIO("/temperature 0\nthe king\n\n/quit\n"))
     command = GenerateCommand(run=str(trained), engine="llamacpp", interactive=True, max_new_tokens=10)
-    assert serving.run(command) == 0
+    assert run(command) == 0
     said = capsys.readouterr().out
     assert f"> the king{greedy}\n> " in said
     assert len(said) > len(greedy) + 30, "the empty line went on"
 
 
 @needs_llama_cpp
-def test_the_file_is_kept_until_the_checkpoint_changes(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    first = files.gguf_of_run(run_folder, "f32").path
+def test_the_file_is_kept_until_the_checkpoint_changes(run_folder: Path) -> None:
+    said: list[str] = []
+    first = files.gguf_of_run(run_folder, "f32", notice=said.append).path
     written_at = first.stat().st_mtime_ns
-    assert files.gguf_of_run(run_folder, "f32").path == first
+    assert files.gguf_of_run(run_folder, "f32", notice=said.append).path == first
     assert first.stat().st_mtime_ns == written_at
-    assert capsys.readouterr().err.count("Writing") == 1
+    assert [sentence[:8] for sentence in said] == ["Writing "]
     files.gguf_of_run(run_folder, "q8_0")
     model, tokenizer = load_model(run_folder)
     save(run_folder, model, tokenizer, 9)
@@ -216,9 +266,9 @@ def test_int8_is_q8_0_and_needs_a_fitting_width(
 @pytest.mark.parametrize("package", ["xllamacpp", "gguf"])
 def test_a_missing_package_is_one_sentence(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(serving.importlib.util, "find_spec", lambda name: None if name == package else find(name))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
     with pytest.raises(UserError, match=rf'needs {package}. Run: pip install "gpt-research\[export\]"'):
-        serving.run(GenerateCommand(run="anything", engine="llamacpp"))
+        run(GenerateCommand(run="anything", engine="llamacpp"))
 
 
 def test_a_gpu_is_refused() -> None:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from gpt_research.config import GPTConfig
-from gpt_research.model import GPT
 from gpt_research.model.fast import loss as losses
+from gpt_research.model.gpt import GPT
 
 CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=24, vocab_size=300)
 

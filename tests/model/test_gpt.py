@@ -1,4 +1,5 @@
-"""Properties of the model that hold without a reference: causality, initialisation, padding, counts."""
+"""Properties of the model that hold without a reference: causality, initialisation, padding,
+counts."""
 
 from __future__ import annotations
 
@@ -9,10 +10,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpt_research.checkpoint import model_tensors
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig
-from gpt_research.model import GPT
-from gpt_research.model.layers import sinusoidal_positions
+from gpt_research.model.gpt import GPT
+from gpt_research.model.variants import sinusoidal_positions
 
 SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=16, vocab_size=70)
 VARIANTS = {
@@ -174,10 +175,11 @@ def test_gpt2_has_its_published_number_of_parameters() -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_flops_are_those_that_the_matrix_products_take(name: str) -> None:
-    """Six FLOPs a multiplied weight, and 12 T a layer and channel for attention, counted by torch itself."""
+    """Six FLOPs a multiplied weight, and 12 T a layer and channel for attention, counted by torch
+    itself."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    # Attention as plain products, so that the counter sees them; shapes on which padding adds nothing.
+    # Attention as plain products, which the counter sees, and a vocabulary without padding.
     config = replace(VARIANTS[name], vocab_size=128)
     model = make(config)
     with (

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gpt_research.config import GPTConfig
-from gpt_research.model import GPT, KVCache
+from gpt_research.model.gpt import GPT
 
 SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=16, vocab_size=70)
 
@@ -36,7 +36,7 @@ def draw(rows: int, length: int = 16) -> torch.Tensor:
 @pytest.mark.parametrize("cuts", [(16,), (1,) * 16, (7, 1, 1, 7), (1, 15), (5, 4, 3, 4)])
 def test_cached_logits_equal_full_forward(config: GPTConfig, cuts: tuple[int, ...]) -> None:
     model, tokens = make(config), draw(3)
-    cache = KVCache(config, 3)
+    cache = model.new_cache(3)
     found = torch.cat([model(part, cache=cache) for part in tokens.split(cuts, dim=1)], dim=1)
     torch.testing.assert_close(found, model(tokens), atol=1e-4, rtol=1e-5)
 
@@ -44,7 +44,7 @@ def test_cached_logits_equal_full_forward(config: GPTConfig, cuts: tuple[int, ..
 @pytest.mark.parametrize("step", [1, 2])
 def test_rows_of_different_lengths_equal_each_row_alone(step: int) -> None:
     model, tokens, lengths = make(), draw(4), [3, 9, 1, 10]
-    cache = KVCache(SMALL, 4)
+    cache = model.new_cache(4)
     model(tokens[:, :10], cache=cache)  # what follows a row's length is padding
     cache.truncate(lengths)
     for _ in range(6 // step):
@@ -58,7 +58,7 @@ def test_rows_of_different_lengths_equal_each_row_alone(step: int) -> None:
 
 def test_selected_rows_go_on_as_they_would_have() -> None:
     model, tokens = make(), draw(3)
-    cache = KVCache(SMALL, 3)
+    cache = model.new_cache(3)
     model(tokens[:, :8], cache=cache)
     cache.truncate([8, 5, 6])
     cache.select([2, 0, 2])
@@ -71,7 +71,7 @@ def test_selected_rows_go_on_as_they_would_have() -> None:
 
 def test_a_replaced_row_leaves_its_neighbours_alone() -> None:
     model, tokens = make(), draw(3)
-    cache, other = KVCache(SMALL, 3), KVCache(SMALL, 1)
+    cache, other = model.new_cache(3), model.new_cache(1)
     model(tokens[:, :12], cache=cache)
     model(tokens[1:2, 6:10], cache=other)
     cache.replace([1], other)
@@ -82,13 +82,51 @@ def test_a_replaced_row_leaves_its_neighbours_alone() -> None:
     torch.testing.assert_close(found[[0, 2]], model(tokens[[0, 2], :13])[:, -1], atol=1e-4, rtol=1e-5)
 
 
+def test_rows_that_join_a_cache_leave_the_others_alone() -> None:
+    model, tokens = make(), draw(4)
+    cache, other = make().new_cache(2, 8), make().new_cache(2, 6)
+    model(tokens[:2, :8], cache=cache)
+    model(tokens[2:, :6], cache=other)
+    cache.resize(4, 12, room=5)
+    cache.replace([2, 3], other, [1, 1])
+    assert cache.lengths == [8, 8, 6, 6]
+    assert (cache.storage.size(2), cache.capacity) == (5, 12)
+    found = model(torch.tensor([[11], [12], [13], [14]]), cache=cache)[:, 0]
+    for row, (source, length, token) in enumerate([(0, 8, 11), (1, 8, 12), (3, 6, 13), (3, 6, 14)]):
+        text = torch.cat((tokens[source, :length], torch.tensor([token])))[None]
+        torch.testing.assert_close(found[row], model(text)[0, -1], atol=1e-4, rtol=1e-5)
+
+
+def test_a_row_within_the_room_costs_no_new_memory() -> None:
+    cache = make().new_cache(1, 4)
+    cache.resize(2, 4, room=3)
+    storage = cache.storage
+    cache.resize(3, 4, room=100)
+    assert cache.storage is storage
+    assert cache.lengths == [0, 0, 0]
+
+
+def test_what_a_former_text_left_in_a_row_reaches_no_other() -> None:
+    model, tokens = make(), draw(2)
+    cache, other = make().new_cache(2), make().new_cache(1)
+    model(tokens, cache=cache)
+    cache.storage[:, :, 1] = torch.inf
+    cache.truncate([10, 10])
+    model(tokens[:1, :5], cache=other)
+    cache.replace([1], other)
+    found = model(tokens[:, 10:11], cache=cache)[:, 0]
+    text = torch.cat((tokens[:1, :5], tokens[1:, 10:11]), dim=1)
+    torch.testing.assert_close(found[1], model(text)[0, -1], atol=1e-4, rtol=1e-5)
+
+
 def test_memory_is_for_the_capacity_and_never_beyond_the_context() -> None:
-    assert KVCache(SMALL, 2, capacity=5).storage.numel() == 2 * 2 * 2 * 5 * 32
-    assert KVCache(SMALL, 2, capacity=1000).capacity == 16
+    assert make().new_cache(2, capacity=5).storage.numel() == 2 * 2 * 2 * 5 * 32
+    assert make().new_cache(2, capacity=1000).capacity == 16
 
 
 def test_a_full_cache_refuses_more() -> None:
-    model, cache = make(), KVCache(SMALL, 1, capacity=4)
+    model = make()
+    cache = model.new_cache(1, capacity=4)
     model(draw(1, 4), cache=cache)
     with pytest.raises(AssertionError, match="slide"):
         model(draw(1, 1), cache=cache)

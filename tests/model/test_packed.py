@@ -1,4 +1,5 @@
-"""A packed model gives the logits of the model it was made from, as exactly as its precision allows."""
+"""A packed model gives the logits of the model it was made from, as exactly as its precision
+allows."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ import torch
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Precision, Runtime
 from gpt_research.config import GPTConfig
-from gpt_research.model import GPT, KVCache
 from gpt_research.model.fast.packed import Int8Linear, pack
+from gpt_research.model.gpt import GPT
 
 CPU = torch.device("cpu")
 X86 = "x86" in torch.backends.quantized.supported_engines
@@ -48,7 +49,7 @@ def test_packed_logits_are_the_models(
     expected = model(tokens)
     packed = pack(model, Runtime(CPU, precision), weights, rows=rows)  # type: ignore[arg-type]
     assert error(packed(tokens), expected) < allowed
-    cache = KVCache(model.config, 3, dtype=packed.token_embedding.weight.dtype)
+    cache = packed.new_cache(3)
     packed(tokens[:, :19], cache=cache)
     assert error(packed(tokens[:, 19:], cache=cache)[:, 0], expected[:, -1]) < allowed
 

@@ -5,7 +5,7 @@ import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.config import GPTConfig, OptimizerConfig, TrainConfig
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.training.optimizer_state import optimizer_tensors, restore_optimizer
 from gpt_research.training.optimizers import OPTIMIZERS, make_optimizer, state_bytes, step_unless
 

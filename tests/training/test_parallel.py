@@ -3,37 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from rank_launcher import train_on_ranks
 
-from gpt_research import checkpoint
 from gpt_research.base import runtime as runtimes
-from gpt_research.base.settings import write_yaml
+from gpt_research.checkpoint.files import checkpoint_path, load_newest, tensor_files
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.run import load_model
 from gpt_research.training.assembly import plan_execution
+from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
-
-WORKER = Path(__file__).parents[1] / "faults" / "worker.py"
-
-
-def run(config: TrainConfig, ranks: int, until: int) -> None:
-    """Train up to a step on so many processes."""
-    file = Path(config.out + ".yaml")
-    write_yaml(config, file)
-    launcher = [sys.executable]
-    if ranks > 1:
-        launcher += ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
-    command = [*launcher, str(WORKER), str(file), str(until)]
-    result = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, timeout=300
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
 
 
 def losses(config: TrainConfig, name: str = "loss") -> dict[int, float]:
@@ -52,13 +34,13 @@ def plain_run(tiny_run: TrainConfig) -> TrainConfig:
 def test_processes_learn_what_one_learns(plain_run: TrainConfig, ranks: int, how: str) -> None:
     alone = dataclasses.replace(plain_run, out=plain_run.out + "-1")
     many = dataclasses.replace(plain_run, out=f"{plain_run.out}-{ranks}", parallel=how)
-    run(alone, 1, 8)
-    run(many, ranks, 8)
+    train(alone)
+    train_on_ranks((many, ranks, 8))
     for name in ("loss", "grad_norm", "val_loss"):
         one, other = losses(alone, name), losses(many, name)
         assert one.keys() == other.keys()
         assert [other[step] for step in one] == pytest.approx(list(one.values()), rel=1e-5), name
-    first, second = (checkpoint.load_newest(Path(config.out)) for config in (alone, many))
+    first, second = (load_newest(Path(config.out)) for config in (alone, many))
     assert first is not None
     assert second is not None
     for kind in ("model", "optimizer"):
@@ -66,7 +48,7 @@ def test_processes_learn_what_one_learns(plain_run: TrainConfig, ranks: int, how
         assert one.keys() == other.keys()
         for key in one:
             torch.testing.assert_close(other[key], one[key], rtol=1e-3, atol=1e-5, msg=key)
-    files = checkpoint.tensor_files(checkpoint.checkpoint_path(Path(many.out), 8), "model")
+    files = tensor_files(checkpoint_path(Path(many.out), 8), "model")
     assert len(files) == (ranks if how == "fsdp" else 1)
 
 
@@ -74,9 +56,11 @@ def test_processes_learn_what_one_learns(plain_run: TrainConfig, ranks: int, how
 def test_a_sharded_run_goes_on_at_any_number_of_processes(plain_run: TrainConfig) -> None:
     config = dataclasses.replace(plain_run, max_steps=10, eval_interval=0)
     whole = dataclasses.replace(config, out=config.out + "-whole")
-    run(whole, 1, 10)
-    for ranks, how, until in ((4, "fsdp", 3), (1, "auto", 5), (2, "fsdp", 7), (2, "ddp", 10)):
-        run(dataclasses.replace(config, parallel=how), ranks, until)
+    train(whole)
+    sharded, copied = (dataclasses.replace(config, parallel=how) for how in ("fsdp", "ddp"))
+    train_on_ranks((sharded, 4, 3))
+    train(config, until=5)
+    train_on_ranks((sharded, 2, 7), (copied, 2, 10))
     one, other = losses(whole), losses(config)
     assert sorted(other) == list(range(1, 11))
     assert [other[step] for step in one] == pytest.approx(list(one.values()), rel=1e-5)

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
+from gpt_research.checkpoint.files import checkpoint_path, load_newest, saved_steps
 from gpt_research.config import TrainConfig
 from gpt_research.training.inputs import TrainingData
 from gpt_research.training.loop import Trainer, train
@@ -27,13 +27,13 @@ from gpt_research.training.run_folder import open_run
 
 def make_trainer(config: TrainConfig) -> Trainer:
     """A trainer without its run folder, for tests of single steps."""
-    data = TrainingData.open(config.data, config.model.block_size)
-    config = dataclasses.replace(config, model=data.fit(config.model))
+    data = TrainingData.open(config)
+    config = dataclasses.replace(config, model=data.model)
     return Trainer(config, runtimes.start("cpu", config.precision), data, Reporter())
 
 
 def weights(run: str) -> dict[str, torch.Tensor]:
-    found = checkpoint.load_newest(Path(run))
+    found = load_newest(Path(run))
     assert found is not None
     return {**found.model, **found.optimizer}
 
@@ -51,7 +51,7 @@ def test_the_loss_falls_and_the_folder_is_complete(tiny_run: TrainConfig) -> Non
     run = Path(config.out)
     for name in ("config.yaml", "metrics.jsonl", "loss.png", "samples.txt", "tokenizer.json"):
         assert (run / name).stat().st_size > 0, name
-    assert checkpoint.saved_steps(run) == [30, 60]
+    assert saved_steps(run) == [30, 60]
     assert set(outcome.losses) == {"plays", "tales"}
     line = next(m for m in read_metrics(run) if "loss" in m)
     assert {"step", "loss", "learning_rate", "grad_norm", "tokens_per_s", "mfu", "elapsed_s"} <= line.keys()
@@ -93,7 +93,7 @@ def test_interrupted_equals_uninterrupted_bit_for_bit(
     for name in one:
         assert torch.equal(one[name], two[name]), name
     assert losses(whole.out) == losses(parts.out)
-    states = [checkpoint.load_newest(Path(out)) for out in (whole.out, parts.out)]
+    states = [load_newest(Path(out)) for out in (whole.out, parts.out)]
     assert states[0] is not None
     assert states[1] is not None
     assert states[0].state == states[1].state
@@ -198,7 +198,7 @@ def test_another_tokenizer_than_the_shards_is_refused(tiny_run: TrainConfig, tmp
 
 
 def test_a_folder_in_use_is_refused_and_names_its_owner(tiny_run: TrainConfig) -> None:
-    data = TrainingData.open(tiny_run.data, tiny_run.model.block_size)
+    data = TrainingData.open(tiny_run)
     with (
         open_run(tiny_run, data, is_main=True),
         pytest.raises(UserError, match=f"in use by process {os.getpid()}"),
@@ -222,7 +222,7 @@ def test_a_killed_run_frees_its_folder_and_goes_on(tiny_run: TrainConfig, tmp_pa
     command = arguments(killed, tmp_path / "config.yaml")
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
-    while not checkpoint.saved_steps(Path(killed.out)):
+    while not saved_steps(Path(killed.out)):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -246,7 +246,7 @@ def test_a_signal_saves_and_leaves(tiny_run: TrainConfig, tmp_path: Path, number
     _, said = process.communicate(timeout=30)
     assert process.returncode == 128 + number
     assert f"gpt-research train --resume {config.out}" in said
-    assert len(checkpoint.saved_steps(Path(config.out))) == 1
+    assert len(saved_steps(Path(config.out))) == 1
 
 
 def test_two_ranks_learn_what_one_learns(tiny_run: TrainConfig, tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_metrics_hold_no_line_twice_after_a_resume(tiny_run: TrainConfig) -> Non
     train(dataclasses.replace(tiny_run, max_steps=8))
     import shutil
 
-    shutil.rmtree(checkpoint.checkpoint_path(Path(tiny_run.out), 8))  # as if killed before this save
+    shutil.rmtree(checkpoint_path(Path(tiny_run.out), 8))  # as if killed before this save
     train(dataclasses.replace(tiny_run, max_steps=8))
     steps = [m["step"] for m in read_metrics(Path(tiny_run.out)) if "loss" in m]
     assert steps == list(range(1, 9))

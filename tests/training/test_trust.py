@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_research import checkpoint
 from gpt_research.base.errors import UserError
+from gpt_research.checkpoint.files import checkpoint_path, load_newest, saved_steps
+from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.cli.main import main
 from gpt_research.config import TrainConfig
 from gpt_research.training import loop as training
@@ -58,7 +59,7 @@ def test_three_bad_steps_in_a_row_stop_the_run_and_the_weights_before_stay(
     poison(monkeypatch, {5, 6, 7})
     with pytest.raises(UserError, match=r"3 steps in a row, up to step 8.*replay"):
         train(tiny_run)
-    found = checkpoint.load_newest(Path(tiny_run.out))
+    found = load_newest(Path(tiny_run.out))
     assert found is not None
     assert all(torch.isfinite(t).all() for t in found.model.values())
 
@@ -108,10 +109,10 @@ def test_replay_gives_the_loss_of_the_step_and_writes_nothing(tiny_run: TrainCon
 def test_replay_names_the_first_bad_number(tiny_run: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
     train(tiny_run)
     run = Path(tiny_run.out)
-    found = checkpoint.load_newest(run)
+    found = load_newest(run)
     assert found is not None
     found.model["blocks.1.attention.proj.weight"][0, 0] = math.inf
-    checkpoint.save(run, dataclasses.replace(found, step=8), keep_last=9)
+    save_checkpoint(run, dataclasses.replace(found, step=8), keep_last=9)
     assert main(["replay", str(run), "--step", "9", "--device", "cpu"]) == 0
     assert "The first bad number: output of blocks.1.attention.proj." in capsys.readouterr().out
 
@@ -140,12 +141,12 @@ def test_inspect_shows_checkpoints_and_lineage(tiny_run: TrainConfig, capsys: py
     run = Path(tiny_run.out)
     assert main(["inspect", str(run), "--verify"]) == 0
     printed = capsys.readouterr().out
-    found = checkpoint.load_newest(run)
+    found = load_newest(run)
     assert found is not None
     assert found.state["lineage"]["tokenizer"] in printed
     assert "verified" in printed
     assert (run / "checkpoints" / "latest").read_text() == "step_00000012\n"
-    path = checkpoint.checkpoint_path(run, 12) / "model.safetensors"
+    path = checkpoint_path(run, 12) / "model.safetensors"
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
@@ -198,4 +199,4 @@ def test_a_token_outside_of_the_vocabulary_is_refused(tiny_run: TrainConfig, tmp
 
 def test_milestones_stay(tiny_run: TrainConfig) -> None:
     train(dataclasses.replace(tiny_run, save_interval=2, keep_last=1, keep_every=6))
-    assert checkpoint.saved_steps(Path(tiny_run.out)) == [6, 12]
+    assert saved_steps(Path(tiny_run.out)) == [6, 12]

@@ -14,7 +14,7 @@ from gpt_research.base import runtime as runtimes
 from gpt_research.cli.main import main
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.shards import Dataset
-from gpt_research.model import GPT
+from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 from gpt_research.training.loop import train
 from gpt_research.training.validation import Loss, measure, total

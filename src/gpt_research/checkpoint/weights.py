@@ -1,82 +1,97 @@
-"""Between a model and the tensors of a checkpoint: which rows are saved, and which of them this process holds."""
+"""Between a module and a checkpoint's tensors: the rows that are saved, and those held here."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Protocol
 
 import torch
+import torch.nn as nn
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import SavedTensors
-from gpt_research.model import GPT
+
+
+class PaddedModule(Protocol):
+    """A module whose parameters may end in padding rows, which are not saved."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+
+    def saved_rows(self) -> Mapping[str, int]:
+        """Return how many rows of a parameter are saved, by name; if it is not named, all are."""
+        ...
 
 
 def is_sharded(tensor: torch.Tensor) -> bool:
-    """Whether a tensor is FSDP's, of which each process holds some rows."""
+    """Return whether a tensor is FSDP's, of which each process holds some rows."""
     return hasattr(tensor, "to_local")  # to import its class, DTensor, takes a second
 
 
 def held_rows(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Return what this process holds of a tensor, and the number of its first row: all of it, or FSDP's share."""
+    """Return the rows of a tensor that this process holds, and the number of the first row.
+
+    These are all rows, or FSDP's share.
+    """
     if not is_sharded(tensor):
         return tensor.detach(), 0
-    # FSDP gives each process an equal run of rows, rounded up; the last ones may have fewer or none.
+    # FSDP gives each process an equal number of rows, rounded up; the last may have fewer or none.
     mesh, local = tensor.device_mesh, tensor.detach().to_local()  # type: ignore[attr-defined]
     rows = math.ceil(tensor.size(0) / mesh.size())
     return local, min(rows * mesh.get_local_rank(), tensor.size(0))
 
 
-def first_rows(model: GPT) -> dict[str, int]:
-    """Return the first row that this process holds of each parameter, where that is not 0."""
+def first_rows(model: PaddedModule) -> dict[str, int]:
+    """Return the first row that this process holds of each parameter, if that is not 0."""
     return {name: first for name, p in model.named_parameters() if (first := held_rows(p)[1])}
 
 
-def model_tensors(model: GPT) -> dict[str, torch.Tensor]:
+def model_tensors(model: PaddedModule) -> dict[str, torch.Tensor]:
     """Return the weights to save, on the CPU: tied ones once, padding rows cut off.
 
-    Of a sharded model, the rows that this process holds; a tensor of which it holds none is left out.
+    Of a sharded model, the rows that this process holds; a tensor of which it holds none is left
+    out.
     """
-    found = {}
+    saved, tensors = model.saved_rows(), {}
     for name, parameter in model.named_parameters():  # a shared parameter comes once
         tensor, first = held_rows(parameter)
-        tensor = tensor[: _saved_rows(model, name, parameter) - first] if tensor.dim() else tensor
+        if name in saved:
+            tensor = tensor[: saved[name] - first]
         if tensor.numel() or not is_sharded(parameter):
-            found[name] = tensor.to("cpu", copy=True)
-    return found
+            tensors[name] = tensor.to("cpu", copy=True)
+    return tensors
 
 
-def _saved_rows(model: GPT, name: str, parameter: torch.Tensor) -> int:
-    """Return how many rows of a parameter a checkpoint holds: all but the vocabulary's padding."""
-    return model.config.vocab_size if name in ("token_embedding.weight", "head.weight") else parameter.size(0)
-
-
-def restore_model(model: GPT, tensors: Mapping[str, torch.Tensor], where: str) -> None:
+def restore_model(model: PaddedModule, tensors: Mapping[str, torch.Tensor], where: str) -> None:
     """Put saved weights into a model; of a sharded one, the rows that this process holds.
 
     Raises:
         UserError: a name is missing, unknown or of another shape.
     """
-    parameters = dict(model.named_parameters())
+    parameters, saved = dict(model.named_parameters()), model.saved_rows()
     if parameters.keys() != tensors.keys():
         differ = ", ".join(sorted(parameters.keys() ^ tensors.keys())[:3])
         raise UserError(f"{where} is of another model than its config: the names differ ({differ}, ...).")
     for name, parameter in parameters.items():
-        rows = _saved_rows(model, name, parameter)
-        expected, found = (rows, *parameter.shape[1:]), shape_of(tensors, name)
-        if found != expected:
-            raise UserError(f"{where}: {name} has shape {found}, the model {expected}.")
-        copy_rows(tensors, name, parameter, rows)
+        expected, shape = tuple(parameter.shape), shape_of(tensors, name)
+        if name in saved:
+            expected = (saved[name], *expected[1:])
+        if shape != expected:
+            raise UserError(f"{where}: {name} has shape {shape}, the model {expected}.")
+        copy_rows(tensors, name, parameter, expected[0] if expected else 1)
 
 
 def shape_of(tensors: Mapping[str, torch.Tensor], name: str) -> tuple[int, ...]:
-    """Return the shape of a whole tensor, from the file's header where it lies in one."""
+    """Return the shape of a whole tensor; if it lies in a file, from the file's header."""
     return tensors.shape(name) if isinstance(tensors, SavedTensors) else tuple(tensors[name].shape)
 
 
 def copy_rows(tensors: Mapping[str, torch.Tensor], name: str, into: torch.Tensor, rows: int) -> None:
-    """Copy what this process holds of the first `rows` rows of `into` from the whole tensor of that name."""
+    """Copy a saved tensor into the first `rows` rows of `into`, as far as they are held here."""
     held, first = held_rows(into)
+    if not held.dim():
+        held.copy_(tensors[name])
+        return
     end = min(first + len(held), rows)
     if first < end:
         read = tensors.rows(name, first, end) if isinstance(tensors, SavedTensors) else tensors[name][first:end]

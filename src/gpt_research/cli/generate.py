@@ -1,68 +1,151 @@
-"""What `gpt-research generate` does: find the run, read the prompt, write to the terminal as the text comes.
-
-Text goes to standard output, everything said about it to standard error.
-"""
+"""`gpt-research generate`: read the prompt, load an engine, print the text as it is generated."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from gpt_research.base.errors import UserError
-from gpt_research.cli.interactive import converse
-from gpt_research.commands import GenerateCommand
-from gpt_research.generation.engine import Engine, open_torch
-from gpt_research.generation.torch_engine import Piece, Sample, say
-from gpt_research.run import newest_run
+from gpt_research.base.errors import UserError, require
+from gpt_research.cli.terminal import Terminal, say
+from gpt_research.config import GenerateConfig
+
+if TYPE_CHECKING:
+    from gpt_research.generation.engine import GenerationEngine, Piece, Sample
 
 RULE = "\n" + 40 * "─" + "\n"
 
+GGUF_TYPES = {"auto": "f32", "fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+"""The type of the GGUF file for each precision."""
 
-OpenEngine = Callable[[Path, GenerateCommand], AbstractContextManager[Engine]]
-"""Loads a run as a command wants it, and lets it go afterwards."""
+
+@dataclass(frozen=True)
+class GenerateCommand(GenerateConfig):
+    """The settings of `gpt-research generate`."""
+
+    run: str = ""
+    """Run folder. Empty: the newest under runs/."""
+    prompt: str = "\n"
+    """Text to continue; - reads it from standard input; an empty one begins a document."""
+    interactive: bool = False
+    """Ask for prompts, one after another, until /quit."""
+    json: bool = False
+    """Print one JSON object for each sample instead: prompt, text, ended, tokens, logprobs."""
+    engine: Literal["torch", "llamacpp"] = "torch"
+    """torch, or llamacpp: llama.cpp on the CPU, with a GGUF file of the run that is kept in its folder."""
+    weights: Literal["same", "int8"] = "same"
+    """int8 keeps the matrices in 8 bits, which is faster and a little less exact."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic and weights. auto: bf16 if the device is fast at it, else fp32."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(not (self.interactive and self.json), "json", True, "left out in an interactive session")
+        alone = not self.interactive or self.num_samples == 1
+        require(alone, "num_samples", self.num_samples, "1 in an interactive session")
+        on_cpu = self.engine == "torch" or self.device in ("auto", "cpu")
+        require(on_cpu, "device", self.device, "auto or cpu for --engine llamacpp")
 
 
-def run(command: GenerateCommand, open_engine: OpenEngine = open_torch) -> int:
-    """Write what the command asks for; return the exit code.
+def run(command: GenerateCommand) -> int:
+    """Print the samples, or hold a conversation; return the exit code.
 
     Raises:
-        UserError: the prompt, the run or a setting is at fault.
+        UserError: a package is missing, or the prompt, the run or a setting is wrong.
     """
-    prompt = "" if command.interactive else read_prompt(command.prompt, sys.stdin.buffer)
-    folder = Path(command.run) if command.run else newest_run(Path("runs"))
+    open_engine = {"torch": open_torch, "llamacpp": open_llama_cpp}[command.engine]
     out = Terminal(sys.stdout)
+    prompt = "" if command.interactive else read_prompt(command.prompt, sys.stdin.buffer)
     try:
-        with open_engine(folder, command) as engine:
+        with open_engine(command) as (folder, engine):
             if command.interactive:
+                from gpt_research.cli.interactive import converse
+
                 converse(engine, command, out.write)
-                return 0
-            if not prompt:
-                say("The prompt is empty: the text begins a new document.")
-            pieces = Counted(engine.stream(prompt, command))
-            if command.json:
-                print_json(pieces, prompt, out)
             else:
-                print_samples(pieces, prompt, command.num_samples, out)
-            say(f"{folder}, seed {command.seed}, {engine.description}: {pieces.speed()}")
+                write(engine, command, prompt, folder, out)
     except KeyboardInterrupt:
         out.write("\n")
         return 130
-    except BrokenPipeError:  # the reader has seen enough, as `head` does; nothing more may be flushed to it
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does, and a later flush would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def read_prompt(prompt: str, standard_input: BinaryIO) -> str:
-    """Return the prompt, from standard input where it is "-".
+@contextlib.contextmanager
+def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngine]]:
+    """Load the newest whole checkpoint of the run into PyTorch; yield the run's folder and the engine.
 
     Raises:
-        UserError: standard input is empty, or the prompt is no UTF-8 text.
+        UserError: the run is missing or damaged, or this machine lacks the device or kernels for the weights.
+    """
+    from gpt_research.base import runtime
+    from gpt_research.generation.torch_engine import TorchEngine
+    from gpt_research.model.fast.packed import pack
+    from gpt_research.run import load_model, named_or_newest
+
+    folder = named_or_newest(command.run)
+    machine = runtime.start(command.device, command.precision)
+    model, tokenizer = load_model(folder, machine.device)
+    model = pack(model, machine, command.weights, rows=command.num_samples)
+    yield folder, TorchEngine(model, tokenizer, description=f"{machine.precision} on {machine.device_name}")
+
+
+@contextlib.contextmanager
+def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngine]]:
+    """Load the newest whole checkpoint of the run into llama.cpp; yield the run's folder and the engine.
+
+    Raises:
+        UserError: a package is missing, or `gguf_of_run` or llama.cpp fails.
+    """
+    for package in ("xllamacpp", "gguf"):
+        if importlib.util.find_spec(package) is None:
+            raise UserError(f'--engine llamacpp needs {package}. Run: pip install "gpt-research[export]"')
+    from gpt_research.export.gguf_of_run import gguf_of_run
+    from gpt_research.generation.llama_cpp import LlamaCpp
+    from gpt_research.generation.llama_cpp_engine import LARGEST_BATCH, LlamaCppEngine
+    from gpt_research.run import named_or_newest
+
+    folder = named_or_newest(command.run)
+    dtype = "q8_0" if command.weights == "int8" else GGUF_TYPES[command.precision]
+    file = gguf_of_run(folder, dtype, notice=say)
+    slots = min(command.num_samples, LARGEST_BATCH)
+    with (
+        contextlib.closing(LlamaCpp(file.path, file.tokenizer, file.config.block_size, slots)) as llama,
+        contextlib.closing(LlamaCppEngine(llama, dtype)) as engine,
+    ):
+        yield folder, engine
+
+
+def write(engine: GenerationEngine, command: GenerateCommand, prompt: str, folder: Path, out: Terminal) -> None:
+    """Print the samples of one prompt, and then the speed."""
+    from gpt_research.generation.engine import stream_samples
+
+    if not prompt:
+        say("The prompt is empty: the text begins a new document.")
+    logprobs = 0 if command.json else None
+    pieces = Counted(stream_samples(engine, prompt, command, logprobs=logprobs, notice=say))
+    if command.json:
+        print_json(pieces, prompt, out)
+    else:
+        print_samples(pieces, prompt, command.num_samples, out)
+    say(f"{folder}, seed {command.seed}, {engine.description}: {pieces.speed()}")
+
+
+def read_prompt(prompt: str, standard_input: BinaryIO) -> str:
+    """Return the prompt. If it is "-", it is read from standard input.
+
+    Raises:
+        UserError: standard input is empty, or the prompt is not UTF-8 text.
     """
     data = standard_input.read() if prompt == "-" else prompt.encode("utf-8", "surrogateescape")
     where = "Standard input" if prompt == "-" else "The prompt"
@@ -80,25 +163,8 @@ def read_prompt(prompt: str, standard_input: BinaryIO) -> str:
     return text
 
 
-class Terminal:
-    """Standard output, safe for what a model may write."""
-
-    def __init__(self, out: TextIO) -> None:
-        self._out = out
-        # A model can write any character; on a screen control characters would do more than show themselves.
-        controls = [*range(32), *range(127, 160)] if out.isatty() else []
-        self._shown = {code: "\ufffd" for code in controls if chr(code) not in "\n\t"}
-
-    def write(self, text: str) -> None:
-        """Show text at once."""
-        text = text.translate(self._shown)
-        encoding = self._out.encoding or "utf-8"
-        self._out.write(text.encode(encoding, "replace").decode(encoding))
-        self._out.flush()
-
-
 class Counted:
-    """Pieces on their way, with the speed at which they came."""
+    """An iterable of pieces that measures the speed of generation."""
 
     def __init__(self, pieces: Iterable[Piece]) -> None:
         self._pieces = pieces
@@ -118,14 +184,14 @@ class Counted:
 
 
 def print_samples(pieces: Iterable[Piece], prompt: str, num_samples: int, out: Terminal) -> None:
-    """Stream the first sample; the others, written beside it, follow in order as soon as they can."""
+    """Print the samples in order. The first unfinished one is printed while it is generated."""
     waiting = [prompt] + [RULE + prompt] * (num_samples - 1)
     finished: set[int] = set()
     shown = 0
     for piece in pieces:
-        waiting[piece.index] += piece.text
+        waiting[piece.id] += piece.text
         if piece.sample is not None:
-            finished.add(piece.index)
+            finished.add(piece.id)
         while shown < num_samples:
             out.write(waiting[shown])
             waiting[shown] = ""
@@ -136,12 +202,12 @@ def print_samples(pieces: Iterable[Piece], prompt: str, num_samples: int, out: T
 
 
 def print_json(pieces: Iterable[Piece], prompt: str, out: Terminal) -> None:
-    """Print one object a line for each sample, in order."""
+    """Print one JSON object for each sample, each on its line, in order."""
     samples: dict[int, Sample] = {}
     shown = 0
     for piece in pieces:
         if piece.sample is not None:
-            samples[piece.index] = piece.sample
+            samples[piece.id] = piece.sample
         while shown in samples:
             out.write(json.dumps({"prompt": prompt, **vars(samples.pop(shown))}) + "\n")
             shown += 1

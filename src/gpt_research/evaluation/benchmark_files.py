@@ -190,5 +190,6 @@ def digest(items: Sequence[Any]) -> str:
 
     Items are JSON values or dataclasses; a dataclass counts as the list of its fields.
     """
+    # A text from JSON may hold half of a surrogate pair, which strict UTF-8 cannot encode.
     text = json.dumps(items, ensure_ascii=False, default=astuple)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

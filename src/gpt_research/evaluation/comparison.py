@@ -66,7 +66,7 @@ def _comparable(metric: Metric, one: Result, other: Result) -> bool:
     if metric.denominator != "tokens":
         return True
     if one.facts["context"] != other.facts["context"]:
-        # The first token of a window is not scored, so other windows score a few other tokens.
+        # The first token of a window is not scored, so another context scores a few other tokens.
         return bool(abs(one.columns["tokens"].sum() / other.columns["tokens"].sum() - 1) < 0.02)
     return bool((one.columns["tokens"] == other.columns["tokens"]).all())
 

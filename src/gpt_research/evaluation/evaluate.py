@@ -60,9 +60,11 @@ def evaluate(
     chosen = _chosen_tasks(settings, run.config.data)
     settings = replace(settings, tasks=",".join(chosen), data=settings.data or run.config.data)
     tasks = {name: TASKS[name] for name in chosen if name != CORPORA}
+    # All files are read before the model is asked, so that a damaged one is noticed at once.
     sources = {name: benchmark_files.find(name, task.files, settings.benchmarks) for name, task in tasks.items()}
     items = {name: task.read(sources[name])[: settings.limit or None] for name, task in tasks.items()}
     model = EvaluatedModel(run.model, run.tokenizer, runtime, context, settings.batch_size, settings.stride)
+    # The corpora come first, in the order of the tables and of the result file.
     results = _measure_corpora(model, settings, run.folder, progress) if CORPORA in chosen else {}
     for name, source in sources.items():
         results[name] = measure_task(replace(model, progress=partial(progress, name)), name, source, items[name])
@@ -105,6 +107,7 @@ def _chosen_tasks(settings: EvaluationSettings, trained_on: str) -> list[str]:
 def measure_task(model: EvaluatedModel, name: str, source: Source, items: Sequence[Any]) -> Result:
     """Measure the task `name` on `items`, all or some of those that it read from `source`."""
     measured = TASKS[name].measure(model, items)
+    # The hash of the items says which results `compare` may pair, wherever the files were.
     facts = {
         "context": model.context,
         **measured.settings,
@@ -126,6 +129,7 @@ def _measure_corpora(
             f"with {model.tokenizer.fingerprint[:12]}. Preprocess the text with --tokenizer "
             f"{run_folder}/tokenizer.json."
         )
+    # One token alone cannot be scored, because nothing is before it.
     names = [name for name, files in dataset.splits[settings.split].items() if files.num_tokens > 1]
     if not names:
         raise UserError(f"{settings.data} has nothing in the split {settings.split}. Try --split train.")

@@ -71,6 +71,7 @@ class EvaluatedModel:
         windows: list[Window] = []
         owners: list[int] = []
         for index, (before, after) in enumerate(pairs):
+            # A continuation that is longer than the context needs more than one window.
             of_pair = list(rolling_windows(before + after, len(before), self.context))
             windows += of_pair
             owners += [index] * len(of_pair)
@@ -78,6 +79,7 @@ class EvaluatedModel:
         for owner, scores in zip(owners, self.score(windows), strict=True):
             nats[owner] += scores.nats.sum()
             greedy[owner] &= bool(scores.greedy.all())
+        # A window holds one token more than the context, because the model does not read the last.
         cut = [len(before) + len(after) > self.context + 1 for before, after in pairs]
         return Continuations(nats, greedy, int(np.sum(cut)))
 
@@ -97,6 +99,7 @@ class EvaluatedModel:
             )
         tokens = np.array(self.tokenizer.encode("".join(pieces)), dtype=np.int64)
         lengths = self.tokenizer.byte_lengths[tokens]
+        # Token boundaries need not be piece boundaries, so bytes tell which piece a token is in.
         owner = _owners([len(piece.encode()) for piece in pieces], lengths)
 
         places = list(sliding_windows(len(tokens), self.context, stride))
@@ -143,6 +146,7 @@ def score(
         progress: called after each batch with the number of its windows.
     """
     model.eval()
+    # The longest windows come first: if a batch does not fit the memory, the first one shows it.
     order = sorted(range(len(windows)), key=lambda i: -len(windows[i].tokens))
     done: list[Scores | None] = [None] * len(windows)
     while order:
@@ -167,6 +171,7 @@ def _score_batch(model: GPT, windows: list[Window], runtime: Runtime) -> list[Sc
         rows.append(np.full(window.scored, row))
         columns.append(np.arange(length - window.scored, length))
         targets.append(np.asarray(window.tokens[-window.scored :], dtype=np.int64))
+    # The head runs outside of autocast, and so in fp32.
     with runtime.autocast():
         h = model.hidden(torch.from_numpy(tokens).to(runtime.device))  # (B, T, C)
     at = (torch.from_numpy(np.concatenate(part)).to(runtime.device) for part in (rows, columns))

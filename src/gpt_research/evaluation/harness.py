@@ -101,6 +101,7 @@ class HarnessModel(TemplateLM):
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """Return what the model writes after each context, up to a stop text."""
         answers = [""] * len(requests)
+        # Requests with the same settings are generated together, in batches.
         groups: dict[str, list[int]] = {}
         for index, request in enumerate(requests):
             groups.setdefault(json.dumps(request.args[1], sort_keys=True), []).append(index)
@@ -129,6 +130,7 @@ def generate_config(asked: dict[str, Any]) -> GenerateConfig:
     """Return our settings for the generation settings of a task of lm-eval."""
     until = asked.get("until") or []
     length = next((asked[n] for n in ("max_gen_toks", "max_new_tokens", "max_tokens") if n in asked), MOST_NEW_TOKENS)
+    # As in transformers, temperature, top_k and top_p count only if the task samples.
     sampled = bool(asked.get("do_sample", False))
     return GenerateConfig(
         max_new_tokens=int(length),

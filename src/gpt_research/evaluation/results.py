@@ -138,6 +138,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Result]]:
         summary = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(summary, dict) or summary.get("version") != VERSION:
             raise UserError(f"{path} is not a result of this version of evaluate. {remedy}")
+        # The two files are written one after the other, so a stopped evaluation may leave a mix.
         items = items_path(path)
         if file_sha256(items) != summary["items"]["sha256"]:
             raise UserError(f"{items} does not belong to {path}, because its SHA-256 differs. {remedy}")

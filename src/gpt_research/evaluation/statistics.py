@@ -53,6 +53,7 @@ class Metric:
         ratio = a.sum() / b.sum()
         value = ratio
         if self.exponential:
+            # exp(710) is more than a float64 holds.
             value = math.exp(ratio) if ratio < 700 else math.inf
         slope = value if self.exponential else 1.0
         with np.errstate(invalid="ignore"):  # because the error of an infinite perplexity is nan

@@ -1,55 +1,64 @@
-"""llama.cpp as the engine of `generate`.
+"""The generation engine that runs llama.cpp.
 
-llama.cpp draws the tokens, some at a time; turning them into text, stop texts and the sliding of the context are
-ours, so that a sample means the same with either engine. Its stream of single tokens is not used: that leaves out
-those inside a character.
+llama.cpp draws a few tokens at a time. Our code turns them into text, looks for stop texts and slides
+the context, so that settings mean the same with both engines. llama.cpp's stream of single tokens is
+not used, because it omits tokens that end inside a character.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.seeds import seed_for
-from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.generation.engine import Piece, Request, encoded
 from gpt_research.generation.llama_cpp import LlamaCpp
-from gpt_research.generation.torch_engine import Piece, Writing, encode_prompt, outgrown, say
+from gpt_research.generation.sequence import Sequence
 
 TOKENS_AT_A_TIME = 8
-"""A question costs about two milliseconds, so fewer are slow; more would make the text come in jumps."""
+"""Tokens of one request to llama.cpp. A request costs about two milliseconds, so fewer tokens would
+be slow. With more tokens, the text would arrive in jumps."""
 
 LARGEST_BATCH = 16
-"""Samples that are written at a time."""
+"""The most samples that are generated at a time."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A token that llama.cpp drew, with log-probabilities before temperature and filters."""
+
+    token: int
+    logprob: float = float("nan")
+    alternatives: dict[int, float] | None = None
 
 
 class LlamaCppEngine:
-    """A GGUF file in llama.cpp.
+    """A loaded GGUF file. It generates as many samples at a time as llama.cpp has slots.
+
+    Log-probabilities take time here, so they are NaN unless a request asks for them.
 
     Args:
-        dtype: type of the file's matrices.
-        slots: samples that `llama` can write at a time.
-        logprobs: give each token's log-probability, which costs time; else they are NaN.
+        dtype: type of the file's matrices, for the description.
     """
 
-    def __init__(
-        self,
-        llama: LlamaCpp,
-        config: GPTConfig,
-        dtype: str,
-        slots: int,
-        *,
-        logprobs: bool = False,
-        notice: Callable[[str], None] = say,
-    ) -> None:
-        self._llama, self._config, self._slots = llama, config, slots
-        self._logprobs, self._notice = logprobs, notice
+    def __init__(self, llama: LlamaCpp, dtype: str) -> None:
+        self._llama = llama
+        self._waiting: OrderedDict[int, Request] = OrderedDict()
+        self._live: dict[int, _Text] = {}  # by slot
+        self._next_id = 0
+        self._pool = ThreadPoolExecutor(llama.slots)
         threads = torch.get_num_threads()
         self.description = f"{dtype} with llama.cpp on {threads} thread{'s' * (threads > 1)}"
+
+    def close(self) -> None:
+        """Wait until no request to llama.cpp is running. Call this before llama.cpp is closed."""
+        self._pool.shutdown(cancel_futures=True)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -57,110 +66,120 @@ class LlamaCppEngine:
 
     @property
     def block_size(self) -> int:
-        return self._config.block_size
+        return self._llama.block_size
 
-    def stream(self, prompt: str, config: GenerateConfig) -> Iterator[Piece]:
-        """Yield the pieces of all samples as they are written.
+    @property
+    def busy(self) -> bool:
+        return bool(self._waiting or self._live)
+
+    def add(self, request: Request) -> int:
+        """Queue a request; return its id.
 
         Raises:
-            UserError: at once, for a prompt that llama.cpp's context does not hold.
+            UserError: as `GenerationEngine.add` does, and if the prompt fills the context, because llama.cpp
+            leaves the last position unused.
         """
-        tokens = encode_prompt(self._config, self.tokenizer, prompt)
-        if len(tokens) == self.block_size:
+        request = encoded(request, self.tokenizer, self.block_size)
+        if len(request.prompt) == self.block_size:
             raise UserError(
-                f"The prompt has {len(tokens)} tokens, and llama.cpp leaves the last of the context's "
+                f"The prompt has {len(request.prompt)} tokens, and llama.cpp leaves the last of the context's "
                 f"{self.block_size} unused. Keep its last {self.block_size - 1} tokens or fewer."
             )
-        return self._write_all(tokens, config)
+        id, self._next_id = self._next_id, self._next_id + 1
+        self._waiting[id] = request
+        return id
 
-    def _write_all(self, prompt: list[int], config: GenerateConfig) -> Iterator[Piece]:
-        numbers = iter(range(config.num_samples))
-        live: dict[int, _Text] = {}
-        slid = False
-        with ThreadPoolExecutor(self._slots) as pool:
-            while True:
-                for slot in range(self._slots):
-                    if slot not in live and (number := next(numbers, None)) is not None:
-                        live[slot] = _Text(Writing(number, prompt, config, number, self.tokenizer))
-                if not live:
-                    return
-                if not slid and any(text.length == self.block_size for text in live.values()):
-                    slid = True
-                    self._notice(outgrown(self.block_size))
-                drawn = pool.map(self._draw, live, list(live.values()))
-                for (slot, text), pairs in zip(list(live.items()), drawn, strict=True):
-                    for token, logprob in pairs:
-                        if piece := text.writing.take(token, logprob):
-                            yield piece
-                        if text.writing.ended:
-                            del live[slot]
-                            break
+    def cancel(self, id: int) -> None:
+        """End a request without a last piece. Its slot is free immediately."""
+        self._waiting.pop(id, None)
+        self._live = {slot: text for slot, text in self._live.items() if text.sequence.id != id}
 
-    def _draw(self, slot: int, text: _Text) -> list[tuple[int, float]]:
-        """Return the next few tokens of a text, with their log-probabilities."""
-        writing, config = text.writing, text.writing.config
-        window = text.window(self.block_size)
-        written = len(writing.tokens)
-        count = min(TOKENS_AT_A_TIME, config.max_new_tokens - written, self.block_size - len(window))
+    def step(self) -> list[Piece]:
+        """Start waiting requests if slots are free, and draw up to TOKENS_AT_A_TIME tokens of each sample."""
+        for slot in range(self._llama.slots):
+            if slot not in self._live and self._waiting:
+                id, request = self._waiting.popitem(last=False)
+                self._live[slot] = _Text(Sequence(id, request, self.tokenizer), self.block_size)
+        pieces = []
+        slots = list(self._live)
+        for slot, tokens in zip(slots, self._pool.map(self._draw, slots, self._live.values()), strict=True):
+            sequence = self._live[slot].sequence
+            for drawn in tokens:
+                if piece := sequence.take(drawn.token, drawn.logprob, drawn.alternatives):
+                    pieces.append(piece)
+                if not sequence.live:
+                    del self._live[slot]
+                    break
+        return pieces
+
+    def _draw(self, slot: int, text: _Text) -> list[Drawn]:
+        """Draw the next few tokens of a text."""
+        sequence, settings = text.sequence, text.sequence.settings
+        window = text.window()
+        written = len(sequence.tokens)
+        count = min(TOKENS_AT_A_TIME, settings.max_new_tokens - written, self.block_size - len(window))
+        logprobs = sequence.request.logprobs
         answer = self._llama.complete(
             window,
             count,
             id_slot=slot,
             cache_prompt=True,
-            seed=seed_for(config.seed, "sample", writing.number, written) % 2**32,
-            n_probs=int(self._logprobs),
+            seed=seed_for(settings.seed, "sample", sequence.request.number, written) % 2**32,
+            n_probs=0 if logprobs is None else max(1, logprobs),
             samplers=["penalties", "temperature", "top_k", "top_p", "min_p"],
-            temperature=config.temperature,
-            top_k=min(config.top_k, self.tokenizer.vocab_size),
-            top_p=config.top_p,
-            min_p=config.min_p,
-            repeat_penalty=config.repetition_penalty,
+            temperature=settings.temperature,
+            top_k=min(settings.top_k, self.tokenizer.vocab_size),
+            top_p=settings.top_p,
+            min_p=settings.min_p,
+            repeat_penalty=settings.repetition_penalty,
             repeat_last_n=self.block_size,
         )
-        tokens = answer["tokens"]
-        if not self._logprobs:
-            return [(token, float("nan")) for token in tokens]
-        return list(zip(tokens, self._logprobs_of(tokens, window, slot, answer), strict=True))
+        if logprobs is None:
+            return [Drawn(token) for token in answer["tokens"]]
+        return self._with_logprobs(answer, window, slot, logprobs)
 
-    def _logprobs_of(self, tokens: list[int], window: list[int], slot: int, answer: dict[str, Any]) -> list[float]:
-        """Return each token's log-probability before temperature and filters.
+    def _with_logprobs(self, answer: dict[str, Any], window: list[int], slot: int, count: int) -> list[Drawn]:
+        """Return the tokens of an answer with their log-probabilities and those of the `count` most likely ones.
 
-        llama.cpp gives none for a token that leaves a character incomplete: those are asked for singly.
+        llama.cpp reports none for a token that leaves a character incomplete, so each of those needs a
+        request of its own.
         """
         given = iter(answer["completion_probabilities"])
         found, text = [], b""
-        for place, token in enumerate(tokens):
+        for place, token in enumerate(answer["tokens"]):
             text += self.tokenizer.decode_bytes([token])
             entry = None if _ends_inside_character(text) else next(given, None)
             if entry is not None and entry["id"] == token:
-                found.append(float(entry["logprob"]))
+                logprob = float(entry["logprob"])
+                likeliest = {other["id"]: float(other["logprob"]) for other in entry["top_logprobs"][:count]}
             else:
-                settings = {"id_slot": slot, "cache_prompt": True}
-                found.append(float(self._llama.next_log_probs(window + tokens[:place], **settings)[token]))
+                before = window + answer["tokens"][:place]
+                scores = self._llama.next_log_probs(before, id_slot=slot, cache_prompt=True)
+                logprob = float(scores[token])
+                best = scores.topk(min(count, len(scores)))
+                likeliest = dict(zip(best.indices.tolist(), best.values.tolist(), strict=True))
+            found.append(Drawn(token, logprob, likeliest if count else None))
         return found
 
 
 class _Text:
-    """A sample and the part of it that the model sees."""
+    """A sequence, and the place where the context of the model begins in it."""
 
-    def __init__(self, writing: Writing) -> None:
-        self.writing = writing
+    def __init__(self, sequence: Sequence, block_size: int) -> None:
+        self.sequence, self._block_size = sequence, block_size
         self._begin = 0
 
-    @property
-    def length(self) -> int:
-        """Tokens since the window's begin."""
-        return len(self.writing.prompt) + len(self.writing.tokens) - self._begin
-
-    def window(self, block_size: int) -> list[int]:
-        """Return the tokens to go on from; where they fill the context, its older half is dropped."""
-        if self.length == block_size:
-            self._begin += block_size - block_size // 2
-        return (self.writing.prompt + self.writing.tokens)[self._begin :]
+    def window(self) -> list[int]:
+        """Return the tokens that the model sees. If they fill the context, the older half is dropped first."""
+        tokens = self.sequence.prompt + self.sequence.tokens
+        if len(tokens) - self._begin == self._block_size:
+            self._begin += self._block_size - self._block_size // 2
+            self.sequence.slid = True
+        return tokens[self._begin :]
 
 
 def _ends_inside_character(text: bytes) -> bool:
-    """Say whether bytes end with the beginning of a character of UTF-8."""
+    """Whether the last character of UTF-8 bytes is incomplete."""
     for length in range(1, min(3, len(text)) + 1):
         byte = text[-length]
         if byte >> 6 != 0b10:

@@ -1,59 +1,134 @@
-"""GPT-2: token and position embeddings, a stack of blocks, a final norm, and a head tied to the embedding.
+"""GPT: token and position embeddings, a stack of blocks, a final norm, and a head.
 
-Token ids go in; logits or a loss come out. It knows nothing about text, files or devices.
-Source: Radford et al. 2019 and its released weights; Brown et al. 2020 for the scaled initialisation.
+Token ids go in; logits or a loss come out. Norms, activations, positions and attention are looked
+up in `variants`. With the default config the model is GPT-2. It knows nothing about text, files or
+devices.
+Source: Radford et al. 2019 and its released weights; Brown et al. 2020 for the initialisation.
 """
 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
+from gpt_research.base.errors import look_up
+from gpt_research.base.seeds import seed_for
 from gpt_research.config import GPTConfig
-from gpt_research.model.fast.loss import ChunkedCrossEntropy
-from gpt_research.model.kv_cache import KVCache
-from gpt_research.model.layers import Block, sinusoidal_positions
+from gpt_research.model.fast import loss as losses
+from gpt_research.model.kv_cache import KVCache, LayerCache
+from gpt_research.model.variants import ACTIVATIONS, ATTENTION, NORMS, POSITIONS, Positions, weight_flops
+
+RESIDUAL_BYTES = 4
+"""The residual stream stays in fp32 under autocast, and so do the inputs of norms."""
+
+
+class MLP(nn.Module):
+    """The feed-forward network: a linear layer to 4 C, the activation, a linear layer back to C."""
+
+    residual_projections = ("down",)
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        self.dropout = config.dropout
+        self.activation = look_up(ACTIVATIONS, config.activation, "model.activation")
+        self.up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
+        self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.activation(self.up(x))  # (B, T, 4C)
+        return F.dropout(self.down(x), self.dropout, self.training)
+
+    def flops_per_token(self) -> int:
+        """FLOPs of training on one token."""
+        return weight_flops(self)
+
+    def activation_bytes(self, dtype: torch.dtype) -> int:
+        """Bytes of one token for backward: the inputs of `up`, activation, `down` and dropout."""
+        kept = dtype.itemsize * (self.up.in_features + self.up.out_features + self.down.in_features)
+        return kept + (self.down.out_features if self.dropout else 0)
+
+
+class Block(nn.Module):
+    """A pre-norm residual block: x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        super().__init__()
+        norm = look_up(NORMS, config.norm, "model.norm")
+        self.width = config.n_embd
+        self.norm_1 = norm(config)
+        self.attention = look_up(ATTENTION, config.attention, "model.attention")(config)
+        self.norm_2 = norm(config)
+        self.mlp = MLP(config)
+
+    def forward(
+        self, x: torch.Tensor, positions: Positions, at: torch.Tensor, cache: LayerCache | None = None
+    ) -> torch.Tensor:
+        x = x + self.attention(self.norm_1(x), positions, at, cache)
+        return x + self.mlp(self.norm_2(x))
+
+    def flops_per_token(self, context: int) -> int:
+        """FLOPs of training on one token of a full context."""
+        norms = weight_flops(self.norm_1) + weight_flops(self.norm_2)
+        return norms + self.attention.flops_per_token(context) + self.mlp.flops_per_token()
+
+    def activation_bytes(self, context: int, device: str, dtype: torch.dtype) -> int:
+        """Bytes of one token that the backward pass needs."""
+        norms = 2 * RESIDUAL_BYTES * self.width
+        return norms + self.attention.activation_bytes(context, device, dtype) + self.mlp.activation_bytes(dtype)
 
 
 class GPT(nn.Module):
     """A decoder-only transformer.
 
-    B sequences of T tokens, width C, V = vocab_size. The embedding has `padded_vocab_size` rows; the extra ones
-    are cut off wherever logits leave the model.
+    B sequences of T tokens, width C, V = vocab_size. The embedding has `padded_vocab_size` rows;
+    the logits of the extra rows are cut off before they leave the model.
     """
 
-    def __init__(self, config: GPTConfig) -> None:
+    def __init__(self, config: GPTConfig, seed: int | None = None) -> None:
+        """Build a model and draw its weights, from torch's random stream if there is no `seed`.
+
+        Raises:
+            UserError: the config names a part that its table in `variants` does not have.
+        """
         super().__init__()
         self.config = config
         self.gradient_checkpointing = False
         self.loss_chunk = 0
-        """Tokens whose logits are held at a time; 0 for all, and then the loss is computed the plain way."""
+        """Tokens whose logits are held at a time; 0 holds all of them."""
         self.token_embedding = nn.Embedding(config.padded_vocab_size, config.n_embd)
-        if config.positions == "learned":
-            self.position_embedding = nn.Embedding(config.block_size, config.n_embd)
-        else:
-            table = sinusoidal_positions(config.block_size, config.n_embd)
-            self.position_table: torch.Tensor
-            self.register_buffer("position_table", table, persistent=False)
+        self.position_embedding = look_up(POSITIONS, config.positions, "model.positions")(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.norm = nn.LayerNorm(config.n_embd, bias=config.bias)
+        self.norm = look_up(NORMS, config.norm, "model.norm")(config)
         self.head = nn.Linear(config.n_embd, config.padded_vocab_size, bias=False)
         if config.tie_weights:
             self.head.weight = self.token_embedding.weight
-        self._initialise()
+        if not self.token_embedding.weight.is_meta:
+            self.initialise(int(torch.randint(2**62, (), device="cpu")) if seed is None else seed)
 
-    def _initialise(self) -> None:
-        """Normal(0, 0.02) everywhere; residual projections smaller by sqrt(2 n_layer); biases 0."""
+    @torch.no_grad()
+    def initialise(self, seed: int) -> None:
+        """Draw Normal(0, 0.02), divided by sqrt(2 n_layer) for residual projections; biases are 0.
+
+        A parameter depends on the seed and on its own name and shape only. So two models that share
+        a part start with the same part, and the device makes no difference.
+        """
+        residual = {
+            f"{name}.{projection}.weight"
+            for name, module in self.named_modules()
+            for projection in getattr(module, "residual_projections", ())
+        }
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:
-                continue  # norms and biases: torch's ones, and zeros below
-            residual = name.endswith(("attention.proj.weight", "mlp.down.weight"))
-            std = 0.02 / math.sqrt(2 * self.config.n_layer) if residual else 0.02
-            nn.init.normal_(parameter, std=std)
+                continue  # torch sets the scales of norms to 1; biases follow below
+            std = 0.02 / math.sqrt(2 * self.config.n_layer) if name in residual else 0.02
+            generator = torch.Generator("cpu").manual_seed(seed_for(seed, "weights", name))
+            drawn = torch.empty(parameter.shape, device="cpu").normal_(std=std, generator=generator)
+            parameter.copy_(drawn)
         for module in self.modules():
             if isinstance(module, nn.Linear) and module.bias is not None:
                 nn.init.zeros_(module.bias)
@@ -61,67 +136,88 @@ class GPT(nn.Module):
     def forward(
         self, tokens: torch.Tensor, targets: torch.Tensor | None = None, cache: KVCache | None = None
     ) -> torch.Tensor:
-        """Return logits (B, T, V), or with `targets` (B, T) the summed cross-entropy in nats, a scalar.
+        """Return logits (B, T, V), or with `targets` (B, T) the summed cross-entropy in nats.
 
-        Targets of -1 do not count. With a `cache` the tokens continue what it holds, and are added to it.
+        Targets of -1 do not count. With a `cache` the tokens continue the text in it and are added
+        to it.
         """
         h = self.hidden(tokens, cache)
         return self.logits(h) if targets is None else self.loss(h, targets)
 
     def loss(self, h: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the summed cross-entropy in nats of hidden states (B, T, C) against `targets` (B, T), a scalar."""
+        """Return the summed cross-entropy in nats of hidden states (B, T, C), a scalar."""
         h, targets, vocab_size = h.flatten(0, 1), targets.flatten(), self.config.vocab_size
         if self.loss_chunk:
-            # Which inputs want a gradient is all that the function sees of the gradient mode.
+            # Grad mode is off inside an autograd.Function; a detached weight tells it that no
+            # gradient is needed.
             weight = self.head.weight if torch.is_grad_enabled() else self.head.weight.detach()
-            nats: torch.Tensor = ChunkedCrossEntropy.apply(h, weight, targets, vocab_size, self.loss_chunk)
+            nats: torch.Tensor = losses.ChunkedCrossEntropy.apply(h, weight, targets, vocab_size, self.loss_chunk)
             return nats
         return F.cross_entropy(self.logits(h).float(), targets, ignore_index=-1, reduction="sum")
 
     def hidden(self, tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
         """Return the final, normed hidden states (B, T, C) of `tokens` (B, T)."""
-        x = self._embed(tokens, cache)
+        T = tokens.size(1)
+        assert self.config.block_size >= T, f"{T} tokens do not fit a context of {self.config.block_size}"
+        at = torch.arange(T, device=tokens.device) if cache is None else cache.extend(T)
+        x = self.position_embedding.embed(self.token_embedding(tokens), at)  # (B, T, C)
+        x = F.dropout(x, self.config.dropout, self.training)
         for index, block in enumerate(self.blocks):
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, use_reentrant=False)
+                x = checkpoint(block, x, self.position_embedding, at, use_reentrant=False)
             else:
-                x = block(x, cache.layers[index] if cache is not None else None)
+                x = block(x, self.position_embedding, at, cache.layers[index] if cache is not None else None)
         return self.norm(x)
 
     def logits(self, h: torch.Tensor) -> torch.Tensor:
         """Return the scores (..., V) of the next token for hidden states (..., C)."""
         return self.head(h)[..., : self.config.vocab_size]
 
-    def _embed(self, tokens: torch.Tensor, cache: KVCache | None) -> torch.Tensor:
-        T = tokens.size(1)
-        assert self.config.block_size >= T, f"{T} tokens do not fit a context of {self.config.block_size}"
-        positions = torch.arange(T, device=tokens.device) if cache is None else cache.extend(T)
-        x = self.token_embedding(tokens)  # (B, T, C)
-        if self.config.positions == "learned":
-            x = x + self.position_embedding(positions)
-        else:  # Vaswani et al., section 3.4: scaled, so that the sines do not drown the tokens
-            x = x * math.sqrt(self.config.n_embd) + self.position_table[positions]
-        return F.dropout(x, self.config.dropout, self.training)
+    def new_cache(self, batch_size: int, capacity: int | None = None) -> KVCache:
+        """Return an empty KV cache of `batch_size` rows, by default for the whole context."""
+        config, weight = self.config, self.token_embedding.weight
+        capacity = min(capacity or config.block_size, config.block_size)
+        shape = {"n_layer": config.n_layer, "n_head": config.n_head, "head_size": config.head_size}
+        return KVCache(batch_size, **shape, capacity=capacity, device=weight.device, dtype=weight.dtype)
+
+    def saved_rows(self) -> dict[str, int]:
+        """Return how many rows of each padded parameter are saved: those of the vocabulary."""
+        return dict.fromkeys(("token_embedding.weight", "head.weight"), self.config.vocab_size)
 
     def num_parameters(self, *, embedding: bool = True) -> int:
-        """Count parameters without the padding; `embedding=False` leaves out token and position tables."""
-        padding = (self.config.padded_vocab_size - self.config.vocab_size) * self.config.n_embd
-        total = sum(p.numel() for p in self.parameters()) - padding * (1 if self.config.tie_weights else 2)
+        """Count parameters without padding; `embedding=False` leaves out the two tables."""
+        config = self.config
+        padding = (config.padded_vocab_size - config.vocab_size) * config.n_embd
+        total = sum(p.numel() for p in self.parameters()) - padding * (1 if config.tie_weights else 2)
         if embedding:
             return total
-        tables = self.config.vocab_size * self.config.n_embd
-        if self.config.positions == "learned":
-            tables += self.config.block_size * self.config.n_embd
-        return total - tables
+        return total - config.vocab_size * config.n_embd - sum(p.numel() for p in self.position_embedding.parameters())
 
-    def flops_per_token(self) -> float:
-        """FLOPs of training on one token: 6 N + 12 L C T, N being the parameters that multiply.
+    def _blocks(self) -> list[Block]:
+        return [cast(Block, block) for block in self.blocks]
 
-        Source: Chowdhery et al. 2022 (PaLM), appendix B, as nanoGPT uses it. The tied embedding counts once, as
-        the head; positions and untied embeddings are looked up, not multiplied.
+    def flops_per_token(self) -> int:
+        """FLOPs of training on one token of a full context; for GPT-2, 6 N + 12 L C T.
+
+        N are the weights that multiply. A tied embedding counts once, as the head; positions and
+        untied embeddings are looked up, not multiplied.
         """
         config = self.config
-        multiplied = self.num_parameters(embedding=False)
-        if config.tie_weights:
-            multiplied += config.vocab_size * config.n_embd
-        return 6 * multiplied + 12 * config.n_layer * config.n_embd * config.block_size
+        blocks = sum(block.flops_per_token(config.block_size) for block in self._blocks())
+        return blocks + weight_flops(self.norm) + 6 * config.vocab_size * config.n_embd
+
+    def activation_bytes(self, device: str, dtype: torch.dtype) -> int:
+        """Bytes that the forward pass keeps of one token of a full context until its backward pass.
+
+        `dtype` is that of matrix products. `gradient_checkpointing` and `loss_chunk` count as they
+        are set.
+        """
+        config = self.config
+        blocks = [block.activation_bytes(config.block_size, device, dtype) for block in self._blocks()]
+        kept = sum(blocks)
+        if self.gradient_checkpointing:
+            # Each block keeps its input only; the one that is computed again keeps everything.
+            kept = len(blocks) * RESIDUAL_BYTES * config.n_embd + max(blocks)
+        # The embedding, the input of the final norm, and the input of the head.
+        kept += (2 * RESIDUAL_BYTES + dtype.itemsize) * config.n_embd
+        return kept + (0 if self.loss_chunk else losses.LOGIT_COPIES * 4 * config.padded_vocab_size)

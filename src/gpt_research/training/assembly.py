@@ -11,7 +11,6 @@ import torch
 
 from gpt_research.base import machine
 from gpt_research.base.runtime import Runtime
-from gpt_research.base.seeds import seed_for
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.training.execution import ExecutionPlan, Parallel
@@ -20,8 +19,8 @@ from gpt_research.training.parallel import place
 from gpt_research.training.schedules import learning_rates
 from gpt_research.training.step import Batches, TrainStep
 
-WEIGHT_AND_GRADIENT_BYTES = 8
-"""Of a parameter in training, beside the optimizer's state: the weight and its gradient, in fp32."""
+WEIGHT_BYTES = GRADIENT_BYTES = 4
+"""Of a parameter in training; both are fp32."""
 LARGEST_STATE = 0.5
 """Share of a device's memory that weights, gradients and optimizer may take; activations need the rest."""
 LARGEST_LOGITS = {"cpu": 8 << 20, "cuda": 4 << 30}
@@ -68,8 +67,7 @@ def build_step(
     if runtime.device.type == "cpu":
         machine.keep_freed_memory()
     learning_rate = learning_rates(config)
-    torch.manual_seed(seed_for(config.seed, "weights"))
-    model = GPT(config.model)
+    model = GPT(config.model, config.seed)
     model.gradient_checkpointing, model.loss_chunk = plan.gradient_checkpointing, plan.loss_chunk
     placed = place(model, plan, runtime)
     optimizer = make_optimizer(model, config)
@@ -78,7 +76,7 @@ def build_step(
 
 def training_state_bytes(config: TrainConfig) -> int:
     """Return the bytes of weight, gradient and optimizer state for one parameter."""
-    return WEIGHT_AND_GRADIENT_BYTES + state_bytes(config)
+    return WEIGHT_BYTES + GRADIENT_BYTES + state_bytes(config)
 
 
 def _parallel(config: TrainConfig, runtime: Runtime) -> Parallel:

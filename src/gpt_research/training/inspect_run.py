@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from gpt_research.base.errors import UserError
-from gpt_research.checkpoint.files import SavedTensors, checkpoint_path, saved_steps, tensor_files, verify
+from gpt_research.checkpoint.files import SavedTensors, checkpoint_path, saved_steps, tensor_files, verify_checkpoint
 from gpt_research.config import TrainConfig
 from gpt_research.run import run_config
 from gpt_research.training.metrics import read_metrics
@@ -66,7 +66,7 @@ def _checkpoint(run: Path, step: int, *, hashes: bool) -> CheckpointSummary:
     folder = checkpoint_path(run, step)
     try:
         if hashes:
-            verify(folder)
+            verify_checkpoint(folder)
         weights, optimizer = (_count(tensor_files(folder, kind)) for kind in ("model", "optimizer"))
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         whole = bool(_state(folder))

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.checkpoint import copy_rows, held_rows, shape_of
-from gpt_research.model import GPT
+from gpt_research.checkpoint.weights import copy_rows, held_rows, shape_of
+from gpt_research.model.gpt import GPT
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: GPT) -> dict[str, torch.Tensor]:

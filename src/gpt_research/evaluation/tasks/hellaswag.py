@@ -148,6 +148,7 @@ def measure(model: LanguageModel, items: Sequence[Question]) -> Measurement:
     nats = endings.nats.reshape(-1, 4)
     characters = np.array([[len(ending) for ending in question.endings] for question in items])
     labels = np.array([question.label for question in items])
+    # An ending may be empty in a damaged file; it then counts as one character.
     columns = {
         "correct": nats.argmin(1) == labels,
         "correct_norm": (nats / np.maximum(characters, 1)).argmin(1) == labels,

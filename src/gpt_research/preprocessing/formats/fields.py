@@ -19,11 +19,13 @@ TEXT_KEYS = (
     "raw content",
     "raw text",
 )
-"""Names of the field that holds the text, the likelier first; case and underscores make no difference."""
+"""Names of the field that holds the text, the likelier first, whatever their case and
+underscores."""
 
 
 def find_text_key(names: Iterable[str], wanted: str | None = None) -> str:
-    """Return the field that holds the text: the wanted one, else the first of `TEXT_KEYS` among the names.
+    """Return the field that holds the text: the wanted one, else the first of `TEXT_KEYS` among the
+    names.
 
     Raises:
         MissingTextError: no such field; the message lists the names.
@@ -45,7 +47,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def text_of(value: Any, source: str, position: int) -> str | Drop:
-    """Return a field's text with lines that end in "\\n", or a drop if the value is no text or holds none."""
+    """Return a field's text with lines that end in "\\n", or a drop if it has none."""
     if isinstance(value, bytes):
         try:
             value = value.decode()

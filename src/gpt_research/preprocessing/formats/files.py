@@ -1,4 +1,4 @@
-"""The files of a corpus: which ones there are, their form by their names, and their names in units and documents."""
+"""The files of a corpus, their form by their names, and their names in units and documents."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def form_of(file: Path | str) -> Form:
 
 
 def walk(root: Path) -> list[Path]:
-    """Return the files under `root` (or `root` itself) without hidden ones, in the order of their paths."""
+    """Return the files under `root` (or `root` itself) by path, without hidden ones."""
     if not root.is_dir():
         return [root]
     files: list[Path] = []
@@ -60,7 +60,7 @@ def walk(root: Path) -> list[Path]:
 
 
 def table_files(root: Path) -> list[Path]:
-    """Return the tables and texts under `root`; files that only describe the tables beside them are left out."""
+    """Return the tables and texts under `root`, without files that only describe the tables."""
     files = [path for path in walk(root) if form_of(path).kind]
     if not any(form_of(path).is_table for path in files):
         return files

@@ -60,10 +60,11 @@ def holds_lines(path: Path) -> bool:
 
 
 def _parsed_leniently(data: bytes, source: str, position: int, problem: str) -> Drop | tuple[Any]:
-    """Return (value,), also of what Python writes and strict JSON forbids (NaN, lone surrogates), or a drop."""
+    """Return (value,), also if Python wrote what JSON forbids (NaN, lone surrogates), or a drop."""
     try:
         value = json.loads(data.decode("utf-8-sig"))
-        # Half a surrogate pair cannot be encoded later; two halves become the character they stand for.
+        # Half a surrogate pair cannot be encoded later; two halves become the character they stand
+        # for.
         utf16 = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass")
         return (json.loads(utf16.decode("utf-16", "replace")),)
     except UnicodeDecodeError as error:

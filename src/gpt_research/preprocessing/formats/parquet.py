@@ -38,9 +38,11 @@ def parquet_batches(
     """Yield the chosen columns of some rows at a time, and the number of the first of these rows.
 
     Args:
-        columns: chooses among the names of the columns; raises `MissingTextError` if none holds the text.
+        columns: chooses among the names of the columns; raises `MissingTextError` if none holds the
+            text.
     """
-    # A buffer instead of whole column chunks, because some files are a single row group of a gigabyte.
+    # A buffer instead of whole column chunks, because some files are a single row group of a
+    # gigabyte.
     with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
         try:
             chosen = columns(file.schema_arrow.names)
@@ -75,7 +77,8 @@ def _values(column: Any) -> list[Any]:
 
 
 def documents_of_column(column: pa.Array, source: str, first: int) -> pa.RecordBatch | None:
-    """Return a column of texts as a batch of documents (`DOCUMENT_SCHEMA`), or None if it is not all valid texts.
+    """Return a column of texts as a batch of documents (`DOCUMENT_SCHEMA`), or None if it is not
+    all valid texts.
 
     Args:
         first: the number, in the file, of the column's first row.

@@ -16,7 +16,7 @@ _PIECE_BYTES = 1 << 20
 
 
 def text_records(path: Path, unit: Unit) -> Iterator[Record | Drop]:
-    """Yield a text file as one record, or one for each part between separators, or a large one in pieces."""
+    """Yield a text file as one record, one for each part between separators, or in pieces."""
     if unit.start == 0 and unit.stop < 0:
         with open_bytes(path) as file:
             data = file.read(MAX_RECORD + 1)

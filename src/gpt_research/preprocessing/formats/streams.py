@@ -1,8 +1,8 @@
 """The bytes of a corpus file and its lines in bounded memory, whatever the file is compressed with.
 
-Everything streams: memory is bounded by `MAX_RECORD`, never by the file. The first bytes decide the codec, because
-suffixes lie. Damage raises a `BrokenInputError` with a reason that can be counted. Knows nothing about tables,
-documents or corpora.
+Everything streams: memory is bounded by `MAX_RECORD`, never by the file. The first bytes decide the
+codec, because suffixes lie. Damage raises a `BrokenInputError` with a reason that can be counted.
+Knows nothing about tables, documents or corpora.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ class _Guard(io.RawIOBase):
 class _Frames:
     """Compressed frames one after the other; a missing end is an error.
 
-    The zstandard library's own stream reader reports no error for a file that was cut off, and the standard library's
-    gzip reader is half as fast.
+    The zstandard library's own stream reader reports no error for a file that was cut off, and the
+    standard library's gzip reader is half as fast.
     """
 
     def __init__(self, raw: io.BufferedReader, new_frame: Callable[[], Any]) -> None:
@@ -104,7 +104,7 @@ def _zstd_frame() -> Any:
 
 
 def decompressed(raw: io.BufferedReader) -> io.BufferedReader:
-    """Return the decompressed stream of gzip, xz, bz2 or zstd, told by the first bytes; other streams as they are."""
+    """Return the decompressed stream of gzip, xz, bz2 or zstd, and other streams as they are."""
     head = raw.peek(6)[:6]
     decoder: _Decoder
     if head.startswith(b"\x1f\x8b"):
@@ -126,15 +126,17 @@ def open_bytes(path: Path) -> io.BufferedReader:
 
 
 def lines(path: Path, start: int = 0, stop: int = -1) -> Iterator[tuple[int, bytes | None]]:
-    """Yield `(offset, line)` for the lines that begin in bytes `start` to `stop` of the decompressed file.
+    """Yield `(offset, line)` for the lines that begin in bytes `start` to `stop` of the
+    decompressed file.
 
-    A line comes without its newline, or as None if it is longer than `MAX_RECORD`. Neighbouring ranges share no line
-    and lose none. `start` must be 0 in a compressed file.
+    A line comes without its newline, or as None if it is longer than `MAX_RECORD`. Neighbouring
+    ranges share no line and lose none. `start` must be 0 in a compressed file.
     """
     with open_bytes(path) as file:
         offset = 0
         if start > 0:
-            # Skip from one byte before `start`: if a line begins at `start`, that byte is the newline before it.
+            # Skip from one byte before `start`: if a line begins at `start`, that byte is the
+            # newline before it.
             file.seek(start - 1)
             offset = start - 1 + _skip_line(file)
         elif file.peek(3)[:3] == codecs.BOM_UTF8:

@@ -1,11 +1,13 @@
-"""Tables and texts in files (JSON lines, JSON, CSV, Parquet, plain text) as records, units and documents.
+"""Tables and texts in files (JSON lines, JSON, CSV, Parquet, plain text) as records, units and
+documents.
 
-`records` streams a file's records and sets damaged ones aside. `TableReader` makes documents of them; it is the base
-of the corpora that come as tables. Files are cut into units by bytes (JSON lines, CSV, text) or by row groups
-(Parquet), and the number of units depends on the files alone.
+`records` streams a file's records and sets damaged ones aside. `TableReader` makes documents of
+them; it is the base of the corpora that come as tables. Files are cut into units by bytes (JSON
+lines, CSV, text) or by row groups (Parquet), and the number of units depends on the files alone.
 
-A document's `position` is the row in a Parquet file. In JSON lines, CSV and text it is the byte offset in the
-decompressed file, because a part of a file cannot know how many lines came before it, and an offset can be sought.
+A document's `position` is the row in a Parquet file. In JSON lines, CSV and text it is the byte
+offset in the decompressed file, because a part of a file cannot know how many lines came before it,
+and an offset can be sought.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ UNIT_BYTES = 16 << 20
 _NO_CHOICE = ReadOptions()
 
 Columns = Callable[[Sequence[str]], list[str]]
-"""Chooses the columns to read among the names of all, the one with the text first; raises `MissingTextError`."""
+"""Chooses the columns to read by their names, the text first; raises `MissingTextError`."""
 
 
 def cut(path: Path, root: Path) -> list[Unit]:
@@ -104,8 +106,8 @@ def text_documents(items: Iterable[Record | Drop], source: str, options: ReadOpt
 class TableReader:
     """Any file or folder of tables and texts.
 
-    A subclass overrides `document` to change what becomes of a record's text, `columns` to read more fields than the
-    text, and `files` to choose among the files.
+    A subclass overrides `document` to change what becomes of a record's text, `columns` to read
+    more fields than the text, and `files` to choose among the files.
     """
 
     name: str = "files"
@@ -131,7 +133,7 @@ class TableReader:
         """Stream one unit."""
         path = unit_file(root, unit)
         items = records(path, unit, partial(self.columns, options=options))
-        if form_of(path).kind == "text":  # which has no fields to choose among, nor any but the text
+        if form_of(path).kind == "text":  # has no fields to choose among
             return text_documents(items, unit.path, _NO_CHOICE)
         return self.documents(items, unit.path, options)
 
@@ -156,7 +158,8 @@ class TableReader:
 class GenericReader(TableReader):
     """Tables and texts whose documents are the text field as it is.
 
-    It does not call `document` for Parquet files, so a reader that overrides `document` extends `TableReader`.
+    It does not call `document` for Parquet files, so a reader that overrides `document` extends
+    `TableReader`.
     """
 
     def stream(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[pa.RecordBatch | Document | Drop]:

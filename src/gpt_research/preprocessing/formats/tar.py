@@ -1,8 +1,9 @@
 """Members of a tar archive from a stream that is read once, from the beginning to the end.
 
-The standard library's `tarfile` is not used, because it takes five times as long (for pages of OpenWebText a quarter
-of the time of decompressing them) and keeps a record of each of the millions of members. This one reads the regular
-files of the formats that the corpora use: ustar, and GNU with its long names.
+The standard library's `tarfile` is not used, because it takes five times as long (for pages of
+OpenWebText a quarter of the time of decompressing them) and keeps a record of each of the millions
+of members. This one reads the regular files of the formats that the corpora use: ustar, and GNU
+with its long names.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _LONGEST_NAME = _SKIPPED = 1 << 20
 
 
 class Member(io.RawIOBase):
-    """One file in a tar stream. It can be read once, and only before the next member is asked for."""
+    """One file in a tar stream, to be read once and before the next one."""
 
     def __init__(self, stream: io.BufferedReader, name: str, size: int) -> None:
         self._stream = stream
@@ -32,7 +33,7 @@ class Member(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next `size` bytes, or all that are left, without the two copies that the base class would make."""
+        """Return the next `size` bytes, or all; the base class would copy them twice more."""
         data = _exactly(self._stream, self.left if size < 0 else min(size, self.left))
         self.left -= len(data)
         return data
@@ -77,7 +78,7 @@ def _checksum_holds(header: bytes) -> bool:
 
 
 def _byte_sum(data: bytes) -> int:
-    """Return the sum of at most 256 bytes. The lower half of their Adler-32 checksum is that sum plus one."""
+    """Return the sum of at most 256 bytes: one less than the lower half of their Adler-32."""
     return (zlib.adler32(data) & 0xFFFF) - 1
 
 

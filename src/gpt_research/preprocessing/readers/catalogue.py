@@ -1,7 +1,7 @@
 """The readers by name, and the corpus that `NAME=PATH` on the command line means.
 
-Forms: `NAME=PATH`, `NAME:reader=PATH`, `NAME=hub:owner/name`. A name in `READERS` chooses that reader. With any other
-name the files decide, unless a reader is named.
+Forms: `NAME=PATH`, `NAME:reader=PATH`, `NAME=hub:owner/name`. A name in `READERS` chooses that
+reader. With any other name the files decide, unless a reader is named.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ READERS: dict[str, Callable[[], Reader]] = {
     "wikipedia": WikipediaReader,
     "files": GenericReader,
 }
-"""The class of each reader, by its name on the command line. A plugin adds its own: `READERS["mine"] = MyReader`."""
+"""Reader classes by their names on the command line. A plugin adds `READERS["mine"] = MyReader`."""
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
@@ -41,7 +41,8 @@ def resolve(spec: str) -> Corpus:
     """Return the corpus that `NAME=PATH`, `NAME:reader=PATH` or `NAME=hub:owner/name` means.
 
     Raises:
-        UserError: another form, a name that cannot be a folder's, an unknown reader, or a path that does not exist.
+        UserError: another form, a name that cannot be a folder's, an unknown reader, or a path that
+            does not exist.
     """
     left, equals, location = spec.partition("=")
     name, _, chosen = left.partition(":")
@@ -90,6 +91,6 @@ def _is_mail_table(path: Path) -> bool:
 
 
 def _closest_neighbour(path: Path) -> str:
-    """Return ' Did you mean "x"?' for a file beside `path` with a similar name, or an empty string."""
+    """Return ' Did you mean "x"?' for a similar name beside `path`, or an empty string."""
     parent = path.parent
     return closest(path.name, (entry.name for entry in parent.iterdir())) if parent.is_dir() else ""

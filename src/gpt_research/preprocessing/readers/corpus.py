@@ -1,4 +1,4 @@
-"""A corpus with its reader, which reads on in spite of damage: a damaged piece of input becomes a counted drop."""
+"""A corpus with its reader. Damage does not end a run: a damaged piece becomes a counted drop."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Corpus:
     def check(self, units: Sequence[Unit], options: ReadOptions) -> None:
         """Raise `UserError` if the first units show that no text can be found with these options.
 
-        `read` counts a file without the text's field as damaged and goes on. If the first files all lack it, then the
-        choice of the field is wrong, and a long run would end with nothing.
+        `read` counts a file without the text's field as damaged and goes on. If the first files all
+        lack it, then the choice of the field is wrong, and a long run would end with nothing.
         """
         problem = ""
         for unit in units[:_PROBED_UNITS]:
@@ -59,11 +59,11 @@ class Corpus:
             raise UserError(f'Corpus "{self.name}" has {problem}. Name the one that holds the text: --text_key KEY.')
 
     def read(self, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
-        """Stream one unit. Damaged input becomes a drop with `broken=True`; the documents before it stay."""
+        """Stream one unit. Damaged input becomes a drop with `broken=True`."""
         return self._guarded(unit, options, self.reader.read)
 
     def stream(self, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop | pa.RecordBatch]:
-        """Stream one unit as `read` does, in batches of documents (`DOCUMENT_SCHEMA`) where the reader has them."""
+        """Stream one unit as `read` does, in batches (`DOCUMENT_SCHEMA`) if the reader has them."""
         reader = self.reader
         return self._guarded(unit, options, reader.stream if isinstance(reader, BatchReader) else reader.read)
 
@@ -79,7 +79,7 @@ class Corpus:
                 yield item
         except (UserError, AssertionError):
             raise
-        except Exception as error:  # what a parser did not expect in one file must not end a run over a million
+        except Exception as error:  # one odd file must not end a run over a million
             yield Drop(*_fault(error, unit, position), broken=True)
 
 

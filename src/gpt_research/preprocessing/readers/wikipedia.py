@@ -1,8 +1,9 @@
 """Wikipedia: a MediaWiki dump (`.xml`, `.xml.bz2`), or the hub's rows of ready text.
 
-A document is an article: its title, a blank line and its prose. Redirects, pages outside the article
-namespace and (unless asked for) disambiguation pages are dropped. A document's `position` is the page's id
-in a dump, which finds it on the site, and the row in a table.
+A document is an article: its title, a blank line and its prose. Redirects, pages outside the
+article namespace and disambiguation pages (unless `ReadOptions.keep_disambiguation`) are dropped.
+The `position` of a document from a dump is the page's id, by which the site finds the page; from a
+table it is the row.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class WikipediaReader(TableReader):
     licence: str = "Wikipedia's authors, CC BY-SA 4.0 (and GFDL): name them and share alike."
 
     def units(self, root: Path) -> list[Unit]:
-        """Cut dumps by bytes, and tables as all tables are."""
+        """Cut dumps into ranges of bytes, and tables as every reader does."""
         units: list[Unit] = []
         for path in walk(root):
             if _DUMP.search(path.name):
@@ -75,18 +76,20 @@ def _article(page: Page, source: str, options: ReadOptions) -> Document | Drop:
 _MAY_REFER = re.compile(
     r"\b(?:may|can|could)(?: also| either)? (?:refer to|mean|stand for)\b[^\n.]{0,40}:?[ \t]*(?:\n|$)"
 )
-# It begins with a letter that is not frequent: `^` would be tried at each.
+# The pattern begins with a newline, because one that begins with `^` would be tried at every
+# character.
 _CLOSING = re.compile(r"\n(?:See also|References|External links|Further reading|Notes and references)[ \t]*(?=\n|\Z)")
 
 
 def _row(title: object, text: str, source: str, position: int, options: ReadOptions) -> Document | Drop:
-    """Make an article of a row whose markup is gone already, but whose closing sections stand."""
+    """Make an article of a row that has no markup any more but still has its closing sections."""
     name = title.strip() if isinstance(title, str) else ""
     if not options.keep_disambiguation and (
         name.endswith("(disambiguation)") or _MAY_REFER.search(text[: len(name) + 120])
     ):
         return Drop("disambiguation", source, position, name)
-    # The closing sections are the last ones: what follows the first of them is none of the article.
+    # Closing sections are the last ones, so the article ends where the first of them begins. The
+    # first quarter is not searched, so an early heading of that name does not end the article.
     closing = _CLOSING.search(text, max(len(text) // 4 - 1, 0))
     prose = (text[: closing.start()] if closing else text).strip()
     if not prose:

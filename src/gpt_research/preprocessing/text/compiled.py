@@ -1,8 +1,9 @@
 """The compiled loops of `kernels`, loaded when one of them is first called.
 
-`kernels` imports numba and loads machine code, which takes half a second of a processor. The process that only plans
-the work imports the modules which call these loops and never calls one, so it would pay for nothing. This module is
-the one place that imports late for that reason: `compiled.hash_words(...)` is `kernels.hash_words(...)`.
+`kernels` imports numba and loads machine code, which takes half a second. The process that plans
+the work imports the modules that call these loops, but never calls one, so it should not wait for
+them. This is the one module that imports late for this reason: `compiled.hash_words(...)` is
+`kernels.hash_words(...)`.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
-"""Find documents that hold passages of the benchmarks a model will be judged by.
+"""Find documents that contain passages of the benchmarks by which a model will be judged.
 
-As in appendix C of the GPT-3 paper (Brown et al., 2020): a document overlaps a benchmark where 13 words in a
-row are the same, lower case and without punctuation (words as in `words.hash_words`). A passage of
-fewer than 13 words cannot be found, and a document of fewer never overlaps.
+As in appendix C of the GPT-3 paper (Brown et al., 2020), a document overlaps a benchmark if both
+have the same 13 words in a row, in lower case and without punctuation (words as in
+`words.hash_words`). A passage or a document of fewer than 13 words never overlaps.
 
-Tasks ask `overlaps`, or keep `hits` and let the reduce step `count` them over all documents, which can pass
-over phrases that many documents share. 64-bit hashes stand for the words: a trillion foreign 13-grams meet an
-index of a million by chance with a probability of 5%.
+A task calls `overlaps`. Or it saves `hits`, and a later step calls `count` on those of all
+documents, which can ignore phrases that many documents share. Words are compared by 64-bit hashes:
+the probability that one of a trillion other 13-grams equals one of a million indexed ones by chance
+is 5%.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ WORDS = 13
 
 @dataclass(frozen=True)
 class BenchmarkIndex:
-    """The 13-grams of one or more benchmarks; 16 bytes each, and 4 to 8 more to look them up quickly."""
+    """The 13-grams of one or more benchmarks. Each takes 20 to 24 bytes with its index."""
 
     names: tuple[str, ...]
     """The benchmarks, at most 64."""
     grams: np.ndarray
-    """(m,) uint64: hashes of the different 13-grams, sorted."""
+    """(m,) uint64: sorted hashes of the 13-grams, each once."""
     members: np.ndarray
-    """(m,) uint64: bit j is set where benchmark j holds the 13-gram."""
+    """(m,) uint64: bit j is set if benchmark j contains the 13-gram."""
 
     @classmethod
     def from_texts(cls, benchmarks: Mapping[str, Iterable[str]]) -> BenchmarkIndex:
@@ -44,7 +45,7 @@ class BenchmarkIndex:
 
     @classmethod
     def from_grams(cls, benchmarks: Mapping[str, np.ndarray]) -> BenchmarkIndex:
-        """Join what `grams_of` returned for each benchmark, by its name."""
+        """Join the results of `grams_of` for each benchmark, by its name."""
         grams = _different(np.concatenate([np.empty(0, dtype=np.uint64), *benchmarks.values()]))
         members = np.zeros(len(grams), dtype=np.uint64)
         for j, part in enumerate(benchmarks.values()):
@@ -52,11 +53,13 @@ class BenchmarkIndex:
         return cls(tuple(benchmarks), grams, members)
 
     def overlaps(self, words: Words) -> np.ndarray:
-        """Return (n_texts, n_benchmarks) int64: how many different 13-grams each text shares with each."""
+        """Return (n_texts, n_benchmarks) int64: the number of different 13-grams that both
+        share."""
         return self.count(self.hits(words), len(words))
 
     def hits(self, words: Words) -> np.ndarray:
-        """Return (m, 2) int64, one row for each different 13-gram a text shares: text, index in `grams`."""
+        """Return (m, 2) int64: text and index in `grams` of each different 13-gram that is
+        shared."""
         grams = words.ngrams(WORDS)
         texts, indices = np.empty((2, len(grams.hashes)), dtype=np.int64)
         key_bits, sieve, starts = self._lookup
@@ -65,10 +68,11 @@ class BenchmarkIndex:
         return np.stack(np.divmod(different, max(len(self.grams), 1)), axis=1)
 
     def count(self, hits: np.ndarray, n_texts: int, most_texts: int | None = None) -> np.ndarray:
-        """Return `overlaps` from the `hits` of many tasks, their first column counting over all documents.
+        """Return `overlaps` from the `hits` of many tasks, whose first column is the index among
+        all documents.
 
-        A 13-gram in more than `most_texts` documents is passed over. GPT-3 took 10: what more documents than
-        that share is a common phrase, law or liturgy rather than the benchmark.
+        A 13-gram in more than `most_texts` documents is ignored. GPT-3 took 10, because what more
+        documents share is a common phrase, law or liturgy rather than the benchmark.
         """
         if most_texts is not None:
             sharing = np.bincount(hits[:, 1], minlength=len(self.grams))
@@ -81,10 +85,11 @@ class BenchmarkIndex:
 
     @cached_property
     def _lookup(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """What `kernels.find_known` looks 13-grams up by: bits of a key, the sieve, and where each key begins.
+        """Bits of a key, the sieve, and the index at which each key begins, as `kernels.find_known`
+        takes them.
 
-        Four 13-grams share a key, so that of those that are not in the index one in 150 passes the sieve, which takes
-        two megabytes for a million 13-grams.
+        On average four 13-grams share a key. So one in 150 of the 13-grams that are not in the
+        index passes the sieve, which takes two megabytes for a million 13-grams.
         """
         key_bits = min(max(10, len(self.grams).bit_length() - 2), 26)
         sieve = np.zeros(1 << key_bits, dtype=np.uint64)
@@ -94,7 +99,11 @@ class BenchmarkIndex:
 
 
 def benchmark_folders(folder: Path) -> list[Path]:
-    """Return the folder of each benchmark in `folder`, which is named as the benchmark."""
+    """Return the folders in `folder`; each has the name and the files of a benchmark.
+
+    Raises:
+        UserError: there is none, or there are more than 64.
+    """
     folders = sorted(path for path in folder.glob("*") if path.is_dir())
     if not folders:
         raise UserError(f"No benchmarks in {folder}. Put each into a folder of its own there: {folder}/lambada.")
@@ -104,11 +113,11 @@ def benchmark_folders(folder: Path) -> list[Path]:
 
 
 def grams_of(passages: Iterable[str]) -> np.ndarray:
-    """Return the different 13-grams (m,) uint64 of some passages, sorted."""
+    """Return (m,) uint64: the sorted hashes of the 13-grams of some passages, each once."""
     return _different(hash_words(list(passages)).ngrams(WORDS).hashes)
 
 
 def _different(values: np.ndarray) -> np.ndarray:
-    """Return the different values, sorted; `np.unique` takes ten times as long for hashes."""
+    """Return the sorted values, each once; `np.unique` takes ten times as long for hashes."""
     values = np.sort(values)
     return values[np.append(values[:1] == values[:1], values[1:] != values[:-1])]

@@ -1,9 +1,9 @@
-"""The characters that are damage in a text: the one definition that repair, its patterns and the compiled scan share.
+"""The characters that are damage in a text: one definition for repair and the compiled scan.
 
 - Controls, byte-order marks and non-characters: `REPLACED` says what takes their place.
 - C1 controls (U+0080 to U+009F): Windows-1252 that was read as Latin-1.
-- Misread text (mojibake): UTF-8 that was read in another encoding shows a letter of one set followed by a sign of
-  another. `MISREAD` lists the pairs of sets.
+- Misread text (mojibake): UTF-8 that was read in another encoding shows a letter of one set
+  followed by a sign of another. `MISREAD` lists the pairs of sets.
 - Blanks at the end of a line: `BLANKS`.
 - Blank lines: `BLANK_LINES`, of which one stays.
 
@@ -23,9 +23,9 @@ REPLACED = {
     **dict.fromkeys([*range(9), *range(14, 32), 127, 0xFEFF, 0xFFFE, 0xFFFF]),
     **dict.fromkeys([0x0B, 0x0C, 0x0D, 0x2028, 0x2029], "\n"),
 }
-"""Code point -> what takes its place, None for nothing; as `str.translate` takes it."""
+"""Code point -> its replacement, None for nothing; for `str.translate`."""
 C1 = "".join(map(chr, range(0x80, 0xA0)))
-"""Controls in whose place Windows-1252 has a sign."""
+"""Controls at whose code points Windows-1252 has signs."""
 MISREAD = (
     # By Windows-1252 or Latin-1: an accented letter, and a sign of the upper half of either.
     ("".join(map(chr, range(0xC0, 0xF5))), "".join(map(chr, range(0x80, 0xC0))) + "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"),
@@ -34,17 +34,18 @@ MISREAD = (
     ("‚", "Ä"),
     ("Γ", "Ç"),
 )
-"""(first, second): a character of `first` and then one of `second` show text that was decoded wrongly."""
+"""(first, second): a character of `first` before one of `second` shows misread text."""
 
 REPLACED_PATTERN = re.compile(f"[{''.join(map(chr, REPLACED))}]")
 C1_PATTERN = re.compile(f"[{C1}]")
 MISREAD_PATTERN = re.compile("|".join(f"[{first}][{second}]" for first, second in MISREAD))
-# A pattern that begins with one literal character is searched for at gigabytes per second, and "\n{3,}" is not one.
+# A pattern that begins with one literal character is searched for at gigabytes per second, and
+# "\n{3,}" is not one.
 BLANK_LINES = re.compile("\n\n\n+")
 
 CONTROL, ODD, MISREAD_PAIR, UNTIDY = 1, 2, 4, 8
-"""Bits of the signs in a text: a control of ASCII, another character of `REPLACED` or a C1 control, a pair of
-`MISREAD`, and blanks or blank lines where none should be."""
+"""Bits of the signs in a text: a control of ASCII, another character of `REPLACED` or a C1 control,
+a pair of `MISREAD`, and blanks or blank lines where none should be."""
 _TABLE_SIZE = 1 << 16
 _KIND_BLANK, _KIND_ODD, _KIND_SPACE, _KIND_FIRST = 1, 2, 4, 16
 

@@ -23,14 +23,16 @@ _WESTERN_LETTER = re.compile(rb"[A-Za-z][\xc0-\xff]|[\xc0-\xff][a-z]")
 
 
 def decode(data: bytes, *, dos: bool = True) -> str:
-    """Decode bytes by their content: a byte-order mark, then UTF-8, then a DOS code page, then Windows-1252.
+    """Decode bytes by their content: a byte-order mark, then UTF-8, then a DOS code page, then
+    Windows-1252.
 
-    No input makes it raise. UTF-8 with a few stray bytes keeps its multi-byte sequences, and each stray byte is read
-    as Windows-1252.
+    No input makes it raise. UTF-8 with a few stray bytes keeps its multi-byte sequences, and each
+    stray byte is read as Windows-1252.
 
     Args:
-        dos: consider the DOS code page 850. Books and mails of the 1990s use it. Rows of tables and web pages do not,
-            and they are so short that a dash between two letters in Windows-1252 would pass for a DOS letter.
+        dos: consider the DOS code page 850. Books and mails of the 1990s use it. Rows of tables and
+            web pages do not, and they are so short that a dash between two letters in Windows-1252
+            would pass for a DOS letter.
     """
     if data.startswith(_MARKS):
         encoding = next(encoding for mark, encoding in _BYTE_ORDER_MARKS if data.startswith(mark))
@@ -60,7 +62,7 @@ def text_and_utf8(data: bytes) -> tuple[str, bytes | None]:
 
 
 def _western(data: bytes) -> str:
-    """Decode Windows-1252; its five undefined bytes become the control characters that Latin-1 has there."""
+    """Decode Windows-1252, and its five undefined bytes as Latin-1."""
     try:
         return data.decode("cp1252")
     except UnicodeDecodeError:

@@ -1,8 +1,9 @@
-"""Loops over every byte and every word of a text, compiled by numba: a few processor cycles for each.
+"""Loops over every byte or word of a text, compiled by numba to a few processor cycles for each.
 
-All compiled code stands in this one file, for numba keeps it on disk until the file that it is written in changes.
-What the numbers mean is said where they are used: `text`, `words`, `duplicates`, `contamination`. These import it where
-they need it: numba takes a third of a second.
+All compiled code is in this one file, because numba keeps machine code on disk until the source
+file changes. The modules that call the loops explain what the numbers mean: `repair`, `words`,
+`duplicates`, `contamination`. They call through `compiled`, because to import this module takes
+half a second.
 """
 
 from __future__ import annotations
@@ -22,16 +23,18 @@ _BLOCK = _U64(128)
 _KIND_BLANK, _KIND_ODD, _KIND_SPACE, _KIND_FIRST = (np.uint8(1 << bit) for bit in (0, 1, 2, 4))
 _CONTROL, _ODD, _MISREAD, _UNTIDY = (np.uint8(1 << bit) for bit in range(4))
 """Bits of `kinds` and of `signs` in `find_damage`; `damage` has the same."""
-# A table instead of a product that grows with the word: the processor need not wait for one letter to hash the next.
+# The powers are a table, because with a running product the processor would wait for one letter to
+# hash the next.
 _POWERS = np.cumprod(np.array([1, *[_LETTER] * 255], dtype=np.uint64), dtype=np.uint64)
 
 
 def _read(kind: types.Type) -> types.Array:
-    """The type of an array that is read only."""
+    """Return the type of a read-only array."""
     return types.Array(kind, 1, "C", readonly=True)
 
 
-# Types are named, so that all is compiled, or loaded, on import: once for the processes that are copies of one.
+# With explicit types everything is compiled, or loaded, on import: once for all processes that are
+# copies of one.
 _BYTES, _HASHES, _OFFSETS = _read(uint8), _read(uint64), _read(int64)
 
 
@@ -39,7 +42,7 @@ def _compiled(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., An
     def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return njit(signature, cache=True)(loop)
-        except RuntimeError:  # no folder where the machine code could be kept: it is made at each start
+        except RuntimeError:  # no folder can keep the machine code, so it is compiled at each start
             return njit(signature)(loop)
 
     return compiled
@@ -47,7 +50,7 @@ def _compiled(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., An
 
 @njit(inline="always")
 def _mixed(value):  # type: ignore[no-untyped-def]
-    """Spread a uint64 over all bits, one to one (the multiply-and-shift finish of MurmurHash3)."""
+    """Mix the bits of a uint64, one to one (the multiply-and-shift finish of MurmurHash3)."""
     value ^= value >> _U64(32)
     value *= _MIX
     value ^= value >> _U64(32)
@@ -57,7 +60,7 @@ def _mixed(value):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _code_point(data, position):  # type: ignore[no-untyped-def]
-    """Return the character beyond ASCII that begins at a position of UTF-8, and the position after it."""
+    """Return the code point beyond ASCII at a position of UTF-8, and the position after it."""
     one, two = _U64(data[position]), _U64(data[position + _ONE]) & _U64(63)
     if one < 0xE0:
         return (one & _U64(31)) << _U64(6) | two, position + _U64(2)
@@ -92,7 +95,8 @@ def _is_blank(byte):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _signs_beyond_ascii(data, start, end, stop, kinds, followers):  # type: ignore[no-untyped-def]
-    """Return the signs of the characters beyond ASCII that begin at `start` to `end`, in a text that ends at `stop`."""
+    """Return the signs at positions `start` to `end` beyond ASCII, in a text that ends at
+    `stop`."""
     signs = uint8(0)
     for position in range(start, end):
         if data[position] >= 0xC2:
@@ -113,19 +117,22 @@ def _signs_beyond_ascii(data, start, end, stop, kinds, followers):  # type: igno
 
 @_compiled(void(_BYTES, _OFFSETS, _BYTES, _BYTES, uint8[::1]))
 def find_damage(data, bounds, kinds, followers, signs):  # type: ignore[no-untyped-def]
-    """Find the texts that `text.repair` may change, all of them and few others, and the reasons.
+    """Find the texts that `repair` may change, all of them and few others, and the reasons.
 
     Args:
         data, bounds: as of `hash_words`.
-        kinds: (65536,) uint8, by code point: bit 0 is set for a blank that is taken off the end of a line, bit 1 for a
-            character that is damage by itself, bit 2 for white space, bits 4 to 7 for the first one of a misread pair.
-        followers: (65536,) uint8, by code point: bit i is set for what makes a pair with a first one of bit 4 + i.
-        signs: (n,) uint8, written: bit 0 for a control among the ASCII characters, bit 1 for another character that
-            is damage by itself, bit 2 for a misread pair, bit 3 for blanks or blank lines where none should be.
+        kinds: (65536,) uint8, by code point: bit 0 is set for a blank that is taken off the end of
+            a line, bit 1 for a character that is damage by itself, bit 2 for white space, bits 4 to
+            7 for the first one of a misread pair.
+        followers: (65536,) uint8, by code point: bit i is set for what makes a pair with a first
+            one of bit 4 + i.
+        signs: (n,) uint8, written: bit 0 for a control among the ASCII characters, bit 1 for
+            another character that is damage by itself, bit 2 for a misread pair, bit 3 for blanks
+            or blank lines where none should be.
     """
     for text in range(len(bounds) - 1):
         first, stop = _U64(bounds[text]), _U64(bounds[text + 1])
-        head = min(first + _U64(2), stop)  # these have no two bytes before them
+        head = min(first + _U64(2), stop)  # bytes without two others before them
         text_signs = _signs_beyond_ascii(data, first, head, stop, kinds, followers)
         if first < stop and (data[first] == 10 or _ends_in_space(data, first, stop, kinds)):
             text_signs |= _UNTIDY
@@ -137,7 +144,7 @@ def find_damage(data, bounds, kinds, followers, signs):  # type: ignore[no-untyp
         block = head
         while block < stop:
             end = min(block + _BLOCK, stop)
-            # Bytes alone, and no branch, so that the processor takes 64 of them at once.
+            # Only bytes and no branch, so that the processor handles 64 of them at once.
             control = loose = high = uint8(0)
             for position in range(block, end):
                 byte, before, earlier = data[position], data[position - _ONE], data[position - _U64(2)]
@@ -160,8 +167,9 @@ def count_kinds(data, bounds, longest, counts):  # type: ignore[no-untyped-def]
 
     Args:
         data, bounds: as of `hash_words`.
-        longest: bytes of a text that are looked at.
-        counts: (n, 5) uint32, written: all bytes, those of letters, of white space, beyond ASCII, of U+FFFD.
+        longest: bytes of a text that are counted, at most.
+        counts: (n, 5) uint32, written: the number of all bytes, and of those of letters, of white
+            space, beyond ASCII, and of U+FFFD.
     """
     for text in range(len(bounds) - 1):
         size = min(bounds[text + 1] - bounds[text], longest)
@@ -184,18 +192,22 @@ def count_kinds(data, bounds, longest, counts):  # type: ignore[no-untyped-def]
 
 @_compiled(int64(_BYTES, _OFFSETS, _read(uint32), _read(boolean), uint64[::1], int64[::1]))
 def hash_words(data, bounds, codes, known, hashes, offsets):  # type: ignore[no-untyped-def]
-    """Hash each word of texts in UTF-8: a polynomial in its characters' codes (its powers repeat after 256 of them).
+    """Hash each word of texts in UTF-8: a polynomial in the codes of its characters (powers repeat
+    after 256 of them).
 
     Args:
-        data: (m,) uint8, the texts one after the other; text i is data[bounds[i] : bounds[i + 1]].
+        data: (m,) uint8, the texts one after the other. Text i is data[bounds[i] : bounds[i + 1]].
         bounds: (n + 1,) int64.
-        codes: (0x110000,) uint32: a character's code, 0 for what is between words, bit 31 set for a word by itself.
-        known: (0x1100,) bool: the pages of 256 characters whose codes are there; that of ASCII must be.
-        hashes: written, uint64; must have room for m // 2 + n + 1.
-        offsets: (n + 1,) int64, written: the words of text i are hashes[offsets[i] : offsets[i + 1]].
+        codes: (0x110000,) uint32: the code of a character, 0 if it separates words; bit 31 is set
+            if it is a word.
+        known: (0x1100,) bool: True for each page of 256 characters whose codes are set; the first
+            page must be.
+        hashes: uint64, written; must have room for m // 2 + n + 1.
+        offsets: (n + 1,) int64, written: text i has the words hashes[offsets[i] : offsets[i + 1]].
 
     Returns:
-        The first page that was met and is not known, and all is to be done again; -1 where all is done.
+        -1 if all words are hashed; else the first page that is not known. The caller then adds it
+        and calls again.
     """
     count = _U64(0)
     for text in range(len(bounds) - 1):
@@ -205,7 +217,8 @@ def hash_words(data, bounds, codes, known, hashes, offsets):  # type: ignore[no-
         while position < stop:
             byte = data[position]
             if byte < 128:
-                # Without a branch: a processor that guesses wrong at each word's end takes twice as long.
+                # There is no branch here, because a wrong guess at each word's end would take twice
+                # the time.
                 code = _U64(codes[byte])
                 is_letter = (code + _U64(0xFFFFFFFF)) >> _U64(32)
                 hashes[count] = value
@@ -243,11 +256,12 @@ def hash_words(data, bounds, codes, known, hashes, offsets):  # type: ignore[no-
 
 @_compiled(void(_HASHES, _OFFSETS, int64, uint64[::1]))
 def hash_ngrams(words, offsets, n, grams):  # type: ignore[no-untyped-def]
-    """Hash every n words in a row of each text, rolling: a polynomial in the words' hashes.
+    """Hash every n words in a row of each text with a rolling hash: a polynomial in the hashes of
+    the words.
 
     Args:
         words, offsets: as of `hash_words`.
-        grams: written, uint64, the n-grams of text after text; a text of fewer than n words has none.
+        grams: uint64, written: the n-grams, text after text; a text of fewer than n words has none.
     """
     leaving = _ONE
     for _ in range(n):
@@ -270,16 +284,17 @@ def hash_ngrams(words, offsets, n, grams):  # type: ignore[no-untyped-def]
 
 @_compiled(void(_HASHES, _OFFSETS, _HASHES, _HASHES, int64, uint8[:, ::1]))
 def sketch(grams, offsets, factors, terms, rounds, sketches):  # type: ignore[no-untyped-def]
-    """Sketch the set of n-grams of each text.
+    """Sketch the set of n-grams of each text (Fast Similarity Sketching, see `duplicates.MinHash`).
 
-    Each slot of a sketch keeps the least-ranked n-gram that fell there. In every round each n-gram falls on one
-    slot; a later round's rank is greater, so rounds go on only where a slot is empty. Long texts need one, short
-    ones all, and what is then still empty takes the least of all n-grams under a hash of its own.
+    In every round each n-gram gets one slot and a rank, and a slot keeps the n-gram of the least
+    rank. Ranks of later rounds are greater, so the rounds end when no slot is empty. A long text
+    needs one round, a short one all of them, and a slot that is empty after that takes the least
+    n-gram under a hash function of its own.
 
     Args:
         grams, offsets: hashes of n-grams (m,) uint64 and where each text's begin (n + 1,) int64.
         factors, terms: (rounds + slots,) uint64, of the hash functions.
-        sketches: (n, slots) uint8, written; zero where a text has no n-gram.
+        sketches: (n, slots) uint8, written; zero for a text without n-grams.
     """
     slots = sketches.shape[1]
     ranks = np.empty(slots, dtype=np.uint64)
@@ -295,7 +310,7 @@ def sketch(grams, offsets, factors, terms, rounds, sketches):  # type: ignore[no
             for gram in mine:
                 value = gram * factor + term
                 slot = ((value >> _U64(32)) * _U64(slots)) >> _U64(32)
-                rank = (value & _U64((1 << 48) - 1)) | tag  # the slot took the bits above
+                rank = (value & _U64((1 << 48) - 1)) | tag  # the bits above chose the slot
                 if rank < ranks[slot]:
                     empty -= ranks[slot] == _ALL
                     ranks[slot] = rank
@@ -305,7 +320,8 @@ def sketch(grams, offsets, factors, terms, rounds, sketches):  # type: ignore[no
                 factor, term = factors[rounds + slot], terms[rounds + slot]
                 for gram in mine:
                     ranks[slot] = min(ranks[slot], gram * factor + term)
-            # A rank's high bits are small by construction; the mixed rank's are not.
+            # The high bits of a rank are small, because the least one was kept. Those of the mixed
+            # rank are not.
             sketches[text, slot] = _mixed(ranks[slot]) >> _U64(56)
 
 
@@ -318,7 +334,8 @@ def _sieve_bits(value):  # type: ignore[no-untyped-def]
 
 @_compiled(void(_HASHES, int64, uint64[::1]))
 def fill_sieve(known, key_bits, sieve):  # type: ignore[no-untyped-def]
-    """Set bits of `sieve` (2**key_bits,) uint64, all zero, for known hashes; `find_known` says how it is read."""
+    """Set bits of `sieve` (2**key_bits,) uint64, zero before, for known hashes (see
+    `find_known`)."""
     for value in known:
         sieve[value >> _U64(64 - key_bits)] |= _sieve_bits(value)
 
@@ -329,14 +346,16 @@ def find_known(grams, offsets, known, key_bits, sieve, starts, texts, indices): 
 
     Args:
         grams, offsets: hashes of n-grams (m,) uint64 and where each text's begin (n + 1,) int64.
-        known: sorted, uint64.
-        key_bits: the highest bits of a hash that are its key.
-        sieve: (2**key_bits,) uint64, of `fill_sieve`: a word for each key. What lacks a bit there is not known.
-        starts: (2**key_bits + 1,) int64: where in `known` each key begins.
-        texts, indices: int64 with room for m, written: text and index in `known` of each n-gram that was found.
+        known: sorted hashes, uint64.
+        key_bits: the number of highest bits of a hash that are its key.
+        sieve: (2**key_bits,) uint64, of `fill_sieve`: 64 bits for each key. A hash one of whose
+            bits is not set there is not known.
+        starts: (2**key_bits + 1,) int64: the index in `known` at which each key begins.
+        texts, indices: int64 with room for m, written: text and index in `known` of each n-gram
+            that was found.
 
     Returns:
-        How many were found.
+        The number of n-grams that were found.
     """
     shift, count = _U64(64 - key_bits), 0
     for text in range(len(offsets) - 1):

@@ -1,8 +1,8 @@
 """Repair of text, and the reasons to leave a text out.
 
-`repair` is applied to every document of every corpus. It is idempotent and leaves clean Unicode text as it is.
-`repairs` does the same for many texts at once and costs little where they are clean, because one compiled scan finds
-the few texts to work on. Knows nothing about corpora or documents.
+`repair` is applied to every document of every corpus. It is idempotent and leaves clean Unicode
+text as it is. `repairs` does the same for many texts at once and costs little where they are clean,
+because one compiled scan finds the few texts to work on. Knows nothing about corpora or documents.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def repair(text: str) -> str:
-    """Return `text` without mojibake, control characters, lone surrogates, byte-order marks and blank runs.
+    """Return `text` without mojibake, control characters, lone surrogates, byte-order marks and
+    blank runs.
 
-    Lines end in one "\\n" without blanks before it, and at most one blank line separates two others. Everything else
-    stays as it is, so clean text comes back equal, and a second repair changes nothing.
+    Lines end in one "\\n" without blanks before it, and at most one blank line separates two
+    others. Everything else stays as it is, so clean text comes back equal, and a second repair
+    changes nothing.
     """
     if _SURROGATE.search(text):
         text = _SURROGATE.sub("", _SURROGATE_PAIR.sub(_joined_pair, text))
@@ -61,14 +63,14 @@ def repairs(texts: pa.LargeStringArray) -> dict[int, str]:
 
 
 def _signs_of(texts: pa.LargeStringArray) -> np.ndarray:
-    """Return (n,) uint8: the signs of damage in each text (bits as in `damage`), 0 if repair would not change it."""
+    """Return (n,) uint8: the signs of damage in each text, bits as in `damage`."""
     signs = np.zeros(len(texts), dtype=np.uint8)
     compiled.find_damage(*utf8_of(texts), *tables(), signs)
     return signs
 
 
 def _mended(text: str) -> str:
-    """Mend what shows signs of damage, once: mended characters may turn out to be damage themselves."""
+    """Mend the damage once. The result may show damage that was misread before."""
     [signs] = _signs_of(encoded([text])).tolist()
     if signs & CONTROL:
         text = _without_controls(text.replace("\r\r\n", "\n").replace("\r\n", "\n"))
@@ -80,7 +82,7 @@ def _mended(text: str) -> str:
 
 
 def _tidied(text: str) -> str:
-    """Take off blanks at the ends of lines, all but one of several blank lines, and blanks around the text."""
+    """Remove blanks at line ends and around the text, and all but one of several blank lines."""
     for blank in BLANKS:
         if blank in text and (end := f"{blank}\n") in text:
             text = "\n".join([part.rstrip(BLANKS) for part in text.split(end)])
@@ -105,24 +107,27 @@ def _joined_pair(pair: re.Match[str]) -> str:
 
 
 def _windows_sign(control: re.Match[str]) -> str:
-    """Return the sign that Windows-1252 has in the place of a C1 control, or nothing in one of its five holes."""
+    """Return the sign of Windows-1252 at the code of a C1 control, or nothing."""
     return control[0].encode("latin-1").decode("cp1252", errors="ignore")
 
 
-# --- what is no text --------------------------------------------------------------------------------------
+# --- what is no text ------------------------------------------------------------------------------
 
 _SAMPLE = 4096
 """Bytes from the middle of a text by which it is judged."""
 
 
 def drop_reasons(texts: pa.LargeStringArray, min_characters: int = 1) -> list[str | None]:
-    """Return why each repaired text is left out (`empty`, `too_short`, `not_text`), or None if it is not.
+    """Return why each repaired text is left out (`empty`, `too_short`, `not_text`), or None if it
+    is not.
 
-    `not_text` has hardly a letter (a table of figures, a rule) or hardly a space (base64, a binary).
+    `not_text` has hardly a letter (a table of figures, a rule) or hardly a space (base64, a
+    binary).
     """
     data, bounds = utf8_of(texts)
     reasons = [("not_text" if refused else None) for refused in _no_text(data, bounds).tolist()]
-    long_enough = bare_of(texts) & (np.diff(bounds) >= 4 * max(min_characters, 1))  # at most four bytes a character
+    # A character has at most four bytes.
+    long_enough = bare_of(texts) & (np.diff(bounds) >= 4 * max(min_characters, 1))
     for index in np.flatnonzero(~long_enough).tolist():
         length = len(texts[index].as_py().strip())
         if length < min_characters or not length:

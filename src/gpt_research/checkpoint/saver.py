@@ -1,0 +1,160 @@
+"""Writing checkpoints: whole or not at all, on a thread, by one process or in parts by several.
+
+A checkpoint is written into a folder beside its place, flushed to the disk and moved. If several
+processes hold the model, each writes its part into that folder and reports it in a small file; the
+first process waits for all reports, writes `state.json` and moves the folder. So a checkpoint that
+has its name is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+
+from gpt_research.base.errors import UserError
+from gpt_research.base.files import file_sha256, flush, part_path, write_json, write_text, written_whole
+from gpt_research.checkpoint.files import WHOLE, Checkpoint, Part, checkpoint_path, saved_steps
+
+
+def save_checkpoint(run: Path, checkpoint: Checkpoint, keep_last: int, keep_every: int = 0, part: Part = WHOLE) -> Path:
+    """Write a checkpoint beside its place, move it there, and drop old ones; return its folder.
+
+    The `keep_last` newest stay, and those whose step is a multiple of `keep_every`. If the
+    checkpoint has several parts, every process calls this with its own, after the first process has
+    called `make_room`.
+
+    Raises:
+        UserError: the disk is full or refuses; older checkpoints are as they were.
+    """
+    folder = checkpoint_path(run, checkpoint.step)
+    try:
+        if part.index > 0:
+            _write_one_part(part_path(folder), checkpoint, part)
+            return folder
+        if part.count == 1:
+            make_room(run, checkpoint.step)
+        with written_whole(folder, durable=True) as unfinished:
+            files = _write_tensors(unfinished, checkpoint, part)
+            for index in range(1, part.count):
+                files |= _await_report(unfinished, Part(index, part.count))
+            state = {"step": checkpoint.step, **checkpoint.state, "files": files}
+            write_json(unfinished / "state.json", state, durable=True)
+            if folder.exists():  # the same step saved again: the old one makes way only now
+                shutil.rmtree(folder)
+        write_text(folder.parent / "latest", folder.name + "\n", durable=True)
+    except (OSError, SafetensorError) as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+        remedy = "Free some space" if full else "Mend the folder"
+        raise UserError(
+            f"Checkpoint {folder} could not be written ({error}). {remedy} and start again with the same command: "
+            "the older checkpoints are whole."
+        ) from None
+    for step in saved_steps(run)[:-keep_last]:
+        if not keep_every or step % keep_every:
+            shutil.rmtree(checkpoint_path(run, step), ignore_errors=True)
+    return folder
+
+
+def make_room(run: Path, step: int) -> None:
+    """Make the folder for the parts of a checkpoint; remove unfinished checkpoints."""
+    unfinished = part_path(checkpoint_path(run, step))
+    for left_over in unfinished.parent.glob("*step_*.part"):  # 0.1 put a dot before the name
+        shutil.rmtree(left_over, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+
+
+def _write_tensors(folder: Path, checkpoint: Checkpoint, part: Part) -> dict[str, Any]:
+    """Write the tensors; return size and SHA-256 of each file."""
+    files = {}
+    for name, tensors in (("model", checkpoint.model), ("optimizer", checkpoint.optimizer)):
+        path = folder / f"{part.file(name)}.safetensors"
+        rows = {key: checkpoint.first_rows[key] for key in tensors if checkpoint.first_rows.get(key)}
+        header = {"first_rows": json.dumps(rows)} if rows else None
+        safetensors.torch.save_file({k: v.contiguous() for k, v in tensors.items()}, path, header)
+        flush(path)
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+    return files
+
+
+def _write_one_part(folder: Path, checkpoint: Checkpoint, part: Part) -> None:
+    """Write a part that is not the first, and report its files or its error."""
+    try:
+        write_json(_report_path(folder, part), {"files": _write_tensors(folder, checkpoint, part)})
+    except (OSError, SafetensorError) as error:
+        with contextlib.suppress(OSError):
+            write_json(_report_path(folder, part), {"error": str(error)})
+        raise
+
+
+def _await_report(folder: Path, part: Part) -> dict[str, Any]:
+    """Return the files of another process once it has reported them.
+
+    A process that died never reports; then `torchrun` ends this one too.
+    """
+    path = _report_path(folder, part)
+    while not path.is_file():
+        time.sleep(0.02)
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    path.unlink()
+    if "error" in report:
+        raise OSError(f"process {part.index}: {report['error']}")
+    files: dict[str, Any] = report["files"]
+    return files
+
+
+def _report_path(folder: Path, part: Part) -> Path:
+    return folder / f"{part.file('written')}.json"
+
+
+class BackgroundSaver:
+    """Writes checkpoints on a thread while training goes on, one at a time."""
+
+    def __init__(
+        self,
+        run: Path,
+        keep_last: int,
+        keep_every: int,
+        part: Part = WHOLE,
+        barrier: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Save as `save_checkpoint` does; `barrier` lets several processes begin together."""
+        self.run, self.keep_last, self.keep_every = run, keep_last, keep_every
+        self.part, self.barrier = part, barrier
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write `checkpoint` when the one before is done; its tensors must not change any more."""
+        self.wait()
+        if self.part.count > 1:
+            if self.part.index == 0:
+                with contextlib.suppress(OSError):  # writing raises it again, on every process
+                    make_room(self.run, checkpoint.step)
+            self.barrier()
+        self._thread = threading.Thread(target=self._write, args=(checkpoint,), name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until the checkpoint is on the disk; raise the error if it could not be written."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        try:
+            save_checkpoint(self.run, checkpoint, self.keep_last, self.keep_every, self.part)
+        except BaseException as error:  # raised in the training thread, by `wait`
+            self._error = error

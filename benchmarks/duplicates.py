@@ -21,8 +21,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
+from gpt_research.evaluation.passages import passages_of
 from gpt_research.preprocessing.text.arrow import encoded
-from gpt_research.preprocessing.text.contamination import BenchmarkIndex
+from gpt_research.preprocessing.text.contamination import BenchmarkIndex, benchmark_folders
 from gpt_research.preprocessing.text.duplicates import MinHash, exact_duplicates, near_duplicates, text_hashes
 from gpt_research.preprocessing.text.words import hash_words
 
@@ -40,7 +41,8 @@ def main(argv: list[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     text = read_text(arguments.text) if arguments.text else generated_text(2_000_000, seed=0)
     if arguments.benchmarks:
-        index = BenchmarkIndex.from_folder(arguments.benchmarks)
+        folders = benchmark_folders(arguments.benchmarks)
+        index = BenchmarkIndex.from_texts({path.name: passages_of(path, path.name) for path in folders})
     else:
         index = BenchmarkIndex.from_texts({"generated": [generated_text(1_000_000, seed=1)]})
     print_speed(text[:8_000_000], index)

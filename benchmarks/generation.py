@@ -3,12 +3,13 @@
     python benchmarks/generation.py --threads 2 --batch 1 16 --rounds 5 --nanogpt PATH --json out.json
     python benchmarks/generation.py --loss RUN_DIR --text FILE      what 16 and 8 bit weights cost, in nats a token
 
-Random weights of one shape, greedy, a prompt of one token. The contenders take turns within each round, so that a
-busy machine slows all alike; medians over the rounds, and the median of each round's ratio. Each has a process of its
-own, as the threads of one library disturb those of another. nanoGPT reads the whole
-text again for each token, so it writes a token at each of some lengths spread over the text and the mean counts.
-llama.cpp runs our own export of the same weights, each text in one question. "limit" is what reading weights, keys
-and values once a step allows at the memory speed measured in the same rounds.
+The weights are random, the prompt is one token, and sampling is greedy. The contenders take turns in
+each round, so that other load slows all of them. The table has medians over the rounds, and the
+median of the ratios of each round. Each contender has a process of its own, because the threads of
+one library disturb those of another. nanoGPT reads the whole text again for each token, so its speed
+is the mean over a few lengths. llama.cpp runs our export of the same weights, with one request for
+each text. "limit" is the speed at which weights, keys and values can be read once for each step; the
+speed of memory is measured in the same rounds.
 """
 
 from __future__ import annotations
@@ -40,24 +41,24 @@ from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
 
 Run = Callable[[int], float]
-"""Takes a batch size; returns seconds a token of the batch."""
+"""Takes a batch size; returns the seconds of one step of the batch."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A way to write."""
+    """A program that generates text."""
 
     run: Run
     weight_bytes: float
-    """Of one weight in memory."""
+    """Bytes of one weight in memory."""
     cache_bytes: int
-    """Of one cached number."""
+    """Bytes of one number in the cache of keys and values."""
     ours: str
-    """Our contender of the same precision, which it is compared with."""
+    """Name of our contender of the same precision, to compare with."""
 
 
 class Endless(Tokenizer):
-    """A tokenizer without an end, so that every contender writes as many tokens."""
+    """A tokenizer without an end-of-text token, so that all contenders write the same number of tokens."""
 
     @property
     def end_of_text(self) -> int:
@@ -140,24 +141,24 @@ def memory_speed(machine: Runtime) -> float:
 
 
 def bytes_a_step(config: GPTConfig, batch: int, tokens: int, contender: Contender) -> float:
-    """What a step must read: every matrix once, and each row's keys and values at half the final length."""
+    """Bytes that a step reads: every matrix once, and the keys and values of each row at half the final length."""
     matrices = 12 * config.n_layer * config.n_embd**2 + config.padded_vocab_size * config.n_embd
     cached = batch * config.n_layer * 2 * config.n_embd * tokens / 2
     return matrices * contender.weight_bytes + cached * contender.cache_bytes
 
 
 GGUF_TYPES = {"fp32": ("f32", 4.0), "bf16": ("bf16", 2.0), "fp16": ("f16", 2.0), "int8": ("q8_0", 34 / 32)}
-"""Our precision -> llama.cpp's type and its bytes a weight."""
+"""llama.cpp's type for each of our precisions, and its bytes per weight."""
 
 
 def llama_cpp(config: GPTConfig, dtype: str, tokens: int) -> Run:
     from gpt_research.export import gguf
-    from gpt_research.export.source import Source
     from gpt_research.generation.llama_cpp import LlamaCpp
+    from gpt_research.run import Run as RunFolder
 
     tokenizer, folder = Tokenizer.gpt2(), tempfile.TemporaryDirectory()
     torch.manual_seed(0)
-    source = Source(Path("random"), 0, TrainConfig(model=config), GPT(config), tokenizer)
+    source = RunFolder(Path("random"), TrainConfig(model=config), tokenizer, GPT(config), 0, {}, "")
     path = Path(folder.name) / f"{dtype}.gguf"
     gguf.write(path, source, dtype)
     loaded = functools.lru_cache(maxsize=1)(lambda batch: LlamaCpp(path, tokenizer, config.block_size, batch))
@@ -187,14 +188,14 @@ def _run_here(threads: int, batch: int, make: Callable[..., Run], arguments: tup
 
 
 def apart(make: Callable[..., Run], *arguments: object) -> Run:
-    """Return what `make(*arguments)` makes, at home in a process of its own."""
+    """Run `make(*arguments)` in a process of its own; return a function that calls the result there."""
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
     threads = torch.get_num_threads()
     return lambda batch: pool.submit(_run_here, threads, batch, make, arguments).result()
 
 
 def contenders(arguments: argparse.Namespace, config: GPTConfig, device: torch.device) -> dict[str, Contender]:
-    """Return who takes part, by name."""
+    """Return the contenders by name."""
     tokens, on_cpu, found = arguments.tokens, device.type == "cpu", {}
 
     def add(name: str, weight_bytes: float, cache_bytes: int, make: Callable[..., Run], *rest: object) -> None:

@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from gpt_research.preprocessing.formats.book import strip_boilerplate
 from gpt_research.preprocessing.formats.wikitext import plain_text
-from gpt_research.preprocessing.text.repair import decode, repair
+from gpt_research.preprocessing.text.decoding import decode
+from gpt_research.preprocessing.text.repair import repair
 
 PIECE = 4_800
 """Characters of a document of clean text, as long as OpenWebText's are on average."""

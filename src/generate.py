@@ -1,4 +1,4 @@
-"""Continue a prompt: `python src/generate.py --prompt TEXT`. The same as `gpt-research generate`."""
+"""Continue a prompt: `python src/generate.py --prompt TEXT` does the same as `gpt-research generate`."""
 
 import sys
 

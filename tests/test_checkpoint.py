@@ -116,7 +116,8 @@ def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:
 
 def test_a_partial_one_is_never_chosen_and_is_cleared_by_the_next(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, make(1), keep_last=9)
-    parts = [tmp_path / "checkpoints" / name for name in ("step_00000002.part", ".step_00000002.part")]  # ours, 0.1's
+    names = ("step_00000002.part", ".step_00000002.part")  # 0.1 put a dot before the name
+    parts = [tmp_path / "checkpoints" / name for name in names]
     for part in parts:
         part.mkdir()
         (part / "model.safetensors").write_bytes(b"half")

@@ -240,22 +240,6 @@ class TrainConfig:
 
 
 @dataclass(frozen=True)
-class ReadOptions:
-    """What a user may choose about reading; every field is a flag of `gpt-research preprocess`."""
-
-    text_key: str | None = None
-    """JSON key or column that holds the text (default: found by name, `text` first)."""
-    keep_personal_data: bool = False
-    """Keep mail addresses, phone numbers and the like (enron) instead of putting placeholders."""
-    mail_header: Literal["none", "subject", "full"] = "subject"
-    """The short header put before a mail's body (enron)."""
-    unwrap_paragraphs: bool = False
-    """Join the hard-wrapped lines of a paragraph (gutenberg)."""
-    keep_disambiguation: bool = False
-    """Keep disambiguation pages (wikipedia)."""
-
-
-@dataclass(frozen=True)
 class GenerateConfig:
     """How text is generated from a model."""
 

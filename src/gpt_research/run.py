@@ -1,7 +1,7 @@
-"""A run folder, opened once: the model of a checkpoint, with its tokenizer, its settings and where it came from.
+"""A run folder, opened once: a checkpoint's model, its tokenizer, settings and lineage.
 
-Every command that takes a run opens it here, so that a checkpoint's files are hashed and read one time. Knows nothing
-about how a run is trained, generated from, evaluated or exported.
+Every command that takes a run opens it here, so that a checkpoint's files are hashed and read one
+time. Knows nothing about how a run is trained, generated from, evaluated or exported.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from gpt_research.base import plugins
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml
 from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_newest, saved_steps
@@ -40,16 +41,17 @@ class Run:
     step: int
     """Optimizer steps behind the weights."""
     lineage: Mapping[str, Any]
-    """What the weights come from: fingerprints of tokenizer, data, settings and program, or of what was imported."""
+    """Fingerprints of tokenizer, data, settings and program, or the source of an import."""
     weights_sha256: str
-    """Of the weights' file; of a checkpoint in parts, the hash of its files' hashes in their order."""
+    """Of the weights' file; of a checkpoint in parts, the hash of its files' hashes in order."""
 
     @classmethod
     def open(cls, folder: Path | str, device: torch.device | str = "cpu") -> Run:
         """Open the newest whole checkpoint of a run folder.
 
         Raises:
-            UserError: no such run, nothing saved yet, damage, or a tokenizer that is not the run's.
+            UserError: no such run, nothing saved yet, damage, a tokenizer that is not the run's, or
+            a plugin of the run that this process has not run.
         """
         folder = Path(folder)
         config = run_config(folder)
@@ -57,6 +59,7 @@ class Run:
         if checkpoint is None:
             raise UserError(f"{folder} has no checkpoint yet. Let training reach its first save.")
         lineage = _lineage(checkpoint)
+        plugins.require(lineage.get("plugins", {}), str(folder))
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
         saved_with = checkpoint.state.get("lineage", {}).get("tokenizer")
         if saved_with not in (None, tokenizer.fingerprint):
@@ -71,7 +74,20 @@ class Run:
 
     @property
     def name(self) -> str:
+        """Name of the run folder."""
         return self.folder.resolve().name
+
+    def check_vocabulary(self) -> None:
+        """Check that the model and the tokenizer have vocabularies of one size.
+
+        Raises:
+            UserError: the sizes differ.
+        """
+        if self.model.config.vocab_size != self.tokenizer.vocab_size:
+            raise UserError(
+                f"The model in {self.folder} has {self.model.config.vocab_size} tokens and its tokenizer.json "
+                f"{self.tokenizer.vocab_size}. Put the tokenizer it was trained with there."
+            )
 
 
 def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[GPT, Tokenizer]:

@@ -22,9 +22,9 @@ from gpt_research.estimate import first_steps
 from gpt_research.estimate import micro_batch as micro_batches
 from gpt_research.estimate import plan as plans
 from gpt_research.estimate import probe as probes
-from gpt_research.estimate.footprint import footprint
 from gpt_research.estimate.micro_batch import resolve_micro_batch
 from gpt_research.estimate.probe import Measured, fitting_micro_batches, predicted_peak, sweep_micro_batches
+from gpt_research.estimate.resources import estimate_resources
 from gpt_research.estimate.time_estimate import TimeEstimate, estimate_time, in_words
 from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
@@ -41,7 +41,7 @@ def measured(size: int, speed: float, peak: int = 0) -> Measured:
 def test_the_formulas_agree_with_a_real_model_and_its_checkpoint(tiny_run: TrainConfig) -> None:
     outcome = train(dataclasses.replace(tiny_run, max_steps=4))
     config = read_yaml(TrainConfig, outcome.run / "config.yaml")
-    size = footprint(config, CPU)
+    size = estimate_resources(config, CPU)
     model, _ = load_model(outcome.run)
     assert size.parameters == model.num_parameters()
     assert size.tokens == 4 * 256
@@ -71,7 +71,7 @@ def test_activations_are_about_what_autograd_keeps(tiny_run: TrainConfig, checkp
     tokens = torch.randint(0, 300, (2, 64))
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = model(tokens, tokens)
-    predicted = footprint(config, CPU).activation_bytes
+    predicted = estimate_resources(config, CPU).activation_bytes
     # With checkpointing the formula also counts the block that is computed again, which the backward pass holds.
     assert 0.5 < predicted / sum(kept.values()) < (5 if checkpointing else 2.5)
     assert loss.isfinite()

@@ -17,9 +17,9 @@ from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.evaluation.evaluated_model import Subject
+from gpt_research.evaluation.evaluated_model import EvaluatedModel
 from gpt_research.model.gpt import GPT
-from gpt_research.run import load_model
+from gpt_research.run import Run
 
 THINGS = ["crown", "sword", "letter", "horse"]
 
@@ -65,9 +65,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
-def subject(runs: tuple[Path, Path]) -> Subject:
-    model, tokenizer = load_model(runs[1])
-    return Subject(model, tokenizer, runtimes.start("cpu", "fp32"), 48, batch_size=4)
+def evaluated(runs: tuple[Path, Path]) -> EvaluatedModel:
+    run = Run.open(runs[1])
+    return EvaluatedModel(run.model, run.tokenizer, runtimes.start("cpu", "fp32"), 48, batch_size=4)
 
 
 @pytest.fixture(scope="session")
@@ -78,8 +78,9 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
     (folder / "wikitext2" / "wiki.test.raw").write_text(wikitext_file(rng), encoding="utf-8")
     rows = [{"text": ". ".join(sentence(rng) for _ in range(rng.randrange(1, 8)))} for _ in range(5153)]
-    rows[3] = {"text": "Queen"}  # nothing before the word
-    rows[4] = {"text": "my lord \n\tloves the  letter"}
+    # Two odd passages, after those that tests with few items take: in a mean of 20 they would outweigh all others.
+    rows[33] = {"text": "Queen"}  # nothing before the word
+    rows[34] = {"text": "my lord \n\tloves the  letter"}
     (folder / "lambada" / "test.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
     text = "".join(hellaswag_task(rng) for _ in range(10042))
     (folder / "hellaswag" / "val.txt.bz2").write_bytes(bz2.compress(text.encode()))

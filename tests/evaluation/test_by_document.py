@@ -14,37 +14,37 @@ from gpt_research.config import GPTConfig
 from gpt_research.data.loader import evaluation_batches
 from gpt_research.data.shards import Dataset
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.evaluation.evaluated_model import Subject
-from gpt_research.evaluation.tasks.corpora import _Documents, measure
+from gpt_research.evaluation.corpora import CorpusPart, _Documents, measure
+from gpt_research.evaluation.evaluated_model import EvaluatedModel
 from gpt_research.model.gpt import GPT
 from gpt_research.training.validation import measure as measure_batches
 
 
 @pytest.fixture(scope="module")
-def asked(dataset_folder: Path) -> tuple[Subject, Dataset]:
+def asked(dataset_folder: Path) -> tuple[EvaluatedModel, Dataset]:
     torch.manual_seed(1)
     model = GPT(GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=32, vocab_size=300)).eval()
     tokenizer = Tokenizer.load(dataset_folder / "tokenizer.json")
-    return Subject(model, tokenizer, runtimes.start("cpu", "fp32"), 32, 4), Dataset(dataset_folder, 32)
+    return EvaluatedModel(model, tokenizer, runtimes.start("cpu", "fp32"), 32, 4), Dataset(dataset_folder, 32)
 
 
 @pytest.mark.parametrize("max_tokens", [0, 200])
-def test_documents_add_up_to_the_loss_over_batches(asked: tuple[Subject, Dataset], max_tokens: int) -> None:
-    subject, dataset = asked
-    byte_lengths = torch.from_numpy(subject.tokenizer.byte_lengths)
+def test_documents_add_up_to_the_loss_over_batches(asked: tuple[EvaluatedModel, Dataset], max_tokens: int) -> None:
+    evaluated, dataset = asked
+    byte_lengths = torch.from_numpy(evaluated.tokenizer.byte_lengths)
     for name in ("plays", "tales"):
         batches = evaluation_batches(dataset.val[name], max_tokens or None, 4)
-        loss = measure_batches(subject.model, batches, byte_lengths, subject.runtime)
-        columns = measure(subject, dataset, name, "val", max_tokens).columns
+        loss = measure_batches(evaluated.model, batches, byte_lengths, evaluated.runtime)
+        columns = measure(evaluated, CorpusPart(dataset, name, "val", max_tokens))
         assert columns["tokens"].sum() == loss.tokens
         assert columns["bytes"].sum() == loss.bytes
         assert columns["nats"].sum() == pytest.approx(loss.nats, rel=1e-6)
 
 
-def test_documents_are_those_of_the_index(asked: tuple[Subject, Dataset], dataset_folder: Path) -> None:
-    subject, dataset = asked
+def test_documents_are_those_of_the_index(asked: tuple[EvaluatedModel, Dataset], dataset_folder: Path) -> None:
+    evaluated, dataset = asked
     for name in ("plays", "tales"):
-        columns = measure(subject, dataset, name, "train").columns
+        columns = measure(evaluated, CorpusPart(dataset, name, "train"))
         shards = sorted((dataset_folder / name).glob("train_*.parquet"))
         expected = [pq.read_table(shard).column("tokens").to_numpy() for shard in shards]
         whole = np.concatenate(expected)
@@ -53,16 +53,16 @@ def test_documents_are_those_of_the_index(asked: tuple[Subject, Dataset], datase
         assert columns["tokens"].tolist() == whole.tolist()
 
 
-def test_one_documents_loss_is_its_own(asked: tuple[Subject, Dataset], dataset_folder: Path) -> None:
-    subject, dataset = asked
+def test_one_documents_loss_is_its_own(asked: tuple[EvaluatedModel, Dataset], dataset_folder: Path) -> None:
+    evaluated, dataset = asked
     shard = dataset.val["tales"].arrays[0].astype(np.int64)
-    columns = measure(subject, dataset, "tales", "val").columns
-    end = int(np.flatnonzero(shard == subject.tokenizer.end_of_text)[0])
+    columns = measure(evaluated, CorpusPart(dataset, "tales", "val"))
+    end = int(np.flatnonzero(shard == evaluated.tokenizer.end_of_text)[0])
     nats = 0.0
     for start in range(0, len(shard) - 1, 32):
         window = torch.from_numpy(shard[start : start + 33])
         with torch.no_grad():
-            log_p = subject.model(window[None, :-1])[0].log_softmax(-1)
+            log_p = evaluated.model(window[None, :-1])[0].log_softmax(-1)
         for t in range(1, len(window)):
             if start + t <= end:
                 nats -= log_p[t - 1, window[t]].item()

@@ -175,7 +175,7 @@ def rewrite_lambada(line: str) -> Callable[[Path], None]:
     [
         ("lambada", cut_lambada_in_a_row, "test.jsonl, line 44 is not JSON"),
         ("lambada", cut_lambada_between_rows, "holds 4,000 rows, but LAMBADA's test set (OpenAI's) has 5,153"),
-        ("lambada", rewrite_lambada("[1]"), "test.jsonl, line 1 is no JSON object"),
+        ("lambada", rewrite_lambada("[1]"), "test.jsonl, line 1 is not a JSON object"),
         ("lambada", rewrite_lambada('{"txt": "a b"}'), 'row 1: "text" is missing'),
         ("lambada", lambda folder: shutil.rmtree(folder / "lambada"), "There is no"),
         ("lambada", lambda folder: shutil.copy(folder / "lambada/test.jsonl", folder / "lambada/b.jsonl"), "several"),

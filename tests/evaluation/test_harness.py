@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpt_research.commands import ExportCommand
 from gpt_research.evaluation import benchmark_files
-from gpt_research.evaluation.evaluated_model import Subject
-from gpt_research.evaluation.tasks import hellaswag, lambada
-from gpt_research.evaluation.tasks import wikitext2 as wikitext
+from gpt_research.evaluation.benchmark_files import Source
+from gpt_research.evaluation.evaluate import measure_task
+from gpt_research.evaluation.evaluated_model import EvaluatedModel
+from gpt_research.evaluation.tasks import lambada, wikitext2
+from gpt_research.evaluation.tasks.table import TASKS
 from gpt_research.export.exporting import export_run
 
 ITEMS = 60
@@ -38,7 +40,7 @@ def exported(runs: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) 
     """The same weights and tokenizer as transformers has them."""
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     folder = tmp_path_factory.mktemp("exported") / "hf"
-    export_run(ExportCommand(run=str(runs[1]), out=str(folder)))
+    export_run(runs[1], folder)
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
     return model.eval(), transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
@@ -52,11 +54,16 @@ def theirs(exported: tuple[Any, Any]) -> Any:
     return HFLM(pretrained=exported[0], tokenizer=exported[1], batch_size=1, device="cpu", max_length=48)
 
 
-def our_scores(subject: Subject, folder: Path) -> dict[str, dict[str, float]]:
-    found = [
-        module.measure(subject, benchmark_files.find(module.TASK, str(folder)), ITEMS)
-        for module in (lambada, hellaswag)
-    ]
+def items(folder: Path) -> dict[str, Any]:
+    return {name: TASKS[name].read(source_of(name, folder))[:ITEMS] for name in ("lambada", "hellaswag")}
+
+
+def source_of(name: str, folder: Path) -> Source:
+    return benchmark_files.find(name, TASKS[name].files, str(folder))
+
+
+def our_scores(evaluated: EvaluatedModel, folder: Path) -> dict[str, dict[str, float]]:
+    found = [measure_task(evaluated, name, source_of(name, folder), of_task) for name, of_task in items(folder).items()]
     return {result.task: {name: e.value for name, e in result.estimates.items()} for result in found}
 
 
@@ -70,15 +77,12 @@ def assert_equal(found: dict[str, dict[str, float]], ours: dict[str, dict[str, f
             assert found[task][name] == pytest.approx(value, rel=rel, abs=0), f"{task} {name}"
 
 
-def items(folder: Path) -> tuple[list[str], list[hellaswag.Question]]:
-    passages = lambada.passages(benchmark_files.find("lambada", str(folder)))[:ITEMS]
-    return passages, hellaswag.questions(benchmark_files.find("hellaswag", str(folder)))[:ITEMS]
-
-
 @needs_lm_eval
-def test_lm_eval_through_the_adapter_gives_our_scores(subject: Subject, benchmarks: Path, harness: Any) -> None:
-    ours = our_scores(subject, benchmarks)
-    found = harness.rescore(harness.HarnessModel(subject), *items(benchmarks))
+def test_lm_eval_through_the_adapter_gives_our_scores(
+    evaluated: EvaluatedModel, benchmarks: Path, harness: Any
+) -> None:
+    ours = our_scores(evaluated, benchmarks)
+    found = harness.rescore(harness.HarnessModel(evaluated), items(benchmarks))
     assert_equal(found, ours)
     assert 0 < ours["lambada"]["accuracy"] < 1
     assert ours["hellaswag"]["accuracy"] != ours["hellaswag"]["accuracy_norm"]
@@ -86,21 +90,21 @@ def test_lm_eval_through_the_adapter_gives_our_scores(subject: Subject, benchmar
 
 @needs_lm_eval
 def test_lm_eval_over_transformers_gives_our_scores(
-    subject: Subject, benchmarks: Path, harness: Any, theirs: Any
+    evaluated: EvaluatedModel, benchmarks: Path, harness: Any, theirs: Any
 ) -> None:
-    ours = our_scores(subject, benchmarks)
-    found = harness.rescore(theirs, *items(benchmarks))
+    ours = our_scores(evaluated, benchmarks)
+    found = harness.rescore(theirs, items(benchmarks))
     assert_equal(found, ours)
 
 
 @needs_lm_eval
-def test_answers_are_those_of_lm_evals_own_model(subject: Subject, harness: Any, theirs: Any) -> None:
+def test_answers_are_those_of_lm_evals_own_model(evaluated: EvaluatedModel, harness: Any, theirs: Any) -> None:
     from lm_eval.api.instance import Instance
 
     def ask(kind: str, *arguments: Any) -> Instance:
         return Instance(request_type=kind, doc={}, arguments=arguments, idx=0)
 
-    adapter, long = harness.HarnessModel(subject), "the king takes the sword. a fool loves the horse. " * 9
+    adapter, long = harness.HarnessModel(evaluated), "the king takes the sword. a fool loves the horse. " * 9
     asked = [ask("loglikelihood", before, after) for before, after in
              [("", "the king"), ("the king ", "takes"), (long, " the crown"), ("Zürich – né", "e\n\n x")]]  # fmt: skip
     for ours, other in zip(adapter.loglikelihood(asked), theirs.loglikelihood(asked), strict=True):
@@ -119,21 +123,24 @@ def test_answers_are_those_of_lm_evals_own_model(subject: Subject, harness: Any,
 
 @needs_lm_eval
 def test_a_run_can_be_loaded_by_name_and_scored_on_any_local_task(
-    runs: tuple[Path, Path], harness: Any, subject: Subject
+    runs: tuple[Path, Path], harness: Any, evaluated: EvaluatedModel
 ) -> None:
     model = harness.HarnessModel.load(runs[1], device="cpu")
     assert model.max_length == 48
-    assert model.eot_token_id == subject.tokenizer.end_of_text
-    passages = ["the king takes the sword"] * 3
-    assert_equal(harness.rescore(model, passages), harness.rescore(harness.HarnessModel(subject), passages))
+    assert model.eot_token_id == evaluated.tokenizer.end_of_text
+    passages = {"lambada": ["the king takes the sword"] * 3}
+    assert_equal(harness.rescore(model, passages), harness.rescore(harness.HarnessModel(evaluated), passages))
 
 
-def test_transformers_gives_our_wikitext_score(subject: Subject, benchmarks: Path, exported: tuple[Any, Any]) -> None:
+def test_transformers_gives_our_wikitext_score(
+    evaluated: EvaluatedModel, benchmarks: Path, exported: tuple[Any, Any]
+) -> None:
     model, tokenizer = exported
-    source = benchmark_files.find("wikitext2", str(benchmarks))
-    text = "".join(wikitext.articles(source)[:4])
+    source = source_of("wikitext2", benchmarks)
+    articles = wikitext2.read(source)[:4]
+    text = "".join(articles)
     tokens = tokenizer(text, return_tensors="pt", verbose=False)["input_ids"]
-    assert tokens[0].tolist() == subject.tokenizer.encode(text)
+    assert tokens[0].tolist() == evaluated.tokenizer.encode(text)
     for stride in (48, 24):
         nats, counted, previous_end = 0.0, 0, 0
         for begin in range(0, tokens.size(1), stride):
@@ -146,12 +153,12 @@ def test_transformers_gives_our_wikitext_score(subject: Subject, benchmarks: Pat
             counted, previous_end = counted + int((labels[0, 1:] != -100).sum()), end
             if end == tokens.size(1):
                 break
-        found = wikitext.measure(subject, source, stride, limit=4).estimates["perplexity"].value
-        assert found == pytest.approx(math.exp(nats / counted), rel=2e-6)
+        found = measure_task(replace(evaluated, stride=stride), "wikitext2", source, articles)
+        assert found.estimates["perplexity"].value == pytest.approx(math.exp(nats / counted), rel=2e-6)
 
 
 def test_transformers_gives_our_lambada_and_hellaswag_scores(
-    subject: Subject, benchmarks: Path, exported: tuple[Any, Any]
+    evaluated: EvaluatedModel, benchmarks: Path, exported: tuple[Any, Any]
 ) -> None:
     """As the tests with lm-eval, for where it is missing."""
     model, tokenizer = exported
@@ -167,7 +174,7 @@ def test_transformers_gives_our_lambada_and_hellaswag_scores(
         chosen = log_p[-len(tail) :]
         return chosen.gather(1, tail[:, None]).sum().item(), bool((chosen.argmax(1) == tail).all())
 
-    ours, (passages, questions) = our_scores(subject, benchmarks), items(benchmarks)
+    ours, (passages, questions) = our_scores(evaluated, benchmarks), items(benchmarks).values()
     found = [likelihood(*lambada.split(text)) for text in passages]
     assert ours["lambada"]["accuracy"] == sum(greedy for _, greedy in found) / ITEMS
     assert ours["lambada"]["perplexity"] == pytest.approx(math.exp(-sum(n for n, _ in found) / ITEMS), rel=2e-6)

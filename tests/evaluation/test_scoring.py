@@ -9,25 +9,25 @@ import pytest
 import torch
 
 from gpt_research.base import runtime as runtimes
-from gpt_research.evaluation.evaluated_model import Subject, encode_pair
-from gpt_research.evaluation.scoring import Window, rolling_windows, score, sliding_windows
+from gpt_research.evaluation.evaluated_model import EvaluatedModel, encode_pair, score
+from gpt_research.evaluation.windows import Window, rolling_windows, sliding_windows
 
 
-def nats_by_hand(subject: Subject, tokens: list[int], place: int) -> tuple[float, bool]:
+def nats_by_hand(evaluated: EvaluatedModel, tokens: list[int], place: int) -> tuple[float, bool]:
     """Return -ln p of the token at `place` given all before it in `tokens`, by a forward pass of its own."""
     with torch.no_grad():
-        logits = subject.model(torch.tensor([tokens[:place]]))[0, -1].double()
+        logits = evaluated.model(torch.tensor([tokens[:place]]))[0, -1].double()
     return -logits.log_softmax(-1)[tokens[place]].item(), int(logits.argmax()) == tokens[place]
 
 
-def test_scores_are_those_of_a_forward_pass_for_each_token(subject: Subject) -> None:
-    tokens = subject.tokenizer.encode("the king takes the sword. a fool loves the horse. the queen gives the crown")
+def test_scores_are_those_of_a_forward_pass_for_each_token(evaluated: EvaluatedModel) -> None:
+    tokens = evaluated.tokenizer.encode("the king takes the sword. a fool loves the horse. the queen gives the crown")
     windows = [Window(tokens[a:b], n) for a, b, n in ((0, 18, 17), (3, 9, 1), (0, 18, 4), (5, 15, 9), (1, 3, 1))]
     for tokens_per_batch in (1, 40, 10_000):
-        found = score(subject.model, windows, subject.runtime, tokens_per_batch)
+        found = score(evaluated.model, windows, evaluated.runtime, tokens_per_batch)
         for window, scores in zip(windows, found, strict=True):
             read = list(window.tokens)
-            expected = [nats_by_hand(subject, read, i) for i in range(len(read) - window.scored, len(read))]
+            expected = [nats_by_hand(evaluated, read, i) for i in range(len(read) - window.scored, len(read))]
             assert scores.nats == pytest.approx([nats for nats, _ in expected], abs=1e-5)
             assert scores.greedy.tolist() == [greedy for _, greedy in expected]
     assert any(scores.greedy.any() for scores in found), "a model that is never right would hide a mistake"
@@ -64,34 +64,34 @@ def test_sliding_windows_are_those_of_the_guide(count: int, context: int, stride
         assert [t for _, t in found] == list(range(1, count))
 
 
-def test_a_continuation_beyond_the_context_keeps_every_token_and_is_counted(subject: Subject) -> None:
-    tokens = subject.tokenizer.encode("the king takes the sword. " * 20)[:70]
-    short = dataclasses.replace(subject, context=16)
+def test_a_continuation_beyond_the_context_keeps_every_token_and_is_counted(evaluated: EvaluatedModel) -> None:
+    tokens = evaluated.tokenizer.encode("the king takes the sword. " * 20)[:70]
+    short = dataclasses.replace(evaluated, context=16)
     pairs = [(tokens[:5], tokens[5:12]), (tokens[:40], tokens[40:50]), (tokens[:5], tokens[5:40])]
-    found = short.token_continuations(pairs, "")
+    found = short.token_continuations(pairs)
     assert found.cut == 2
-    second = sum(nats_by_hand(subject, tokens[33:50], i)[0] for i in range(7, 17))
+    second = sum(nats_by_hand(evaluated, tokens[33:50], i)[0] for i in range(7, 17))
     assert found.nats[1] == pytest.approx(second, rel=1e-5), "cut on the left to context + 1 tokens"
-    third = sum(score(subject.model, [Window(tokens[4:21], 16)], subject.runtime, 99)[0].nats)
-    third += sum(score(subject.model, [Window(tokens[20:37], 16)], subject.runtime, 99)[0].nats)
-    third += sum(score(subject.model, [Window(tokens[23:40], 3)], subject.runtime, 99)[0].nats)
+    third = sum(score(evaluated.model, [Window(tokens[4:21], 16)], evaluated.runtime, 99)[0].nats)
+    third += sum(score(evaluated.model, [Window(tokens[20:37], 16)], evaluated.runtime, 99)[0].nats)
+    third += sum(score(evaluated.model, [Window(tokens[23:40], 3)], evaluated.runtime, 99)[0].nats)
     assert found.nats[2] == pytest.approx(third, rel=1e-5)
 
 
-def test_blanks_before_a_continuation_belong_to_it(subject: Subject) -> None:
-    encode = subject.tokenizer.encode
-    before, after = encode_pair(subject.tokenizer, "the king \n ", "takes")
+def test_blanks_before_a_continuation_belong_to_it(evaluated: EvaluatedModel) -> None:
+    encode = evaluated.tokenizer.encode
+    before, after = encode_pair(evaluated.tokenizer, "the king \n ", "takes")
     assert before == encode("the king")
     assert before + after == encode("the king \n takes")
-    assert encode_pair(subject.tokenizer, "", " takes") == ([subject.tokenizer.end_of_text], encode(" takes"))
+    assert encode_pair(evaluated.tokenizer, "", " takes") == ([evaluated.tokenizer.end_of_text], encode(" takes"))
 
 
-def test_bf16_keeps_the_head_exact(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, logits = [], subject.model.logits
-    monkeypatch.setattr(subject.model, "logits", lambda h: seen.append(logits(h)) or seen[-1])
-    tokens = subject.tokenizer.encode("the king takes the sword. a fool loves")
-    exact = score(subject.model, [Window(tokens, len(tokens) - 1)], subject.runtime, 99)[0].nats
-    half = score(subject.model, [Window(tokens, len(tokens) - 1)], runtimes.start("cpu", "bf16"), 99)[0].nats
+def test_bf16_keeps_the_head_exact(evaluated: EvaluatedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, logits = [], evaluated.model.logits
+    monkeypatch.setattr(evaluated.model, "logits", lambda h: seen.append(logits(h)) or seen[-1])
+    tokens = evaluated.tokenizer.encode("the king takes the sword. a fool loves")
+    exact = score(evaluated.model, [Window(tokens, len(tokens) - 1)], evaluated.runtime, 99)[0].nats
+    half = score(evaluated.model, [Window(tokens, len(tokens) - 1)], runtimes.start("cpu", "bf16"), 99)[0].nats
     assert {t.dtype for t in seen} == {torch.float32}
     assert not np.array_equal(half, exact), "the rest is in bf16"
     assert half == pytest.approx(exact, abs=0.1)

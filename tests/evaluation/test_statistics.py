@@ -8,10 +8,8 @@ import statistics
 import numpy as np
 import pytest
 
-from gpt_research.evaluation.statistics import METRICS, Metric, difference
-
-ACCURACY = Metric("correct")
-PERPLEXITY = Metric("nats", "tokens", exponential=True)
+from gpt_research.evaluation.statistics import ACCURACY, PERPLEXITY, difference
+from gpt_research.evaluation.tasks.table import TASKS
 
 
 def documents(seed: int, count: int) -> dict[str, np.ndarray]:
@@ -72,7 +70,7 @@ def test_a_model_compared_with_itself_differs_by_nothing() -> None:
 def test_bits_per_byte_and_perplexity_are_their_formulas() -> None:
     columns = {"nats": np.array([8.0, 4.0]), "tokens": np.array([3, 1]), "bytes": np.array([9, 5]),
                "words": np.array([2.0, 1.0])}  # fmt: skip
-    found = {name: metric.estimate(columns).value for name, metric in METRICS["wikitext2"].items()}
+    found = {name: metric.estimate(columns).value for name, metric in TASKS["wikitext2"].metrics.items()}
     assert found == pytest.approx(
         {"perplexity": math.exp(3), "word_perplexity": math.exp(4), "bits_per_byte": 12 / math.log(2) / 14}
     )

@@ -27,11 +27,11 @@ VARIANTS = {
 
 def write_run(folder: Path, config: GPTConfig, tokenizer: Tokenizer, step: int = 7) -> GPT:
     """Write a run folder with random weights, norms and biases too; return its model."""
-    torch.manual_seed(3)
     model = GPT(replace(config, vocab_size=tokenizer.vocab_size)).eval()
+    generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            p.normal_(float("norm" in name and name.endswith("weight")), 0.2)
+            p.normal_(float("norm" in name and name.endswith("weight")), 0.2, generator=generator)
     folder.mkdir(parents=True)
     train = TrainConfig(model=model.config, tokens_per_step=8 * config.block_size, data=str(folder / "no_data"))
     write_yaml(train, folder / "config.yaml")

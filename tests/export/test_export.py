@@ -1,10 +1,12 @@
-"""An export says in other programs what the run says here, and one that does not is never left behind."""
+"""An export says in other programs what the run says here, and one that does not is never left
+behind."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,17 +15,15 @@ import torch
 from small_runs import VARIANTS, write_run
 
 from gpt_research.base.errors import UserError
-from gpt_research.cli.export import run
-from gpt_research.commands import ExportCommand
+from gpt_research.cli.export import ExportCommand, run
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.export import exporting as export_command
-from gpt_research.export import gguf
+from gpt_research.export import exporting, gguf
 from gpt_research.export import hf as huggingface
 from gpt_research.export.exporting import export_run
 from gpt_research.export.proof import PASSAGE, Bound, OurReader, prove
-from gpt_research.export.source import load_source
 from gpt_research.generation.llama_cpp import LlamaCppReader
 from gpt_research.model.gpt import GPT
+from gpt_research.run import Run
 
 MakeRun = Callable[..., tuple[Path, GPT]]
 needs_transformers = pytest.mark.skipif(
@@ -42,7 +42,7 @@ def test_transformers_gives_the_runs_logits_text_and_tokens(
 
     folder, model = make_run(variant)
     out = tmp_path / "hf"
-    export_run(ExportCommand(run=str(folder), out=str(out)))
+    export_run(folder, out)
 
     theirs = transformers.AutoModelForCausalLM.from_pretrained(out)
     their_tokenizer = transformers.AutoTokenizer.from_pretrained(out)
@@ -65,7 +65,7 @@ def test_rounded_weights_are_stored_in_their_type(dtype: str, make_run: MakeRun,
 
     folder, _ = make_run()
     out = tmp_path / "hf"
-    proofs = export_run(ExportCommand(run=str(folder), out=str(out), dtype=dtype))
+    proofs = export_run(folder, out, dtype=dtype)
     stored = safetensors.torch.load_file(out / "model.safetensors")
     assert {t.dtype for t in stored.values()} == {huggingface.TORCH_TYPES[dtype]}
     assert transformers.AutoModelForCausalLM.from_pretrained(out).dtype == huggingface.TORCH_TYPES[dtype]
@@ -80,7 +80,7 @@ def test_gguf_holds_the_runs_weights_and_tokenizer(
 ) -> None:
     folder, model = make_run(variant)
     path = tmp_path / "model.gguf"
-    gguf.write(path, load_source(folder), dtype)
+    gguf.write(path, Run.open(folder), dtype)
     read_back, their_tokenizer = gguf.read(path)
     assert their_tokenizer.fingerprint == tokenizer.fingerprint
     assert read_back.config.vocab_size == tokenizer.vocab_size
@@ -104,10 +104,10 @@ def test_gguf_holds_the_runs_weights_and_tokenizer(
 def test_llama_cpp_gives_the_runs_logits_and_text(variant: str, dtype: str, make_run: MakeRun, tmp_path: Path) -> None:
     folder, _ = make_run(variant)
     out = tmp_path / "gguf"
-    proofs = export_run(ExportCommand(run=str(folder), out=str(out), format="gguf", dtype=dtype))
+    proofs = export_run(folder, out, format="gguf", dtype=dtype)
     assert sorted(path.name for path in out.iterdir()) == ["README.md", f"{folder.name}-{dtype}.gguf"]
     assert [proof.reader for proof in proofs] == ["gguf, read back", "llama.cpp"]
-    assert proofs[1].places == 5
+    assert proofs[1].positions == 5
     if dtype == "f32":
         assert all(proof.new_tokens == 24 for proof in proofs)
 
@@ -119,7 +119,7 @@ def test_llama_cpp_cuts_hard_text_as_gpt2s_tokenizer_does(tmp_path: Path, shared
     tokenizer = Tokenizer.gpt2()
     write_run(tmp_path / "run", VARIANTS["gpt2"], tokenizer)
     path = tmp_path / "model.gguf"
-    gguf.write(path, load_source(tmp_path / "run"), "f16")
+    gguf.write(path, Run.open(tmp_path / "run"), "f16")
     reader = LlamaCppReader(path, tokenizer, 48)
     texts = [
         "a\u0300e\u0301 \u00a0\u2003x \u3000\u200b\ufeff",
@@ -141,7 +141,7 @@ def test_llama_cpp_cuts_hard_text_as_gpt2s_tokenizer_does(tmp_path: Path, shared
 def test_safetensors_export_holds_our_names_and_needs_nothing_else(make_run: MakeRun, tmp_path: Path) -> None:
     folder, model = make_run("no_bias")
     out = tmp_path / "plain"
-    proofs = export_run(ExportCommand(run=str(folder), out=str(out), format="safetensors"))
+    proofs = export_run(folder, out, format="safetensors")
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "model.safetensors", "tokenizer.json"]
     stored = safetensors.torch.load_file(out / "model.safetensors")
     assert torch.equal(stored["blocks.1.mlp.up.weight"], model.blocks[1].mlp.up.weight)
@@ -177,7 +177,7 @@ def test_an_export_that_computes_something_else_is_refused_and_leaves_nothing(
     folder, _ = make_run()
     before = sorted(tmp_path.iterdir())
     with pytest.raises(UserError, match=r"was not written: .*log-probabilities differ"):
-        export_run(ExportCommand(run=str(folder), out=str(tmp_path / "out"), format=format, dtype=dtype))
+        export_run(folder, tmp_path / "out", format=format, dtype=dtype)
     assert sorted(tmp_path.iterdir()) == before
 
 
@@ -192,7 +192,7 @@ def test_another_tokenizer_in_the_export_is_refused(
     make_run()
     monkeypatch.setattr(Tokenizer, "save", lambda self, path: path.write_text(other.vocabulary.to_json()))
     with pytest.raises(UserError, match="cuts text into other tokens"):
-        export_run(ExportCommand(run=str(folder), out=str(tmp_path / "out")))
+        export_run(folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -208,7 +208,7 @@ def test_weights_that_overflow_in_fp16_are_refused(tmp_path: Path, tokenizer: To
     state = {"tokenizer": tokenizer.fingerprint}
     save_checkpoint(tmp_path / "run", Checkpoint(8, model_tensors(model), {}, state), keep_last=1)
     with pytest.raises(UserError, match="nan"):
-        export_run(ExportCommand(run=str(tmp_path / "run"), out=str(tmp_path / "out"), dtype="f16"))
+        export_run(tmp_path / "run", tmp_path / "out", dtype="f16")
     assert not (tmp_path / "out").exists()
 
 
@@ -217,11 +217,9 @@ def test_a_missing_extra_is_one_sentence(
     format: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find = importlib.util.find_spec
-    monkeypatch.setattr(
-        export_command.importlib.util, "find_spec", lambda name: None if name == package else find(name)
-    )
+    monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None if name == package else find(name))
     with pytest.raises(UserError, match=rf'needs {package}. Run: pip install "gpt-research\[export\]"'):
-        export_run(ExportCommand(run="anything", out=str(tmp_path / "out"), format=format))
+        export_run(Path("anything"), tmp_path / "out", format=format)
 
 
 def test_a_taken_folder_is_left_as_it_is(make_run: MakeRun, tmp_path: Path) -> None:
@@ -230,10 +228,10 @@ def test_a_taken_folder_is_left_as_it_is(make_run: MakeRun, tmp_path: Path) -> N
     out.mkdir()
     (out / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="is there already"):
-        export_run(ExportCommand(run=str(folder), out=str(out), format="safetensors"))
+        export_run(folder, out, format="safetensors")
     assert [path.name for path in out.iterdir()] == ["mine.txt"]
     (out / "mine.txt").unlink()
-    export_run(ExportCommand(run=str(folder), out=str(out), format="safetensors"))
+    export_run(folder, out, format="safetensors")
     assert (out / "model.safetensors").is_file()
 
 
@@ -245,30 +243,27 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(export_command.plain, "write", full)
+    monkeypatch.setitem(exporting.FORMATS, "safetensors", replace(exporting.FORMATS["safetensors"], write=full))
     with pytest.raises(UserError, match=r"No space left on device.*Free some space"):
-        export_run(ExportCommand(run=str(folder), out=str(tmp_path / "out"), format="safetensors"))
+        export_run(folder, tmp_path / "out", format="safetensors")
     assert sorted(path.name for path in tmp_path.iterdir()) == [folder.name]
 
 
 def test_settings_that_no_format_has_are_refused(make_run: MakeRun, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"dtype is 'q8_0'.*--format hf"):
-        ExportCommand(run="r", out="o", dtype="q8_0")
+    with pytest.raises(UserError, match=r"dtype is 'q8_0', but it must be f32, f16 or bf16 for --format hf"):
+        export_run(Path("r"), Path("o"), dtype="q8_0")
+    with pytest.raises(
+        UserError, match=r'format is "safetensor", but it must be one of hf, gguf, safetensors.*Did you'
+    ):
+        export_run(Path("r"), Path("o"), format="safetensor")
     with pytest.raises(UserError, match="--out DIR"):
         ExportCommand(run="r")
     folder, _ = make_run()
     with pytest.raises(UserError, match=r"Cannot read the text file .*nowhere\.txt"):
-        export_run(ExportCommand(run=str(folder), out=str(tmp_path / "o"), format="safetensors", text="nowhere.txt"))
+        export_run(folder, tmp_path / "o", format="safetensors", text_file="nowhere.txt")
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(UserError, match="is empty"):
-        export_run(
-            ExportCommand(
-                run=str(folder),
-                out=str(tmp_path / "o"),
-                format="safetensors",
-                text=str(tmp_path / "empty.txt"),
-            )
-        )
+        export_run(folder, tmp_path / "o", format="safetensors", text_file=str(tmp_path / "empty.txt"))
 
 
 @needs_gguf
@@ -277,7 +272,7 @@ def test_q8_0_needs_a_width_that_its_blocks_divide(tmp_path: Path, tokenizer: To
 
     write_run(tmp_path / "run", GPTConfig(n_layer=1, n_head=1, n_embd=48, block_size=32), tokenizer)
     with pytest.raises(UserError, match=r"packs 32 weights together, and model.n_embd is 48"):
-        export_run(ExportCommand(run=str(tmp_path / "run"), out=str(tmp_path / "o"), format="gguf", dtype="q8_0"))
+        export_run(tmp_path / "run", tmp_path / "o", format="gguf", dtype="q8_0")
 
 
 def test_the_model_card_tells_data_recipe_scores_and_licence(
@@ -308,12 +303,11 @@ def test_the_model_card_tells_data_recipe_scores_and_licence(
 def test_the_model_card_lists_the_corpora_of_the_data_set(
     make_run: MakeRun, tmp_path: Path, dataset_folder: Path
 ) -> None:
-    from dataclasses import replace
-
     from gpt_research.export.model_card import model_card
 
-    source = load_source(make_run()[0])
-    card = model_card(replace(source, config=replace(source.config, data=str(dataset_folder))), "hf", "f32", "", [])
+    source = Run.open(make_run()[0])
+    source = replace(source, config=replace(source.config, data=str(dataset_folder)))
+    card = model_card(source, "f32", "", [], usage="")
     assert "| plays |" in card
     assert "| tales |" in card
     assert "No licence was chosen" in card

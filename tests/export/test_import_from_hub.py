@@ -1,4 +1,5 @@
-"""Names of the hub bring what lies there, by the libraries themselves, from a hub on this machine."""
+"""Names of the hub bring what lies there, by the libraries themselves, from a hub on this
+machine."""
 
 from __future__ import annotations
 
@@ -11,9 +12,8 @@ from local_hub import local_hub
 
 from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.export import hf as huggingface
-from gpt_research.export.source import load_source
 from gpt_research.model.gpt import GPT
-from gpt_research.run import load_model
+from gpt_research.run import Run, load_model
 
 MakeRun = Callable[..., tuple[Path, GPT]]
 
@@ -24,7 +24,7 @@ def test_a_model_of_the_hub_is_imported_bit_by_bit_and_its_pickle_stays_there(
 ) -> None:
     folder, model = make_run()
     (theirs := tmp_path / "theirs").mkdir()
-    huggingface.write(theirs, load_source(folder), "f32")
+    huggingface.write(theirs, Run.open(folder), "f32")
     (theirs / "pytorch_model.bin").write_bytes(b"a pickle")
     with local_hub({"models/owner/name": theirs}) as hub:
         done = hub.gpt_research(tmp_path / "home", "import", "owner/name", "--out", str(tmp_path / "imported"))
@@ -40,7 +40,7 @@ def test_a_model_of_the_hub_that_is_only_a_pickle_or_not_there_is_one_sentence(
     make_run: MakeRun, tmp_path: Path
 ) -> None:
     (theirs := tmp_path / "theirs").mkdir()
-    huggingface.write(theirs, load_source(make_run()[0]), "f32")
+    huggingface.write(theirs, Run.open(make_run()[0]), "f32")
     (theirs / "model.safetensors").rename(theirs / "pytorch_model.bin")
     with local_hub({"models/owner/pickled": theirs}) as hub:
         for name, reason in (("owner/pickled", "no model.safetensors"), ("owner/nothing", "could not be fetched")):

@@ -1,4 +1,5 @@
-"""What comes in becomes the same weights in a run folder; what is hostile, broken or foreign is refused."""
+"""What comes in becomes the same weights in a run folder; what is hostile, broken or foreign is
+refused."""
 
 from __future__ import annotations
 
@@ -18,17 +19,15 @@ import gpt_research.export.importing as importing
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.cli.export import run
-from gpt_research.commands import ExportCommand, ImportCommand
+from gpt_research.cli.import_ import ImportCommand, run
 from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import hf as huggingface
 from gpt_research.export.exporting import export_run
 from gpt_research.export.importing import import_model
 from gpt_research.export.names import to_gpt2
-from gpt_research.export.source import load_source
 from gpt_research.model.gpt import GPT
-from gpt_research.run import load_model
+from gpt_research.run import Run, load_model
 
 MakeRun = Callable[..., tuple[Path, GPT]]
 
@@ -38,12 +37,12 @@ def hf_folder(make_run: MakeRun, tmp_path: Path) -> Path:
     """An exported model, by writing alone: its proof has tests of its own."""
     folder = tmp_path / "hf"
     folder.mkdir()
-    huggingface.write(folder, load_source(make_run()[0]), "f32")
+    huggingface.write(folder, Run.open(make_run()[0]), "f32")
     return folder
 
 
 def import_from(source: Path | str, tmp_path: Path, **settings: Any) -> tuple[GPT, Tokenizer]:
-    import_model(ImportCommand(source=str(source), out=str(tmp_path / "imported"), **settings))
+    import_model(str(source), str(tmp_path / "imported"), **settings)
     return load_model(tmp_path / "imported")
 
 
@@ -65,7 +64,7 @@ def test_a_round_trip_through_hugging_face_keeps_every_bit(
     variant: str, make_run: MakeRun, tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
     folder, model = make_run(variant)
-    export_run(ExportCommand(run=str(folder), out=str(tmp_path / "hf")))
+    export_run(folder, tmp_path / "hf")
     back, back_tokenizer = import_from(tmp_path / "hf", tmp_path)
     before, after = model_tensors(model), model_tensors(back)
     assert back.config == model.config
@@ -79,7 +78,7 @@ def test_a_round_trip_through_plain_safetensors_keeps_every_bit(
     variant: str, make_run: MakeRun, tmp_path: Path
 ) -> None:
     folder, model = make_run(variant)
-    export_run(ExportCommand(run=str(folder), out=str(tmp_path / "plain"), format="safetensors"))
+    export_run(folder, tmp_path / "plain", format="safetensors")
     back, _ = import_from(tmp_path / "plain", tmp_path)
     before, after = model_tensors(model), model_tensors(back)
     assert back.config == model.config
@@ -91,7 +90,7 @@ def test_sinusoidal_positions_come_back_as_an_equal_model_with_a_learned_table(
 ) -> None:
     folder, model = make_run("sinusoidal")
     (tmp_path / "hf").mkdir()
-    huggingface.write(tmp_path / "hf", load_source(folder), "f32")
+    huggingface.write(tmp_path / "hf", Run.open(folder), "f32")
     back, _ = import_from(tmp_path / "hf", tmp_path)
     assert back.config.positions == "learned"
     tokens = torch.arange(40)[None]
@@ -139,7 +138,8 @@ def test_the_two_older_tokenizer_files_serve_too(hf_folder: Path, tmp_path: Path
 
 
 def write_nanogpt(path: Path, model: GPT, rows: int, **changes: Any) -> None:
-    """Save a checkpoint as nanoGPT's train.py does: compiled names, tied head stored twice, padded rows."""
+    """Save a checkpoint as nanoGPT's train.py does: compiled names, tied head stored twice, padded
+    rows."""
     tensors = to_gpt2(model_tensors(model), "linear")
     wte = torch.cat((tensors["transformer.wte.weight"], torch.randn(rows - model.config.vocab_size, 32)))
     tensors |= {"transformer.wte.weight": wte, "lm_head.weight": wte}
@@ -297,5 +297,5 @@ def test_a_run_that_fails_to_load_is_not_left_behind(
     def fail(_: Path) -> None:
         raise UserError("it does not load")
 
-    monkeypatch.setattr(importing, "load_model", fail)
+    monkeypatch.setattr(importing.Run, "open", fail)
     refused(hf_folder, tmp_path, "it does not load")

@@ -15,9 +15,9 @@ from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import gguf
 from gpt_research.export import hf as huggingface
 from gpt_research.export.proof import Bound, OurReader, Reader, prove
-from gpt_research.export.source import load_source
 from gpt_research.generation.llama_cpp import LlamaCppReader
 from gpt_research.model.gpt import GPT
+from gpt_research.run import Run
 
 ANY = Bound(1e9, 1e9)
 
@@ -53,7 +53,7 @@ def readers(tokenizer: Tokenizer) -> tuple[OurReader, Altered]:
 
 def test_the_same_model_passes_with_no_difference(readers: tuple[OurReader, Altered]) -> None:
     proof = prove(*readers, Bound(0, 0))
-    assert (proof.largest, proof.divergence, proof.places, proof.new_tokens) == (0, 0, 40, 24)
+    assert (proof.largest, proof.divergence, proof.positions, proof.new_tokens) == (0, 0, 40, 24)
 
 
 @pytest.mark.parametrize("noise", [1e-2, float("nan"), float("inf")])
@@ -103,7 +103,7 @@ def test_every_reader_stops_after_an_end_of_text(program: str, tmp_path: Path, t
     end = tokenizer.end_of_text
     with torch.no_grad():  # every position now says that the text ends
         model.norm.bias += 20 * model.token_embedding.weight[end]
-    source = replace(load_source(tmp_path / "run"), model=model)
+    source = replace(Run.open(tmp_path / "run"), model=model)
     reader: Reader
     if program == "transformers":
         huggingface.write(tmp_path, source, "f32")

@@ -1,4 +1,4 @@
-"""Tiny models: a second thread only makes them wait for each other."""
+"""The models of these tests are so small that a second thread would slow them down."""
 
 from __future__ import annotations
 

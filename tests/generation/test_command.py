@@ -1,4 +1,4 @@
-"""`gpt-research generate`: what reaches standard output, and how each mistake is put."""
+"""`gpt-research generate`: what it prints, and the message for each mistake."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(folder: Path, **settings: Any) -> GenerateCommand:
-    """In the precision of `expected`, whatever this CPU is fast at."""
+    """A command in fp32, the precision of `expected`, because auto depends on the CPU."""
     return GenerateCommand(run=str(folder), device="cpu", precision="fp32", max_new_tokens=8, **settings)
 
 

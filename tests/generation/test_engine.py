@@ -1,4 +1,4 @@
-"""Requests join and leave a running batch, and each gets what it would get alone."""
+"""Requests join and leave a running batch, and each sample is the same as alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="module", params=["learned", "sinusoidal"])
 def model(request: pytest.FixtureRequest, tokenizer: Tokenizer) -> GPT:
-    """A model with opinions: weights far larger than at the start of training."""
+    """A model with large weights, so that its probabilities are far from uniform."""
     torch.manual_seed(0)
     shape: dict[str, Any] = {"n_layer": 2, "n_head": 2, "n_embd": 32, "block_size": 24, "tie_weights": False}
     model = GPT(GPTConfig(vocab_size=tokenizer.vocab_size, positions=request.param, **shape))
@@ -198,7 +198,7 @@ def test_a_text_that_ended_early_does_not_outgrow_its_memory(model: GPT, tokeniz
     longer = [Request("a", replace(DRAWN, max_new_tokens=18, seed=seed)) for seed in range(3)]
     for request in (*short, *longer):
         engine.add(request)
-    samples = finish(engine)  # the short ones stay in the batch, as three of five go on
+    samples = finish(engine)  # the rows of the short ones stay in the batch, because three of five samples continue
     for id, request in enumerate((*short, *longer)):
         same(samples[id], alone(model, tokenizer, request))
 

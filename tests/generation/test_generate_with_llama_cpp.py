@@ -1,4 +1,4 @@
-"""`gpt-research generate --engine llamacpp` writes what our own model writes, from a file that it makes and keeps."""
+"""`gpt-research generate --engine llamacpp` writes the same text as PyTorch, from a GGUF file that it keeps."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def save(folder: Path, model: GPT, tokenizer: Tokenizer, step: int) -> None:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose model has learnt a little, characters of several tokens among it."""
+    """A run whose model has learnt a little, including characters of several tokens."""
     torch.set_num_threads(1)
     text = sentences(0, 1500)
     tokenizer = Tokenizer.train([text], 300)
@@ -77,9 +77,9 @@ def run_folder(trained: Path, tmp_path: Path) -> Path:
 
 
 def write(capsys: pytest.CaptureFixture[str], folder: Path, engine: str = "llamacpp", **settings: Any) -> list[Any]:
-    """The samples of a command, as JSON has them."""
+    """The samples that a command prints as JSON."""
     capsys.readouterr()
-    # auto is bf16 for PyTorch on some CPUs, and fp32 for llama.cpp
+    # On some CPUs, auto is bf16 for PyTorch and fp32 for llama.cpp.
     settings = {"precision": "fp32", "device": "cpu", **settings}
     command = GenerateCommand(run=str(folder), engine=engine, json=True, **settings)  # type: ignore[arg-type]
     assert run(command) == 0

@@ -1,4 +1,4 @@
-"""Text as it streams: whole characters, and nothing of a stop text, however the text is cut into tokens."""
+"""Streamed text has whole characters and no part of a stop text, for any division into tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def tokenizer() -> Tokenizer:
 
 
 def stream(tokenizer: Tokenizer, tokens: list[int], stop: list[str]) -> tuple[list[str], bool]:
-    """The pieces that a stream gives, and whether it met a stop text."""
+    """The pieces of a stream, and whether it found a stop text."""
     text = TextStream(tokenizer, stop)
     pieces = []
     for token in tokens:

@@ -11,11 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions
-from gpt_research.preprocessing.formats import tables
+from gpt_research.preprocessing.formats import parquet, tables
 from gpt_research.preprocessing.formats.fields import text_of
-from gpt_research.preprocessing.readers.resolve import Corpus, resolve
+from gpt_research.preprocessing.readers.catalogue import resolve
+from gpt_research.preprocessing.readers.corpus import Corpus
 from gpt_research.preprocessing.text import batches
-from gpt_research.preprocessing.text.batches import DOCUMENT_SCHEMA, Batch, batched, clean_batches, place_of
+from gpt_research.preprocessing.text.arrow import DOCUMENT_SCHEMA
+from gpt_research.preprocessing.text.batches import Batch, batched, clean_batches, place_of
 
 OPTIONS = ReadOptions()
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=40)
@@ -60,7 +62,7 @@ def test_parquet_by_the_batch_is_parquet_row_by_row(tmp_path, monkeypatch, texts
     path = tmp_path / "a.parquet"
     column = pa.array(texts, pa.string()).cast(kind)
     pq.write_table(pa.table({"id": list(range(len(texts))), "text": column}), path, row_group_size=group)
-    monkeypatch.setattr(tables, "_BATCH_ROWS", 2)
+    monkeypatch.setattr(parquet, "_BATCH_ROWS", 2)
     one_by_one, by_the_batch = both_ways(resolve(f"mine={path}"))
     assert by_the_batch == one_by_one
 

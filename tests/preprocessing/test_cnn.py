@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions
+from gpt_research.preprocessing.readers.catalogue import resolve
 from gpt_research.preprocessing.readers.cnn import CnnReader, article, repair_body
-from gpt_research.preprocessing.readers.resolve import resolve
 
 SAMPLE = Path(__file__).parents[2].parent / "shared" / "corpora" / "cnn"
 needs_sample = pytest.mark.skipif(not SAMPLE.exists(), reason="no sample of CNN articles at ../shared")

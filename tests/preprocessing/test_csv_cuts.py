@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
-from gpt_research.preprocessing.formats import csv_cuts, tables
+from gpt_research.preprocessing.formats import csv_rows, tables
 from gpt_research.preprocessing.formats.tables import GenericReader, cut, records
 
 quickly = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=100)
@@ -57,7 +57,7 @@ def test_the_parts_of_a_table_give_what_the_whole_gives(
         text = text.replace("\r\n", "\n").replace("\r", "")
     path = tmp_path / ("a.csv" if delimiter == "," else "a.tsv")
     path.write_bytes((text if closed else text.removesuffix(ends)).encode(encoding))
-    monkeypatch.setattr(csv_cuts, "_BLOCK", block)
+    monkeypatch.setattr(csv_rows, "_BLOCK", block)
     whole = read(path, [Unit(path.name, 0)])
     assert not [item for item in whole if isinstance(item, Drop)]
     assert read(path, parts_of(path, width, monkeypatch)) == whole

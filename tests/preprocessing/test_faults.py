@@ -14,7 +14,8 @@ import zstandard
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
 from gpt_research.preprocessing.formats import streams
-from gpt_research.preprocessing.readers.resolve import Corpus, resolve
+from gpt_research.preprocessing.readers.catalogue import resolve
+from gpt_research.preprocessing.readers.corpus import Corpus
 
 
 def read_all(path: Path, name: str = "mine") -> list[Document | Drop]:

@@ -12,7 +12,9 @@ import pytest
 
 from gpt_research.preprocessing.document import Document, ReadOptions
 from gpt_research.preprocessing.formats import streams
-from gpt_research.preprocessing.readers import openwebtext, resolve
+from gpt_research.preprocessing.formats.tar import tar_members
+from gpt_research.preprocessing.readers import openwebtext
+from gpt_research.preprocessing.readers.catalogue import resolve
 from gpt_research.preprocessing.text.batches import batched
 
 SAMPLE = Path(__file__).parents[2].parent / "shared" / "corpora" / "openwebtext"
@@ -84,7 +86,7 @@ def test_members_equal_the_standard_librarys_for_every_dialect(kind):
     if kind == tarfile.GNU_FORMAT:
         members["long/" * 40 + "d.txt"] = b"z"
     stream = io.BufferedReader(io.BytesIO(make_tar(members, kind=kind)))
-    assert {m.name: m.read(m.size) for m in streams.tar_members(stream)} == members
+    assert {m.name: m.read(m.size) for m in tar_members(stream)} == members
 
 
 @pytest.mark.parametrize("wrong", [0, 1])
@@ -93,7 +95,7 @@ def test_a_headers_checksum_is_the_sum_of_its_bytes_also_of_the_largest(wrong):
     data[100:148], data[157:512] = b"\xff" * 48, b"\xff" * 355
     data[124:136] = b"%011o\0" % 4
     data[148:156] = b"%06o\0 " % (sum(data[:148]) + 8 * ord(" ") + sum(data[156:512]) + wrong)
-    members = streams.tar_members(io.BufferedReader(io.BytesIO(data)))
+    members = tar_members(io.BufferedReader(io.BytesIO(data)))
     if wrong:
         with pytest.raises(streams.BrokenInputError, match="header"):
             next(members)
@@ -103,7 +105,7 @@ def test_a_headers_checksum_is_the_sum_of_its_bytes_also_of_the_largest(wrong):
 
 def test_members_that_nobody_reads_are_passed_over():
     stream = io.BufferedReader(io.BytesIO(make_tar({f"{i}": bytes([i]) * 700 * i for i in range(5)})))
-    assert [member.name for member in streams.tar_members(stream)] == ["0", "1", "2", "3", "4"]
+    assert [member.name for member in tar_members(stream)] == ["0", "1", "2", "3", "4"]
 
 
 def test_a_broken_inner_archive_costs_only_itself(tmp_path):

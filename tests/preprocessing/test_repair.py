@@ -6,11 +6,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import gpt_research.preprocessing.text.kernels  # noqa: F401  loaded before the first example is timed
 from gpt_research.preprocessing.document import Document
 from gpt_research.preprocessing.text import repair as text_module
 from gpt_research.preprocessing.text.arrow import encoded
 from gpt_research.preprocessing.text.batches import batched
-from gpt_research.preprocessing.text.repair import decode, drop_reasons, repair, repairs
+from gpt_research.preprocessing.text.decoding import decode, text_and_utf8
+from gpt_research.preprocessing.text.repair import drop_reasons, repair, repairs
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 # The pieces that damage is made of, more often than chance would put them together.
@@ -95,6 +97,17 @@ def test_bytes_are_decoded_by_what_they_hold(encoding: str) -> None:
 def test_dos_code_pages_are_told_from_windows() -> None:
     text = "Les élèves étaient très fatigués; ils ont mangé des pâtés. " * 3
     assert decode(text.encode("cp850")) == text
+
+
+def test_a_dash_in_a_short_row_is_not_taken_for_a_dos_letter() -> None:
+    assert decode("a word\u2013word".encode("cp1252"), dos=False) == "a word\u2013word"
+
+
+def test_pages_that_are_utf8_keep_their_bytes() -> None:
+    assert text_and_utf8("\ufeffcafé".encode()) == ("café", "café".encode())
+    assert text_and_utf8("café".encode()) == ("café", "café".encode())
+    assert text_and_utf8("café".encode("cp1252")) == ("café", None)
+    assert text_and_utf8("café".encode("utf-16")) == ("café", None)
 
 
 def test_utf8_with_stray_bytes_keeps_its_letters() -> None:

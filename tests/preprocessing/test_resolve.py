@@ -4,13 +4,17 @@ import json
 import pickle
 import sys
 import types
+from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import Document, ReadOptions
-from gpt_research.preprocessing.readers.resolve import resolve
+from gpt_research.preprocessing.formats.tables import TableReader
+from gpt_research.preprocessing.readers.catalogue import READERS, resolve
 
 
 def test_the_name_brings_its_reader(tmp_path):
@@ -41,6 +45,30 @@ def test_with_another_name_the_reader_follows_from_the_files(tmp_path, file, mod
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("x")
     assert type(resolve(f"mine={tmp_path}").reader).__module__ == f"gpt_research.preprocessing.{module}"
+
+
+@dataclass(frozen=True)
+class ShoutingReader(TableReader):
+    """A reader as a plugin brings it."""
+
+    name: str = "mine"
+
+    def document(self, text, record, source, position, options):
+        return Document(text.upper(), source, position)
+
+
+@pytest.mark.parametrize("spec", ["mine={}", "news:mine={}"])
+def test_a_reader_of_ones_own_is_one_line_in_the_dictionary(tmp_path, monkeypatch, spec):
+    monkeypatch.setitem(READERS, "mine", ShoutingReader)
+    pq.write_table(pa.table({"id": [1, 2], "text": ["one", "two"]}), tmp_path / "a.parquet")
+    (tmp_path / "b.jsonl").write_text('{"text": "three"}\n')
+    corpus = resolve(spec.format(tmp_path))
+    items = [item for unit in corpus.units() for item in corpus.stream(unit, ReadOptions())]
+    assert [item.text for item in items] == ["ONE", "TWO", "THREE"]
+
+
+def test_every_reader_bears_the_name_that_it_is_found_by():
+    assert {name: reader().name for name, reader in READERS.items()} == {name: name for name in READERS}
 
 
 def test_a_single_file_is_a_corpus(tmp_path):

@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions
-from gpt_research.preprocessing.formats import streams, tables
+from gpt_research.preprocessing.formats import plain_text, streams, tables
 from gpt_research.preprocessing.formats.csv_rows import csv_records
 from gpt_research.preprocessing.formats.tables import GenericReader
 
@@ -195,14 +195,14 @@ def test_a_separator_line_divides_a_text_file(tmp_path, monkeypatch):
     path.write_text("One.\n<|endoftext|>\nTwo.\n\nStill two.\n<|endoftext|>\n")
     small = [text.strip() for text in texts_of(path)]
     assert small == ["One.", "Two.\n\nStill two."]
-    monkeypatch.setattr(tables, "MAX_RECORD", 10)  # now it is a large file, and streamed
+    monkeypatch.setattr(plain_text, "MAX_RECORD", 10)  # now it is a large file, and streamed
     assert [text.strip() for text in texts_of(path)] == small
 
 
 def test_a_large_text_file_is_streamed_in_pieces_that_join_to_the_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "MAX_RECORD", 1000)
+    monkeypatch.setattr(plain_text, "MAX_RECORD", 1000)
     monkeypatch.setattr(tables, "UNIT_BYTES", 700)
-    monkeypatch.setattr(tables, "_TEXT_PIECE", 100)
+    monkeypatch.setattr(plain_text, "_PIECE_BYTES", 100)
     path = tmp_path / "a.txt"
     path.write_text("".join(f"line {i}\n" for i in range(500)))
     pieces = texts_of(path)

@@ -11,10 +11,12 @@ import pytest
 
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.pipeline import preprocess
-from gpt_research.preprocessing.plan import Work, make_plan
+from gpt_research.preprocessing.plan import make_plan
+from gpt_research.preprocessing.readers.catalogue import resolve
 from gpt_research.preprocessing.settings import PreprocessConfig
-from gpt_research.preprocessing.stages import Learn
-from gpt_research.preprocessing.stages import train_tokenizer as learn
+from gpt_research.preprocessing.stages import train_tokenizer
+from gpt_research.preprocessing.stages.train_tokenizer import TrainTokenizer
+from gpt_research.preprocessing.work_folder import WorkFolder
 
 
 @pytest.fixture
@@ -37,10 +39,11 @@ def learnt(folder: Path, texts: list[str], files: int = 1, **changes: Any) -> No
         rows = [json.dumps({"text": text}) + "\n" for text in texts[number::files]]
         (folder / "in" / f"{number}.jsonl").write_text("".join(rows))
     settings = {"tokenizer": "train", "vocab_size": 300, "val_fraction": 0.3, "min_characters": 1, **changes}
-    plan = make_plan(PreprocessConfig(corpora=[f"mine={folder / 'in'}"], out=str(folder / "out"), **settings))
-    work = Work(folder / ".work")
+    config = PreprocessConfig(corpora=[f"mine={folder / 'in'}"], out=str(folder / "out"), **settings)
+    plan = make_plan(config, [resolve(spec) for spec in config.corpora])
+    work = WorkFolder(folder / ".work")
     work.save_plan(plan)
-    Learn(work)(None, 0, 1)
+    TrainTokenizer(work, resolve)(None, 0, 1)
     assert Tokenizer.load(work.folder / "tokenizer.json").vocab_size > 256
 
 
@@ -69,8 +72,8 @@ def test_documents_that_are_all_for_validation_are_learnt_from_nevertheless(tmp_
 def test_of_large_corpora_a_piece_of_every_unit(
     tmp_path: Path, taught: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(learn, "SAMPLE_BYTES", 40_000)
-    monkeypatch.setattr(learn, "PIECE_BYTES", 1000)
+    monkeypatch.setattr(train_tokenizer, "SAMPLE_BYTES", 40_000)
+    monkeypatch.setattr(train_tokenizer, "PIECE_BYTES", 1000)
     monkeypatch.setattr("gpt_research.preprocessing.text.batches.BATCH_BYTES", 500)
     texts = [f"Document {number} says {'word ' * 20}" for number in range(8000)]
     learnt(tmp_path, texts, files=8, val_fraction=0.0)
@@ -79,12 +82,12 @@ def test_of_large_corpora_a_piece_of_every_unit(
 
 
 def test_units_give_by_their_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
-    shares = learn._shares([1 << 20] * 1500 + [24 << 30])  # many small files, and one that is nearly all
-    assert shares.sum() == learn.SAMPLE_BYTES
+    shares = train_tokenizer._shares([1 << 20] * 1500 + [24 << 30])  # many small files, and one that is nearly all
+    assert shares.sum() == train_tokenizer.SAMPLE_BYTES
     assert 0.9 < shares[-1] / shares.sum() < 1
-    assert learn._shares([0, 0]).tolist() == [learn.SAMPLE_BYTES / 2] * 2  # the hub does not say
+    assert train_tokenizer._shares([0, 0]).tolist() == [train_tokenizer.SAMPLE_BYTES / 2] * 2  # the hub does not say
     small = np.array([3 << 20, 0, 1 << 20])
-    assert (learn._shares(small.tolist()) >= small).all()
+    assert (train_tokenizer._shares(small.tolist()) >= small).all()
 
 
 def test_damaged_pieces_are_passed_over(tmp_path: Path, taught: list[str]) -> None:
@@ -93,6 +96,6 @@ def test_damaged_pieces_are_passed_over(tmp_path: Path, taught: list[str]) -> No
     with open(tmp_path / "in" / "0.jsonl", "a") as file:
         file.write("{broken\n")
     taught.clear()
-    work = Work(tmp_path / ".work")
-    Learn(work)(None, 0, 1)
+    work = WorkFolder(tmp_path / ".work")
+    TrainTokenizer(work, resolve)(None, 0, 1)
     assert taught == ["Good one.", "Good two."]

@@ -9,7 +9,7 @@ import pytest
 
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import ReadOptions
-from gpt_research.preprocessing.readers.resolve import resolve
+from gpt_research.preprocessing.readers.catalogue import resolve
 
 
 def write(path: Path, texts: list[str], key: str = "text") -> None:

@@ -27,8 +27,8 @@ from gpt_research.training.run_folder import open_run
 
 def make_trainer(config: TrainConfig) -> Trainer:
     """A trainer without its run folder, for tests of single steps."""
-    data = TrainingData.open(config.data, config.model.block_size)
-    config = dataclasses.replace(config, model=data.fit(config.model))
+    data = TrainingData.open(config)
+    config = dataclasses.replace(config, model=data.model)
     return Trainer(config, runtimes.start("cpu", config.precision), data, Reporter())
 
 
@@ -198,7 +198,7 @@ def test_another_tokenizer_than_the_shards_is_refused(tiny_run: TrainConfig, tmp
 
 
 def test_a_folder_in_use_is_refused_and_names_its_owner(tiny_run: TrainConfig) -> None:
-    data = TrainingData.open(tiny_run.data, tiny_run.model.block_size)
+    data = TrainingData.open(tiny_run)
     with (
         open_run(tiny_run, data, is_main=True),
         pytest.raises(UserError, match=f"in use by process {os.getpid()}"),

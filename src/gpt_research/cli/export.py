@@ -1,21 +1,51 @@
-"""`gpt-research export` and `gpt-research import`: what the terminal shows of them."""
+"""`gpt-research export`: write a run in another format."""
 
 from __future__ import annotations
 
-from gpt_research.commands import ExportCommand, ImportCommand
-from gpt_research.export.exporting import export_run
-from gpt_research.export.importing import import_model
+from dataclasses import dataclass
+from typing import Literal
+
+from gpt_research.base.errors import require
 
 
-def run(command: ExportCommand | ImportCommand) -> int:
-    """Do what the command line asked for and print what came of it; return the exit code."""
-    if isinstance(command, ExportCommand):
-        proofs = export_run(command)
-        print(f"Wrote {command.out} ({command.format}, {command.dtype}).")
-        for proof in proofs:
-            print(f"  {proof}")
-    else:
-        for line in import_model(command):
-            print(line)
-        print(f'Next: gpt-research generate {command.out} --prompt "Once upon a time"')
+@dataclass(frozen=True)
+class ExportCommand:
+    """Write a run in another program's format, proved to compute what the run computes."""
+
+    run: str = ""
+    """Run folder to export. Empty: the newest under runs/."""
+    out: str = ""
+    """Folder to write; it must not exist yet, or be empty."""
+    format: str = "hf"
+    """hf for transformers, gguf for llama.cpp, safetensors for weights under our own names."""
+    dtype: Literal["f32", "f16", "bf16", "q8_0"] = "f32"
+    """Type of the weights; q8_0 (8 bits) in gguf only. Only f32 keeps every bit."""
+    license: str = ""
+    """Licence of the weights for the model card, such as mit. Empty: the card says there is none.
+    """
+    text: str = ""
+    """Text file to check the export on. Empty: a built-in passage."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.out), "out", self.out, "the folder to write: --out DIR")
+
+
+def run(command: ExportCommand) -> int:
+    """Write the export and print how it was proved; return the exit code."""
+    from pathlib import Path
+
+    from gpt_research.export.exporting import export_run
+    from gpt_research.run import named_or_newest
+
+    proofs = export_run(
+        named_or_newest(command.run),
+        Path(command.out),
+        format=command.format,
+        dtype=command.dtype,
+        licence=command.license,
+        text_file=command.text,
+    )
+    print(f"Wrote {command.out} ({command.format}, {command.dtype}).")
+    for proof in proofs:
+        print(f"  {proof}")
     return 0

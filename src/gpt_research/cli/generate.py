@@ -1,7 +1,4 @@
-"""`gpt-research generate`: find the run, read the prompt, load an engine, write to the terminal as the text comes.
-
-Text goes to standard output, everything said about it to standard error.
-"""
+"""`gpt-research generate`: read the prompt, load an engine, print the text as it is generated."""
 
 from __future__ import annotations
 
@@ -26,29 +23,29 @@ if TYPE_CHECKING:
 RULE = "\n" + 40 * "─" + "\n"
 
 GGUF_TYPES = {"auto": "f32", "fp32": "f32", "bf16": "bf16", "fp16": "f16"}
-"""Precision -> type of the file for llama.cpp."""
+"""The type of the GGUF file for each precision."""
 
 
 @dataclass(frozen=True)
 class GenerateCommand(GenerateConfig):
-    """What `gpt-research generate` is asked to do."""
+    """The settings of `gpt-research generate`."""
 
     run: str = ""
-    """Run folder to write with. Empty: the newest under runs/."""
+    """Run folder. Empty: the newest under runs/."""
     prompt: str = "\n"
-    """Text to go on from; - reads it from standard input; empty begins a document."""
+    """Text to continue; - reads it from standard input; an empty one begins a document."""
     interactive: bool = False
     """Ask for prompts, one after another, until /quit."""
     json: bool = False
-    """Print one JSON object a sample instead: prompt, text, ended, tokens, logprobs."""
+    """Print one JSON object for each sample instead: prompt, text, ended, tokens, logprobs."""
     engine: Literal["torch", "llamacpp"] = "torch"
-    """torch, or llamacpp: llama.cpp on the CPU, with a GGUF file made of the run and kept in its folder."""
+    """torch, or llamacpp: llama.cpp on the CPU, with a GGUF file of the run that is kept in its folder."""
     weights: Literal["same", "int8"] = "same"
-    """int8 keeps the matrices in 8 bits: faster, a little less exact."""
+    """int8 keeps the matrices in 8 bits, which is faster and a little less exact."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic and weights. auto: bf16 where the device is fast at it, else fp32."""
+    """Arithmetic and weights. auto: bf16 if the device is fast at it, else fp32."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,10 +57,10 @@ class GenerateCommand(GenerateConfig):
 
 
 def run(command: GenerateCommand) -> int:
-    """Write what the command asks for; return the exit code.
+    """Print the samples, or hold a conversation; return the exit code.
 
     Raises:
-        UserError: a missing package, or the prompt, the run or a setting is at fault.
+        UserError: a package is missing, or the prompt, the run or a setting is wrong.
     """
     open_engine = {"torch": open_torch, "llamacpp": open_llama_cpp}[command.engine]
     out = Terminal(sys.stdout)
@@ -79,17 +76,17 @@ def run(command: GenerateCommand) -> int:
     except KeyboardInterrupt:
         out.write("\n")
         return 130
-    except BrokenPipeError:  # the reader has seen enough, as `head` does; nothing more may be flushed to it
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does, and a later flush would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
 @contextlib.contextmanager
 def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngine]]:
-    """Load the newest whole checkpoint of the command's run; yield the run's folder and the engine.
+    """Load the newest whole checkpoint of the run into PyTorch; yield the run's folder and the engine.
 
     Raises:
-        UserError: no such run, damage, or a device or weights that are not to be had here.
+        UserError: the run is missing or damaged, or this machine lacks the device or kernels for the weights.
     """
     from gpt_research.base import runtime
     from gpt_research.generation.torch_engine import TorchEngine
@@ -105,10 +102,10 @@ def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngin
 
 @contextlib.contextmanager
 def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngine]]:
-    """Load the newest whole checkpoint of the command's run into llama.cpp, by way of its GGUF file.
+    """Load the newest whole checkpoint of the run into llama.cpp; yield the run's folder and the engine.
 
     Raises:
-        UserError: a package is missing, or as `gguf_of_run` raises it.
+        UserError: a package is missing, or `gguf_of_run` or llama.cpp fails.
     """
     for package in ("xllamacpp", "gguf"):
         if importlib.util.find_spec(package) is None:
@@ -130,7 +127,7 @@ def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[Path, GenerationE
 
 
 def write(engine: GenerationEngine, command: GenerateCommand, prompt: str, folder: Path, out: Terminal) -> None:
-    """Print the samples of one prompt, and how fast they came."""
+    """Print the samples of one prompt, and then the speed."""
     from gpt_research.generation.engine import stream_samples
 
     if not prompt:
@@ -145,10 +142,10 @@ def write(engine: GenerationEngine, command: GenerateCommand, prompt: str, folde
 
 
 def read_prompt(prompt: str, standard_input: BinaryIO) -> str:
-    """Return the prompt, from standard input where it is "-".
+    """Return the prompt. If it is "-", it is read from standard input.
 
     Raises:
-        UserError: standard input is empty, or the prompt is no UTF-8 text.
+        UserError: standard input is empty, or the prompt is not UTF-8 text.
     """
     data = standard_input.read() if prompt == "-" else prompt.encode("utf-8", "surrogateescape")
     where = "Standard input" if prompt == "-" else "The prompt"
@@ -167,7 +164,7 @@ def read_prompt(prompt: str, standard_input: BinaryIO) -> str:
 
 
 class Counted:
-    """Pieces on their way, with the speed at which they came."""
+    """An iterable of pieces that measures the speed of generation."""
 
     def __init__(self, pieces: Iterable[Piece]) -> None:
         self._pieces = pieces
@@ -187,7 +184,7 @@ class Counted:
 
 
 def print_samples(pieces: Iterable[Piece], prompt: str, num_samples: int, out: Terminal) -> None:
-    """Stream the first sample; the others, written beside it, follow in order as soon as they can."""
+    """Print the samples in order. The first unfinished one is printed while it is generated."""
     waiting = [prompt] + [RULE + prompt] * (num_samples - 1)
     finished: set[int] = set()
     shown = 0
@@ -205,7 +202,7 @@ def print_samples(pieces: Iterable[Piece], prompt: str, num_samples: int, out: T
 
 
 def print_json(pieces: Iterable[Piece], prompt: str, out: Terminal) -> None:
-    """Print one object a line for each sample, in order."""
+    """Print one JSON object for each sample, each on its line, in order."""
     samples: dict[int, Sample] = {}
     shown = 0
     for piece in pieces:

@@ -1,7 +1,8 @@
-"""A conversation with a model: type a beginning, see it go on, change a setting, go on.
+"""A conversation with a model in the terminal.
 
-A line is a new prompt, an empty line goes on where the text stopped, and a line that begins with a slash is
-a command. Each answer has its own seed (the session's plus its number), so that asking again gives another text.
+A line is a new prompt, an empty line continues the text, and a line that begins with a slash is a
+command. The seed of an answer is the seed of the session plus the number of the answer, so that the
+same prompt gives another text the next time.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ def converse(
     write: Callable[[str], None],
     read: Callable[[str], str] = input,
 ) -> None:
-    """Answer lines from `read` through `write` until /quit or the end of input."""
+    """Read prompts with `read` and write answers with `write`, until /quit or the end of input."""
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  (gives `input` a history and an editable line)
+        import readline  # noqa: F401  (this gives `input` a history and an editable line)
     say("Type a beginning and press Enter; /help shows more.")
     text, answers = "", 0
     while True:
@@ -70,10 +71,10 @@ def converse(
 
 
 def obey(line: str, config: GenerateConfig) -> GenerateConfig:
-    """Do what a line that begins with a slash asks for; return the settings that hold from now on.
+    """Carry out a line that begins with a slash; return the settings for the next answers.
 
     Raises:
-        UserError: an unknown command, or a value that breaks a rule.
+        UserError: the command is unknown, or its value breaks a rule.
     """
     name, _, value = line.strip()[1:].partition(" ")
     if name == "help":
@@ -95,7 +96,7 @@ def obey(line: str, config: GenerateConfig) -> GenerateConfig:
 
 
 def fitting_end(engine: GenerationEngine, text: str) -> str:
-    """Return the end of `text` that leaves half of the context free."""
+    """Return the end of `text`, at most half of the context long."""
     tokens = engine.tokenizer.encode(text)
     half = engine.block_size // 2
     if len(tokens) <= half:

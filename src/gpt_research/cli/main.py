@@ -58,7 +58,7 @@ COMMANDS = {
     "replay": Command("gpt_research.cli.replay", "ReplayCommand", "Run one step again and look inside.", "run"),
     "inspect": Command("gpt_research.cli.inspect", "InspectCommand", "Show what a run folder holds.", "run"),
     "export": Command("gpt_research.cli.export", "ExportCommand", "Write a run in another format.", "run"),
-    "import": Command("gpt_research.cli.export", "ImportCommand", "Make a run of foreign weights.", "source"),
+    "import": Command("gpt_research.cli.import_", "ImportCommand", "Make a run of foreign weights.", "source"),
     "where": Command("gpt_research.cli.where", "WhereCommand", "Say where a token came from.", "data"),
     "evaluate": Command("gpt_research.cli.evaluate", "EvaluateCommand", "Measure loss and benchmarks.", "run"),
     "compare": Command(

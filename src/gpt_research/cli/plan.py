@@ -67,7 +67,7 @@ def _table(run_plan: RunPlan, runtime: Runtime, price_per_hour: float) -> Table:
 
     from gpt_research.estimate.time_estimate import in_words
 
-    config, size, probed, ahead = run_plan.config, run_plan.footprint, run_plan.probed, run_plan.time
+    config, size, probed, ahead = run_plan.config, run_plan.resources, run_plan.probed, run_plan.time
     model = config.model
     devices = f"{runtime.world_size} x {runtime.device_name}, {runtime.precision}"
     table = Table(show_header=False, title=f"Plan of {config.out} on {devices}", title_justify="left")

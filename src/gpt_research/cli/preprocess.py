@@ -10,30 +10,35 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
-
-from gpt_research.preprocessing import executors
 from gpt_research.preprocessing.settings import PreprocessConfig
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from gpt_research.preprocessing.job_plan import JobPlan
     from gpt_research.preprocessing.pipeline import Prepared
-    from gpt_research.preprocessing.plan import Plan, Work
+    from gpt_research.preprocessing.work_folder import WorkFolder
 
 RAW, DEMO = Path("data/raw"), Path("data/demo/shakespeare")
-DAMAGED = 3  # exit code where damaged input was set aside
+DAMAGED = 3
+"""Exit code if damaged input was set aside."""
 
 
 def run(config: PreprocessConfig) -> int:
-    """Preprocess and tell what came out; return the exit code."""
-    executors.start_server(config)  # before we import what it imports too
-    from gpt_research.preprocessing.pipeline import preprocess
+    """Preprocess and print the result; return the exit code."""
+    from gpt_research.preprocessing import warm_up
 
-    executors.rarely_collect_garbage()
-    # The file itself: stages that run in this process hide what datatrove writes to sys.stderr.
+    # The workers' server imports what it needs while this process imports the pipeline.
+    warm_up.start_worker_server(config)
+    from rich.console import Console
+
+    from gpt_research.preprocessing.pipeline import preprocess
+    from gpt_research.preprocessing.worker import rarely_collect_garbage
+
+    rarely_collect_garbage()
+    # `sys.stderr` itself, because it may be replaced while stages run in this process.
     console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
     if not config.corpora:
         config = dataclasses.replace(config, corpora=find_corpora(console))
@@ -45,7 +50,7 @@ def run(config: PreprocessConfig) -> int:
         return 0
     if prepared.reused:
         console.print(f"{prepared.out} is complete already, with these settings: nothing to do.")
-    _table(prepared, Console())
+    Console().print(_table(prepared))
     if not prepared.reused:
         console.print(f"Wrote {prepared.out} in {time.perf_counter() - started_at:.1f} s.")
     if prepared.broken:
@@ -59,20 +64,22 @@ def run(config: PreprocessConfig) -> int:
 
 
 def find_corpora(console: Console) -> list[str]:
-    """Return NAME=PATH of every folder under data/raw/, or of the demo corpus, and say which and why."""
+    """Return NAME=PATH of every folder under data/raw/, or of the demo corpus, and print which and why."""
     from gpt_research.preprocessing.demo_corpus import fetch_demo_corpus
 
-    found = sorted(path for path in RAW.glob("*") if path.is_dir() and any(path.iterdir()))
-    if found:
-        console.print(f"Taking the corpora under {RAW}/: {', '.join(path.name for path in found)}.")
-        return [f"{path.name}={path}" for path in found]
+    folders = sorted(path for path in RAW.glob("*") if path.is_dir() and any(path.iterdir()))
+    if folders:
+        console.print(f"Taking the corpora under {RAW}/: {', '.join(path.name for path in folders)}.")
+        return [f"{path.name}={path}" for path in folders]
     console.print(f"No corpus was named and {RAW}/ has none, so this takes the demo corpus: Shakespeare's works.")
     return [f"shakespeare:gutenberg={fetch_demo_corpus(DEMO)}"]
 
 
 @contextlib.contextmanager
-def _progress_bar(console: Console, stage: str, plan: Plan, work: Work) -> Iterator[None]:
-    """Show how far the tasks of a stage are, read from their counters."""
+def _progress_bar(console: Console, stage: str, plan: JobPlan, work: WorkFolder) -> Iterator[None]:
+    """Show the progress of a stage's tasks, read from their counters."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     total = sum(task.size for task in plan.tasks)
     columns = (
         TextColumn("{task.description:<9}"),
@@ -87,14 +94,7 @@ def _progress_bar(console: Console, stage: str, plan: Plan, work: Work) -> Itera
         def watch() -> None:
             while not ended.wait(0.2):
                 counts = work.progress().totals()
-                seconds = time.perf_counter() - started_at
-                if stage == "read":
-                    note = (f"{counts['documents']:,} documents  {counts['text_bytes'] / seconds / 1e6:.1f} MB/s  "
-                            f"{counts['drops']:,} dropped")  # fmt: skip
-                    bar.update(shown, completed=counts["read_bytes"], note=note)
-                elif stage == "assemble":
-                    done, note = counts["assembled"], f"{counts['assembled']:,} tokens"
-                    bar.update(shown, completed=done, total=max(counts["tokens"], 1), note=note)
+                bar.update(shown, **_progress(stage, counts, time.perf_counter() - started_at))
 
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
@@ -106,8 +106,22 @@ def _progress_bar(console: Console, stage: str, plan: Plan, work: Work) -> Itera
         bar.update(shown, completed=total or 1, total=total or 1)
 
 
-def _table(prepared: Prepared, console: Console) -> None:
-    """Print one row a corpus: documents, tokens and what was dropped."""
+def _progress(stage: str, counts: dict[str, int], elapsed_s: float) -> dict[str, Any]:
+    """Return the fields of the bar of a stage; only reading and assembling have counters."""
+    if stage == "read":
+        speed = counts["text_bytes"] / elapsed_s / 1e6
+        note = f"{counts['documents']:,} documents  {speed:.1f} MB/s  {counts['drops']:,} dropped"
+        return {"completed": counts["read_bytes"], "note": note}
+    if stage == "assemble":
+        note = f"{counts['assembled']:,} tokens"
+        return {"completed": counts["assembled"], "total": max(counts["tokens"], 1), "note": note}
+    return {}
+
+
+def _table(prepared: Prepared) -> Any:
+    """Return a table with one row for each corpus: documents, tokens and what was dropped."""
+    from rich.table import Table
+
     table = Table("corpus", title=str(prepared.out))
     for heading in ("documents", "train tokens", "val tokens", "MB of text", "dropped"):
         table.add_column(heading, justify="right")
@@ -123,4 +137,4 @@ def _table(prepared: Prepared, console: Console) -> None:
             f"{size / 1e6:.1f}",
             dropped,
         )
-    console.print(table)
+    return table

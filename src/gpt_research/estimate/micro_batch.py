@@ -11,8 +11,8 @@ from gpt_research.base.runtime import Runtime, start
 from gpt_research.base.settings import read_yaml
 from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import TrainConfig
-from gpt_research.estimate.footprint import footprint
 from gpt_research.estimate.probe import ROOM, fitting_micro_batches, free_memory, probe
+from gpt_research.estimate.resources import estimate_resources
 from gpt_research.training.assembly import plan_execution
 from gpt_research.training.inputs import TrainingData
 
@@ -31,11 +31,10 @@ def resolve_micro_batch(config: TrainConfig, note: Callable[[str], None]) -> Tra
     Raises:
         UserError: not even one sequence fits, or the step does not divide over the devices.
     """
-    if config.micro_batch != "auto":
-        return config
+    assert config.micro_batch == "auto", "a number is resolved already"
     runtime = start(config.device, config.precision)
-    data = TrainingData.open(config.data, config.model.block_size)
-    shaped = dataclasses.replace(config, precision=runtime.precision, model=data.fit(config.model))
+    data = TrainingData.open(config)
+    shaped = dataclasses.replace(config, precision=runtime.precision, model=data.model)
     sizes = fitting_micro_batches(shaped, runtime.world_size)
     number = 0
     if runtime.is_main:
@@ -62,10 +61,11 @@ def _choose(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], note: C
     config = dataclasses.replace(config, micro_batch=1)
     if plan_execution(config, runtime).parallel == "fsdp":
         room = ROOM * free_memory(runtime)
-        fitting = [
-            m for m in sizes if footprint(dataclasses.replace(config, micro_batch=m), runtime).memory_bytes <= room
-        ]
-        return max(fitting, default=0)
+        needed = {
+            size: estimate_resources(dataclasses.replace(config, micro_batch=size), runtime).memory_bytes
+            for size in sizes
+        }
+        return max((size for size, memory in needed.items() if memory <= room), default=0)
     # Compiling would take longer than all tries. Compiled steps take less memory, so a size that fits here fits there.
     probed = probe(dataclasses.replace(config, compile=False), runtime, sizes, AUTO_SECONDS)
     if not probed.measured:

@@ -14,8 +14,8 @@ from gpt_research.base import runtime as runtimes
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import MicroBatch, TrainConfig
-from gpt_research.estimate.footprint import Footprint, footprint
 from gpt_research.estimate.probe import Measured, Probe, Probed, fitting_micro_batches, probe
+from gpt_research.estimate.resources import ResourceEstimate, estimate_resources
 from gpt_research.estimate.time_estimate import SMALL_PRESET, TimeEstimate, estimate_time, hopeless_sentence
 from gpt_research.training.batches import loader_of_run
 from gpt_research.training.inputs import TrainingData
@@ -31,7 +31,7 @@ class RunPlan:
 
     config: TrainConfig
     """With the vocabulary of the data set, and the micro-batch that the figures are for."""
-    footprint: Footprint
+    resources: ResourceEstimate
     epochs: dict[str, float]
     """How often each corpus will be seen; empty without a data set."""
     free_disk: int
@@ -53,19 +53,19 @@ def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
     config = dataclasses.replace(config, precision=runtime.precision)
     epochs: dict[str, float] = {}
     if Path(config.data).is_dir():
-        data = TrainingData.open(config.data, config.model.block_size)
-        config = dataclasses.replace(config, model=data.fit(config.model))
+        data = TrainingData.open(config)
+        config = dataclasses.replace(config, model=data.model)
         order = loader_of_run(dataclasses.replace(config, micro_batch=1), data.dataset.train).order
         epochs = order.passes(config.max_steps * config.tokens_per_step // config.model.block_size)
     sizes = fitting_micro_batches(config, runtime.world_size)
     disk = _free_disk(Path(config.out))
     if not seconds:
         config = dataclasses.replace(config, micro_batch=1) if config.micro_batch == "auto" else config
-        return RunPlan(config, footprint(config, runtime), epochs, disk)
+        return RunPlan(config, estimate_resources(config, runtime), epochs, disk)
     peak = runtimes.peak_flops(runtime) * runtime.world_size
     probed, measured = _measure(config, runtime, sizes, seconds)
     config = dataclasses.replace(config, micro_batch=measured.micro_batch if measured else sizes[0])
-    size = footprint(config, runtime)
+    size = estimate_resources(config, runtime)
     if measured is None:
         return RunPlan(config, size, epochs, disk, peak, probed)
     # A peak that was measured on a busy machine is too low.
@@ -122,7 +122,7 @@ def remarks(run_plan: RunPlan, wanted: MicroBatch, runtime: Runtime) -> list[str
     sentences = []
     probed, measured = run_plan.probed, run_plan.measured
     if probed is not None and measured is None:
-        need = run_plan.footprint.memory_bytes / GB
+        need = run_plan.resources.memory_bytes / GB
         sentences.append(
             f"It does not fit: even one sequence takes {need:.1f} GB, and {probed.room_bytes / GB:.1f} GB may be used. "
             "Add --gradient_checkpointing, or make the model smaller."
@@ -145,9 +145,9 @@ def remarks(run_plan: RunPlan, wanted: MicroBatch, runtime: Runtime) -> list[str
             )
     if run_plan.time is not None and run_plan.time.hopeless:
         sentences.append(hopeless_sentence(run_plan.time, runtime, small_run(runtime, run_plan.config)))
-    if run_plan.footprint.disk_bytes > run_plan.free_disk:
+    if run_plan.resources.disk_bytes > run_plan.free_disk:
         sentences.append(
-            f"The checkpoints do not fit the disk: {run_plan.footprint.disk_bytes / GB:.1f} GB, and "
+            f"The checkpoints do not fit the disk: {run_plan.resources.disk_bytes / GB:.1f} GB, and "
             f"{run_plan.free_disk / GB:.1f} GB are free. Lower --keep_last, or name another disk with --out."
         )
     return sentences
@@ -155,7 +155,7 @@ def remarks(run_plan: RunPlan, wanted: MicroBatch, runtime: Runtime) -> list[str
 
 def as_dict(run_plan: RunPlan, price_per_hour: float = 0.0) -> dict[str, Any]:
     """Return a plan as a dictionary for JSON; bytes, seconds and FLOPs are plain numbers."""
-    size, ahead, probed = run_plan.footprint, run_plan.time, run_plan.probed
+    size, ahead, probed = run_plan.resources, run_plan.time, run_plan.probed
     result: dict[str, Any] = {
         **dataclasses.asdict(size),
         "memory_bytes": size.memory_bytes,

@@ -28,7 +28,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import to_dict
 from gpt_research.config import GPTConfig, OptimizerConfig, TrainConfig
-from gpt_research.estimate.footprint import footprint
+from gpt_research.estimate.resources import estimate_resources
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.step import TrainStep
 
@@ -207,7 +207,7 @@ def probe(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: 
     alone = dataclasses.replace(runtime, rank=0, world_size=1)
     share = config.tokens_per_step // runtime.world_size
     config = dataclasses.replace(config, micro_batch=sizes[0], tokens_per_step=share, precision=runtime.precision)
-    if footprint(config, alone).memory_bytes > room:
+    if estimate_resources(config, alone).memory_bytes > room:
         return Probed([], room, 0)
     sweep = _sweep_in_child if runtime.device.type == "cpu" else _sweep_here
     found = list(sweep(config, alone, sizes, seconds, room))
@@ -255,7 +255,7 @@ def _sweep_here(
 
 def _sequence_bytes(config: TrainConfig, runtime: Runtime) -> float:
     """Return the bytes of one more sequence by the formula, for use before two sizes have been measured."""
-    return footprint(dataclasses.replace(config, micro_batch=1), runtime).activation_bytes
+    return estimate_resources(dataclasses.replace(config, micro_batch=1), runtime).activation_bytes
 
 
 GROUP_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")

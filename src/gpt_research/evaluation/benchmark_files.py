@@ -1,9 +1,10 @@
-"""Where a benchmark's rows come from: a file of `--benchmarks DIR`, or the Hugging Face hub.
+"""Find and read the file of a benchmark, in the folder `--benchmarks DIR` or on the hub.
 
-    DIR/wikitext2/*.raw  DIR/lambada/*.jsonl  DIR/hellaswag/*.jsonl or *.txt      each also as .gz or .bz2
+    DIR/wikitext2/*.raw      DIR/lambada/*.jsonl      DIR/hellaswag/*.jsonl or *.txt
 
-A benchmark is known by its number of rows; a file of another number was cut short or is something else. What is
-in a row is the business of the benchmark's own module.
+Each file may also be packed as .gz or .bz2. A file with the wrong number of rows is refused,
+because half a benchmark gives a score that looks like a score of the whole. This module knows
+nothing about what a row means: the task of the benchmark knows that.
 """
 
 from __future__ import annotations
@@ -13,104 +14,105 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256
 
+PACKED = (".gz", ".bz2")
+
 
 @dataclass(frozen=True)
-class Benchmark:
-    """What is known of a benchmark before its file is read."""
+class BenchmarkFiles:
+    """Where the rows of a benchmark are, and how many there must be."""
 
     title: str
+    """The benchmark's name in messages, such as "LAMBADA's test set"."""
     patterns: tuple[str, ...]
-    rows: int
-    """Rows of the whole benchmark."""
-    hub: tuple[str, str | None, str]
-    """Name, config and split on the hub."""
+    """Patterns of the file's name, such as *.jsonl; .gz or .bz2 may follow the name."""
+    rows: int | None = None
+    """Number of rows of the whole benchmark; None accepts any number."""
+    hub: tuple[str, str | None, str] | None = None
+    """Name, config and split on the hub; None if the benchmark is not there."""
 
+    def match(self, path: Path) -> bool:
+        """Return True if the file's name fits one of the patterns, packed or not."""
+        return any(unpacked_name(path).match(pattern) for pattern in self.patterns)
 
-BENCHMARKS = {
-    "wikitext2": Benchmark(
-        "WikiText-2's test set", ("*.raw",), 4358, ("Salesforce/wikitext", "wikitext-2-raw-v1", "test")
-    ),
-    "lambada": Benchmark(
-        "LAMBADA's test set (OpenAI's)", ("*.jsonl",), 5153, ("EleutherAI/lambada_openai", "default", "test")
-    ),
-    "hellaswag": Benchmark(
-        "HellaSwag's validation set", ("*.jsonl", "*.txt"), 10042, ("Rowan/hellaswag", None, "validation")
-    ),
-}
+    def check_rows(self, where: str, count: int) -> None:
+        """Check that a source holds the whole benchmark.
+
+        Raises:
+            UserError: the number of rows is wrong; the message names the source and both numbers.
+        """
+        if self.rows is not None and count != self.rows:
+            reason = "it was cut short" if count < self.rows else "it is something else"
+            raise UserError(
+                f"{where} holds {count:,} rows, but {self.title} has {self.rows:,}: {reason}. "
+                "Fetch it again. To measure a part, keep the whole file and use --limit."
+            )
 
 
 @dataclass(frozen=True)
 class Source:
-    """Rows and where they are from."""
+    """The rows of a benchmark, and the place that they come from."""
 
     where: str
-    """For messages: a path, or hub:name."""
+    """The place as messages name it: a path, or hub:name."""
     rows: Sequence[Any]
-    """Lines of a text file without their ends, or one dictionary a row of .jsonl or the hub."""
+    """Lines of a text file without line ends, or dictionaries: the rows of .jsonl or of the hub."""
     facts: dict[str, str]
-    """For the result: path and SHA-256, or name and fingerprint on the hub."""
+    """For the result file: path and SHA-256, or name, split and fingerprint on the hub."""
 
 
-def find(task: str, folder: str) -> Source:
-    """Return a benchmark's rows from `folder`, or from the hub where that is empty.
-
-    Raises:
-        UserError: no file, several, one that cannot be read or was cut short, or no hub.
-    """
-    return read_file(task, _find_file(task, Path(folder))) if folder else _from_hub(task)
+def unpacked_name(path: Path) -> Path:
+    """Return a file's path without the suffix of its packing."""
+    return path.with_suffix("") if path.suffix in PACKED else path
 
 
-def check_rows(task: str, where: str, found: int) -> None:
-    """Refuse a benchmark of another size.
+def find(name: str, files: BenchmarkFiles, folder: str) -> Source:
+    """Return the rows of the benchmark `name` from `folder`, or from the hub if `folder` is "".
 
     Raises:
-        UserError: naming the file and both numbers.
+        UserError: there is no file or more than one, it is damaged, or the hub cannot be reached.
     """
-    benchmark = BENCHMARKS[task]
-    if found != benchmark.rows:
-        reason = "it was cut short" if found < benchmark.rows else "it is something else"
-        raise UserError(
-            f"{where} holds {found:,} rows, but {benchmark.title} has {benchmark.rows:,}: {reason}. "
-            "Fetch it again; --limit takes a part of the whole."
-        )
+    return read_file(_find_file(name, files, Path(folder))) if folder else _from_hub(name, files)
 
 
-def _find_file(task: str, folder: Path) -> Path:
-    benchmark = BENCHMARKS[task]
-    kinds = [pattern + packed for pattern in benchmark.patterns for packed in ("", ".gz", ".bz2")]
-    found = sorted({path for kind in kinds for path in (folder / task).glob(kind) if path.is_file()})
-    if len(found) == 1:
-        return found[0]
-    known = " or ".join(benchmark.patterns)
-    if found:
-        names = ", ".join(path.name for path in found)
-        raise UserError(f"{folder / task} holds several files ({names}). Keep only {benchmark.title} there.")
+def _find_file(name: str, files: BenchmarkFiles, folder: Path) -> Path:
+    paths = sorted(path for path in (folder / name).glob("*") if path.is_file() and files.match(path))
+    if len(paths) == 1:
+        return paths[0]
+    if paths:
+        names = ", ".join(path.name for path in paths)
+        raise UserError(f"{folder / name} holds several files ({names}). Keep only {files.title} there.")
+    known = " or ".join(files.patterns)
+    otherwise = ", or leave --benchmarks out to fetch it from the hub" if files.hub else ""
     raise UserError(
-        f"There is no {folder / task}/{known} with {benchmark.title}. Put it there (it may be .gz or .bz2), leave "
-        f"{task} out of --tasks, or leave --benchmarks out to fetch it from the hub."
+        f"There is no {folder / name}/{known} with {files.title}. Put it there (it may be .gz or .bz2), "
+        f"{'' if otherwise else 'or '}leave {name} out of --tasks{otherwise}."
     )
 
 
-def read_file(task: str, path: Path) -> Source:
+def read_file(path: Path, *, may_lack_last_end: bool = False) -> Source:
     """Return the rows of one file.
 
+    Args:
+        may_lack_last_end: accept a text whose last line has no line end. By default such a file
+            counts as cut short.
+
     Raises:
-        UserError: it cannot be read, unpacked or decoded, its last line has no end, or a line is not JSON.
+        UserError: the file cannot be read or unpacked, was cut short, or a line is not JSON.
     """
     try:
         text = _unpacked(path).decode("utf-8")
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error}): it is damaged or was cut short. Fetch it again.") from None
-    is_json = ".jsonl" in path.suffixes
-    if not is_json and not text.endswith("\n"):
+    is_json = unpacked_name(path).suffix == ".jsonl"
+    if not (is_json or may_lack_last_end or text.endswith("\n")):
         raise UserError(f"{path} ends in the middle of a line: it was cut short. Fetch it again.")
     lines = text.removesuffix("\n").split("\n")
     rows = [_json_row(path, number, line) for number, line in enumerate(lines, 1)] if is_json else lines
@@ -128,35 +130,36 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path}, line {number} is not JSON ({error}): it was cut short or changed.") from None
     if not isinstance(row, dict):
-        raise UserError(f"{path}, line {number} is no JSON object. Fetch the file again.")
+        raise UserError(f"{path}, line {number} is not a JSON object. Fetch the file again.")
     return row
 
 
-def _from_hub(task: str) -> Source:
-    name, config, split = BENCHMARKS[task].hub
+def _from_hub(name: str, files: BenchmarkFiles) -> Source:
+    if files.hub is None:
+        raise UserError(f"{files.title} is not on the hub. Name a folder that holds {name}/ with --benchmarks.")
+    address, config, split = files.hub
     try:
         import datasets
     except ModuleNotFoundError:
         raise UserError(
-            f'Fetching hub:{name} needs the package datasets. Run pip install "gpt-research[hub]", or name a folder '
+            f'Fetching hub:{address} needs the package datasets. Run pip install "gpt-research[hub]", or name a folder '
             "with --benchmarks."
         ) from None
     try:
-        found = datasets.load_dataset(name, config, split=split)
-    except Exception as error:  # the library raises a dozen kinds, all of them about this address
+        rows = datasets.load_dataset(address, config, split=split)
+    except Exception as error:
+        # The library raises a dozen kinds of errors, and all of them are about this address.
         reason = str(error).strip().rstrip(".")[:300]
-        raise UserError(f"Cannot fetch hub:{name} ({reason}). Name a folder with --benchmarks.") from None
-    fingerprint = str(getattr(found, "_fingerprint", ""))
-    return Source(
-        f"hub:{name}", [dict(row) for row in found], {"hub": name, "split": split, "fingerprint": fingerprint}
-    )
+        raise UserError(f"Cannot fetch hub:{address} ({reason}). Name a folder with --benchmarks.") from None
+    facts = {"hub": address, "split": split, "fingerprint": str(getattr(rows, "_fingerprint", ""))}
+    return Source(f"hub:{address}", [dict(row) for row in rows], facts)
 
 
 def text_of(source: Source, number: int, name: str) -> str:
-    """Return a text field of one row.
+    """Return the text in a field of one row.
 
     Raises:
-        UserError: it is missing or no text, naming the place.
+        UserError: the field is missing or not a text; the message names the source and the row.
     """
     value = source.rows[number].get(name)
     if not isinstance(value, str):
@@ -165,6 +168,28 @@ def text_of(source: Source, number: int, name: str) -> str:
     return value
 
 
+def every_text(source: Source) -> Iterator[str]:
+    """Yield each line of a text file, and of a JSON row its field `text`, else all its texts."""
+    for row in source.rows:
+        if isinstance(row, dict) and isinstance(row.get("text"), str):
+            yield row["text"]
+        else:
+            yield from _texts_in(row)
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(part)
+
+
 def digest(items: Sequence[Any]) -> str:
-    """Return the SHA-256 of parsed items, the same wherever they came from."""
-    return hashlib.sha256(json.dumps(items, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+    """Return the SHA-256 of items, which does not depend on the file that they were read from.
+
+    Items are JSON values or dataclasses; a dataclass counts as the list of its fields.
+    """
+    # A text from JSON may hold half of a surrogate pair, which strict UTF-8 cannot encode.
+    text = json.dumps(items, ensure_ascii=False, default=astuple)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

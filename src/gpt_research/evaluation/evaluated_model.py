@@ -1,8 +1,13 @@
-"""The model under test with what it takes to ask it: tokenizer, device, context, batch.
+"""A model under test: how likely does it find given tokens, continuations and running text?
 
-Texts are cut into context and continuation as lm-eval cuts them, so that the tokens, and with them the scores, are
-the same: blanks at the end of a context go to the continuation, both are encoded together, and what is beyond the
-context's own tokens is the continuation. An empty context is the end-of-text token.
+Contexts and continuations become tokens exactly as in lm-eval, so that the scores agree. Whitespace
+at the end of a context moves to its continuation. If the context alone has n tokens, the
+continuation is what follows the first n tokens of both together. An empty context is the
+end-of-text token.
+
+Windows are scored in batches, sorted by length, so that little of a batch is padding. The output
+head takes a third of GPT-2's work and runs only at the positions that are scored. It always runs in
+fp32: bf16 has 8 significant bits, so it would round a logit near -100 to a multiple of 0.5.
 """
 
 from __future__ import annotations
@@ -11,76 +16,177 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.evaluation.scoring import Scores, Window, rolling_windows, score
+from gpt_research.evaluation.task import Continuations, RunningText
+from gpt_research.evaluation.windows import Scores, Window, rolling_windows, sliding_windows
 from gpt_research.model.gpt import GPT
 
-Progress = Callable[[str, int], Callable[[int], object]]
-"""Told what begins and how many windows it has; returns what is told how many more are done."""
+HEAD_BYTES = {"cpu": 16 << 20}
+"""Bytes of logits to hold in memory at a time, by type of device; 1 GiB for other types. A CPU gets
+a small block, because malloc reuses it, while the system must clear a large block each time. That
+took half of the time."""
+
+Progress = Callable[[int], Callable[[int], object]]
+"""A function that is called with the number of windows when scoring begins. It returns a function
+that is called with the number of windows that were scored since its last call."""
 
 
-def no_progress(name: str, total: int) -> Callable[[int], object]:
-    """Show nothing."""
+def no_progress(total: int) -> Callable[[int], object]:
+    """Report no progress."""
     return lambda done: None
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A model, ready to be asked."""
+class EvaluatedModel:
+    """A model, and how to ask it. It is the `task.LanguageModel` that tasks measure."""
 
     model: GPT
     tokenizer: Tokenizer
     runtime: Runtime
     context: int
-    """Tokens it may look at, at most its own context."""
+    """Number of tokens that the model may look at; at most its block size."""
     batch_size: int = 8
-    """Sequences of the whole context at a time."""
+    """Size of a batch in sequences as long as the context; shorter sequences make batches of as
+    many tokens."""
+    stride: int | None = None
+    """Tokens from the start of one window of a running text to the start of the next; None for the
+    context."""
     progress: Progress = no_progress
 
-    def score(self, windows: Sequence[Window], name: str) -> list[Scores]:
-        """Return the scores of each window; `name` is what is shown meanwhile."""
-        advance = self.progress(name, len(windows))
+    def score(self, windows: Sequence[Window]) -> list[Scores]:
+        """Return the scores of each window, in order."""
+        advance = self.progress(len(windows))
         return score(self.model, windows, self.runtime, self.batch_size * self.context, advance)
 
-    def continuations(self, pairs: Sequence[tuple[str, str]], name: str) -> Continuations:
-        """Return how likely each continuation is after its context."""
-        return self.token_continuations([encode_pair(self.tokenizer, *pair) for pair in pairs], name)
+    def continuations(self, pairs: Sequence[tuple[str, str]]) -> Continuations:
+        """Return how likely the second text of each pair is after the first."""
+        return self.token_continuations([encode_pair(self.tokenizer, *pair) for pair in pairs])
 
-    def token_continuations(self, pairs: Sequence[tuple[list[int], list[int]]], name: str) -> Continuations:
-        """Return the same for tokens of context (at least one) and continuation."""
+    def token_continuations(self, pairs: Sequence[tuple[list[int], list[int]]]) -> Continuations:
+        """Return the same for pairs of lists of tokens; the first list must not be empty."""
         windows: list[Window] = []
         owners: list[int] = []
         for index, (before, after) in enumerate(pairs):
-            found = list(rolling_windows(before + after, len(before), self.context))
-            windows += found
-            owners += [index] * len(found)
+            # A continuation that is longer than the context needs more than one window.
+            of_pair = list(rolling_windows(before + after, len(before), self.context))
+            windows += of_pair
+            owners += [index] * len(of_pair)
         nats, greedy = np.zeros(len(pairs)), np.ones(len(pairs), dtype=bool)
-        for owner, scores in zip(owners, self.score(windows, name), strict=True):
+        for owner, scores in zip(owners, self.score(windows), strict=True):
             nats[owner] += scores.nats.sum()
             greedy[owner] &= bool(scores.greedy.all())
+        # A window holds one token more than the context, because the model does not read the last.
         cut = [len(before) + len(after) > self.context + 1 for before, after in pairs]
         return Continuations(nats, greedy, int(np.sum(cut)))
 
+    def running_text(self, pieces: Sequence[str]) -> RunningText:
+        """Join the pieces to one text, score its tokens, and return the sums for each piece.
 
-@dataclass(frozen=True)
-class Continuations:
-    """Scores of continuations, one entry each."""
+        A token that lies in two pieces counts for the first.
 
-    nats: np.ndarray
-    """-ln p of the whole continuation."""
-    greedy: np.ndarray
-    """Whether the model, always taking the likeliest token, writes just this."""
-    cut: int
-    """How many did not fit the context with all that is before them."""
+        Raises:
+            UserError: the stride is longer than the context.
+        """
+        stride = self.context if self.stride is None else self.stride
+        if not 1 <= stride <= self.context:
+            raise UserError(
+                f"stride is {stride}, but it must be 1 to {self.context}, the context. "
+                "A longer stride would skip tokens."
+            )
+        tokens = np.array(self.tokenizer.encode("".join(pieces)), dtype=np.int64)
+        lengths = self.tokenizer.byte_lengths[tokens]
+        # Token boundaries need not be piece boundaries, so bytes tell which piece a token is in.
+        owner = _owners([len(piece.encode()) for piece in pieces], lengths)
+
+        places = list(sliding_windows(len(tokens), self.context, stride))
+        scores = self.score([Window(tokens[begin:end], end - first) for begin, first, end in places])
+        scored, nats = np.zeros(len(tokens)), np.zeros(len(tokens))
+        for (_, first, end), window in zip(places, scores, strict=True):
+            scored[first:end], nats[first:end] = 1.0, window.nats
+
+        def by_piece(values: np.ndarray) -> np.ndarray:
+            return np.bincount(owner, values, minlength=len(pieces))
+
+        counts = by_piece(np.ones(len(tokens)))
+        return RunningText(by_piece(nats), counts, by_piece(scored), by_piece(lengths * scored), stride)
+
+
+def _owners(piece_bytes: Sequence[int], token_bytes: np.ndarray) -> np.ndarray:
+    """Return the number of the piece that holds the first byte of each token, (tokens,)."""
+    starts = np.cumsum(token_bytes) - token_bytes
+    return np.searchsorted(np.cumsum(piece_bytes)[:-1], starts, side="right")
 
 
 def encode_pair(tokenizer: Tokenizer, before: str, after: str) -> tuple[list[int], list[int]]:
-    """Return the tokens of a context and of its continuation."""
+    """Return the tokens of a context and of its continuation, cut as lm-eval cuts them."""
     kept = before.rstrip()
     before, after = kept, before[len(kept) :] + after
     if not before:
         return [tokenizer.end_of_text], tokenizer.encode(after)
     context = tokenizer.encode(before)
     return context, tokenizer.encode(before + after)[len(context) :]
+
+
+@torch.inference_mode()
+def score(
+    model: GPT,
+    windows: Sequence[Window],
+    runtime: Runtime,
+    tokens_per_batch: int,
+    progress: Callable[[int], object] | None = None,
+) -> list[Scores]:
+    """Return the scores of each window, in order.
+
+    Args:
+        tokens_per_batch: tokens of a batch, with padding; a longer window is a batch by itself.
+        progress: called after each batch with the number of its windows.
+    """
+    model.eval()
+    # The longest windows come first: if a batch does not fit the memory, the first one shows it.
+    order = sorted(range(len(windows)), key=lambda i: -len(windows[i].tokens))
+    done: list[Scores | None] = [None] * len(windows)
+    while order:
+        rows = max(1, tokens_per_batch // (len(windows[order[0]].tokens) - 1))
+        batch, order = order[:rows], order[rows:]
+        for index, scores in zip(batch, _score_batch(model, [windows[i] for i in batch], runtime), strict=True):
+            done[index] = scores
+        if progress is not None:
+            progress(len(batch))
+    return [scores for scores in done if scores is not None]
+
+
+def _score_batch(model: GPT, windows: list[Window], runtime: Runtime) -> list[Scores]:
+    longest = max(len(window.tokens) for window in windows) - 1
+    # The padding is on the right, where causal attention keeps it from every scored token.
+    tokens = np.zeros((len(windows), longest), dtype=np.int64)
+    rows, columns, targets = [], [], []
+    for row, window in enumerate(windows):
+        length = len(window.tokens) - 1
+        assert 1 <= window.scored <= length <= model.config.block_size, "a window must fit the context"
+        tokens[row, :length] = window.tokens[:-1]
+        rows.append(np.full(window.scored, row))
+        columns.append(np.arange(length - window.scored, length))
+        targets.append(np.asarray(window.tokens[-window.scored :], dtype=np.int64))
+    # The head runs outside of autocast, and so in fp32.
+    with runtime.autocast():
+        h = model.hidden(torch.from_numpy(tokens).to(runtime.device))  # (B, T, C)
+    at = (torch.from_numpy(np.concatenate(part)).to(runtime.device) for part in (rows, columns))
+    nats, greedy = _ask_head(model, h[tuple(at)].float(), torch.from_numpy(np.concatenate(targets)))
+    ends = np.cumsum([window.scored for window in windows])[:-1]
+    return [Scores(n, g) for n, g in zip(np.split(nats, ends), np.split(greedy, ends), strict=True)]
+
+
+def _ask_head(model: GPT, h: torch.Tensor, targets: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Return -ln p of `targets` (N,) after hidden states (N, C), and if no token is likelier."""
+    rows = max(1, HEAD_BYTES.get(h.device.type, 1 << 30) // (4 * model.config.padded_vocab_size))
+    nats, greedy = [], []
+    for part, wanted in zip(h.split(rows), targets.to(h.device).split(rows), strict=True):
+        logits = model.logits(part)  # (n, V)
+        chosen = logits.gather(1, wanted[:, None]).squeeze(1)
+        nats.append((logits.logsumexp(1) - chosen).cpu())
+        greedy.append((chosen == logits.amax(1)).cpu())
+    return torch.cat(nats).double().numpy(), torch.cat(greedy).numpy()

@@ -1,11 +1,11 @@
-"""lm-eval runs our models: its tasks, its code, our weights.
+"""Let lm-eval run our models, with its own tasks and its own code.
 
     from gpt_research.evaluation.harness import HarnessModel
     lm_eval.simple_evaluate(model=HarnessModel.load("runs/demo"), tasks=["arc_easy", "piqa"])
 
-`HarnessModel` answers lm-eval's three questions. `rescore` lets lm-eval score LAMBADA and HellaSwag on the very
-items that our own benchmarks used, so that the two can be held against each other. Nothing is fetched.
-Importing this module needs the extra `eval`.
+`HarnessModel` implements the three requests of lm-eval: log-likelihood, rolling log-likelihood and
+generation. `rescore` lets lm-eval score the items that our own tasks used, so that the scores can
+be compared. Nothing is fetched. Importing this module needs the extra `eval`.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.config import GenerateConfig
-from gpt_research.evaluation.evaluated_model import Subject
-from gpt_research.evaluation.scoring import rolling_windows
-from gpt_research.evaluation.tasks.hellaswag import Question
+from gpt_research.evaluation.evaluated_model import EvaluatedModel
+from gpt_research.evaluation.task import LmEvalTask
+from gpt_research.evaluation.tasks.table import TASKS
+from gpt_research.evaluation.windows import rolling_windows
 from gpt_research.generation.torch_engine import generate
-from gpt_research.run import load_model
+from gpt_research.run import Run
 
 try:
     from lm_eval.api.model import TemplateLM
@@ -33,69 +34,74 @@ except ModuleNotFoundError:
     raise UserError('Scoring with lm-eval needs the package lm-eval. Run pip install "gpt-research[eval]".') from None
 
 MOST_NEW_TOKENS = 256
-"""Where a task names no limit, as in lm-eval."""
+"""Length of an answer if the task sets no limit; lm-eval has the same default."""
+
+SCORE_NAMES = {"acc": "accuracy", "acc_norm": "accuracy_norm", "perplexity": "perplexity"}
+"""Our name of each score of lm-eval."""
 
 
 class HarnessModel(TemplateLM):
-    """One of our models as lm-eval knows models."""
+    """One of our models, as a model of lm-eval."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, evaluated: EvaluatedModel) -> None:
         super().__init__()
-        self.subject = subject
-        self._device = subject.runtime.device
+        self.evaluated = evaluated
+        self._device = evaluated.runtime.device
 
     @classmethod
     def load(cls, run: Path | str, device: str = "auto", precision: str = "fp32", batch_size: int = 8) -> HarnessModel:
         """Return the model of a run's newest checkpoint.
 
         Raises:
-            UserError: no such run, or damage.
+            UserError: there is no such run, or it is damaged.
         """
         runtime = runtimes.start(device, precision)
-        model, tokenizer = load_model(run, runtime.device)
-        return cls(Subject(model, tokenizer, runtime, model.config.block_size, batch_size))
+        opened = Run.open(run, runtime.device)
+        context = opened.model.config.block_size
+        return cls(EvaluatedModel(opened.model, opened.tokenizer, runtime, context, batch_size))
 
     @property
     def eot_token_id(self) -> int:
-        return self.subject.tokenizer.end_of_text
+        return self.evaluated.tokenizer.end_of_text
 
     @property
     def max_length(self) -> int:
-        """Tokens of the context."""
-        return self.subject.context
+        """The number of tokens that the context holds."""
+        return self.evaluated.context
 
     @property
     def tokenizer_name(self) -> str:
-        """Names the tokenizer in lm-eval's caches."""
-        return self.subject.tokenizer.fingerprint
+        """A name for the tokenizer in lm-eval's caches."""
+        return self.evaluated.tokenizer.fingerprint
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **ignored: Any) -> list[int]:
-        """Return the tokens of a text; there are no special ones to add."""
-        return self.subject.tokenizer.encode(string)
+        """Return the tokens of a text. Our tokenizers add no special tokens."""
+        return self.evaluated.tokenizer.encode(string)
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **ignored: Any
     ) -> list[tuple[float, bool]]:
-        found = self.subject.token_continuations([(before, after) for _, before, after in requests], "lm-eval")
-        answers = [(-float(nats), bool(greedy)) for nats, greedy in zip(found.nats, found.greedy, strict=True)]
+        scores = self.evaluated.token_continuations([(before, after) for _, before, after in requests])
+        answers = [(-float(nats), bool(greedy)) for nats, greedy in zip(scores.nats, scores.greedy, strict=True)]
         for (key, _, _), answer in zip(requests, answers, strict=True):
             self.cache_hook.add_partial("loglikelihood", key, answer)
         return answers
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """Return ln p of whole texts, each token once, the first after an end-of-text token."""
+        """Return ln p of whole texts, whose first token follows an end-of-text token."""
         answers = []
         for request in requests:
             (text,) = request.args
             tokens = [self.eot_token_id, *self.tok_encode(text)]
-            scores = self.subject.score(list(rolling_windows(tokens, 1, self.max_length)), "lm-eval")
+            scores = self.evaluated.score(list(rolling_windows(tokens, 1, self.max_length)))
             answers.append(-float(sum(s.nats.sum() for s in scores)))
             self.cache_hook.add_partial("loglikelihood_rolling", (text,), answers[-1])
         return answers
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """Return what the model writes after each context, up to a stop text; greedy unless a task says otherwise."""
+        """Return what the model writes after each context, up to a stop text."""
         answers = [""] * len(requests)
+        # Requests with the same settings are generated together, in batches.
         groups: dict[str, list[int]] = {}
         for index, request in enumerate(requests):
             groups.setdefault(json.dumps(request.args[1], sort_keys=True), []).append(index)
@@ -103,26 +109,28 @@ class HarnessModel(TemplateLM):
             config = generate_config(json.loads(settings))
             room = max(1, self.max_length - config.max_new_tokens)
             prompts = [self._shortened(requests[i].args[0], room) for i in indices]
-            samples = generate(self.subject.model, self.subject.tokenizer, prompts, config)
+            samples = generate(self.evaluated.model, self.evaluated.tokenizer, prompts, config)
             for index, sample in zip(indices, samples, strict=True):
                 answers[index] = sample.text
                 self.cache_hook.add_partial("generate_until", requests[index].args, sample.text)
         return answers
 
     def _shortened(self, text: str, room: int) -> str:
-        """Cut a prompt on the left so that the answer fits the context too."""
+        """Cut a prompt on the left, so that prompt and answer fit the context together."""
         tokens = self.tok_encode(text)
         kept = len(tokens)
-        while len(self.tok_encode(text)) > room:  # a text cut within a word may come back as more tokens
+        # A text that is cut within a word may become more tokens than it was cut to, so try again.
+        while len(self.tok_encode(text)) > room:
             kept = min(kept - 1, room)
-            text = self.subject.tokenizer.decode(tokens[len(tokens) - kept :]).lstrip("\ufffd")
+            text = self.evaluated.tokenizer.decode(tokens[len(tokens) - kept :]).lstrip("\ufffd")
         return text
 
 
 def generate_config(asked: dict[str, Any]) -> GenerateConfig:
-    """Translate a task's generation settings."""
+    """Return our settings for the generation settings of a task of lm-eval."""
     until = asked.get("until") or []
     length = next((asked[n] for n in ("max_gen_toks", "max_new_tokens", "max_tokens") if n in asked), MOST_NEW_TOKENS)
+    # As in transformers, temperature, top_k and top_p count only if the task samples.
     sampled = bool(asked.get("do_sample", False))
     return GenerateConfig(
         max_new_tokens=int(length),
@@ -133,67 +141,54 @@ def generate_config(asked: dict[str, Any]) -> GenerateConfig:
     )
 
 
-def rescore(
-    model: TemplateLM, passages: Sequence[str] = (), questions: Sequence[Question] = ()
-) -> dict[str, dict[str, float]]:
-    """Return lm-eval's own scores on our items, by task, under our names of the scores.
+def rescore(model: TemplateLM, items: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, float]]:
+    """Return the scores that lm-eval computes for items of our tasks, by task and score.
 
-    Any model of lm-eval will do, such as its `hf` one with the same weights.
+    Tasks that lm-eval does not have are left out.
+
+    Args:
+        model: any model of lm-eval, such as its `hf` model with the same weights.
+        items: the items of each task of `TASKS`, as its `read` returns them.
     """
-    rows: dict[str, list[dict[str, Any]]] = {
-        "lambada": [{"text": text} for text in passages],
-        "hellaswag": [{"query": q.context, "choices": list(q.endings), "label": q.label} for q in questions],
-    }
-    names = {"acc": "accuracy", "acc_norm": "accuracy_norm", "perplexity": "perplexity"}
+    known = {name: task for name in items if (task := TASKS[name].lm_eval) is not None and items[name]}
+    if not known:
+        return {}
     with tempfile.TemporaryDirectory() as folder:
-        tasks = [_task(task, found, Path(folder)) for task, found in rows.items() if found]
-        results = _evaluate(model, tasks)
+        asked = [_task(task, task.rows(items[name]), Path(folder)) for name, task in known.items()]
+        results = _evaluate(model, asked)
     return {
-        task["task"].removeprefix("local_"): {
-            ours: float(results[task["task"]][f"{theirs},none"])
-            for theirs, ours in names.items()
-            if f"{theirs},none" in results[task["task"]]
+        name: {
+            ours: float(results[f"local_{task.name}"][f"{theirs},none"])
+            for theirs, ours in SCORE_NAMES.items()
+            if f"{theirs},none" in results[f"local_{task.name}"]
         }
-        for task in tasks
+        for name, task in known.items()
     }
 
 
-def _task(name: str, rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Return a task of lm-eval over a local file, with the settings of its own lambada_openai or hellaswag."""
-    path = folder / f"{name}.jsonl"
+def _task(task: LmEvalTask, rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
+    """Return a task of lm-eval that reads a local file."""
+    path = folder / f"{task.name}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    common = {
-        "task": f"local_{name}",
+    return {
+        "task": f"local_{task.name}",
         "dataset_path": "json",
         "dataset_kwargs": {"data_files": {"test": str(path)}, "cache_dir": str(folder / "cache")},
         "test_split": "test",
-    }
-    if name == "lambada":
-        return {
-            **common,
-            "output_type": "loglikelihood",
-            "doc_to_text": "{{text.split(' ')[:-1]|join(' ')}}",
-            "doc_to_target": "{{' '+text.split(' ')[-1]}}",
-            "metric_list": [{"metric": "perplexity"}, {"metric": "acc"}],
-        }
-    return {
-        **common,
-        "output_type": "multiple_choice",
-        "doc_to_text": "{{query}}",
-        "doc_to_target": "{{label}}",
-        "doc_to_choice": "choices",
-        "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
+        **task.settings,
     }
 
 
 def _evaluate(model: TemplateLM, tasks: list[dict[str, Any]]) -> dict[str, Any]:
-    os.environ.setdefault("HF_DATASETS_OFFLINE", "1")  # the files are here; else the library asks the hub first
+    # Without this the library asks the hub about the files, though they are on this machine.
+    os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
     import lm_eval
     from lm_eval.tasks import TaskManager
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    manager = TaskManager(include_defaults=False)  # its own thousands of tasks take ten seconds to list
-    found = lm_eval.simple_evaluate(
+    # Listing lm-eval's own tasks, which are thousands, would take ten seconds.
+    manager = TaskManager(include_defaults=False)
+    scored = lm_eval.simple_evaluate(
         model=model, tasks=tasks, task_manager=manager, bootstrap_iters=0, log_samples=False
     )
-    return dict(found["results"])
+    return dict(scored["results"])

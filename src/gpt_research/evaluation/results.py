@@ -1,14 +1,16 @@
-"""A result: what was measured on each item, and all it takes to measure it again; on disk two files.
+"""The result of an evaluation, in memory and on disk.
 
-evaluation.json           scores with standard errors, settings, run, step, fingerprints, versions: for people
-evaluation.items.jsonl    one line a task: what each item scored, for `compare`; named in the first by its SHA-256
+    evaluation.json           scores with standard errors, and the settings that repeat them
+    evaluation.items.jsonl    one line for each task: what each item scored, for `compare`
+
+The first file holds the SHA-256 of the second, so that a mix of two evaluations is noticed.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,9 @@ import numpy as np
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, write_json, write_text
-from gpt_research.evaluation.statistics import Estimate, metrics_of
+from gpt_research.evaluation.statistics import Estimate
+from gpt_research.evaluation.tasks.table import CORPORA, metrics_of
+from gpt_research.training.validation import Loss, total
 
 RESULT_NAME = "evaluation.json"
 VERSION = 1
@@ -25,14 +29,14 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class Result:
-    """One task, measured."""
+    """What one task measured."""
 
     task: str
-    """wikitext2, lambada, hellaswag, or corpora/NAME."""
+    """The name of a task in `TASKS`, or corpora/NAME for a corpus of the data set."""
     columns: dict[str, np.ndarray]
-    """What each item scored; one array a column, one entry an item."""
+    """One array for each column that a metric of the task names, with one entry for each item."""
     facts: dict[str, Any]
-    """context, items_sha256, unit (what an item is), and what else decides the scores."""
+    """context, items_sha256, unit (what an item is), and the settings and counts of the task."""
 
     @property
     def items(self) -> int:
@@ -40,28 +44,52 @@ class Result:
 
     @property
     def estimates(self) -> dict[str, Estimate]:
-        """The scores by name."""
+        """The scores, by name."""
         return {name: metric.estimate(self.columns) for name, metric in metrics_of(self.task).items()}
 
     def as_json(self) -> dict[str, Any]:
-        """Return scores and facts."""
+        """Return the scores and the facts, as evaluation.json holds them."""
         scores = {
-            name: {"value": finite(found.value), "standard_error": finite(found.standard_error)}
-            for name, found in self.estimates.items()
+            name: {"value": finite(estimate.value), "standard_error": finite(estimate.standard_error)}
+            for name, estimate in self.estimates.items()
         }
         return {"scores": scores, "items": self.items, **self.facts}
 
 
 def finite(value: float) -> float | None:
-    """Return a number as JSON has it: no infinity, no nan."""
+    """Return the number, or None if it is infinite or nan, because JSON has no such numbers."""
     return value if math.isfinite(value) else None
 
 
+def corpus_losses(results: Mapping[str, Result]) -> dict[str, Loss]:
+    """Return the loss on each corpus that was measured, by the corpus's name."""
+    losses = {}
+    for name, result in results.items():
+        task, _, corpus = name.partition("/")
+        if task == CORPORA:
+            nats, tokens, size = (result.columns[column].sum() for column in ("nats", "tokens", "bytes"))
+            losses[corpus] = Loss(float(nats), int(tokens), int(size))
+    return losses
+
+
+def corpora_summary(results: Mapping[str, Result]) -> dict[str, Any]:
+    """Return the entries "overall" and "corpora" of evaluation.json, if a corpus was measured."""
+    losses = corpus_losses(results)
+    if not losses:
+        return {}
+    return {"overall": _loss_json(total(losses)), "corpora": {name: _loss_json(loss) for name, loss in losses.items()}}
+
+
+def _loss_json(loss: Loss) -> dict[str, float | None]:
+    names = ("loss", "perplexity", "bits_per_byte", "tokens", "bytes")
+    return {name: finite(getattr(loss, name)) for name in names}
+
+
 def write(path: Path, summary: dict[str, Any], results: Iterable[Result]) -> None:
-    """Write both files, the summary last.
+    """Write both files. The summary comes last, so that it never names a file that is not there.
 
     Raises:
-        UserError: the place refuses.
+        UserError: a file cannot be written.
     """
     items = items_path(path)
     lines = [json.dumps({"task": r.task, **{k: _plain(v) for k, v in r.columns.items()}}) for r in results]
@@ -74,7 +102,7 @@ def write(path: Path, summary: dict[str, Any], results: Iterable[Result]) -> Non
 
 
 def _plain(values: np.ndarray) -> list[float]:
-    """Keep single precision's digits, which is what the model gives; sums over tokens keep one more."""
+    """Return numbers for JSON, with the 9 digits that tell any two float32 apart."""
     whole = values.dtype.kind in "biu"
     return [int(v) if whole else float(f"{v:.9g}") for v in values.tolist()]
 
@@ -84,10 +112,10 @@ def items_path(path: Path) -> Path:
 
 
 def find(place: str) -> Path:
-    """Return the result file of a run folder, or the file itself.
+    """Return the result file of a run folder; if `place` is a file, return it.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such run or file, or the run was not evaluated yet.
     """
     path = Path(place)
     if path.is_dir():
@@ -100,27 +128,27 @@ def find(place: str) -> Path:
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Result]]:
-    """Return the summary and the results by task.
+    """Return the summary of a result file, and the result of each task by name.
 
     Raises:
-        UserError: no result file, or a damaged one.
+        UserError: the file is missing or damaged, or of another version.
     """
     remedy = 'Run "gpt-research evaluate" again.'
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(summary, dict) or summary.get("version") != VERSION:
-            raise UserError(f"{path} is no result of this version of evaluate. {remedy}")
+            raise UserError(f"{path} is not a result of this version of evaluate. {remedy}")
+        # The two files are written one after the other, so a stopped evaluation may leave a mix.
         items = items_path(path)
         if file_sha256(items) != summary["items"]["sha256"]:
-            raise UserError(f"{items} does not belong to {path}: its SHA-256 is another. {remedy}")
-        found = {}
+            raise UserError(f"{items} does not belong to {path}, because its SHA-256 differs. {remedy}")
+        results = {}
         for line in items.read_text(encoding="utf-8").splitlines():
             columns = json.loads(line)
             task = columns.pop("task")
-            result = Result(task, {k: np.array(v) for k, v in columns.items()}, summary["tasks"][task])
-            found[task] = result
+            results[task] = Result(task, {k: np.array(v) for k, v in columns.items()}, summary["tasks"][task])
     except OSError as error:
         raise UserError(f"{error.filename} cannot be read ({error.strerror}). {remedy}") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} is damaged ({error!r}). {remedy}") from None
-    return summary, found
+    return summary, results

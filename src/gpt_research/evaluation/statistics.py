@@ -1,19 +1,21 @@
 """Scores, their standard errors, and the difference between two models on the same items.
 
-Every score is a ratio of sums over items (documents, questions), R = sum(a_i) / sum(b_i), or its exponential:
+Every score is a ratio of sums over items such as documents, R = sum(a_i) / sum(b_i), or exp(R):
 
     accuracy        a = correct,     b = 1
     perplexity      a = nats,        b = tokens (or words),   exp(R)
     bits per byte   a = nats / ln 2, b = bytes
 
-Items are independent draws; tokens of one document are not, so they never count one by one. Linearised (the delta
-method; Cochran 1977, "Sampling Techniques", section 6.3), item i moves the score g(R) by
+Items count as independent draws. The tokens of one document are not independent, so the item is the
+document, not the token. By the delta method (Cochran 1977, "Sampling Techniques", section 6.3),
+item i moves the score g(R) by
 
     e_i = g'(R) (a_i - R b_i) / sum(b)        and  SE = sqrt(n / (n - 1) * sum(e_i^2)).
 
-For an accuracy this is the usual s / sqrt(n). The difference of two models on the same items has the paired
-error, from e_i(B) - e_i(A): much smaller than the two errors together where the models find the same items hard.
-The interval is difference +- z SE with the normal z of the confidence; nothing is random.
+For an accuracy this is the usual s / sqrt(n). The error of a difference between two models on the
+same items comes from the paired values e_i(B) - e_i(A). It is much smaller than the two errors
+together if both models find the same items hard. The interval is difference +- z SE, where z is the
+quantile of the normal distribution for the confidence. Nothing is drawn at random.
 """
 
 from __future__ import annotations
@@ -26,22 +28,24 @@ from statistics import NormalDist
 import numpy as np
 
 Columns = Mapping[str, np.ndarray]
-"""What is known of each item, by name; every array has one entry an item."""
+"""What was measured on each item, by name; every array is (items,)."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How a score is made of columns."""
+    """How a score is computed: scale * sum(numerator) / sum(denominator), or exp of that."""
 
     numerator: str
+    """Name of a column."""
     denominator: str = ""
-    """Empty: 1 for each item."""
+    """Name of a column; empty counts 1 for each item."""
     exponential: bool = False
+    """The score is the exponential of the ratio."""
     scale: float = 1.0
-    """Multiplies the numerator."""
+    higher_is_better: bool = False
 
     def estimate(self, columns: Columns) -> Estimate:
-        """Return the score of these items."""
+        """Return the score over these items; nan if the denominator is 0."""
         a = columns[self.numerator].astype(np.float64) * self.scale
         b = columns[self.denominator].astype(np.float64) if self.denominator else np.ones_like(a)
         if not b.sum():
@@ -49,57 +53,43 @@ class Metric:
         ratio = a.sum() / b.sum()
         value = ratio
         if self.exponential:
+            # exp(710) is more than a float64 holds.
             value = math.exp(ratio) if ratio < 700 else math.inf
         slope = value if self.exponential else 1.0
-        with np.errstate(invalid="ignore"):  # an infinite perplexity has no error
+        with np.errstate(invalid="ignore"):  # because the error of an infinite perplexity is nan
             return Estimate(float(value), slope * (a - ratio * b) / b.sum())
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score and how far each item moves it."""
+    """A score, and how far each item moves it."""
 
     value: float
     influence: np.ndarray
+    """(items,): e_i in the formula at the top of this module."""
 
     @property
     def standard_error(self) -> float:
         return _standard_error(self.influence)
 
 
-METRICS: dict[str, dict[str, Metric]] = {
-    "corpora": {
-        "loss": Metric("nats", "tokens"),
-        "perplexity": Metric("nats", "tokens", exponential=True),
-        "bits_per_byte": Metric("nats", "bytes", scale=1 / math.log(2)),
-    },
-    "wikitext2": {
-        "perplexity": Metric("nats", "tokens", exponential=True),
-        "word_perplexity": Metric("nats", "words", exponential=True),
-        "bits_per_byte": Metric("nats", "bytes", scale=1 / math.log(2)),
-    },
-    "lambada": {"accuracy": Metric("correct"), "perplexity": Metric("nats", exponential=True)},
-    "hellaswag": {"accuracy": Metric("correct"), "accuracy_norm": Metric("correct_norm")},
-}
-"""The scores of each task. LAMBADA's perplexity is of its last words, one an item, as lm-eval has it."""
-
-HIGHER_IS_BETTER = ("accuracy", "accuracy_norm")
-
-
-def metrics_of(task: str) -> dict[str, Metric]:
-    """Return the scores of a task; `corpora/plays` is the corpus plays."""
-    return METRICS[task.partition("/")[0]]
+ACCURACY = Metric("correct", higher_is_better=True)
+LOSS = Metric("nats", "tokens")
+PERPLEXITY = Metric("nats", "tokens", exponential=True)
+BITS_PER_BYTE = Metric("nats", "bytes", scale=1 / math.log(2))
 
 
 @dataclass(frozen=True)
 class Difference:
-    """B minus A on the same items."""
+    """The score of model B minus that of model A, on the same items."""
 
     a: float
     b: float
     standard_error: float
     low: float
+    """Lower end of the interval."""
     high: float
+    """Upper end of the interval."""
     items: int
 
     @property
@@ -108,12 +98,12 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """True if the interval does not hold 0."""
         return self.low > 0 or self.high < 0
 
 
 def difference(metric: Metric, a: Columns, b: Columns, confidence: float) -> Difference:
-    """Compare two models on the same items in the same order."""
+    """Return the difference of a score between two models, on the same items in the same order."""
     one, other = metric.estimate(a), metric.estimate(b)
     assert len(one.influence) == len(other.influence), "only the same items can be paired"
     error = _standard_error(other.influence - one.influence)

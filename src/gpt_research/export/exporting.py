@@ -1,97 +1,87 @@
-"""`gpt-research export` and `gpt-research import`: runs out to other programs, their weights into runs."""
+"""Exports: a run is written for another program and kept only if both compute the same.
+
+`FORMATS` maps the name of a format to how it is written, proved and described.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from gpt_research.base.errors import UserError
-from gpt_research.commands import ExportCommand
+from gpt_research.base.errors import UserError, look_up, require
 from gpt_research.data.vocabulary import END_OF_TEXT
 from gpt_research.export import gguf, plain
 from gpt_research.export import hf as huggingface
 from gpt_research.export.model_card import model_card
 from gpt_research.export.new_folder import new_folder
-from gpt_research.export.proof import PASSAGE, Bound, OurReader, Proof, Reader, prove
-from gpt_research.export.source import Source, load_source
-from gpt_research.generation.llama_cpp import LlamaCppReader
-from gpt_research.run import newest_run
-
-BOUNDS = {
-    "f32": Bound(1e-3, 1e-6),
-    "f16": Bound(5e-2, 1e-4),
-    "bf16": Bound(4e-1, 4e-3),
-    "q8_0": Bound(1.0, 2e-2),
-}
-"""Six times or more what the rounding of a type costs (docs/export.md); a wrong tensor costs far more."""
-
-LLAMA_CPP_BOUND = Bound(5e-2, 1e-4)
-"""llama.cpp computes GELU from a table in fp16, whatever the weights are."""
+from gpt_research.export.proof import PASSAGE, Bound, Proof, Reader, prove_all
+from gpt_research.run import Run
 
 MAX_TEXT = 20_000
-"""Characters of a given text that are read; the proof needs no more."""
+"""Characters that are read of a given text; the proof needs no more."""
 
 
-def export_run(command: ExportCommand) -> list[Proof]:
-    """Write an export, read it back with other programs, and keep it only if it says what the run says.
+@dataclass(frozen=True)
+class Format:
+    """A format of exports."""
+
+    write: Callable[[Path, Run, str, str], Path]
+    """Take folder, run, type of weights and licence; write the run, return the weights' file.
+    """
+    readers: Callable[[Path, Run, str], Iterator[tuple[Reader, Bound]]]
+    """Take that file, run and type; yield programs that read it back, each with its bound."""
+    usage: str
+    """How to run the model, in Markdown; FILE and RUN stand for the names of file and run."""
+    dtypes: tuple[str, ...] = ("f32", "f16", "bf16")
+    """Types of weights that the format has."""
+    needs: str = ""
+    """Package of the extra `export` that writing or reading needs."""
+    library: str = ""
+    """The library that the hub loads the model with."""
+
+
+FORMATS = {
+    "hf": Format(
+        huggingface.write, huggingface.readers, huggingface.USAGE, needs="transformers", library="transformers"
+    ),
+    "gguf": Format(gguf.write_into, gguf.readers, gguf.USAGE, tuple(gguf.FILE_TYPES), needs="gguf"),
+    "safetensors": Format(plain.write, plain.readers, plain.USAGE),
+}
+"""`--format`, by name."""
+
+
+def export_run(
+    run: Path, out: Path, *, format: str = "hf", dtype: str = "f32", licence: str = "", text_file: str = ""
+) -> list[Proof]:
+    """Write an export of a run folder; keep it only if its readers agree with the run.
+
+    Args:
+        format: an entry of `FORMATS`.
+        dtype: f32, f16, bf16 or q8_0, as far as the format has it.
+        licence: of the weights, for the model card; empty says that none was chosen.
+        text_file: the text to compare on; empty takes a built-in passage.
 
     Raises:
-        UserError: no such run, a missing extra, a taken folder, or an export that fails its proof (none is
-        left).
+        UserError: no such run or format, a missing extra, a taken folder, a model that the format
+            cannot say, or an export that fails its proof. Nothing is left in the folder then.
     """
-    _require_extras(command.format)
-    text = _read_text(command.text)
-    source = load_source(Path(command.run) if command.run else newest_run(Path("runs")))
-    with new_folder(Path(command.out)) as folder:
-        file = _write(folder, source, command)
-        if command.format == "gguf":
-            proofs = prove_gguf(folder / file, source, command.dtype, text)
-        else:
-            ours = OurReader(source.model, source.tokenizer)
-            proofs = [prove(ours, _reader(folder, command.format), BOUNDS[command.dtype], text)]
-        card = model_card(source, command.format, command.dtype, command.license, proofs, file)
+    form = look_up(FORMATS, format, "format")
+    *others, last = form.dtypes
+    known = f"{', '.join(others)} or {last}" if others else last
+    require(dtype in form.dtypes, "dtype", dtype, f"{known} for --format {format}")
+    if form.needs and importlib.util.find_spec(form.needs) is None:
+        raise UserError(f'--format {format} needs {form.needs}. Run: pip install "gpt-research[export]"')
+    text = _read_text(text_file)
+    source = Run.open(run)
+    source.check_vocabulary()
+    with new_folder(out) as folder:
+        file = form.write(folder, source, dtype, licence)
+        proofs = prove_all(source.model, source.tokenizer, form.readers(file, source, dtype), text)
+        card = model_card(source, dtype, licence, proofs, usage=form.usage, library=form.library, file=file.name)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return proofs
-
-
-def _write(folder: Path, source: Source, command: ExportCommand) -> str:
-    """Write weights and tokenizer; return the name of the file with the weights."""
-    if command.format == "gguf":
-        file = f"{source.name}-{command.dtype}.gguf"
-        gguf.write(folder / file, source, command.dtype, command.license)
-        return file
-    write = huggingface.write if command.format == "hf" else plain.write
-    write(folder, source, command.dtype)
-    return "model.safetensors"
-
-
-def _reader(folder: Path, format: str) -> Reader:
-    if format == "hf":
-        return huggingface.TransformersReader(folder)
-    return OurReader(*plain.read_model(folder), "safetensors, read back")
-
-
-def prove_gguf(path: Path, source: Source, dtype: str, text: str = PASSAGE) -> list[Proof]:
-    """Check a .gguf file against the run: decoded here, and run by llama.cpp where that is installed.
-
-    Raises:
-        UserError: it does not say what the run says.
-    """
-    ours, bound = OurReader(source.model, source.tokenizer), BOUNDS[dtype]
-    proofs = [prove(ours, OurReader(*gguf.read(path), "gguf, read back"), bound, text)]
-    if importlib.util.find_spec("xllamacpp") is not None:
-        loosest = max(bound, LLAMA_CPP_BOUND, key=lambda b: b.largest)
-        reader = LlamaCppReader(path, source.tokenizer, source.model.config.block_size)
-        with contextlib.closing(reader):
-            proofs.append(prove(ours, reader, loosest, text))
-    return proofs
-
-
-def _require_extras(format: str) -> None:
-    needed = {"hf": "transformers", "gguf": "gguf"}.get(format)
-    if needed and importlib.util.find_spec(needed) is None:
-        raise UserError(f'--format {format} needs {needed}. Run: pip install "gpt-research[export]"')
 
 
 def _read_text(file: str) -> str:
@@ -102,5 +92,5 @@ def _read_text(file: str) -> str:
             text = stream.read(MAX_TEXT)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read the text file {file}: {error}.") from None
-    # transformers reads the name of a special token in a text as the token itself; for us text is only text.
+    # transformers reads the name of a special token in a text as that token; we read it as text.
     return text.replace(END_OF_TEXT, "")

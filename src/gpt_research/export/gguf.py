@@ -1,12 +1,16 @@
 """One .gguf file for llama.cpp: weights in f32, f16, bf16 or q8_0, and the tokenizer inside.
 
-Only the matrices take the chosen type. Norms, biases and positions stay f32, as llama.cpp wants them. The
-file is the "gpt2" architecture of GGUF; its matrices are stored (out, in), as ours are.
+Only the matrices have the chosen type. Norms, biases and positions stay f32, which llama.cpp
+requires. The file has the "gpt2" architecture of GGUF; its matrices are stored (out, in), as ours
+are.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +21,17 @@ from gpt_research.checkpoint.weights import restore_model
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, spell, unspell
-from gpt_research.export.source import Source, gpt2_form
+from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
+from gpt_research.export.shapes import gpt2_form
+from gpt_research.generation.llama_cpp import LlamaCppReader
 from gpt_research.model.gpt import GPT
+from gpt_research.run import Run
 
 FILE_TYPES = {"f32": ("F32", "ALL_F32"), "f16": ("F16", "MOSTLY_F16")}
 FILE_TYPES |= {"bf16": ("BF16", "MOSTLY_BF16"), "q8_0": ("Q8_0", "MOSTLY_Q8_0")}
 Q8_0_BLOCK = 32
 NORMAL, CONTROL, ADDED = 1, 3, 4
-"""Types of a token; an added one is text that is cut out before all else."""
+"""Types of a token; an added token is text that is matched before the merges apply."""
 
 _NAMES = {
     "token_embedding": "token_embd",
@@ -48,22 +55,52 @@ def gguf_name(name: str) -> str:
     return f"{_NAMES[module]}.{kind}"
 
 
-def write(path: Path, source: Source, dtype: str, licence: str = "") -> None:
+LLAMA_CPP_BOUND = Bound(5e-2, 1e-4)
+"""llama.cpp looks GELU up in a table in fp16, whatever type the weights have."""
+
+USAGE = """```sh
+llama-completion -m FILE -p "Once upon a time" -n 50 -no-cnv
+```"""
+
+
+def write_into(folder: Path, run: Run, dtype: str, licence: str = "") -> Path:
+    """Write one .gguf file into an existing folder and return it.
+
+    Raises:
+        UserError: as `write` does.
+    """
+    file = folder / f"{run.name}-{dtype}.gguf"
+    write(file, run, dtype, licence)
+    return file
+
+
+def readers(file: Path, run: Run, dtype: str) -> Iterator[tuple[Reader, Bound]]:
+    """Yield the programs that prove a file: our own, and llama.cpp if it is installed."""
+    bound = BOUNDS[dtype]
+    yield OurReader(*read(file), "gguf, read back"), bound
+    if importlib.util.find_spec("xllamacpp") is not None:
+        loosest = max(bound, LLAMA_CPP_BOUND, key=lambda b: b.largest)
+        with contextlib.closing(LlamaCppReader(file, run.tokenizer, run.model.config.block_size)) as reader:
+            yield reader, loosest
+
+
+def write(path: Path, run: Run, dtype: str, licence: str = "") -> None:
     """Write one .gguf file.
 
     Raises:
-        UserError: q8_0 for a width that its blocks do not divide.
+        UserError: the model has settings that GPT-2 does not have, or a width that the blocks of
+            q8_0 do not divide.
     """
     import gguf
 
-    config, tensors = gpt2_form(source.model)
+    config, tensors = gpt2_form(run.model)
     if dtype == "q8_0" and config.n_embd % Q8_0_BLOCK:
         raise UserError(
             f"q8_0 packs {Q8_0_BLOCK} weights together, and model.n_embd is {config.n_embd}. Use --dtype f16."
         )
     quantization, file_type = FILE_TYPES[dtype]
     writer = gguf.GGUFWriter(path, "gpt2")
-    writer.add_name(source.name)
+    writer.add_name(run.name)
     if licence:
         writer.add_license(licence)
     writer.add_file_type(gguf.LlamaFileType[file_type])
@@ -74,7 +111,7 @@ def write(path: Path, source: Source, dtype: str, licence: str = "") -> None:
     writer.add_block_count(config.n_layer)
     writer.add_head_count(config.n_head)
     writer.add_layer_norm_eps(1e-5)
-    _add_tokenizer(writer, source.tokenizer.vocabulary)
+    _add_tokenizer(writer, run.tokenizer.vocabulary)
     for name, tensor in tensors.items():
         wanted = quantization if tensor.dim() == 2 and name != "position_embedding.weight" else "F32"
         kind = gguf.GGMLQuantizationType[wanted]
@@ -99,23 +136,23 @@ def _add_tokenizer(writer: Any, vocabulary: Vocabulary) -> None:
 
 
 def read(path: Path) -> tuple[GPT, Tokenizer]:
-    """Return model and tokenizer of a file that `write` wrote, its weights as llama.cpp will see them."""
+    """Return model and tokenizer of a file that `write` wrote, with the weights as rounded."""
     import gguf
 
     reader = gguf.GGUFReader(path)
     values = {name: field.contents() for name, field in reader.fields.items()}
-    found = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
+    arrays = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
     config = GPTConfig(
         n_layer=values["gpt2.block_count"],
         n_head=values["gpt2.attention.head_count"],
         n_embd=values["gpt2.embedding_length"],
         block_size=values["gpt2.context_length"],
         vocab_size=len(values["tokenizer.ggml.tokens"]),
-        tie_weights="output.weight" not in found,
+        tie_weights="output.weight" not in arrays,
     )
     model = GPT(config)
     names = {gguf_name(name): name for name, _ in model.named_parameters()}
-    tensors = {names[name]: torch.from_numpy(array.copy()) for name, array in found.items()}
+    tensors = {names[name]: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     restore_model(model, tensors, str(path))
     return model, _read_tokenizer(values)
 

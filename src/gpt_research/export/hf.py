@@ -1,10 +1,10 @@
-"""A folder in the layout of Hugging Face: what `transformers` loads by `AutoModelForCausalLM` and
-`AutoTokenizer`.
+"""Folders in Hugging Face's layout, which transformers loads.
 
     config.json  generation_config.json  model.safetensors  tokenizer.json  tokenizer_config.json
 
-Reading takes any GPT-2 in that layout: safetensors in one file or in several, and refuses what GPT-2 does not
-compute (another activation, attention scaled by layer, ...). No pickle is ever opened here.
+Any GPT-2 in that layout can be read, with safetensors in one file or in several. A model that
+computes something else (another activation, attention scaled by layer) is refused. No pickle is
+opened here.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 
 from gpt_research.base.errors import UserError
 from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.vocabulary import END_OF_TEXT
 from gpt_research.export.names import from_gpt2, to_gpt2
-from gpt_research.export.source import Source, gpt2_form
-
-TORCH_TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
+from gpt_research.export.proof import BOUNDS, Bound, Reader
+from gpt_research.export.shapes import gpt2_form
+from gpt_research.export.tensor_files import TORCH_TYPES, read_json, read_safetensors
+from gpt_research.run import Run
 
 _SAME_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
 """Names of the tanh form of GELU."""
@@ -39,18 +39,33 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "scale_attn_by_inverse_layer_idx": (False,),
     "add_cross_attention": (False,),
 }
-"""Settings of GPT2Config that change what is computed, and the values that are GPT-2."""
+"""Settings of GPT2Config that change what the model computes, and the values that GPT-2 has."""
 
 
-def write(folder: Path, source: Source, dtype: str) -> None:
-    """Write model and tokenizer into an existing folder."""
-    config, tensors = gpt2_form(source.model)
+USAGE = """```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained("PATH/TO/THIS/FOLDER")
+model = AutoModelForCausalLM.from_pretrained("PATH/TO/THIS/FOLDER")
+tokens = tokenizer("Once upon a time", return_tensors="pt")
+print(tokenizer.decode(model.generate(**tokens, max_new_tokens=50)[0]))
+```"""
+
+
+def write(folder: Path, run: Run, dtype: str, licence: str = "") -> Path:
+    """Write model and tokenizer into an existing folder; return the file with the weights.
+
+    Raises:
+        UserError: the model has settings that GPT-2 does not have.
+    """
+    config, tensors = gpt2_form(run.model)
     stored = {name: t.to(TORCH_TYPES[dtype]).contiguous() for name, t in to_gpt2(tensors).items()}
-    # transformers insists on this entry.
-    safetensors.torch.save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
-    end_of_text = source.tokenizer.end_of_text
+    # transformers refuses a file without this entry.
+    file = folder / "model.safetensors"
+    safetensors.torch.save_file(stored, file, metadata={"format": "pt"})
+    end_of_text = run.tokenizer.end_of_text
     settings = _gpt2_config(config, str(TORCH_TYPES[dtype]).removeprefix("torch."), end_of_text)
-    settings["gpt_research"] = {"bias": source.model.config.bias}
+    settings["gpt_research"] = {"bias": run.model.config.bias}
     _write_json(folder / "config.json", settings)
     drawn = GenerateConfig()
     _write_json(
@@ -62,17 +77,23 @@ def write(folder: Path, source: Source, dtype: str) -> None:
             **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), end_of_text),
         },
     )
-    write_tokenizer(folder, source)
+    write_tokenizer(folder, run)
+    return file
 
 
-def write_tokenizer(folder: Path, source: Source) -> None:
-    """Write the tokenizer so that `AutoTokenizer` reads it as it is, whatever GPT-2's class would do."""
-    source.tokenizer.save(folder / "tokenizer.json")
+def readers(file: Path, run: Run, dtype: str) -> Iterator[tuple[Reader, Bound]]:
+    """Yield the program that proves an export, and how far it may be from the run."""
+    yield TransformersReader(file.parent), BOUNDS[dtype]
+
+
+def write_tokenizer(folder: Path, run: Run) -> None:
+    """Write the tokenizer so that `AutoTokenizer` loads it unchanged, not as GPT-2's own class."""
+    run.tokenizer.save(folder / "tokenizer.json")
     _write_json(
         folder / "tokenizer_config.json",
         {
             "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": source.model.config.block_size,
+            "model_max_length": run.model.config.block_size,
             "add_prefix_space": False,
             "clean_up_tokenization_spaces": False,
             **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), END_OF_TEXT),
@@ -86,7 +107,7 @@ def _gpt2_config(config: GPTConfig, dtype: str, end_of_text: int) -> dict[str, A
         **{name: values[0] for name, values in _FIXED.items()},
         "vocab_size": config.vocab_size,
         "n_positions": config.block_size,
-        "n_ctx": config.block_size,  # the older name of the same, which converters still read
+        "n_ctx": config.block_size,  # the older name, which converters still read
         "n_embd": config.n_embd,
         "n_layer": config.n_layer,
         "n_head": config.n_head,
@@ -108,14 +129,15 @@ def read(folder: Path) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
         UserError: not a GPT-2, no safetensors, or files that do not fit together.
     """
     if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} is no model in Hugging Face's layout: it has no config.json. Name another folder.")
+        raise UserError(f"{folder} is not in Hugging Face's layout: it has no config.json. Name another folder.")
     settings = read_json(folder / "config.json")
     config = _read_config(settings, str(folder / "config.json"))
-    found = from_gpt2(read_safetensors(folder), str(folder))
-    tensors = {name: tensor.float() for name, tensor in found.items()}
+    ours = from_gpt2(read_safetensors(folder), str(folder))
+    tensors = {name: tensor.float() for name, tensor in ours.items()}
     config = replace(config, tie_weights="head.weight" not in tensors)
     own = settings.get("gpt_research")
-    if isinstance(own, dict) and own.get("bias") is False:  # our own export: the zeros were put in for GPT-2's sake
+    # Our own export added zeros, because GPT-2 has biases.
+    if isinstance(own, dict) and own.get("bias") is False:
         biases = [name for name in tensors if name.endswith("bias")]
         if not any(tensors[name].any() for name in biases):
             config = replace(config, bias=False)
@@ -148,61 +170,12 @@ def _read_config(settings: dict[str, Any], where: str) -> GPTConfig:
         raise UserError(f"{where} cannot be imported: {error}.") from None
 
 
-def read_safetensors(folder: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of `model.safetensors`, or of the files its index names.
-
-    Raises:
-        UserError: there are none, only a pickle, or they are damaged.
-    """
-    index = folder / "model.safetensors.index.json"
-    if (folder / "model.safetensors").is_file():
-        names = ["model.safetensors"]
-    elif index.is_file():
-        weight_map = read_json(index).get("weight_map")
-        if not isinstance(weight_map, dict) or not all(_is_plain(name) for name in weight_map.values()):
-            raise UserError(f"{index} is damaged: its weight_map names files outside the folder, or none.")
-        names = sorted(set(weight_map.values()))
-    else:
-        pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
-        if pickles:
-            raise UserError(
-                f"{folder} holds its weights only as a pickle ({pickles[0]}), which can run code when "
-                "opened. "
-                "Get the model as safetensors."
-            )
-        raise UserError(f"{folder} holds no model.safetensors.")
-    tensors: dict[str, torch.Tensor] = {}
-    for name in names:
-        try:
-            tensors |= safetensors.torch.load_file(folder / name)
-        except (OSError, SafetensorError) as error:
-            raise UserError(f"{folder / name} is damaged: {error}.") from None
-    return tensors
-
-
-def _is_plain(name: object) -> bool:
-    return isinstance(name, str) and name == Path(name).name and name.endswith(".safetensors")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; UserError naming the file where it is missing or something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Cannot read {path}: {error.strerror}.") from None
-    except ValueError as error:
-        raise UserError(f"{path} is damaged: {error}.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: it holds no JSON object.")
-    return content
-
-
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 class TransformersReader:
-    """An exported folder, loaded by transformers in fp32."""
+    """An exported folder that transformers has loaded in fp32."""
 
     name = "transformers"
 
@@ -234,13 +207,13 @@ class TransformersReader:
             return []
         prompt = torch.tensor([tokens])
         mask = torch.ones_like(prompt)
-        found = self._model.generate(prompt, attention_mask=mask, max_new_tokens=count)
-        return [int(token) for token in found[0, len(tokens) :]]
+        generated = self._model.generate(prompt, attention_mask=mask, max_new_tokens=count)
+        return [int(token) for token in generated[0, len(tokens) :]]
 
 
 @contextlib.contextmanager
 def _no_progress_bar() -> Iterator[None]:
-    """Keep the loading bar of transformers out of our output, and the setting as it was."""
+    """Switch the loading bar of transformers off, and restore the setting afterwards."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

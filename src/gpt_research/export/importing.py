@@ -1,8 +1,9 @@
-"""Weights from elsewhere become a run folder: Hugging Face's layout, our own plain export, nanoGPT's ckpt.pt.
+"""Imports: Hugging Face's layout, our own plain export or nanoGPT's ckpt.pt become a run folder.
 
-What comes in is safetensors and JSON. A ckpt.pt is a pickle: it is opened only by explicit wish, with torch's
-restricted reader (weights_only), which refuses to call anything but the rebuilding of tensors. Every name and
-shape is checked against the config before a run folder appears.
+Safetensors and JSON are read as they are. A ckpt.pt is a pickle, so it is opened only if the user
+allows it, and with torch's restricted reader (weights_only), which calls nothing but the functions
+that rebuild tensors. Every name and shape is checked against the config before a run folder
+appears.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
-from gpt_research.commands import ImportCommand
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, unspell
@@ -28,8 +28,8 @@ from gpt_research.export import hf as huggingface
 from gpt_research.export import plain
 from gpt_research.export.names import from_gpt2
 from gpt_research.export.new_folder import new_folder
-from gpt_research.export.source import shapes
-from gpt_research.run import load_model
+from gpt_research.export.shapes import tensor_shapes
+from gpt_research.run import Run
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 HUB_FILES = (
@@ -42,44 +42,53 @@ HUB_FILES = (
 )
 GPT2_VOCABULARY = 50257
 MOST_PADDING = 256
-"""So many rows or more above the tokenizer's entries are no padding but another vocabulary."""
+"""So many rows more than the tokenizer has entries are not padding but another vocabulary."""
 
 
-def import_model(command: ImportCommand) -> list[str]:
-    """Write a run folder with the source's weights at step 0; return lines that tell what was done.
+def import_model(
+    source: str, out: str, *, tokenizer: str = "auto", allow_pickle: bool = False, revision: str = "main"
+) -> list[str]:
+    """Write a run folder with the source's weights at step 0; return lines that say what was done.
+
+    Args:
+        source: a folder, a ckpt.pt, or a name on the Hugging Face hub.
+        tokenizer: auto (the source's own), gpt2, or the path of a tokenizer.json.
+        allow_pickle: open a ckpt.pt.
+        revision: branch, tag or commit of a hub name.
 
     Raises:
-        UserError: nothing there, a pickle without leave, not a GPT-2, files that do not fit together, a taken
-        folder.
+        UserError: no such source, a pickle that is not allowed, not a GPT-2, files that do not fit
+            together, or a taken folder.
     """
-    place = _find(command)
-    if place.is_file():
-        config, tensors = _read_nanogpt(place, command.allow_pickle)
-    elif plain.is_plain(place):
-        config, tensors = plain.read(place)
+    path = _find(source, revision)
+    if path.is_file():
+        config, tensors = _read_nanogpt(path, allow_pickle)
+    elif plain.is_plain(path):
+        config, tensors = plain.read(path)
     else:
-        config, tensors = huggingface.read(place)
-    _check(config, tensors, str(place))
-    tokenizer = _find_tokenizer(command.tokenizer, place, config.vocab_size)
-    lines = [f"Read {place}: {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}."]
-    if tokenizer.vocab_size < config.vocab_size:
-        padding = config.vocab_size - tokenizer.vocab_size
+        config, tensors = huggingface.read(path)
+    _check(config, tensors, str(path))
+    vocabulary = _find_tokenizer(tokenizer, path, config.vocab_size)
+    lines = [f"Read {path}: {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}."]
+    if vocabulary.vocab_size < config.vocab_size:
+        padding = config.vocab_size - vocabulary.vocab_size
         lines.append(f"Left out {padding} rows of the embedding that stand for no token (padding).")
-        tensors = {n: t[: tokenizer.vocab_size] if _has_rows(n) else t for n, t in tensors.items()}
-        config = replace(config, vocab_size=tokenizer.vocab_size)
-    with new_folder(Path(command.out)) as run:
-        write_yaml(_train_config(config, command.out), run / "config.yaml")
-        tokenizer.save(run / "tokenizer.json")
-        state = {"tokenizer": tokenizer.fingerprint, "imported_from": command.source}
-        save_checkpoint(run, Checkpoint(0, tensors, {}, state), keep_last=1)
-        load_model(run)
-    lines.append(f"Wrote the run folder {command.out}.")
+        config = replace(config, vocab_size=vocabulary.vocab_size)
+        rows = {name: shape[0] for name, shape in tensor_shapes(config).items()}
+        tensors = {name: tensor[: rows[name]] for name, tensor in tensors.items()}
+    with new_folder(Path(out)) as folder:
+        write_yaml(_train_config(config, out), folder / "config.yaml")
+        vocabulary.save(folder / "tokenizer.json")
+        state = {"tokenizer": vocabulary.fingerprint, "imported_from": source}
+        save_checkpoint(folder, Checkpoint(0, tensors, {}, state), keep_last=1)
+        Run.open(folder)
+    lines.append(f"Wrote the run folder {out}.")
     return lines
 
 
-def _find(command: ImportCommand) -> Path:
-    """Return the folder or ckpt.pt that the source names, downloading it where it is a hub name."""
-    path = Path(command.source)
+def _find(source: str, revision: str) -> Path:
+    """Return the folder or ckpt.pt that the source names; download it if it is a hub name."""
+    path = Path(source)
     if path.is_dir():
         if (path / "checkpoints").is_dir() and (path / "config.yaml").is_file():
             raise UserError(f"{path} is a run folder already; there is nothing to import.")
@@ -92,9 +101,9 @@ def _find(command: ImportCommand) -> Path:
         if path.suffix == ".safetensors":
             raise UserError(f"{path} is one file of a model. Name its folder: {path.parent}.")
         return path
-    if not HUB_NAME.fullmatch(command.source) or command.source.startswith("."):
+    if not HUB_NAME.fullmatch(source) or source.startswith("."):
         raise UserError(f"There is no {path}. Name a folder, a ckpt.pt, or a hub name such as openai-community/gpt2.")
-    return _download(command.source, command.revision)
+    return _download(source, revision)
 
 
 def _download(name: str, revision: str) -> Path:
@@ -106,7 +115,7 @@ def _download(name: str, revision: str) -> Path:
         ) from None
     try:
         folder = huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES))
-    except Exception as error:  # no network, no such model, no access: the hub's library has many kinds
+    except Exception as error:  # the library has an error for each fault
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f'There is no folder "{name}", and it could not be fetched from the hub as a model: {reason}'
@@ -127,7 +136,7 @@ def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, 
         raise UserError(f"{path} is not a checkpoint that torch.save writes, or it was cut short.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # whatever a hostile or broken file provokes, it is the file that is at fault
+    except Exception as error:  # a hostile or broken file can provoke any error
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path} was refused: it is damaged, or holds more than weights and plain values ({reason})."
@@ -145,49 +154,44 @@ def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, 
         if not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
             raise TypeError("its model holds more than tensors")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no checkpoint of nanoGPT ({type(error).__name__}: {error}).") from None
-    found = {name: tensor.float().clone() for name, tensor in from_gpt2(tensors, str(path)).items()}
-    return replace(config, tie_weights="head.weight" not in found), found
+        raise UserError(f"{path} is not a checkpoint of nanoGPT ({type(error).__name__}: {error}).") from None
+    ours = {name: tensor.float().clone() for name, tensor in from_gpt2(tensors, str(path)).items()}
+    return replace(config, tie_weights="head.weight" not in ours), ours
 
 
 def _check(config: GPTConfig, tensors: dict[str, torch.Tensor], where: str) -> None:
-    """Refuse tensors that do not fit the config by name or shape, and numbers that are none."""
+    """Refuse names and shapes that do not fit the config, and numbers that are not finite."""
     blocks = {match[1] for name in tensors if (match := re.match(r"blocks\.(\d+)\.", name))}
-    if len(blocks) != config.n_layer:  # before shapes(), which a made-up layer count would keep busy
+    if len(blocks) != config.n_layer:  # a made-up count would be slow to build
         raise UserError(f"{where} is damaged: its config says {config.n_layer} layers, its weights {len(blocks)}.")
-    expected = shapes(config)
+    expected = tensor_shapes(config)
     if differ := sorted(expected.keys() ^ tensors.keys()):
         what = "lacks" if differ[0] in expected else "has the unknown"
         raise UserError(f"{where} is not a whole GPT-2: it {what} {differ[0]} (and {len(differ) - 1} more).")
     for name, tensor in tensors.items():
-        if tensor.shape != expected[name]:
+        if tuple(tensor.shape) != expected[name]:
             raise UserError(
-                f"{where} is damaged: {name} has shape {tuple(tensor.shape)}, and its config says "
-                f"{tuple(expected[name])}."
+                f"{where} is damaged: {name} has shape {tuple(tensor.shape)}, and its config says {expected[name]}."
             )
         if not tensor.isfinite().all():
             raise UserError(f"{where} holds a number that is not finite in {name}: it cannot be used.")
 
 
-def _has_rows(name: str) -> bool:
-    return name in ("token_embedding.weight", "head.weight")
-
-
-def _find_tokenizer(wanted: str, place: Path, vocab_size: int) -> Tokenizer:
-    """Return the tokenizer, which may have somewhat fewer entries than the model has rows, but never more."""
-    folder = place if place.is_dir() else place.parent
+def _find_tokenizer(wanted: str, path: Path, vocab_size: int) -> Tokenizer:
+    """Return the tokenizer; it may have a few entries less than the model has rows, not more."""
+    folder = path if path.is_dir() else path.parent
     if wanted == "gpt2":
         tokenizer = Tokenizer.gpt2()
     elif wanted != "auto":
         tokenizer = Tokenizer.load(Path(wanted))
-    elif place.is_dir() and (folder / "tokenizer.json").is_file():
+    elif path.is_dir() and (folder / "tokenizer.json").is_file():
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         tokenizer = Tokenizer(_read_vocab_and_merges(folder))
     elif 0 <= vocab_size - GPT2_VOCABULARY < MOST_PADDING:
         tokenizer = Tokenizer.gpt2()
     else:
-        raise UserError(f"{place} comes without a tokenizer, and has {vocab_size} tokens. Name one with --tokenizer.")
+        raise UserError(f"{path} comes without a tokenizer, and has {vocab_size} tokens. Name one with --tokenizer.")
     if not 0 <= vocab_size - tokenizer.vocab_size < MOST_PADDING:
         raise UserError(
             f"The tokenizer has {tokenizer.vocab_size} entries and the model {vocab_size}: they do not "
@@ -197,7 +201,7 @@ def _find_tokenizer(wanted: str, place: Path, vocab_size: int) -> Tokenizer:
 
 
 def _read_vocab_and_merges(folder: Path) -> Vocabulary:
-    """Read a tokenizer in GPT-2's older two files."""
+    """Read a tokenizer from the two files of GPT-2's older layout."""
     try:
         ids: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
         lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
@@ -212,7 +216,7 @@ def _read_vocab_and_merges(folder: Path) -> Vocabulary:
 
 
 def _train_config(config: GPTConfig, out: str) -> TrainConfig:
-    """Return the settings a run of this model would begin with; the step is fitted to the context."""
+    """Return the default settings of a run of this model, with a step that its context divides."""
     default = TrainConfig()
     micro_tokens = default.micro_batch * config.block_size
     steps = max(1, default.tokens_per_step // micro_tokens)

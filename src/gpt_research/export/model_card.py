@@ -1,7 +1,7 @@
-"""The model card: what the model is, what it was trained on and how, what it scores, and how to run it.
+"""The model card: what the model is, how it was trained, what it scores, and how to run it.
 
-Everything comes from the run folder and, where it is still there, the data set's manifest. What is not known
-is said to be unknown.
+Everything comes from the run folder and, if it is still there, from the data set's manifests. The
+card says which facts are unknown.
 """
 
 from __future__ import annotations
@@ -10,42 +10,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt_research.base.errors import UserError
-from gpt_research.config import TrainConfig
+from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.shards import read_manifests
 from gpt_research.export.proof import Proof
-from gpt_research.export.source import Source
+from gpt_research.export.shapes import shape_of
+from gpt_research.run import Run
 from gpt_research.training.metrics import read_metrics
 from gpt_research.version import __version__
 
-USAGE = {
-    "hf": """```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
-tokenizer = AutoTokenizer.from_pretrained("PATH/TO/THIS/FOLDER")
-model = AutoModelForCausalLM.from_pretrained("PATH/TO/THIS/FOLDER")
-tokens = tokenizer("Once upon a time", return_tensors="pt")
-print(tokenizer.decode(model.generate(**tokens, max_new_tokens=50)[0]))
-```""",
-    "gguf": """```sh
-llama-completion -m FILE -p "Once upon a time" -n 50 -no-cnv
-```""",
-    "safetensors": """```sh
-gpt-research import PATH/TO/THIS/FOLDER --out runs/RUN
-gpt-research generate runs/RUN --prompt "Once upon a time"
-```""",
-}
+def model_card(
+    run: Run, dtype: str, licence: str, proofs: Sequence[Proof], *, usage: str, library: str = "", file: str = ""
+) -> str:
+    """Return the text of README.md.
 
-
-def model_card(source: Source, format: str, dtype: str, licence: str, proofs: Sequence[Proof], file: str = "") -> str:
-    """Return the text of README.md."""
+    Args:
+        usage: how to run the model, in Markdown; FILE and RUN stand for the name of the file and of
+            the run.
+        library: the library that the hub loads the model with, if any.
+    """
     parts = [
-        _front_matter(format, licence),
-        f"# {source.name}",
-        _model(source, dtype),
-        "## Use\n\n" + USAGE[format].replace("FILE", file).replace("RUN", source.name),
-        _data(source.config),
-        _recipe(source),
-        _scores(source.run, source.step),
+        _front_matter(run.model.config, library, licence),
+        f"# {run.name}",
+        _model(run, dtype),
+        "## Use\n\n" + usage.replace("FILE", file).replace("RUN", run.name),
+        _data(run.config),
+        _recipe(run),
+        _scores(run.folder, run.step),
         "## Checked\n\nRead back and compared with the run on real text:\n\n"
         + "\n".join(f"- {proof}" for proof in proofs),
         _licence(licence),
@@ -53,24 +44,26 @@ def model_card(source: Source, format: str, dtype: str, licence: str, proofs: Se
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(format: str, licence: str) -> str:
-    lines = ["pipeline_tag: text-generation", "tags: [gpt2, gpt-research]"]
-    if format == "hf":
-        lines.insert(0, "library_name: transformers")
+def _front_matter(config: GPTConfig, library: str, licence: str) -> str:
+    tags = [shape for shape in (shape_of(config),) if shape] + ["gpt-research"]
+    lines = ["pipeline_tag: text-generation", f"tags: [{', '.join(tags)}]"]
+    if library:
+        lines.insert(0, f"library_name: {library}")
     if licence:
         lines.append(f"license: {licence}")
     return "\n".join(["---", *lines, "---"])
 
 
-def _model(source: Source, dtype: str) -> str:
-    config = source.model.config
+def _model(run: Run, dtype: str) -> str:
+    config = run.model.config
+    kind = "A GPT-2" if shape_of(config) else "A decoder-only transformer"
     return (
-        f"A GPT-2 of {source.model.num_parameters():,} parameters: {config.n_layer} layers, {config.n_head} "
+        f"{kind} of {run.model.num_parameters():,} parameters: {config.n_layer} layers, {config.n_head} "
         "heads, "
         f"width {config.n_embd}, context {config.block_size} tokens, {config.positions} positions, "
         f"{'' if config.bias else 'no '}biases, {'tied' if config.tie_weights else 'untied'} head. "
         f"Vocabulary: byte-level BPE of {config.vocab_size:,} entries, fingerprint "
-        f"`{source.tokenizer.fingerprint[:16]}`. Weights in {dtype}, from step {source.step:,}, exported by "
+        f"`{run.tokenizer.fingerprint[:16]}`. Weights in {dtype}, from step {run.step:,}, exported by "
         f"gpt-research {__version__}. It continues text; it follows no instructions and may write what is "
         "untrue "
         "or harmful."
@@ -90,13 +83,13 @@ def _data(config: TrainConfig) -> str:
     return "## Data\n\n" + "\n".join(rows)
 
 
-def _recipe(source: Source) -> str:
-    config = source.config
-    if source.step == 0:
+def _recipe(run: Run) -> str:
+    config = run.config
+    if run.step == 0:
         return "## Recipe\n\nImported weights; how they were trained is not known here."
-    tokens = source.step * config.tokens_per_step
+    tokens = run.step * config.tokens_per_step
     return (
-        f"## Recipe\n\n{source.step:,} of {config.max_steps:,} steps of {config.tokens_per_step:,} tokens "
+        f"## Recipe\n\n{run.step:,} of {config.max_steps:,} steps of {config.tokens_per_step:,} tokens "
         f"({tokens:,} in all). AdamW, betas {config.beta1} and {config.beta2}, weight decay "
         f"{config.weight_decay} on "
         f"matrices and embeddings, gradients clipped at {config.grad_clip}. Learning rate "
@@ -108,8 +101,8 @@ def _recipe(source: Source) -> str:
     )
 
 
-def _scores(run: Path, step: int) -> str:
-    measured = [m for m in read_metrics(run) if m.get("val_loss") is not None and m["step"] <= step]
+def _scores(folder: Path, step: int) -> str:
+    measured = [m for m in read_metrics(folder) if m.get("val_loss") is not None and m["step"] <= step]
     if not measured:
         return "## Scores\n\nThis run was not evaluated."
     last = measured[-1]

@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all: written beside its place, flushed by its writer, then moved."""
+"""A folder that appears whole or not at all, in words for the user."""
 
 from __future__ import annotations
 
@@ -9,27 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gpt_research.base.errors import UserError
+from gpt_research.base.files import part_path, written_whole
 
 
 @contextlib.contextmanager
-def new_folder(place: Path) -> Iterator[Path]:
-    """Give a hidden folder to write into, and move it to `place` at the end; whatever fails leaves nothing.
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder, and move it to `path` when the block succeeds; else remove it.
 
     Raises:
-        UserError: `place` is taken, or the disk refuses.
+        UserError: `path` is taken, or the disk refuses.
     """
-    if place.exists() and not (place.is_dir() and not any(place.iterdir())):
-        raise UserError(f"{place} is there already. Name another folder with --out, or remove it first.")
-    part = place.with_name(f".{place.name}.part")
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path} is there already. Name another folder with --out, or remove it first.")
     try:
-        shutil.rmtree(part, ignore_errors=True)  # left by a run that was killed
-        part.mkdir(parents=True)
-        yield part
-        if place.exists():
-            place.rmdir()
-        part.rename(place)
+        shutil.rmtree(part_path(path), ignore_errors=True)  # left by a process that was killed
+        with written_whole(path) as part:
+            part.mkdir(parents=True)
+            yield part
     except OSError as error:
         remedy = "Free some space" if error.errno == errno.ENOSPC else "Name another folder with --out"
-        raise UserError(f"{place} could not be written ({error.strerror or error}). {remedy}.") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        raise UserError(f"{path} could not be written ({error.strerror or error}). {remedy}.") from None

@@ -1,13 +1,13 @@
-"""Weights under our own names in one safetensors file, with the model's config in its header, and the
-tokenizer.
+"""Plain exports: weights under our own names, the config in the file's header, the tokenizer.
 
-What needs nothing but `safetensors` and `tokenizers` to be read; `gpt-research import` makes it a run again,
-bit by bit.
+Reading it needs nothing but `safetensors` and `tokenizers`. `gpt-research import` turns it back
+into a run, bit for bit.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import safetensors
@@ -20,24 +20,38 @@ from gpt_research.base.settings import to_dict
 from gpt_research.checkpoint.weights import model_tensors, restore_model
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.export.hf import TORCH_TYPES, read_safetensors
-from gpt_research.export.source import Source
+from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
+from gpt_research.export.tensor_files import TORCH_TYPES, read_safetensors
 from gpt_research.model.gpt import GPT
+from gpt_research.run import Run
 
 CONFIG_KEY = "gpt_research_model"
 """Entry of the header that holds the model's config as JSON."""
 
 
-def write(folder: Path, source: Source, dtype: str) -> None:
-    """Write weights and tokenizer into an existing folder."""
-    tensors = {n: t.to(TORCH_TYPES[dtype]).contiguous() for n, t in model_tensors(source.model).items()}
-    metadata = {"format": "pt", CONFIG_KEY: json.dumps(to_dict(source.model.config))}
-    safetensors.torch.save_file(tensors, folder / "model.safetensors", metadata=metadata)
-    source.tokenizer.save(folder / "tokenizer.json")
+USAGE = """```sh
+gpt-research import PATH/TO/THIS/FOLDER --out runs/RUN
+gpt-research generate runs/RUN --prompt "Once upon a time"
+```"""
+
+
+def write(folder: Path, run: Run, dtype: str, licence: str = "") -> Path:
+    """Write weights and tokenizer into an existing folder; return the file with the weights."""
+    tensors = {n: t.to(TORCH_TYPES[dtype]).contiguous() for n, t in model_tensors(run.model).items()}
+    metadata = {"format": "pt", CONFIG_KEY: json.dumps(to_dict(run.model.config))}
+    file = folder / "model.safetensors"
+    safetensors.torch.save_file(tensors, file, metadata=metadata)
+    run.tokenizer.save(folder / "tokenizer.json")
+    return file
+
+
+def readers(file: Path, run: Run, dtype: str) -> Iterator[tuple[Reader, Bound]]:
+    """Yield our own program over the weights read back, and how far it may be from the run."""
+    yield OurReader(*read_model(file.parent), "safetensors, read back"), BOUNDS[dtype]
 
 
 def is_plain(folder: Path) -> bool:
-    """Say whether a folder holds what `write` writes."""
+    """Return whether a folder holds an export that `write` wrote."""
     return (folder / "model.safetensors").is_file() and CONFIG_KEY in _metadata(folder)
 
 

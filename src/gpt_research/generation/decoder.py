@@ -1,9 +1,11 @@
-"""The model at work on a batch of texts: prefill, then one token of each text a step, with a KV cache.
+"""Prefill and decode: the model reads prompts, and then one token of each text at a time.
 
-Token ids go in, logits come out. Text longer than the context slides: the older half of the window is dropped and the
-newer half read again, so that a token costs two positions on average at most. Knows nothing about sampling or text.
+Token ids go in, logits come out. A text that is longer than the context slides: the older half of
+the window is dropped, and the newer half is read again. So a token costs at most two positions on
+average. This module knows nothing about sampling or text.
 
-Shapes: B rows in use, V entries of the model's vocabulary, C its width.
+Shapes: B rows in use, V entries of the model's vocabulary, T tokens of the longest prompt, C the
+width of the model.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from gpt_research.model.kv_cache import KVCache
 
 
 class Decoder:
-    """A model in evaluation mode with the keys and values of the texts that it has read."""
+    """A model in evaluation mode, with a cache row for each text of the batch."""
 
     def __init__(self, model: GPT) -> None:
         weight = model.token_embedding.weight
@@ -29,22 +31,23 @@ class Decoder:
 
     @property
     def capacity(self) -> int:
-        """Tokens that a row has memory for."""
+        """Tokens that a row of the cache has memory for."""
         return 0 if self.cache is None else self.cache.capacity
 
     @property
     def row_bytes(self) -> int:
-        """Keys and values of one text as long as the context."""
+        """Bytes of the keys and values of one text that fills the context."""
         return self._new_cache(1, 1).storage.nbytes * self.block_size
 
     def place(
         self, rows: Sequence[int], prompts: Sequence[Sequence[int]], capacity: int, most_rows: int
     ) -> torch.Tensor:
-        """Read prompts into rows that are free, or new ones at the end; return logits, (len(rows), V).
+        """Read one prompt into each of `rows`; return the logits of the next token, (len(rows), V).
 
         Args:
-            capacity: tokens that the texts will have at most.
-            most_rows: rows that memory may ever be taken for.
+            rows: free rows, and then new rows that follow the last one.
+            capacity: the most tokens that any of the texts will have.
+            most_rows: the most rows that memory may be allocated for.
         """
         different = list(dict.fromkeys(map(tuple, prompts)))
         source_of = {prompt: row for row, prompt in enumerate(different)}
@@ -60,7 +63,10 @@ class Decoder:
         return self._logits(h[sources])
 
     def _read(self, prompts: list[tuple[int, ...]]) -> tuple[KVCache, torch.Tensor]:
-        """Prefill prompts. One that comes alone is remembered: often the next texts to join begin with it too."""
+        """Prefill prompts, or reuse the last result if it was for the same single prompt.
+
+        Many samples of one prompt often join one after another, and then the prompt is read once.
+        """
         if len(prompts) > 1:
             return self.prefill(prompts)
         if self._last_read is None or self._last_prompt != prompts[0]:
@@ -68,7 +74,7 @@ class Decoder:
         return self._last_read
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[KVCache, torch.Tensor]:
-        """Read prompts, padded on the right; return their cache and the final hidden states (B, C)."""
+        """Read prompts, padded on the right; return their cache and their last hidden states, (B, C)."""
         lengths = [len(prompt) for prompt in prompts]
         tokens = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
         for row, prompt in enumerate(prompts):
@@ -79,19 +85,19 @@ class Decoder:
         return cache, h[torch.arange(len(prompts)), torch.tensor(lengths) - 1]
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Read one more token of every row, (B,); return the logits of the next, (B, V). No row may be full."""
+        """Read one token of every row, (B,); return logits of the next, (B, V). No row may be full."""
         return self._logits(self.model.hidden(tokens.to(self.device)[:, None], self.cache)[:, -1])
 
     def full_rows(self) -> list[int]:
-        """Return the rows that have no column left for another token."""
+        """Return the rows that have no memory left for another token."""
         assert self.cache is not None, "no row is in use"
         return [row for row, length in enumerate(self.cache.lengths) if length == self.cache.capacity]
 
     def slide(self, rows: Sequence[int], texts: Sequence[Sequence[int]]) -> None:
-        """Read the newer half of the context of these rows again, from position 0.
+        """Keep the newer half of the context of these rows, and read it again from position 0.
 
         Args:
-            texts: the tokens of each row up to the one that `decode` reads next.
+            texts: the tokens of each row, without the one that `decode` reads next.
         """
         assert self.cache is not None, "no row is in use"
         self.empty(rows)
@@ -99,26 +105,26 @@ class Decoder:
             self.cache.replace(rows, self.prefill([text[-kept:] for text in texts])[0])
 
     def empty(self, rows: Sequence[int]) -> None:
-        """Let these rows begin at position 0 again."""
+        """Remove all tokens from these rows."""
         assert self.cache is not None, "no row is in use"
         for row in rows:
             self.cache.lengths[row] = 0
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Give up all other rows and their memory; these are counted from 0 again, in this order."""
+        """Keep only these rows, in this order, and free the memory of the others."""
         if not rows:
             self.cache = None
         elif self.cache is not None:
             self.cache.select(rows)
 
     def forget(self) -> None:
-        """Give all memory back."""
+        """Free all memory."""
         self.cache = self._last_read = None
 
     def _logits(self, h: torch.Tensor) -> torch.Tensor:
-        """Return fp32 logits (B, V) of hidden states (B, C), where a token can be chosen from them."""
+        """Return the fp32 logits (B, V) of hidden states (B, C)."""
         logits = self.model.logits(h).float()
-        return logits.cpu() if logits.device.type == "mps" else logits  # the draw needs float64
+        return logits.cpu() if logits.device.type == "mps" else logits  # sampling needs float64, which mps lacks
 
     def _new_cache(self, rows: int, capacity: int) -> KVCache:
         return self.model.new_cache(rows, capacity)

@@ -1,7 +1,8 @@
-"""What every generation engine offers: requests go in, pieces of text come out, one step at a time.
+"""The interface of a generation engine: requests go in, pieces of text come out, step by step.
 
-A request is one sample with settings of its own. Requests join a running batch and leave it when they end, and neither
-changes what the others get. `TorchEngine` and `LlamaCppEngine` are the two engines. Knows nothing about models.
+A request asks for one sample and has its own settings. Requests join a running batch and leave it
+when they end. Neither changes the text of the other requests. `TorchEngine` and `LlamaCppEngine`
+implement the interface. This module knows nothing about models.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ class Request:
     """One sample to write."""
 
     prompt: str | Sequence[int]
-    """Text or token ids. An empty one begins a document, after `<|endoftext|>`."""
+    """Text or token ids. If it is empty, the sample begins a document, after `<|endoftext|>`."""
     settings: GenerateConfig = field(default_factory=GenerateConfig)
-    """How to draw. `num_samples` is not read, because a request is one sample."""
+    """How tokens are drawn. `num_samples` is ignored, because a request is one sample."""
     number: int = 0
-    """Which of the samples of its prompt it is: seed and number fix the random stream."""
+    """Index among the samples of one prompt. The seed and this number fix the random stream."""
     logprobs: int | None = None
-    """Most likely tokens to report beside each token drawn. With None an engine may leave log-probabilities out."""
+    """How many of the most likely tokens to report beside each token drawn. If it is None, an
+    engine may leave out log-probabilities."""
 
 
 @dataclass(frozen=True)
@@ -38,37 +40,38 @@ class Sample:
     """One finished text."""
 
     text: str
-    """What follows the prompt, up to a stop text or `<|endoftext|>`."""
+    """The text after the prompt, up to a stop text or `<|endoftext|>`."""
     tokens: list[int]
-    """Every token drawn, those of the stop text and `<|endoftext|>` included."""
+    """Every token drawn, including the tokens of the stop text and `<|endoftext|>`."""
     logprobs: list[float]
     """Natural logarithm of each token's probability in the model, before temperature and filters."""
     ended: Ended
-    """A stop text, the end-of-text token, or max_new_tokens."""
+    """Why the sample ended: at a stop text, at the end-of-text token, or at max_new_tokens."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """What one sample grew by."""
+    """The newest part of one sample."""
 
     id: int
-    """The request, as `add` numbered it."""
+    """The id that `add` returned for the request."""
     text: str
-    """Whole characters. Only a sample's last piece may be empty."""
+    """Whole characters. Only the last piece of a sample may have none."""
     tokens: list[int]
-    """The tokens drawn since the sample's last piece. Some of their text may still be held back."""
+    """The tokens drawn since the previous piece of the sample. Some of their text may come later."""
     logprobs: list[float]
-    """One for each token, as in `Sample`."""
+    """The log-probability of each token, as in `Sample`."""
     alternatives: list[dict[int, float]]
-    """For each token the log-probabilities of the most likely ones; empty if the request asks for none."""
+    """The log-probabilities of the most likely tokens at each token. Empty unless the request asks
+    for them."""
     slid: bool
-    """True once the text has outgrown the context, so that the model no longer sees its beginning."""
+    """True once the text is longer than the context and the model no longer sees its beginning."""
     sample: Sample | None = None
-    """The finished sample, in its last piece only."""
+    """The finished sample. Only the last piece has it."""
 
 
 class GenerationEngine(Protocol):
-    """A loaded model that writes for many requests at a time. One thread at a time may call it."""
+    """A loaded model that generates text for many requests at a time. It is not thread-safe."""
 
     @property
     def tokenizer(self) -> Tokenizer: ...
@@ -80,28 +83,32 @@ class GenerationEngine(Protocol):
 
     @property
     def description(self) -> str:
-        """Arithmetic and machine, for people."""
+        """Precision and device, in words."""
         ...
 
     @property
     def busy(self) -> bool:
-        """True while a request waits or is being written."""
+        """True while a request is waiting or running."""
         ...
 
     def add(self, request: Request) -> int:
         """Queue a request; return its id. Ids count up from 0.
 
         Raises:
-            UserError: the prompt is longer than the context, or holds ids that the tokenizer does not have.
+            UserError: the prompt is longer than the context, or has ids that the tokenizer lacks.
         """
         ...
 
     def step(self) -> list[Piece]:
-        """Let waiting requests join, and write on every sample; return what came of it, often nothing."""
+        """Start waiting requests if there is room, and draw tokens for every sample.
+
+        Returns:
+            The new pieces. There may be none, because some tokens do not complete a character.
+        """
         ...
 
     def cancel(self, id: int) -> None:
-        """End a request without a last piece. Nothing happens if it has ended already."""
+        """End a request without a last piece. A request that has already ended is ignored."""
         ...
 
 
@@ -113,15 +120,16 @@ def stream_samples(
     logprobs: int | None = None,
     notice: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Piece]:
-    """Write `config.num_samples` samples for each prompt, prompt by prompt, with an engine that has nothing else to do.
+    """Yield the pieces of `config.num_samples` samples for each prompt, prompt by prompt.
 
-    Samples that are not finished when the iterator is closed are cancelled.
+    The engine must be idle. If the iterator is closed early, the unfinished samples are cancelled.
 
     Args:
-        notice: takes the sentence that says, once, that a text outgrew the context.
+        logprobs: as in `Request`.
+        notice: is called once, with a sentence for the user, if a text outgrows the context.
 
     Raises:
-        UserError: at once, as `GenerationEngine.add` does.
+        UserError: at the call, as `GenerationEngine.add` does.
     """
     texts = [prompts] if isinstance(prompts, str) else prompts
     encoded = [encode_prompt(engine.tokenizer, engine.block_size, text) for text in texts]
@@ -153,7 +161,7 @@ def encode_prompt(tokenizer: Tokenizer, block_size: int, prompt: str | Sequence[
     """Return a prompt's tokens, at least one.
 
     Raises:
-        UserError: it is longer than the context, or holds ids that the tokenizer does not have.
+        UserError: the prompt is longer than the context, or has ids that the tokenizer lacks.
     """
     tokens = (tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)) or [tokenizer.end_of_text]
     if len(tokens) > block_size:
@@ -162,10 +170,14 @@ def encode_prompt(tokenizer: Tokenizer, block_size: int, prompt: str | Sequence[
             f"Keep its last {block_size} tokens or fewer."
         )
     if not isinstance(prompt, str):
-        tokenizer.decode_bytes(tokens)  # raises for an id out of range
+        tokenizer.decode_bytes(tokens)  # this raises for an id out of range
     return tokens
 
 
 def encoded(request: Request, tokenizer: Tokenizer, block_size: int) -> Request:
-    """Return a request with its prompt as token ids; raises as `encode_prompt` does."""
+    """Return the request with its prompt as token ids.
+
+    Raises:
+        UserError: as `encode_prompt` does.
+    """
     return dataclasses.replace(request, prompt=encode_prompt(tokenizer, block_size, request.prompt))

@@ -1,6 +1,7 @@
-"""llama.cpp within this process, by the package xllamacpp: its server, and questions to it.
+"""A client of llama.cpp, which runs in this process.
 
-The package offers llama.cpp's server alone; it listens on a free port of this machine's own address.
+The package xllamacpp offers llama.cpp only as an HTTP server, so this module starts that server on a
+free local port and sends requests to it.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from gpt_research.data.tokenizer import Tokenizer
 
 
 class LlamaCpp:
-    """A .gguf file, loaded by llama.cpp on the CPU with an fp32 cache.
+    """A .gguf file that llama.cpp has loaded on the CPU, with an fp32 cache.
 
     Args:
-        block_size: context of the model; llama.cpp reads at most one token less.
-        slots: texts that may be written at a time.
+        block_size: context of the model. llama.cpp reads at most one token less.
+        slots: the most texts that are generated at a time.
 
     Raises:
         UserError: llama.cpp cannot load the file.
@@ -41,7 +42,7 @@ class LlamaCpp:
         params.warmup = False
         params.fit_params = False
         params.ui = False
-        params.cache_ram_mib = 0  # texts of other slots are not worth keeping
+        params.cache_ram_mib = 0  # llama.cpp would keep earlier texts in memory, and we never need them
         params.verbosity = -1
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
@@ -49,19 +50,19 @@ class LlamaCpp:
             self._server = xllamacpp.Server(params)
         except RuntimeError as error:
             raise UserError(f"llama.cpp cannot load {path}: {error}.") from None
-        # No proxy may come between.
+        # A proxy of the environment must not receive requests to this machine.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
     def close(self) -> None:
-        """Stop llama.cpp and give its memory back."""
+        """Stop llama.cpp and free its memory."""
         del self._server
 
     def encode(self, text: str) -> list[int]:
-        """Return the tokens that llama.cpp cuts a text into."""
+        """Return the token ids of a text, from llama.cpp's own tokenizer."""
         return list(self.ask("/tokenize", content=text, add_special=False, parse_special=False)["tokens"])
 
     def complete(self, tokens: list[int], count: int, **settings: Any) -> dict[str, Any]:
-        """Return llama.cpp's answer, with up to `count` new tokens in `tokens`, the end of the text included."""
+        """Return llama.cpp's answer. Its `tokens` are up to `count` new ones, with the end of the text."""
         asked = {"prompt": tokens, "n_predict": count, "return_tokens": True, "cache_prompt": False, **settings}
         answer = self.ask("/completion", **asked)
         if answer["stop_type"] == "eos" and answer["tokens"][-1:] != [self.tokenizer.end_of_text]:
@@ -69,22 +70,22 @@ class LlamaCpp:
         return answer
 
     def next_log_probs(self, tokens: list[int], **settings: Any) -> torch.Tensor:
-        """Return the log-probabilities of the token that follows, (V,)."""
-        # It keeps the probabilities back while a character is incomplete, so the token drawn is made to be a
-        # whole one; they are those before the bias.
+        """Return the log-probabilities of the next token, (V,)."""
+        # llama.cpp reports no probabilities while a character is incomplete. The bias makes it draw a token
+        # that is a whole character. The probabilities that it reports do not include the bias.
         bias = [[self.encode("a")[0], 1e4]]
         size = self.tokenizer.vocab_size
         answer = self.complete(tokens, 1, temperature=0, n_probs=size, logit_bias=bias, **settings)
         row = torch.full((size,), torch.nan)
         for entry in answer["completion_probabilities"][0]["top_logprobs"]:
             row[entry["id"]] = entry["logprob"]
-        return row.log_softmax(-1)  # its own sum in fp32 is off by 1e-4
+        return row.log_softmax(-1)  # llama.cpp normalises in fp32 with an error of 1e-4
 
     def ask(self, place: str, **content: Any) -> dict[str, Any]:
-        """Send JSON to a place of the server; return what it answers.
+        """Send a JSON request to a path of the server; return the JSON answer.
 
         Raises:
-            UserError: it refuses.
+            UserError: the server refuses the request.
         """
         request = urllib.request.Request(
             self._server.listening_address + place,
@@ -106,7 +107,7 @@ def _reason(error: urllib.error.HTTPError) -> str:
 
 
 class LlamaCppReader:
-    """llama.cpp as a reader of an export, for its proof."""
+    """Reads an exported .gguf file with llama.cpp, to prove that the export is right."""
 
     name = "llama.cpp"
 
@@ -120,7 +121,10 @@ class LlamaCppReader:
         return self._llama.encode(text)
 
     def log_probs(self, tokens: list[int]) -> tuple[list[int], torch.Tensor]:
-        """Take a few places only: llama.cpp gives the distribution of the next token alone."""
+        """Return a few positions and the log-probabilities after each, (positions, V).
+
+        There are only a few, because llama.cpp reports the distribution of the next token only.
+        """
         places = sorted({0, 1, 2, len(tokens) // 2, len(tokens) - 2} & set(range(len(tokens))))
         return places, torch.stack([self._llama.next_log_probs(tokens[: place + 1]) for place in places])
 

@@ -1,8 +1,8 @@
-"""llama.cpp as a generation engine.
+"""The generation engine that runs llama.cpp.
 
-llama.cpp draws the tokens, some at a time. Our code turns them into text, looks for stop texts and slides the context,
-so that a sample means the same with either engine. Its stream of single tokens is not used, because it leaves out
-tokens that end inside a character.
+llama.cpp draws a few tokens at a time. Our code turns them into text, looks for stop texts and slides
+the context, so that settings mean the same with both engines. llama.cpp's stream of single tokens is
+not used, because it omits tokens that end inside a character.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ from gpt_research.generation.llama_cpp import LlamaCpp
 from gpt_research.generation.sequence import Sequence
 
 TOKENS_AT_A_TIME = 8
-"""A question costs about two milliseconds, so fewer are slow; more would make the text come in jumps."""
+"""Tokens of one request to llama.cpp. A request costs about two milliseconds, so fewer tokens would
+be slow. With more tokens, the text would arrive in jumps."""
 
 LARGEST_BATCH = 16
-"""Samples that are written at a time."""
+"""The most samples that are generated at a time."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A token that llama.cpp drew, with what the model gave it before temperature and filters."""
+    """A token that llama.cpp drew, with log-probabilities before temperature and filters."""
 
     token: int
     logprob: float = float("nan")
@@ -38,9 +39,9 @@ class Drawn:
 
 
 class LlamaCppEngine:
-    """A GGUF file in llama.cpp, which writes as many samples at a time as it has slots.
+    """A loaded GGUF file. It generates as many samples at a time as llama.cpp has slots.
 
-    Log-probabilities take time here, so they are NaN for requests that do not ask for them.
+    Log-probabilities take time here, so they are NaN unless a request asks for them.
 
     Args:
         dtype: type of the file's matrices, for the description.
@@ -56,7 +57,7 @@ class LlamaCppEngine:
         self.description = f"{dtype} with llama.cpp on {threads} thread{'s' * (threads > 1)}"
 
     def close(self) -> None:
-        """Wait for the questions that are on their way, so that llama.cpp may be closed."""
+        """Wait until no request to llama.cpp is running. Call this before llama.cpp is closed."""
         self._pool.shutdown(cancel_futures=True)
 
     @property
@@ -72,7 +73,12 @@ class LlamaCppEngine:
         return bool(self._waiting or self._live)
 
     def add(self, request: Request) -> int:
-        """Queue a request; return its id. As `GenerationEngine.add`, but llama.cpp leaves one position unused."""
+        """Queue a request; return its id.
+
+        Raises:
+            UserError: as `GenerationEngine.add` does, and if the prompt fills the context, because llama.cpp
+            leaves the last position unused.
+        """
         request = encoded(request, self.tokenizer, self.block_size)
         if len(request.prompt) == self.block_size:
             raise UserError(
@@ -84,12 +90,12 @@ class LlamaCppEngine:
         return id
 
     def cancel(self, id: int) -> None:
-        """End a request without a last piece; its slot is free at once."""
+        """End a request without a last piece. Its slot is free immediately."""
         self._waiting.pop(id, None)
         self._live = {slot: text for slot, text in self._live.items() if text.sequence.id != id}
 
     def step(self) -> list[Piece]:
-        """Give free slots to requests that wait, and draw up to TOKENS_AT_A_TIME tokens of every sample."""
+        """Start waiting requests if slots are free, and draw up to TOKENS_AT_A_TIME tokens of each sample."""
         for slot in range(self._llama.slots):
             if slot not in self._live and self._waiting:
                 id, request = self._waiting.popitem(last=False)
@@ -107,7 +113,7 @@ class LlamaCppEngine:
         return pieces
 
     def _draw(self, slot: int, text: _Text) -> list[Drawn]:
-        """Return the next few tokens of a text."""
+        """Draw the next few tokens of a text."""
         sequence, settings = text.sequence, text.sequence.settings
         window = text.window()
         written = len(sequence.tokens)
@@ -135,7 +141,8 @@ class LlamaCppEngine:
     def _with_logprobs(self, answer: dict[str, Any], window: list[int], slot: int, count: int) -> list[Drawn]:
         """Return the tokens of an answer with their log-probabilities and those of the `count` most likely ones.
 
-        llama.cpp gives none for a token that leaves a character incomplete: those are asked for singly.
+        llama.cpp reports none for a token that leaves a character incomplete, so each of those needs a
+        request of its own.
         """
         given = iter(answer["completion_probabilities"])
         found, text = [], b""
@@ -156,14 +163,14 @@ class LlamaCppEngine:
 
 
 class _Text:
-    """A sample and the part of it that the model sees."""
+    """A sequence, and the place where the context of the model begins in it."""
 
     def __init__(self, sequence: Sequence, block_size: int) -> None:
         self.sequence, self._block_size = sequence, block_size
         self._begin = 0
 
     def window(self) -> list[int]:
-        """Return the tokens to go on from. When they fill the context, its older half is dropped."""
+        """Return the tokens that the model sees. If they fill the context, the older half is dropped first."""
         tokens = self.sequence.prompt + self.sequence.tokens
         if len(tokens) - self._begin == self._block_size:
             self._begin += self._block_size - self._block_size // 2
@@ -172,7 +179,7 @@ class _Text:
 
 
 def _ends_inside_character(text: bytes) -> bool:
-    """Say whether bytes end with the beginning of a character of UTF-8."""
+    """Whether the last character of UTF-8 bytes is incomplete."""
     for length in range(1, min(3, len(text)) + 1):
         byte = text[-length]
         if byte >> 6 != 0b10:

@@ -1,10 +1,10 @@
-"""From logits to a token: temperature, top-k, top-p, min-p, repetition penalty, and the draw.
+"""Sampling: repetition penalty, temperature, top-k, top-p, min-p, and the draw of a token.
 
-Rows are independent, and a draw is a pure function of a row's logits and of one uniform number, so that a
-does not depend on what else is in its batch. Filters set what they remove to -inf and compare tokens by value
-alone: equally likely tokens stay or go together, whatever their ids.
+Rows are independent. The token of a row is a pure function of its logits and of one uniform number,
+so a sample does not depend on its batch. A filter sets the logits of the tokens that it removes to
+-inf. Filters look at logits only, so they keep or remove equally likely tokens together.
 
-Shapes: B rows, V tokens of the vocabulary. Knows nothing about models or text.
+Shapes: B rows, V tokens of the vocabulary. This module knows nothing about models or text.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gpt_research.config import GenerateConfig
 
 
 def rows_by_settings(settings: Iterable[GenerateConfig]) -> list[tuple[GenerateConfig, list[int]]]:
-    """Group the rows of a batch whose tokens are drawn in the same way, given the settings of each row."""
+    """Group the rows of a batch by the settings that `choose` reads."""
     groups: dict[tuple[float, ...], tuple[GenerateConfig, list[int]]] = {}
     for row, own in enumerate(settings):
         key = (own.temperature, own.top_k, own.top_p, own.min_p, own.repetition_penalty)
@@ -31,7 +31,7 @@ def choose_by_row(
     uniforms: torch.Tensor,
     seen: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return one token for each row, (B,), with one call of `choose` for each of the groups of `rows_by_settings`."""
+    """Return one token for each row, (B,), with one `choose` for each group of `rows_by_settings`."""
     if len(groups) == 1:
         return choose(logits, groups[0][0], uniforms, seen)
     tokens = torch.empty(len(logits), dtype=torch.long, device=logits.device)
@@ -48,9 +48,9 @@ def choose(
     """Return one token for each row, (B,).
 
     Args:
-        logits: (B, V), as the model gives them.
-        uniforms: (B,) float64 numbers in [0, 1), one a row; greedy choice ignores them.
-        seen: (B, V) True where a row's text holds the token; None without a repetition penalty.
+        logits: (B, V), the output of the model.
+        uniforms: (B,) float64 numbers in [0, 1). Temperature 0 ignores them.
+        seen: (B, V) True if the row's text has the token. None if there is no repetition penalty.
     """
     if seen is not None:
         logits = penalise_repetition(logits, seen, config.repetition_penalty)
@@ -67,38 +67,38 @@ def choose(
 
 
 def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
-    """Divide the positive logits of tokens already seen by `penalty`, and multiply the negative ones.
+    """Divide the positive logits of seen tokens by `penalty`, and multiply the negative ones by it.
 
-    Source: Keskar et al. 2019, "CTRL", section 4.1, with the sign taken care of as Hugging Face does.
+    Source: Keskar et al. 2019, "CTRL", section 4.1. Hugging Face treats negative logits in the same way.
     """
     weakened = torch.where(logits > 0, logits / penalty, logits * penalty)
     return torch.where(seen, weakened, logits)
 
 
 def keep_top_k(logits: torch.Tensor, k: int) -> torch.Tensor:
-    """Keep each token that fewer than `k` tokens are likelier than. Source: Fan et al. 2018."""
+    """Keep a token if fewer than `k` tokens are more likely. Source: Fan et al. 2018."""
     smallest = logits.topk(min(k, logits.size(-1)), sorted=False).values.amin(-1, keepdim=True)
     return logits.masked_fill(logits < smallest, -torch.inf)
 
 
 def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
-    """Keep each token where all likelier tokens together have a probability below `p`: the nucleus.
+    """Keep a token if all more likely tokens together have a probability below `p`: the nucleus.
 
     Source: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
     """
     probabilities = logits.softmax(-1)
-    for size in (min(1024, logits.size(-1)), logits.size(-1)):  # a nucleus is mostly small, and sorting all slow
+    for size in (min(1024, logits.size(-1)), logits.size(-1)):  # most nuclei are small, and sorting all tokens is slow
         ordered = probabilities.topk(size).values
         reached = ordered.cumsum(-1, dtype=torch.float64)
         if (reached[:, -1] >= p).all():
             break
-    likelier = reached - ordered  # the first of equals has just the mass of those above it
+    likelier = reached - ordered  # for the first of equally likely tokens, the mass of all more likely ones
     kept = (likelier < p).sum(-1, keepdim=True)  # at least 1
     return logits.masked_fill(probabilities < ordered.gather(-1, kept - 1), -torch.inf)
 
 
 def keep_min_p(logits: torch.Tensor, min_p: float) -> torch.Tensor:
-    """Keep each token at least `min_p` times as likely as the likeliest.
+    """Keep a token if it is at least `min_p` times as likely as the most likely one.
 
     Source: Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling".
     """
@@ -107,9 +107,10 @@ def keep_min_p(logits: torch.Tensor, min_p: float) -> torch.Tensor:
 
 
 def draw(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """Return the token at which each row's cumulative probability passes its uniform number, (B,)."""
+    """Return the first token of each row whose cumulative probability exceeds its uniform number."""
     cumulative = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
     total = cumulative[:, -1:]
-    below_total = torch.nextafter(total, torch.zeros_like(total))  # so that the last token drawn has a share
+    # The point stays below the total, because beyond it there are only tokens of probability 0.
+    below_total = torch.nextafter(total, torch.zeros_like(total))
     point = torch.minimum(uniforms[:, None] * total, below_total)
     return torch.searchsorted(cumulative, point, right=True).squeeze(-1)

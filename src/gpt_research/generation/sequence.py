@@ -1,4 +1,4 @@
-"""One text while it is written, whichever engine draws its tokens."""
+"""One text while an engine generates it. All engines use it, so stop texts mean the same in all."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gpt_research.generation.text_stream import TextStream
 
 
 class Sequence:
-    """The tokens of one request: its prompt and what was drawn so far.
+    """The prompt of one request, the tokens drawn so far, and the text that they make.
 
-    `random` gives one number a token, so a sample depends on its own seed and number only.
+    `random` is the sample's own stream, so that other samples do not change it.
     """
 
     def __init__(self, id: int, request: Request, tokenizer: Tokenizer) -> None:
@@ -33,7 +33,7 @@ class Sequence:
         self._reported = 0
 
     def take(self, token: int, logprob: float, alternatives: Mapping[int, float] | None = None) -> Piece | None:
-        """Add a token; return a piece if it brings text or ends the sample."""
+        """Add a token; return a piece if the token completes some text or ends the sample."""
         self.tokens.append(token)
         self._logprobs.append(logprob)
         if alternatives is not None:
@@ -51,7 +51,7 @@ class Sequence:
         return Piece(self.id, text, self.tokens[new], self._logprobs[new], self._alternatives[new], self.slid, sample)
 
     def _read(self, token: int) -> tuple[str, Ended | None]:
-        """Return the text that a token brings, and why the sample ends with it if it does."""
+        """Return the text that a token completes, and the reason if the sample ends with it."""
         if token == self._end_of_text:
             return self._stream.flush(), "end_of_text"
         text = self._stream.push(token)

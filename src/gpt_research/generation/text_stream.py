@@ -1,6 +1,6 @@
-"""From tokens to the text a reader may see: whole characters only, and nothing of a stop text.
+"""Text of a sample while it is generated: whole characters only, and no part of a stop text.
 
-What might be the beginning of a stop text is held back until it is clear that it is not one.
+Text that may be the beginning of a stop text is held back until more tokens decide it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from gpt_research.data.tokenizer import Tokenizer
 
 
 class TextStream:
-    """The text of one sample as its tokens come.
+    """Turns the tokens of one sample into text.
 
-    `push` returns what is new; after a stop text was met, `stopped` is true and nothing more comes. A character
-    that the last token leaves incomplete is dropped.
+    `push` returns the new text. Once a stop text is complete, `stopped` is true and there is no more
+    text. If the last token leaves a character incomplete, that character is dropped.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:
@@ -24,16 +24,16 @@ class TextStream:
         self.stopped = False
 
     def push(self, token: int) -> str:
-        """Take one token; return the text that is now certain, often none."""
+        """Add one token; return the text that is now certain, which may be none."""
         self._held += self._decoder.push(token)
         found = [(at + len(stop), at) for stop in self._stop if (at := self._held.find(stop)) >= 0]
-        if found:  # the one complete first counts, so that it does not matter how text is cut into tokens
+        if found:  # the stop text that ends first counts, so the division into tokens makes no difference
             self.stopped = True
             return self._release(min(found)[1])
         return self._release(len(self._held) - self._possible_beginning())
 
     def flush(self) -> str:
-        """Return what was held back; call it once, after the last token."""
+        """Return the text that was held back. Call this once, after the last token."""
         return "" if self.stopped else self._release(len(self._held))
 
     def _release(self, length: int) -> str:
@@ -41,7 +41,7 @@ class TextStream:
         return text
 
     def _possible_beginning(self) -> int:
-        """Return the length of the longest end of the held text that a stop text begins with."""
+        """Return the length of the longest end of the held text with which a stop text begins."""
         longest = max(map(len, self._stop), default=1) - 1
         for length in range(min(longest, len(self._held)), 0, -1):
             if any(stop.startswith(self._held[-length:]) for stop in self._stop):

@@ -1,10 +1,10 @@
-"""Our own model in PyTorch as a generation engine, and the Python calls `generate` and `stream`.
+"""The generation engine that runs our model in PyTorch; the calls `generate` and `stream`.
 
     step: decode one token of every row -> requests join (prefill) -> choose a token for every row -> pieces
 
-A sample depends on the weights, its prompt, the settings and its number, never on its batch: it has its own random
-stream, keyed by seed and number, and its own row in the cache. So many rows are written at a time that their cache
-fits; other requests wait.
+A sample depends on the weights, its prompt, its settings and its number, and never on its batch. It
+has its own random stream, keyed by seed and number, and its own row in the cache. The number of rows
+is limited so that the cache fits into memory; further requests wait.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gpt_research.generation.sequence import Sequence
 from gpt_research.model.gpt import GPT
 
 LARGEST_CACHE = 4 << 30
-"""Bytes of keys and values at a time, unless an engine is given its number of rows."""
+"""Bytes of keys and values that an engine may hold, unless it is given a number of rows."""
 
 
 def generate(
@@ -54,14 +54,17 @@ def stream(
     *,
     notice: Callable[[str], None] = warnings.warn,
 ) -> Iterator[Piece]:
-    """Yield the pieces of all samples as they are written; a sample's id is `prompt * num_samples + number`.
+    """Yield the pieces of all samples as they are generated.
+
+    The id of a piece is `index of the prompt * num_samples + number of the sample`.
 
     Args:
-        prompts: one or many; an empty one begins a document, after `<|endoftext|>`.
-        notice: takes the sentence that says, once, that a text outgrew the context.
+        prompts: one or many. If a prompt is empty, the sample begins a document: it follows `<|endoftext|>`.
+        notice: is called once, with a sentence for the user, if a text outgrows the context.
 
     Raises:
-        UserError: at once, for a prompt longer than the context or a tokenizer that is not the model's.
+        UserError: at the call, if a prompt is longer than the context, or if the tokenizer is
+        not the model's.
     """
     engine = TorchEngine(model, tokenizer)
     pieces = stream_samples(engine, prompts, config or GenerateConfig(), notice=notice)
@@ -78,10 +81,11 @@ def _in_evaluation_mode(model: GPT, pieces: Iterator[Piece]) -> Iterator[Piece]:
 
 
 class TorchEngine:
-    """A model in evaluation mode, with the rows of its batch and the requests that wait for one.
+    """A model in evaluation mode, the batch that it generates, and a queue of requests.
 
     Args:
-        max_rows: samples to write at a time. Default: as many as LARGEST_CACHE holds.
+        max_rows: the most samples in the batch. Default: as many as LARGEST_CACHE holds.
+        description: precision and device, in words.
 
     Raises:
         UserError: the tokenizer has more entries than the model.
@@ -99,10 +103,11 @@ class TorchEngine:
         self._waiting: OrderedDict[int, Request] = OrderedDict()
         self._next_id = 0
         self._rows: list[Sequence] = []
-        """The text of each row. One that has ended stays until its row is given to another or the batch is halved."""
-        self._chosen = torch.empty(0, dtype=torch.long)  # (B,) the newest token of each row, which is not read yet
+        """The sequence of each row. A row is free if its sequence has ended. It stays in the batch until
+        another sequence takes it or the batch is compacted."""
+        self._chosen = torch.empty(0, dtype=torch.long)  # (B,) the newest tokens; the model has not read them
         self._groups: list[tuple[GenerateConfig, list[int]]] = []
-        self._seen: torch.Tensor | None = None  # (B, V) True where a row's text holds the token
+        self._seen: torch.Tensor | None = None  # (B, V) True if the row's text has the token
 
     @property
     def block_size(self) -> int:
@@ -113,14 +118,18 @@ class TorchEngine:
         return bool(self._waiting) or any(sequence.live for sequence in self._rows)
 
     def add(self, request: Request) -> int:
-        """Queue a request; return its id. As `GenerationEngine.add`."""
+        """Queue a request; return its id.
+
+        Raises:
+            UserError: as `GenerationEngine.add` does.
+        """
         request = encoded(request, self.tokenizer, self.block_size)
         id, self._next_id = self._next_id, self._next_id + 1
         self._waiting[id] = request
         return id
 
     def cancel(self, id: int) -> None:
-        """End a request without a last piece; its row is free at once."""
+        """End a request without a last piece. Its row is free immediately."""
         self._waiting.pop(id, None)
         for sequence in self._rows:
             if sequence.id == id:
@@ -129,10 +138,10 @@ class TorchEngine:
 
     @torch.inference_mode()
     def step(self) -> list[Piece]:
-        """Read the newest tokens, let waiting requests join, and draw one token for every sample."""
+        """Read the newest tokens, start waiting requests if rows are free, and draw a token for each row."""
         live = [row for row, sequence in enumerate(self._rows) if sequence.live]
         joining = min(len(self._waiting), self.max_rows - len(live))
-        # Moving the cache costs a copy. If it happens only when the batch is halved, it happens rarely.
+        # Compaction copies the cache. It is rare because it waits until half of the rows are free.
         if not live or 2 * (len(live) + joining) <= len(self._rows):
             self._keep(live)
         logits = self._decode() if live else None
@@ -150,17 +159,18 @@ class TorchEngine:
             self._decoder.forget()
 
     def _keep(self, rows: list[int]) -> None:
-        """Drop all rows but these."""
+        """Keep only these rows of the batch."""
         self._decoder.keep(rows)
         self._rows = [self._rows[row] for row in rows]
         self._chosen = self._chosen[rows]
         self._arrange()
 
     def _decode(self) -> torch.Tensor:
-        """Read the newest token of every row; return the logits of the next, (B, V)."""
+        """Read the newest token of every row; return the logits of the next token, (B, V)."""
         full = self._decoder.full_rows()
         if full and self._decoder.capacity < self.block_size:
-            # Memory is taken for what requests ask for, so only a text that has ended can be full here.
+            # There is memory for every request as it was asked for, so these rows are full only because their
+            # sequences have ended and the batch went on. Their tokens are of no use.
             self._decoder.empty(full)
         elif full:
             for row in full:
@@ -170,7 +180,7 @@ class TorchEngine:
         return self._decoder.decode(self._chosen)
 
     def _join(self, count: int, logits: torch.Tensor | None) -> torch.Tensor:
-        """Give the first requests that wait a row each; return the logits of all rows, (B, V)."""
+        """Move the first `count` requests from the queue to rows; return the logits of all rows, (B, V)."""
         new = [Sequence(*self._waiting.popitem(last=False), self.tokenizer) for _ in range(count)]
         free = [row for row, sequence in enumerate(self._rows) if not sequence.live]
         rows = [*free, *range(len(self._rows), len(self._rows) + count)][:count]
@@ -188,7 +198,7 @@ class TorchEngine:
         return grown
 
     def _arrange(self) -> None:
-        """Work out what depends on which texts are in the batch, so that a step need not."""
+        """Update what depends on the sequences of the batch, after it has changed."""
         self._groups = rows_by_settings([sequence.settings for sequence in self._rows])
         self._seen = None
         if any(settings.repetition_penalty != 1 for settings, _ in self._groups):
@@ -197,7 +207,7 @@ class TorchEngine:
                 self._seen[row, sequence.prompt + sequence.tokens] = True
 
     def _draw(self, logits: torch.Tensor) -> list[Piece]:
-        """Choose a token for every row from its logits (B, V); return the pieces that come of them."""
+        """Choose a token for every row from the logits (B, V); return the new pieces."""
         if self._seen is not None:
             self._seen = self._seen.to(logits.device)
         uniforms = torch.tensor([sequence.random.random() for sequence in self._rows], dtype=torch.float64)
@@ -215,7 +225,7 @@ class TorchEngine:
         return pieces
 
     def _alternatives(self, logits: torch.Tensor, totals: torch.Tensor) -> dict[int, dict[int, float]]:
-        """Return the most likely tokens with their log-probabilities, for each row whose request asks for some."""
+        """Return the most likely tokens, with log-probabilities, of each row whose request asks for them."""
         asked = {row: sequence.request.logprobs for row, sequence in enumerate(self._rows) if sequence.request.logprobs}
         if not asked:
             return {}

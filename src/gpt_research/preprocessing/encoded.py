@@ -1,68 +1,84 @@
-"""The documents of a task from reading to sharding: their tokens, and where each came from.
+"""The documents of a task between reading and sharding: their tokens, and where each came from.
 
-Texts are encoded as they are read, so that no text is written to be read again. Which documents stay, and in which
-split, is known only when all tasks are read. But the hash of a document says where it will be unless it is a copy: the
-tokens of each side are a file of its own, which becomes the shard as it is if all that it holds stays.
+Texts are encoded when they are read, so that no text has to be written and read again. Which documents stay, and in
+which split, is known only after all tasks were read. But a document's hash gives its split unless the document is a
+copy. So the tokens of each split are a file of their own, and if all of its documents stay, that file becomes the shard
+as it is.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gpt_research.base.files import written_whole
 from gpt_research.data.shards import Shard, token_dtype
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.preprocessing.plan import Work
-from gpt_research.preprocessing.shard_writer import TokenFile, adopt_shard, write_shard
+from gpt_research.preprocessing.shard_writer import TokenFile, adopt_shard, token_file, write_shard
 from gpt_research.preprocessing.text.arrow import integers, numbers
 from gpt_research.preprocessing.text.batches import Batch, place_of
+from gpt_research.preprocessing.work_folder import WorkFolder
 
 SPLITS = ("train", "val")
 _BLOCK = 1 << 19
 """Tokens copied at once."""
 _ROWS = pa.schema(
     [
-        ("side", pa.int64()),
+        ("split", pa.int64()),
         ("tokens", pa.int64()),
         ("bytes", pa.int64()),
         ("source", pa.string()),
         ("position", pa.int64()),
     ]
 )
-"""A row for each document: the side of which it is, by index in `SPLITS`, tokens with the end-of-text token, bytes of
-text, and where it came from. Metadata: type of the tokens, and SHA-256 of each side's file by its name."""
+"""A row for each document: its split as an index in `SPLITS`, its tokens with the end-of-text token, the bytes of its
+text, and where it came from. Metadata: the type of the tokens, and the SHA-256 of each split's file by its name."""
 
 
 class EncodedWriter:
-    """Encodes the documents of a task, in order."""
+    """Encodes the documents of a task, in order. A context manager: the files get their names if its block succeeds."""
 
-    def __init__(self, work: Work, rank: int, tokenizer: Tokenizer) -> None:
+    def __init__(self, work: WorkFolder, rank: int, tokenizer: Tokenizer) -> None:
         self._work, self._rank, self._tokenizer = work, rank, tokenizer
+        self._open_files = contextlib.ExitStack()
         self._files: dict[str, TokenFile] = {}
         self._rows: list[pa.RecordBatch] = []
 
-    def add(self, documents: Batch, sides: np.ndarray) -> int:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open_files.__exit__(kind, error, trace)
+        if error is None:
+            self._write_rows()
+
+    def add(self, documents: Batch, splits: np.ndarray) -> int:
         """Encode documents and append each, with an end-of-text token, to one of `SPLITS`.
 
         Args:
-            sides: (n,) its index.
+            splits: (n,) the index of each document's split.
 
         Returns:
-            How many tokens they are.
+            The number of tokens appended.
         """
         tokens, lengths = encode_with_ends(self._tokenizer, documents.to_strings())
         bounds = np.concatenate([[0], np.cumsum(lengths)])
-        for first, last in runs(sides[1:] != sides[:-1]):
-            self._file(SPLITS[sides[first]]).write(tokens[bounds[first] : bounds[last]])
+        for first, last in runs(splits[1:] != splits[:-1]):
+            self._file(SPLITS[splits[first]]).write(tokens[bounds[first] : bounds[last]])
         self._rows.append(
             pa.record_batch(
                 {
-                    "side": integers(sides),
+                    "split": integers(splits),
                     "tokens": integers(lengths),
                     "bytes": pc.cast(pc.binary_length(documents.texts), pa.int64()),
                     "source": pc.cast(documents.rows["source"], pa.string()),
@@ -72,7 +88,7 @@ class EncodedWriter:
         )
         return len(tokens)
 
-    def place(self, row: int) -> tuple[str, int]:
+    def source_of(self, row: int) -> tuple[str, int]:
         """Return source and position of a document that was added."""
         for batch in self._rows:
             if row < len(batch):
@@ -80,25 +96,23 @@ class EncodedWriter:
             row -= len(batch)
         raise IndexError(row)
 
-    def finish(self) -> None:
-        """Give the files their names."""
-        about = {"dtype": token_dtype(self._tokenizer.vocab_size).str}
-        about |= {side: file.finish() for side, file in self._files.items()}
-        path = self._work.path("documents", self._rank, "arrow")
-        part = path.with_name(path.name + ".part")
-        with pa.OSFile(str(part), "wb") as file, pa.ipc.new_file(file, _ROWS.with_metadata(about)) as writer:
+    def _file(self, split: str) -> TokenFile:
+        if split not in self._files:
+            path = self._work.path("tokens", self._rank, f"{split}.bin")
+            self._files[split] = self._open_files.enter_context(token_file(path))
+        return self._files[split]
+
+    def _write_rows(self) -> None:
+        metadata = {"dtype": token_dtype(self._tokenizer.vocab_size).str}
+        metadata |= {split: file.sha256 for split, file in self._files.items()}
+        schema = _ROWS.with_metadata(metadata)
+        with (
+            written_whole(self._work.path("documents", self._rank, "arrow")) as part,
+            pa.OSFile(str(part), "wb") as file,
+            pa.ipc.new_file(file, schema) as writer,
+        ):
             for batch in self._rows:
                 writer.write_batch(batch)
-        part.replace(path)
-
-    def close(self) -> None:
-        for file in self._files.values():
-            file.close()
-
-    def _file(self, side: str) -> TokenFile:
-        if side not in self._files:
-            self._files[side] = TokenFile(self._work.path("tokens", self._rank, f"{side}.bin"))
-        return self._files[side]
 
 
 def encode_with_ends(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -115,43 +129,42 @@ def encode_with_ends(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.nda
 
 
 class EncodedDocuments:
-    """What an `EncodedWriter` has left."""
+    """The documents of a task, as an `EncodedWriter` left them."""
 
-    def __init__(self, work: Work, rank: int) -> None:
+    def __init__(self, work: WorkFolder, rank: int) -> None:
         self._work, self._rank = work, rank
         with pa.memory_map(str(work.path("documents", rank, "arrow"))) as file:
             rows = pa.ipc.open_file(file).read_all()
         self.rows = rows.replace_schema_metadata(None)
-        about = {key.decode(): value.decode() for key, value in rows.schema.metadata.items()}
-        self._dtype, self._sha256 = np.dtype(about.pop("dtype")), about
-        self._sides, lengths = numbers(self.rows["side"]), numbers(self.rows["tokens"])
+        metadata = {key.decode(): value.decode() for key, value in rows.schema.metadata.items()}
+        self._dtype, self._sha256 = np.dtype(metadata.pop("dtype")), metadata
+        self._splits, lengths = numbers(self.rows["split"]), numbers(self.rows["tokens"])
         self._starts = np.empty(len(self.rows), dtype=np.int64)
-        for side in range(len(SPLITS)):
-            mine = self._sides == side
+        for split in range(len(SPLITS)):
+            mine = self._splits == split
             self._starts[mine] = np.cumsum(lengths[mine]) - lengths[mine]
         self._stops = self._starts + lengths
 
     def tokens(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """Yield the tokens of some documents in their order, in pieces of bounded size."""
-        sides, starts, stops = self._sides[rows], self._starts[rows], self._stops[rows]
-        for first, last in runs((sides[1:] != sides[:-1]) | (starts[1:] != stops[:-1])):
-            yield from self._read(SPLITS[sides[first]], int(starts[first]), int(stops[last - 1]))
+        splits, starts, stops = self._splits[rows], self._starts[rows], self._stops[rows]
+        for first, last in runs((splits[1:] != splits[:-1]) | (starts[1:] != stops[:-1])):
+            yield from self._read(SPLITS[splits[first]], int(starts[first]), int(stops[last - 1]))
 
-    def write_shard(self, folder: Path, number: int, side: int, rows: np.ndarray) -> Shard:
+    def write_shard(self, folder: Path, number: int, split: int, rows: np.ndarray) -> Shard:
         """Write shard `number` of a split from some of the documents.
 
         Args:
-            side: its index in `SPLITS`.
+            split: its index in `SPLITS`.
             rows: (n,) the documents, in order.
         """
-        split, documents = SPLITS[side], self.rows.take(integers(rows)).drop_columns("side")
-        name = f"{split}_{number:05d}"
-        if np.array_equal(rows, np.flatnonzero(self._sides == side)):
-            return adopt_shard(folder, name, self._path(split), self._sha256[split], documents)
-        return write_shard(folder, name, self.tokens(rows), documents)
+        documents, name = self.rows.take(integers(rows)).drop_columns("split"), SPLITS[split]
+        if np.array_equal(rows, np.flatnonzero(self._splits == split)):
+            return adopt_shard(folder, f"{name}_{number:05d}", self._path(name), self._sha256[name], documents)
+        return write_shard(folder, f"{name}_{number:05d}", self.tokens(rows), documents)
 
-    def _read(self, side: str, start: int, stop: int) -> Iterator[np.ndarray]:
-        with open(self._path(side), "rb") as file:
+    def _read(self, split: str, start: int, stop: int) -> Iterator[np.ndarray]:
+        with open(self._path(split), "rb") as file:
             file.seek(start * self._dtype.itemsize)
             while start < stop:
                 tokens = np.fromfile(file, self._dtype, min(_BLOCK, stop - start))
@@ -160,10 +173,14 @@ class EncodedDocuments:
                 yield tokens
                 start += len(tokens)
 
-    def _path(self, side: str) -> Path:
-        return self._work.path("tokens", self._rank, f"{side}.bin")
+    def _path(self, split: str) -> Path:
+        return self._work.path("tokens", self._rank, f"{split}.bin")
 
 
 def runs(breaks: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield first and end of each run, where `breaks` (n - 1,) says between which of n >= 1 things one ends."""
+    """Yield the first index and the end of each run of n >= 1 things.
+
+    Args:
+        breaks: (n - 1,) bool, true where a run ends between a thing and the next one.
+    """
     return pairwise([0, *(np.flatnonzero(breaks) + 1).tolist(), len(breaks) + 1])

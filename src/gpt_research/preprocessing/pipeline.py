@@ -1,16 +1,17 @@
-"""From corpora to a data set: plan, index, learn, read, select, assemble, finish.
+"""From corpora to a data set.
 
-The stages run on datatrove's executors: processes of this machine, or a cluster that shares the file system. A run
-that was killed goes on with the tasks that are not done; a run that is done is recognised and left as it is.
+    plan -> [index benchmarks] -> [train tokenizer] -> read -> select -> assemble -> finish
+
+Each stage reads what the one before it left in the work folder. An executor runs its tasks: on processes of this
+machine, or on a cluster that shares the file system. A run that was killed continues with the tasks that are not done.
+A run that is complete is recognised and left as it is.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
 import shutil
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,45 +19,54 @@ from pathlib import Path
 from gpt_research.base.errors import UserError
 from gpt_research.data.shards import Manifest, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.preprocessing import executors
-from gpt_research.preprocessing.plan import Plan, Work, make_plan
+from gpt_research.preprocessing import executors, warm_up
+from gpt_research.preprocessing.job_plan import JobPlan
+from gpt_research.preprocessing.plan import make_plan
+from gpt_research.preprocessing.readers.catalogue import resolve
 from gpt_research.preprocessing.settings import PreprocessConfig
-from gpt_research.preprocessing.stages import Assemble, Finish, Index, Learn, Read, Select, Stage
+from gpt_research.preprocessing.stages.assemble import Assemble
+from gpt_research.preprocessing.stages.finish import Finish
+from gpt_research.preprocessing.stages.index_benchmarks import IndexBenchmarks
+from gpt_research.preprocessing.stages.read import Read
+from gpt_research.preprocessing.stages.select import Select
+from gpt_research.preprocessing.stages.stage import Stage
+from gpt_research.preprocessing.stages.train_tokenizer import TrainTokenizer
+from gpt_research.preprocessing.work_folder import WorkFolder
 
-Watch = Callable[[str, Plan, Work], contextlib.AbstractContextManager[None]]
+Watch = Callable[[str, JobPlan, WorkFolder], contextlib.AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a call of `preprocess` leaves."""
+    """The result of `preprocess`."""
 
     out: Path
     manifests: dict[str, Manifest]
     broken: dict[str, int]
     """Damaged pieces of input that were set aside, by reason."""
     reused: bool
-    """The data set was there already."""
+    """The data set existed already."""
 
 
-def _nobody_watches(stage: str, plan: Plan, work: Work) -> contextlib.AbstractContextManager[None]:
+def _no_watch(stage: str, plan: JobPlan, work: WorkFolder) -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
-def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prepared | None:
+def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared | None:
     """Turn `config.corpora`, each given as NAME=PATH, into a data set at `config.out`.
 
     Args:
-        watch: entered around each stage, for a progress bar.
+        watch: a context that is entered around each stage, for a progress bar.
 
     Returns:
-        What was made; None where a cluster works on it now.
+        The data set; None if a cluster works on it now.
 
     Raises:
-        UserError: wrong paths or settings, another data set in the way, a full disk, or damage under `strict`.
+        UserError: wrong paths or settings, another data set at `config.out`, a full disk, or damage under `strict`.
     """
-    executors.start_server(config)
+    warm_up.start_worker_server(config)
     out = Path(config.out)
-    plan = make_plan(config)
+    plan = make_plan(config, [resolve(spec) for spec in config.corpora])
     if (out / "dataset.json").is_file():
         return _reuse(out, plan)
     work = _work_folder(out, plan)
@@ -65,7 +75,7 @@ def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prep
         if config.executor == "slurm":
             executors.submit(stages, logs, config)
             return None
-        threading.Thread(target=_import_ahead).start()
+        warm_up.import_figures_ahead()
         for name, stage, tasks in stages:
             with watch(name, plan, work):
                 executors.run(name, stage, tasks, logs, config)
@@ -77,32 +87,26 @@ def preprocess(config: PreprocessConfig, watch: Watch = _nobody_watches) -> Prep
     return Prepared(out, _manifests(out), broken, reused=False)
 
 
-def _import_ahead() -> None:
-    """Import what takes long while this process waits: what runs the stages, and what the last of them draws with."""
-    for name in ("datatrove.executor", "gpt_research.preprocessing.card.plots"):
-        importlib.import_module(name)
-
-
-def _stages(work: Work, plan: Plan, config: PreprocessConfig) -> list[tuple[str, Stage, int]]:
+def _stages(work: WorkFolder, plan: JobPlan, config: PreprocessConfig) -> list[tuple[str, Stage, int]]:
+    """Return name, stage and number of tasks of each stage that the run needs, in order."""
     tasks, benchmarks = len(plan.tasks), len(plan.benchmarks)
     return [
-        *([("index", Index(work), benchmarks)] if benchmarks else []),
-        *([("learn", Learn(work), 1)] if config.tokenizer == "train" else []),
-        ("read", Read(work, config.strict), tasks),
+        *([("index", IndexBenchmarks(work), benchmarks)] if benchmarks else []),
+        *([("learn", TrainTokenizer(work, resolve), 1)] if config.tokenizer == "train" else []),
+        ("read", Read(work, resolve, config.strict), tasks),
         ("select", Select(work), 1),
         ("assemble", Assemble(work), tasks),
         ("finish", Finish(work), 1),
     ]
 
 
-def _work_folder(out: Path, plan: Plan) -> Work:
-    """Return the work folder: that of a run cut short if it had the same plan, else a new one."""
-    work = Work(out / ".work")
-    try:
+def _work_folder(out: Path, plan: JobPlan) -> WorkFolder:
+    """Return the work folder: that of an interrupted run if it had the same plan, else a new one."""
+    work = WorkFolder(out / ".work")
+    # A plan of another version cannot be read; the run then starts again.
+    with contextlib.suppress(ValueError, KeyError, TypeError):
         if (work.folder / "plan.json").is_file() and work.load_plan().as_json() == plan.as_json():
             return work
-    except (ValueError, KeyError, TypeError):
-        pass  # a plan of another version: begin again
     tokenizer = _given_tokenizer(plan.options["tokenizer"])
     try:
         shutil.rmtree(work.folder, ignore_errors=True)
@@ -116,7 +120,7 @@ def _work_folder(out: Path, plan: Plan) -> Work:
 
 
 def _given_tokenizer(choice: str) -> Tokenizer | None:
-    """Return the tokenizer that is there before anything is read; None where it is to be learnt."""
+    """Return the tokenizer that the user chose; None if it shall be trained."""
     if choice == "train":
         return None
     if choice == "gpt2":
@@ -126,18 +130,23 @@ def _given_tokenizer(choice: str) -> Tokenizer | None:
     return Tokenizer.load(Path(choice))
 
 
-def _reuse(out: Path, plan: Plan) -> Prepared:
-    """Return the data set that is there if it is the one asked for."""
-    found = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
-    if found.get("plan") != plan.digest:
-        old, new = found.get("options", {}), plan.options
-        changed = [f"{k}: {old.get(k)!r} -> {new[k]!r}" for k in new if old.get(k) != new[k]]
+def _reuse(out: Path, plan: JobPlan) -> Prepared:
+    """Return the data set at `out` if it was made by the same plan.
+
+    Raises:
+        UserError: it was made with other settings or of other input.
+    """
+    written = json.loads((out / "dataset.json").read_text(encoding="utf-8"))
+    if written.get("plan") != plan.digest:
+        old, new = written.get("options", {}), plan.options
+        changed = [f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in {**new, **old} if old.get(k) != new.get(k)]
         raise UserError(
             f"{out} holds a data set of other {'settings (' + '; '.join(changed) + ')' if changed else 'input'}. "
             "Name another folder with --out, or delete that one."
         )
-    work, broken = Work(out / ".work"), {}
-    if work.folder.is_dir():  # a cluster has finished it, or the program was stopped right before its end
+    work, broken = WorkFolder(out / ".work"), {}
+    # A work folder is left if a cluster made the data set, or if the program was stopped right before its end.
+    if work.folder.is_dir():
         with contextlib.suppress(OSError):
             broken = _broken(work, plan)
         shutil.rmtree(work.folder, ignore_errors=True)
@@ -148,9 +157,10 @@ def _manifests(out: Path) -> dict[str, Manifest]:
     return {name: manifest for name, (_, manifest) in read_manifests(out).items()}
 
 
-def _broken(work: Work, plan: Plan) -> dict[str, int]:
-    found: dict[str, int] = {}
+def _broken(work: WorkFolder, plan: JobPlan) -> dict[str, int]:
+    """Add up the damaged pieces that the tasks set aside, by reason."""
+    broken: dict[str, int] = {}
     for rank in range(len(plan.tasks)):
         for reason, count in work.load_json("read", rank)["broken"].items():
-            found[reason] = found.get(reason, 0) + count
-    return found
+            broken[reason] = broken.get(reason, 0) + count
+    return broken

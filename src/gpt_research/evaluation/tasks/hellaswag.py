@@ -1,49 +1,59 @@
-"""HellaSwag: which of four endings goes on with the story?
+"""HellaSwag: which of four endings continues the story?
 
-As lm-eval's task `hellaswag`: the context is "activity: story", its unfinished last sentence with a capital, the
-marks of its origin cleaned away; an ending follows after a blank. accuracy: the true ending is the likeliest
-as a whole. accuracy_norm: it is the likeliest by character of the ending.
+Scored as lm-eval's task `hellaswag`. The context is "activity: story" without the marks of
+wikiHow's layout, and its unfinished last sentence begins with a capital letter. A space and an
+ending follow.
 
-Two layouts are read: the original rows (.jsonl, the hub), and a text of six lines a task (context, label, four
-endings), cleaned before. The six lines keep the unfinished sentence small, as the original `ctx` has it; its capital
-is put back here, from the rule that it is what follows the last full stop of a context that does not end with one.
+    accuracy         share of questions whose true ending has the highest probability
+    accuracy_norm    the same for the probability per character of the ending: (ln p) / characters
+
+There are two layouts of the file: the authors' rows (.jsonl, or the hub), and a text with six lines
+for each question (context, label, four endings). The six lines come without the marks, and their
+unfinished sentence begins with a small letter, as in the authors' field `ctx`. We restore the
+capital letter: if the context does not end with a full stop, its unfinished sentence is the text
+after the last full stop.
 Source: Zellers et al. 2019, "HellaSwag: Can a Machine Really Finish Your Sentence?".
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import astuple, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from gpt_research.base.errors import UserError
-from gpt_research.evaluation.benchmark_files import Source, check_rows, digest, text_of
-from gpt_research.evaluation.evaluated_model import Subject
-from gpt_research.evaluation.results import Result
+from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source, every_text, text_of
+from gpt_research.evaluation.statistics import ACCURACY, Metric
+from gpt_research.evaluation.task import Figure, LanguageModel, LmEvalTask, Measurement, Task
 
-TASK = "hellaswag"
+FILES = BenchmarkFiles(
+    "HellaSwag's validation set", ("*.jsonl", "*.txt"), 10042, ("Rowan/hellaswag", None, "validation")
+)
 LINES = 6
-"""Of one task in the text layout."""
+"""Lines of one question in the text layout."""
 _MARK = re.compile(r"\[.*?\]")
+_WIKIHOW = re.compile(r"\[(header|title|step|substeps)\]")
 _UNFINISHED = re.compile(r"(.*[.?!\"')]\s+)([^.?!]*[^.?!\s])", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Question:
-    """One task, cleaned."""
+    """One question, without the marks of wikiHow's layout."""
 
     context: str
     endings: tuple[str, ...]
     label: int
-    """Number of the true ending."""
+    """Index of the true ending, 0 to 3."""
 
 
-def questions(source: Source) -> list[Question]:
-    """Return the tasks of either layout.
+def read(source: Source) -> list[Question]:
+    """Return the questions, from either layout.
 
     Raises:
-        UserError: not the whole validation set, or a damaged row.
+        UserError: the source is not the whole validation set, or a row is damaged.
     """
     if source.rows and isinstance(source.rows[0], str):
         count, rest = divmod(len(source.rows), LINES)
@@ -52,9 +62,9 @@ def questions(source: Source) -> list[Question]:
                 f"{source.where} has {len(source.rows):,} lines, no multiple of {LINES} (context, label, four "
                 "endings): it was cut short. Fetch it again."
             )
-        check_rows(TASK, source.where, count)
+        FILES.check_rows(source.where, count)
         return [_from_lines(source, number) for number in range(count)]
-    check_rows(TASK, source.where, len(source.rows))
+    FILES.check_rows(source.where, len(source.rows))
     return [_from_row(source, number) for number in range(len(source.rows))]
 
 
@@ -82,29 +92,88 @@ def _from_row(source: Source, number: int) -> Question:
 
 
 def clean(text: str) -> str:
-    """Take out the marks of wikiHow's layout: a title ends a sentence, other brackets go with what is in them."""
+    """Remove the marks of wikiHow's layout: [title] becomes a full stop, others become nothing."""
     text = _MARK.sub("", text.strip().replace(" [title]", ". "))
     return text.replace("  ", " ")
 
 
 def _cleaned_again(text: str) -> str:
-    """Finish texts that were cleaned of the known marks only."""
+    """Clean a text of the six lines, from which only the known marks were removed."""
     return clean(text) if "[" in text else text
 
 
-def measure(subject: Subject, source: Source, limit: int = 0) -> Result:
-    """Return the scores by question; `limit` takes the first so many."""
-    asked = questions(source)[: limit or None]
-    pairs = [(question.context, " " + ending) for question in asked for ending in question.endings]
-    found = subject.continuations(pairs, TASK)
-    nats = found.nats.reshape(-1, 4)
-    characters = np.array([[len(ending) for ending in question.endings] for question in asked])
-    labels = np.array([question.label for question in asked])
+def passages(source: Source) -> Iterator[str]:
+    """Yield context and true ending of each question, or all lines of a text of another layout.
+
+    The false endings do not count, because a machine wrote them for the benchmark: a document that
+    holds one of them does not give an answer away.
+
+    Raises:
+        UserError: a JSON row lacks the fields of HellaSwag.
+    """
+    if _has_six_lines(source):
+        for start in range(0, len(source.rows), LINES):
+            context, label, *endings = source.rows[start : start + LINES]
+            yield _WIKIHOW.sub(" ", f"{context} {endings[int(label)]}")
+    elif source.rows and isinstance(source.rows[0], dict):
+        for number, row in enumerate(source.rows):
+            if not _is_original(row):
+                raise UserError(f"{source.where}, row {number + 1}: it must have ctx, endings and the label of one.")
+            yield _WIKIHOW.sub(" ", f"{row['ctx']} {row['endings'][int(row['label'])]}")
+    else:
+        yield from every_text(source)
+
+
+def has_its_layout(source: Source) -> bool:
+    """Return True if the rows have one of the two layouts."""
+    return _has_six_lines(source) or (bool(source.rows) and all(map(_is_original, source.rows)))
+
+
+def _has_six_lines(source: Source) -> bool:
+    rows = source.rows
+    return len(rows) > 1 and isinstance(rows[0], str) and len(rows) % LINES == 0 and set(rows[1::LINES]) <= set("0123")
+
+
+def _is_original(row: Any) -> bool:
+    if not isinstance(row, dict):
+        return False
+    endings, label = row.get("endings"), str(row.get("label"))
+    return isinstance(row.get("ctx"), str) and isinstance(endings, list) and label in map(str, range(len(endings)))
+
+
+def measure(model: LanguageModel, items: Sequence[Question]) -> Measurement:
+    """Return if the model prefers the true ending, and the nats of all four endings."""
+    pairs = [(question.context, " " + ending) for question in items for ending in question.endings]
+    endings = model.continuations(pairs)
+    nats = endings.nats.reshape(-1, 4)
+    characters = np.array([[len(ending) for ending in question.endings] for question in items])
+    labels = np.array([question.label for question in items])
+    # An ending may be empty in a damaged file; it then counts as one character.
     columns = {
         "correct": nats.argmin(1) == labels,
         "correct_norm": (nats / np.maximum(characters, 1)).argmin(1) == labels,
         **{f"nats_{number}": nats[:, number] for number in range(4)},
     }
-    items = digest([astuple(question) for question in asked])
-    facts = {"context": subject.context, "source": source.facts, "items_sha256": items, "cut": found.cut}
-    return Result(TASK, columns, {**facts, "unit": "questions"})
+    return Measurement(columns, counts={"cut": endings.cut})
+
+
+TASK = Task(
+    files=FILES,
+    unit="questions",
+    read=read,
+    measure=measure,
+    metrics={"accuracy": ACCURACY, "accuracy_norm": Metric("correct_norm", higher_is_better=True)},
+    passages=passages,
+    published={"accuracy_norm": [Figure(0.3114, 1024, "lm-eval, hellaswag")]},
+    lm_eval=LmEvalTask(
+        "hellaswag",
+        lambda items: [{"query": q.context, "choices": list(q.endings), "label": q.label} for q in items],
+        {
+            "output_type": "multiple_choice",
+            "doc_to_text": "{{query}}",
+            "doc_to_target": "{{label}}",
+            "doc_to_choice": "choices",
+            "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
+        },
+    ),
+)

@@ -1,12 +1,14 @@
-"""WikiText-2's raw test set: perplexity per token and per word, bits per byte.
+"""WikiText-2's raw test set: perplexity per token, perplexity per word, and bits per byte.
 
-The text is what Hugging Face's data set gives joined as its guide joins it: each line of the file with its
-end, blank lines empty, "\\n\\n" between them (287,644 tokens of GPT-2). Windows are that guide's too
-(`scoring.sliding_windows`). An item is an article, for the standard error and for comparisons.
+The text is the one of transformers' guide on perplexity: the rows of Hugging Face's data set with
+"\\n\\n" between them. A row is a line of the file with its line end, or "" if the line is blank.
+GPT-2's tokenizer makes 287,644 tokens of it. The windows are the guide's too
+(`windows.sliding_windows`). An item is an article.
 
-    perplexity       exp(nats / tokens), over the scored tokens
-    word_perplexity  exp(nats / words), words being what blanks separate, counted for the scored share of the tokens
-    bits_per_byte    nats / ln 2 / UTF-8 bytes of the scored tokens
+    perplexity         exp(nats / tokens), over the scored tokens
+    word_perplexity    exp(nats / words); words are separated by whitespace, and an article counts
+                       its words times the share of its tokens that were scored
+    bits_per_byte      nats / ln 2 / UTF-8 bytes of the scored tokens
 
 Source: Merity et al. 2016, "Pointer Sentinel Mixture Models".
 """
@@ -19,29 +21,29 @@ from collections.abc import Sequence
 import numpy as np
 
 from gpt_research.base.errors import UserError
-from gpt_research.evaluation.benchmark_files import Source, check_rows, digest, text_of
-from gpt_research.evaluation.evaluated_model import Subject
-from gpt_research.evaluation.results import Result
-from gpt_research.evaluation.scoring import Window, sliding_windows
+from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source, text_of
+from gpt_research.evaluation.statistics import BITS_PER_BYTE, PERPLEXITY, Metric
+from gpt_research.evaluation.task import Figure, LanguageModel, Measurement, Task
 
-TASK = "wikitext2"
-_HEADING = re.compile(r" = (?!=).* = \n?")  # between blank lines; within a text it is a formula
+FILES = BenchmarkFiles("WikiText-2's test set", ("*.raw",), 4358, ("Salesforce/wikitext", "wikitext-2-raw-v1", "test"))
+# A heading stands between blank lines. A line of this form beside another line is a formula.
+_HEADING = re.compile(r" = (?!=).* = \n?")
 _SEPARATOR = "\n\n"
 
 
-def articles(source: Source) -> list[str]:
-    """Return the articles as the join has them: glued together they are the whole text.
+def read(source: Source) -> list[str]:
+    """Return the articles; joined without a separator, they are the whole text.
 
     Raises:
-        UserError: not the whole test set, or a row without text.
+        UserError: the source is not the whole test set, or a row has no text.
     """
-    check_rows(TASK, source.where, len(source.rows))
+    FILES.check_rows(source.where, len(source.rows))
     rows = [_row(source, number) for number in range(len(source.rows))]
     neighbours = zip(["", *rows], rows, [*rows[1:], ""], strict=False)
     starts = [n for n, (above, row, below) in enumerate(neighbours) if not above + below and _HEADING.fullmatch(row)]
     if not starts:
         raise UserError(f"{source.where} has no heading such as = Title =: it is not WikiText-2. Fetch it again.")
-    starts[0] = 0  # what is before the first heading belongs to it
+    starts[0] = 0  # because the text before the first heading must belong to some article
     pieces = [_SEPARATOR.join(rows[a:b]) + _SEPARATOR for a, b in zip(starts, [*starts[1:], len(rows)], strict=True)]
     return [*pieces[:-1], pieces[-1].removesuffix(_SEPARATOR)]
 
@@ -52,46 +54,37 @@ def _row(source: Source, number: int) -> str:
     return row if row.strip() else ""
 
 
-def measure(subject: Subject, source: Source, stride: int | None = None, limit: int = 0) -> Result:
-    """Return the scores by article.
-
-    Args:
-        stride: tokens from one window to the next; None for the context.
-        limit: the first so many articles; 0 takes all.
+def measure(model: LanguageModel, items: Sequence[str]) -> Measurement:
+    """Return nats, scored tokens, words and bytes of each article.
 
     Raises:
-        UserError: a stride that the context does not hold, or a damaged source.
+        UserError: the stride is longer than the context.
     """
-    context = subject.context
-    stride = context if stride is None else stride
-    if not 1 <= stride <= context:
-        raise UserError(f"stride is {stride}, but it must be 1 to {context}, the context: more would skip tokens.")
-    texts = articles(source)[: limit or None]
-    tokens = np.array(subject.tokenizer.encode("".join(texts)), dtype=np.int64)
-    lengths = subject.tokenizer.byte_lengths[tokens]
-    owner = _owners([len(text.encode()) for text in texts], lengths)
-
-    places = list(sliding_windows(len(tokens), context, stride))
-    scores = subject.score([Window(tokens[begin:end], end - first) for begin, first, end in places], TASK)
-    scored, nats = np.zeros(len(tokens)), np.zeros(len(tokens))
-    for (_, first, end), found in zip(places, scores, strict=True):
-        scored[first:end], nats[first:end] = 1.0, found.nats
-
-    def by_article(values: np.ndarray) -> np.ndarray:
-        return np.bincount(owner, values, minlength=len(texts))
-
-    share = by_article(scored) / np.maximum(by_article(np.ones(len(tokens))), 1)
+    text = model.running_text(items)
+    share = text.scored / np.maximum(text.tokens, 1)
     columns = {
-        "nats": by_article(nats),
-        "tokens": by_article(scored),
-        "words": np.array([len(text.split()) for text in texts]) * share,
-        "bytes": by_article(lengths * scored),
+        "nats": text.nats,
+        "tokens": text.scored,
+        "words": np.array([len(article.split()) for article in items]) * share,
+        "bytes": text.bytes,
     }
-    facts = {"context": context, "stride": stride, "source": source.facts, "items_sha256": digest(texts)}
-    return Result(TASK, columns, {**facts, "tokens": len(tokens), "unit": "articles"})
+    return Measurement(columns, {"stride": text.stride}, {"tokens": int(text.tokens.sum())})
 
 
-def _owners(text_bytes: Sequence[int], token_bytes: np.ndarray) -> np.ndarray:
-    """Return for each token the text that its first byte is in."""
-    starts = np.cumsum(token_bytes) - token_bytes
-    return np.searchsorted(np.cumsum(text_bytes)[:-1], starts, side="right")
+TASK = Task(
+    files=FILES,
+    unit="articles",
+    read=read,
+    measure=measure,
+    metrics={
+        "perplexity": PERPLEXITY,
+        "word_perplexity": Metric("nats", "words", exponential=True),
+        "bits_per_byte": BITS_PER_BYTE,
+    },
+    published={
+        "perplexity": [
+            Figure(29.94, 1024, "the released weights in transformers, stride 1,024"),
+            Figure(43.34, 256, "the released weights, stride 256"),
+        ]
+    },
+)

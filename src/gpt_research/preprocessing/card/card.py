@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from gpt_research.base.files import write_text
 from gpt_research.data.shards import Manifest
+from gpt_research.preprocessing.card import plots
 from gpt_research.preprocessing.card.page import Block, Code, Heading, Paragraph, Picture, Table, as_html, as_markdown
 from gpt_research.preprocessing.settings import PreprocessConfig
 
@@ -44,13 +45,13 @@ class Lengths:
     @classmethod
     def read(cls, folder: Path, manifest: Manifest) -> Lengths:
         """Add up the document indexes of a corpus."""
-        found = cls()
+        lengths = cls()
         for shard in (shard for shards in manifest.splits.values() for shard in shards):
             # read_table, group_by and to_numpy would import pandas where it is installed, in a sixth of a second.
             with pq.ParquetFile((folder / shard.path).with_suffix(".parquet")) as file:
                 for documents in file.iter_batches(columns=["tokens", "source"]):
-                    found.add(documents)
-        return found
+                    lengths.add(documents)
+        return lengths
 
     def add(self, documents: pa.RecordBatch) -> None:
         """Add the columns `tokens` and `source` of a document index."""
@@ -91,8 +92,6 @@ def card(folder: Path, manifests: Mapping[str, Manifest], specs: Mapping[str, st
 
 
 def _overview(manifests: Mapping[str, Manifest], lengths: Mapping[str, Lengths]) -> list[Block]:
-    from gpt_research.preprocessing.card import plots as card_plots  # matplotlib is slow to import
-
     train, val = (sum(manifest.count(split) for manifest in manifests.values()) for split in ("train", "val"))
     size = sum(_total(manifest, "bytes") for manifest in manifests.values())
     table = Table(
@@ -117,9 +116,9 @@ def _overview(manifests: Mapping[str, Manifest], lengths: Mapping[str, Lengths])
         Heading(1, f"Data card: {', '.join(manifests)}"),
         Paragraph(told + f"from {_megabytes(size)} of text. Each document ends with an end-of-text token."),
         table,
-        Picture("Tokens of each corpus", card_plots.tokens(manifests)),
-        Picture("Documents by length", card_plots.lengths({n: found.histogram for n, found in lengths.items()})),
-        Picture("Documents kept and dropped", card_plots.drops(manifests)),
+        Picture("Tokens of each corpus", plots.tokens(manifests)),
+        Picture("Documents by length", plots.lengths({n: own.histogram for n, own in lengths.items()})),
+        Picture("Documents kept and dropped", plots.drops(manifests)),
     ]
 
 
@@ -196,7 +195,9 @@ def _settings(manifest: Manifest) -> list[Block]:
 
 def _reproduce(options: Mapping[str, Any], specs: Mapping[str, str]) -> list[Block]:
     defaults = {f.name: f.default for f in dataclasses.fields(PreprocessConfig)}
-    changed = [f"--{name} {shlex.quote(_value(v))}" for name, v in options.items() if defaults.get(name) != v]
+    settings = {name: value for name, value in options.items() if name != "plugins"}
+    changed = [f"--{name} {shlex.quote(_value(v))}" for name, v in settings.items() if defaults.get(name) != v]
+    changed += [f"--plugin {shlex.quote(name)}" for name in options.get("plugins", {})]
     lines = ["gpt-research preprocess", *map(shlex.quote, specs.values()), *changed, "--out DIR"]
     return [
         Heading(2, "How to make it again"),

@@ -1,19 +1,22 @@
-"""The figures of the data card, as SVG that can stand inside a page; equal numbers give equal bytes."""
+"""The figures of the data card, as SVG that can stand inside a page; equal numbers give equal bytes.
+
+matplotlib is imported when a figure is drawn, because that takes half a second.
+"""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from gpt_research.data.shards import Manifest
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TRAIN, VAL = "#2f6fb2", "#e08a3c"
 COLOURS = ("#2f6fb2", "#e08a3c", "#3f9c72", "#b5486b", "#7a5fb5", "#8c7a3f", "#4aa7b8", "#6b7785")
@@ -31,10 +34,12 @@ _STYLE: dict[Any, Any] = {
 
 
 def _styled(draw: Callable[..., str]) -> Callable[..., str]:
-    """Draw and save in the card's own style, whatever the user's is."""
+    """Return a function that draws in the card's own style, whatever matplotlib's style of the user is."""
 
     @wraps(draw)
     def drawn(*args: Any) -> str:
+        import matplotlib
+
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_STYLE)
@@ -69,7 +74,7 @@ def drops(manifests: Mapping[str, Manifest]) -> str:
         left += shares
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of documents")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes.xaxis.set_major_formatter(_percent)
     return _finished(figure, axes)
 
 
@@ -81,19 +86,19 @@ def _by_reason(kept: list[int], manifests: Mapping[str, Manifest]) -> dict[str, 
             totals[reason] = totals.get(reason, 0) + count
     named = sorted(totals, key=lambda reason: (-totals[reason], reason))
     shown = named if len(named) < len(COLOURS) else named[: len(COLOURS) - 2]
-    found = {"kept": np.array(kept, dtype=float)}
+    by_reason = {"kept": np.array(kept, dtype=float)}
     for reason in shown:
-        found[reason] = np.array([m.drops.get(reason, 0) for m in manifests.values()], dtype=float)
+        by_reason[reason] = np.array([m.drops.get(reason, 0) for m in manifests.values()], dtype=float)
     if len(shown) < len(named):
         rest = [sum(n for reason, n in m.drops.items() if reason not in shown) for m in manifests.values()]
-        found["other"] = np.array(rest, dtype=float)
-    return found
+        by_reason["other"] = np.array(rest, dtype=float)
+    return by_reason
 
 
 @_styled
 def lengths(histograms: Mapping[str, np.ndarray]) -> str:
     """Return the share of documents by length; bin i of a histogram counts 2**i to 2**(i + 1) tokens."""
-    figure = Figure(figsize=(8.6, 3.4), layout="constrained")
+    figure = _figure(3.4)
     axes = figure.add_subplot()
     filled = [np.flatnonzero(histogram) for histogram in histograms.values()]
     low = min((int(bins[0]) for bins in filled if len(bins)), default=0)
@@ -103,24 +108,35 @@ def lengths(histograms: Mapping[str, np.ndarray]) -> str:
         shares = histograms[name][low:high] / max(1, histograms[name].sum())
         axes.stairs(shares, np.arange(low, high + 1), color=colour, label=name, linewidth=1.8)
         axes.stairs(shares, np.arange(low, high + 1), color=colour, fill=True, alpha=0.12)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{2 ** int(value):,}"))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{2 ** int(value):,}")
     axes.set_xticks(range(low, high + 1, 2))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0%}"))
+    axes.yaxis.set_major_formatter(_percent)
     axes.set_xlabel("tokens of a document")
     axes.set_ylabel("share of documents")
     return _finished(figure, axes)
 
 
+def _figure(height: float) -> Figure:
+    """Return an empty figure, `height` in inches."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(8.6, height), layout="constrained")
+
+
 def _bars(count: int) -> tuple[Figure, Axes]:
     """Return a figure with room for `count` bars, the first on top."""
-    figure = Figure(figsize=(8.6, 1.3 + 0.34 * count), layout="constrained")
+    figure = _figure(1.3 + 0.34 * count)
     axes = figure.add_subplot()
     axes.invert_yaxis()
-    axes.xaxis.set_major_formatter(FuncFormatter(_short))
+    axes.xaxis.set_major_formatter(_short)
     return figure, axes
 
 
-def _short(value: float, _: int) -> str:
+def _percent(value: float, _: float) -> str:
+    return f"{value:.0%}"
+
+
+def _short(value: float, _: float) -> str:
     """Write a count in a few characters: 1.5k, 200M, 3B."""
     for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= size:

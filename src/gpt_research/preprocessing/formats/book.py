@@ -1,8 +1,10 @@
-"""A plain-text book of Project Gutenberg: what belongs to the book, and its hard-wrapped lines.
+"""A plain-text book of Project Gutenberg: the text that is the book's own, and its hard-wrapped
+lines.
 
-`strip_boilerplate` takes off headers, licences, small print and the producers' credits, in every variant
-seen since 1991, and keeps a text without markers whole. `unwrap` joins the lines of prose paragraphs and
-leaves verse, tables and lists alone. Both take text whose lines end in "\\n". They know nothing about files.
+`strip_boilerplate` removes headers, licences, small print and the producers' credits, in every
+variant seen since 1991, and keeps a text without markers whole. `unwrap` joins the lines of prose
+paragraphs and leaves verse, tables and lists as they are. Both take text whose lines end in "\\n".
+They know nothing about files.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from typing import Literal
 
 _PROJECT = r"proje[ck]t[ \t]+gutenb[eu]rg"
 
-# `*** START OF THIS PROJECT GUTENBERG EBOOK X ***`, also without the space; its end may be lines below.
+# `*** START OF THIS PROJECT GUTENBERG EBOOK X ***`, also without the space. Its end may be some
+# lines below.
 _STARRED = re.compile(
     rf"[ \t>]*\*(?:[ \t]*\*)+[ \t]*(?P<kind>START|END)[ \t]+OF[ \t]+(?:TH[A-Z]+[ \t]+)?{_PROJECT}",
     re.IGNORECASE,
@@ -23,20 +26,23 @@ _STARRED = re.compile(
 # `*END*THE SMALL PRINT! FOR PUBLIC DOMAIN ETEXTS*Ver.04.29.93*END*`
 _SMALL_PRINT_START = re.compile(r"^[ \t]*\*+[ \t]*START\*+[ \t]*THE SMALL PRINT", re.MULTILINE)
 _SMALL_PRINT_END = re.compile(r"[ \t]*\*+[ \t]*END[ \t]*\**[ \t]*(?:OF )?THE SMALL PRINT")
-# `End of the Project Gutenberg EBook of X`, `End of Project Gutenberg's X`, `Ende dieses Projekt Gutenberg`
+# `End of the Project Gutenberg EBook of X`, `End of Project Gutenberg's X`, `Ende dieses Projekt
+# Gutenberg`
 _END_LINE = re.compile(
     rf"[ \t\[(_*]*(?:this is (?:the )?)?(?:end|ende|fin|fine|einde|loppu)\b.{{0,40}}?\b{_PROJECT}",
     re.IGNORECASE,
 )
-# What every marker line holds. A pattern that begins with one letter is looked for at the speed of a search for it.
+# Every marker line has one of these. A pattern that begins with one letter is found at the speed of
+# a search for it.
 _SIGNS = (re.compile("G(?:utenb|UTENB)"), re.compile("S(?=MALL PRINT)"))
-# The 100th text (Shakespeare's works) repeats its own notice between the plays.
+# The 100th text (Shakespeare's works) repeats a notice of its own between the plays.
 _INNER_NOTICE = re.compile(r"<<THIS ELECTRONIC VERSION OF.{0,1200}?>>", re.DOTALL)
 
 _HEADER_LIMIT = 40_000
-"""No header is longer than this; a start marker deeper in a text belongs to a second book."""
+"""Characters of the longest header; a start marker deeper in a text belongs to a second book."""
 _FOOTER_LIMIT = 30_000
-"""No licence is longer than this; an end line without stars that leaves more behind it is the book's own."""
+"""Characters of the longest licence. An end line without stars that is followed by more is part of
+the book."""
 
 _Event = tuple[int, int, Literal["start", "end", "small print"]]
 
@@ -44,8 +50,8 @@ _Event = tuple[int, int, Literal["start", "end", "small print"]]
 def strip_boilerplate(text: str) -> str:
     """Return the book without Project Gutenberg's header, footer, small print and credits.
 
-    A file that holds several books gives them all, one after the other. Without any marker the text
-    comes back whole.
+    If the file has several books, all are returned, one after the other. A text without a marker is
+    returned whole.
     """
     events = _markers(text)
     if not events:
@@ -80,7 +86,7 @@ def strip_boilerplate(text: str) -> str:
 
 
 def _cut(text: str, begin: int, end: int) -> str:
-    """Return a piece of a text without the newlines around it; copied once, for it may be a whole book."""
+    """Return a piece of a text without the newlines around it. It is copied only once."""
     while begin < end and text[begin] == "\n":
         begin += 1
     while begin < end and text[end - 1] == "\n":
@@ -89,7 +95,7 @@ def _cut(text: str, begin: int, end: int) -> str:
 
 
 def _markers(text: str) -> list[_Event]:
-    """Find every header and footer marker, in order."""
+    """Return every header and footer marker (start, end, kind), in order."""
     events: list[_Event] = []
     end_lines = []
     for start, stop in set(_lines_with_signs(text)):
@@ -109,15 +115,15 @@ def _markers(text: str) -> list[_Event]:
 
 
 def _lines_with_signs(text: str) -> Iterator[tuple[int, int]]:
-    """Where the lines begin and end that may be markers."""
+    """Yield the start and the end of each line that may be a marker."""
     for sign in _SIGNS:
-        for found in sign.finditer(text):
-            stop = text.find("\n", found.end())
-            yield text.rfind("\n", 0, found.start()) + 1, stop if stop >= 0 else len(text)
+        for match in sign.finditer(text):
+            stop = text.find("\n", match.end())
+            yield text.rfind("\n", 0, match.start()) + 1, stop if stop >= 0 else len(text)
 
 
 def _end_of_marker(text: str, line: str, stop: int) -> int:
-    """Where a marker ends: a long title pushes its closing stars onto one of the next lines."""
+    """Return the end of a marker. A long title has its closing stars some lines below."""
     if line.rstrip().endswith("*"):
         return stop
     paragraph_end = text.find("\n\n", stop)
@@ -127,14 +133,14 @@ def _end_of_marker(text: str, line: str, stop: int) -> int:
 
 
 def _small_print_opening(text: str, end: int) -> int:
-    """Where the small print that ends at `end` begins."""
+    """Return the beginning of the small print that ends at `end`."""
     opening = end
     for match in _SMALL_PRINT_START.finditer(text, max(0, end - _HEADER_LIMIT), end):
         opening = match.start()
     return opening
 
 
-# --- credits and notes of the producers -------------------------------------------------------------------
+# --- credits and notes of the producers -----------------------------------------------------------
 
 _WORK = (
     r"(?:produced|prepared|transcribed|scanned|digiti[sz]ed|created|typed|keyed|key-entered|proof-?ed|proof-?read"
@@ -165,7 +171,8 @@ _MENTION = re.compile(
     re.IGNORECASE,
 )
 _MENTION_SIGNS = ("utenb", "etext", "e-text", "ebook", "e-book", "@", "proof", "pgdp")
-"""In small letters: one of them is in every mention. Most books have none, and that is found in a tenth of the time."""
+"""Every mention has one of them, in small letters. They are searched first, because most books have
+none, and this search takes a tenth of the pattern's time."""
 _NOTE = re.compile(
     r"[\s\[({*_=+|~●-]*(?:original )?"
     r"(?:transcri(?:ber|ption|ptionist|bed)|preparer|producer|redactor|updater|e-?text editor|proofreader)"
@@ -177,25 +184,27 @@ _NOTE_AFTER_GAP = re.compile(
 )
 # A note in brackets in the middle of a book: `[Transcriber's note: the original reads "coneal".]`
 _INLINE_NOTE = re.compile(r"\[\s*Transcriber['’]?s?['’]?\s+[Nn]otes?\b[^\[\]]{0,2000}\]")
-# A picture without words to it; one that has a line for itself.
+# A picture without a caption, on a line of its own.
 _PICTURE = re.compile(r"\n[ \t]*\[Illustration\][ \t]*(?=\n)")
-# What both of them hold.
+# Both of them have this.
 _BRACKETED = re.compile(r"\[(?:Illustration\]|\s*Transcriber)")
 _PARAGRAPH = re.compile(r"\S[^\n]*(?:\n[^\S\n]*\S[^\n]*)*")
 _RULE = re.compile(r"[\s*_=+~.-]+\Z")
 _WIDE_GAP = re.compile(r"\n[ \t]*\n[ \t]*\n")
-# What stands below an appeal of Project Gutenberg: its founder's name, address and office.
+# Below an appeal of Project Gutenberg are its founder's name, address and office.
 _SIGNATURE = re.compile(r"^\W*[\w.]+@[\w.-]+\W*\n+Project Gutenberg\n(?:.+\n)*", re.MULTILINE)
 _PRODUCERS_ONLY = re.compile(r"project\s+gutenb[eu]rg|\be-?texts?\b|gutenberg\.(?:org|net|ca)|pgdp", re.IGNORECASE)
 _PRODUCERS_SIGNS = ("utenb", "etext", "e-text", "pgdp")
 _OPENING, _CLOSING = 3000, 3000
-"""Characters at the start and end of a book within which a paragraph about its production is none of the book's."""
+"""Characters at the start and the end of a book in which a paragraph about its production is not
+the author's."""
 _CREDIT_LENGTH = 1500
 _NOTE_LENGTH = 6000
 
 
 def _without_credits(text: str) -> str:
-    """Take the producers' credits and notes off the beginning, up to the first paragraph of the book."""
+    """Remove the producers' credits and notes at the beginning, up to the book's first
+    paragraph."""
     position = 0
     for _ in range(12):
         match = _PARAGRAPH.search(text, position)
@@ -212,7 +221,7 @@ def _without_credits(text: str) -> str:
 
 
 def _without_opening_notes(text: str) -> str:
-    """Take producers' paragraphs out of the first pages, where they stand between the title and the book."""
+    """Remove the producers' paragraphs from the first pages, between the title and the book."""
     limit = min(_OPENING, len(text) // 2)
     if text.find("\nProject Gutenberg\n", 0, limit) >= 0 and (signature := _SIGNATURE.search(text, 0, limit)):
         text = _without_credits(text[signature.end() :])
@@ -220,7 +229,8 @@ def _without_opening_notes(text: str) -> str:
     pieces, kept, position = [], 0, 0
     while (match := _PARAGRAPH.search(text, position)) and match.start() < limit:
         note = _NOTE.match(match[0]) is not None
-        # What follows a note in one paragraph may be the book; below a heading, or in brackets, it is the note.
+        # The rest of a paragraph after a note may be the book. Below a heading, or in brackets, it
+        # is the note.
         goes_on = note and (len(match[0]) < 60 or match[0].startswith("["))
         position = _end_of_note(text, match) if goes_on else match.end()
         if note or (mentions and len(match[0]) < _CREDIT_LENGTH and _MENTION.search(match[0])):
@@ -239,12 +249,12 @@ def _is_credit(paragraph: str) -> bool:
 
 
 def _end_of_note(text: str, opening: re.Match[str]) -> int:
-    """Where a note ends: at its closing bracket, else where a wide gap or a rule follows its text."""
+    """Return the end of a note: its closing bracket, else a wide gap or a rule."""
     limit = opening.start() + _NOTE_LENGTH
     if opening[0].lstrip().startswith("["):
         closing = text.find("]", opening.start(), limit)
         return closing + 1 if closing >= 0 else opening.end()
-    # A heading alone on its paragraph may itself stand before a wide gap.
+    # If the heading is a paragraph of its own, the wide gap may be the one below the heading.
     body = opening if len(opening[0]) > 60 else _PARAGRAPH.search(text, opening.end()) or opening
     gap = _WIDE_GAP.search(text, body.end(), limit)
     if gap is None:
@@ -254,7 +264,7 @@ def _end_of_note(text: str, opening: re.Match[str]) -> int:
 
 
 def _without_closing_note(text: str) -> str:
-    """Take a transcriber's note off the end: a section with its own heading, or a short last paragraph."""
+    """Remove a transcriber's note at the end: a section with a heading, or a short paragraph."""
     longest = min(20_000, max(_NOTE_LENGTH, len(text) // 10))
     for match in _NOTE_AFTER_GAP.finditer(text, max(len(text) // 2, len(text) - longest)):
         heading_alone = match["rest"].strip(" \t|:.*_=]+-~") == ""
@@ -275,24 +285,23 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,300}>")
 
 
 def _without_tags(text: str) -> str:
-    """A few "plain" texts are HTML pages in truth."""
+    """Return the text of an HTML page, which a few "plain" texts are."""
     return html.unescape(_TAG.sub("", text)).strip("\n")
 
 
-# --- hard-wrapped lines -----------------------------------------------------------------------------------
+# --- hard-wrapped lines ---------------------------------------------------------------------------
 
 _BLANK_LINES = re.compile(r"(\n(?:[ \t]*\n)+)")
 _COLUMNS = re.compile(r"\S {3,}\S|\t|\|")
 _SLACK = 8
-"""A line may end this many characters before the width although the next word would have fitted."""
-
-
+"""Characters by which a line may end before the width although the next word would have fitted."""
 _NARROWEST = 58
-"""Prose is wrapped at 60 to 80 characters; a text of shorter lines is verse or a list."""
+"""Characters in a line of prose, which is wrapped at 60 to 80; a text of shorter lines is verse or
+a list."""
 
 
 def unwrap(text: str) -> str:
-    """Join the lines of every prose paragraph into one; verse, tables and lists keep their lines."""
+    """Join the lines of prose paragraphs; verse, tables and lists keep their lines."""
     parts = _BLANK_LINES.split(text)
     widths = sorted(len(line) for part in parts[::2] for line in part.split("\n")[:-1])
     width = widths[len(widths) * 9 // 10] if widths else 0
@@ -308,18 +317,18 @@ def _joined(paragraph: str, width: int) -> str:
     joined = lines[0].rstrip()
     for line in lines[1:]:
         word = line.strip()
-        # A dash at the end of a line stands between two words without spaces.
+        # A dash at the end of a line joins two words without spaces.
         dash = joined.endswith("-") and len(joined) > 1 and not joined[-2].isspace()
         joined += word if dash else " " + word
     return joined
 
 
 def _is_wrapped_prose(lines: list[str], width: int) -> bool:
-    """Prose breaks a line only where the next word would not have fitted; verse breaks where it likes."""
+    """Return whether lines are prose: they end only where the next word would not have fitted."""
     indents = [len(line) - len(line.lstrip()) for line in lines]
     if len(set(indents[1:])) > 1 or any(_COLUMNS.search(line) for line in lines):
         return False
-    # A block set in from the margin on both sides (a letter, a quotation) is narrower than the text.
+    # A block that is indented on both sides (a letter, a quotation) is narrower than the text.
     width = min(width, max(max(len(line) for line in lines), width - 2 * indents[-1]))
     forced = sum(
         len(line.rstrip()) + 1 + len(following.split(None, 1)[0]) > width - _SLACK

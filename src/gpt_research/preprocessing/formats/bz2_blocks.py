@@ -1,9 +1,10 @@
-"""The blocks of a bzip2 file, each decompressed by itself, from any place in the file.
+"""The blocks of a bzip2 file, each decompressed by itself, from any byte of the file on.
 
-A stream is a row of blocks of at most 900 kB that know nothing of one another. They begin at any bit, with the
-first digits of pi. Taken one by one they let any number of processes share a file, be it one stream or many, and
-damage costs the blocks it lies in or borders on. In one of a thousand files of 20 GB those digits stand by chance
-inside a block, which is then taken for a damaged one.
+A stream is a sequence of blocks of at most 900 kB that do not depend on one another. Each begins,
+at any bit, with the first digits of pi. Because blocks are read one by one, any number of processes
+can share a file of one stream or many, and damage costs only the blocks in it and beside it. In one
+of a thousand files of 20 GB those digits occur by chance inside a block, which then counts as
+damaged.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ SIGNATURE = b"BZh"
 _BLOCK, _STREAM_END = 0x314159265359, 0x177245385090
 _MAGIC_BITS, _CHECKSUM_BITS = 48, 32
 _MAGIC_BYTES = 7
-"""A magic number lies in so many bytes, whichever bit it begins at."""
+"""Bytes that a magic number of 48 bits touches, at whichever bit it begins."""
 _WINDOW = 1 << 20
 _LARGEST_BLOCK = 2 << 20
 
 
 def block_offsets(file: BinaryIO, start: int) -> Iterator[int]:
-    """Yield the bits at which blocks begin, from byte `start` on, and at last the bit at which the file ends."""
+    """Yield the bits at which blocks begin, from byte `start` on, then the bit of the file's
+    end."""
     file.seek(start)
     while len(window := file.read(_WINDOW)) >= _MAGIC_BYTES:
         yield from (8 * start + bit for bit in _find(_BLOCK, window))
@@ -34,7 +36,8 @@ def block_offsets(file: BinaryIO, start: int) -> Iterator[int]:
 
 
 def read_block(file: BinaryIO, begin: int, end: int) -> bytes:
-    """Decompress the block at bit `begin`; at bit `end` begins the next, or the file ends.
+    """Decompress the block from bit `begin` to bit `end`, at which the next block begins or the
+    file ends.
 
     Raises:
         OSError, ValueError: the block is damaged or cut.
@@ -43,9 +46,10 @@ def read_block(file: BinaryIO, begin: int, end: int) -> bytes:
     data = file.read(min(-(-end // 8) - begin // 8, _LARGEST_BLOCK))
     skipped = begin % 8
     stop = min(skipped + end - begin, 8 * len(data))
-    for found in _find(_STREAM_END, data)[:1]:  # after the last block of a stream
-        stop = found
-    # As a stream of its own: the block between a header and an end with the block's own checksum.
+    if ends := _find(_STREAM_END, data):  # after the last block of a stream
+        stop = ends[0]
+    # Make a stream of the one block: a header before it, and an end with the block's own checksum
+    # after it.
     block = _moved_left(data, skipped)
     whole, odd = divmod(stop - skipped, 8)
     begun = block[whole] >> 8 - odd if odd else 0
@@ -56,21 +60,22 @@ def read_block(file: BinaryIO, begin: int, end: int) -> bytes:
 
 
 def _moved_left(data: bytes, bits: int) -> bytes:
-    """Return `data` without its first bits (fewer than eight), as many bytes as before."""
+    """Return `data` without its first `bits` (fewer than eight); it has as many bytes as before."""
     padded = np.frombuffer(data + b"\0", dtype=np.uint8)
     return (padded[:-1] << bits | padded[1:] >> 8 - bits).tobytes()
 
 
 def _find(magic: int, data: bytes) -> list[int]:
     """Return the bits of `data` at which a magic number begins."""
-    found = []
+    bits = []
     array = np.frombuffer(data, dtype=np.uint8)
     third, fourth = array[2:-4], array[3:-3]
     for shift in range(8):
-        # Whatever the shift, five whole bytes of the seven are known; two of them leave few places.
+        # At every shift, five of the seven bytes are whole and known. Two of them leave few
+        # candidates.
         known = (magic << 8 - shift).to_bytes(_MAGIC_BYTES, "big")
         for at in np.flatnonzero((third == known[2]) & (fourth == known[3])).tolist():
             word = int.from_bytes(data[at : at + _MAGIC_BYTES], "big")
             if word >> 8 - shift & (1 << _MAGIC_BITS) - 1 == magic:
-                found.append(8 * at + shift)
-    return sorted(found)
+                bits.append(8 * at + shift)
+    return sorted(bits)

@@ -1,9 +1,13 @@
-"""CSV records at the speed of splitting, that survive a torn row.
+"""Rows of a CSV file: read at the speed of splitting, recovered after a torn row, and found for
+cutting the file.
 
-A row ends at the first line end with an even number of quotes before it; where it then splits into fields as
-a writer makes them, it is taken as it is. Any other row goes through the standard library's strict parser.
-A quote that is never closed swallows the rows after it: the rows' own look (a number or a quote at the start)
-and what their quotes stand between tell where the next whole one begins, so that only the torn one is lost.
+A row ends at the first line end with an even number of quotes before it. If it then splits into
+fields as a CSV writer makes them, the result is used. Any other row goes through the standard
+library's strict parser.
+
+A quote that is never closed swallows the rows after it. The look of the rows (a number or a quote
+at the start) and the characters around their quotes then show where the next whole row begins, so
+that only the torn one is lost. The same signs show where a file can be cut.
 """
 
 from __future__ import annotations
@@ -11,16 +15,16 @@ from __future__ import annotations
 import csv
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
-from gpt_research.preprocessing.document import Drop
-from gpt_research.preprocessing.formats.fields import MissingTextError
-from gpt_research.preprocessing.formats.streams import decode_text, lines
+from gpt_research.preprocessing.document import Drop, MissingTextError, Record
+from gpt_research.preprocessing.formats.streams import lines
+from gpt_research.preprocessing.text.decoding import decode
 
 MAX_ROW = 16 << 20
-"""Bytes of the longest row; the strict parser holds four bytes for each."""
+"""Bytes of the longest row, for each of which the strict parser takes four bytes of memory."""
 _FIRST_ROWS = 16
 
 _ODD_QUOTES = re.compile(rb'(?<!")"(?:"")*(?!")')
@@ -31,7 +35,8 @@ class _LineTooLongError(csv.Error):
 
 
 class Feed:
-    """The lines that begin in bytes `start` to `stop`, of which the current row's are kept and can be read again."""
+    """The lines that begin in bytes `start` to `stop`. Those of the current row can be read
+    again."""
 
     def __init__(self, path: Path, start: int = 0, stop: int = -1) -> None:
         self._lines = lines(path, start, stop)
@@ -67,9 +72,11 @@ class Feed:
         self.taken.clear()
 
     def resume(self, look: str, delimiter: str) -> None:
-        """Put back the current row's lines from the next one on that seems to begin a row.
+        """Put back the lines of the current, torn row from the first one on that seems to begin
+        another row.
 
-        It looks like the others, and no quotes after it close a field; where rows have no look, it opens one.
+        Such a line has the look of the others, and the quotes after it do not close a field. If the
+        rows have no common look, the line must contain quotes that open a field.
         """
         rest = b"\n".join(self.taken[1:])
         at = end = 0
@@ -84,7 +91,7 @@ class Feed:
             at += len(line) + 1
 
     def skip_to(self, look: str) -> None:
-        """Pass over lines until one looks like the start of a row."""
+        """Discard lines until one has the look of a row's start."""
         for line in self:
             if look_of(line) == look:
                 self.again()
@@ -93,19 +100,21 @@ class Feed:
 
 
 def look_of(line: bytes) -> str:
-    """Return what the start of a row looks like, or nothing where it could be that of any line."""
+    """Return the look of a row's start, `digit` or `quote`, or nothing if it has none."""
     if line[:1].isdigit():
         return "digit"
-    # Two quotes are an escaped one: a line within a field.
+    # Two quotes are an escaped one, so the line is in the middle of a field.
     return "quote" if line.startswith(b'"') and not line.startswith(b'""') else ""
 
 
 def telling_quote(data: bytes, at: int, delimiter: str) -> tuple[int, str] | None:
-    """Return where the next odd run of quotes ends, and whether it `opens` or `closes` a field (or "": unclear).
+    """Return the end of the next odd run of quotes, and whether it `opens` or `closes` a field (or
+    "": unclear).
 
-    An even run is an escaped quote or an empty field and changes nothing. In a file that is written by the rules, an
-    odd one opens a field only after a delimiter or line end and closes one only before such, so that it never tells
-    the opposite of what it does. None where there is none.
+    An even run is an escaped quote or an empty field and changes nothing. In a file that follows
+    the rules of CSV, an odd run opens a field only after a delimiter or line end, and closes one
+    only before a delimiter or line end. So the answer may be unclear, but it is never wrong. None
+    if there is no odd run.
     """
     quotes = _ODD_QUOTES.search(data, at)
     if quotes is None:
@@ -116,7 +125,7 @@ def telling_quote(data: bytes, at: int, delimiter: str) -> tuple[int, str] | Non
 
 
 def plain_row(feed: Feed, delimiter: str) -> list[str] | None:
-    """Return the next row if it is written in the usual way, [] at the end of the file, None if not."""
+    """Return the next row, [] at the end of the file, None if the row is not written as usual."""
     quotes = size = 0
     for line in feed:
         quotes += line.count(b'"')
@@ -127,16 +136,17 @@ def plain_row(feed: Feed, delimiter: str) -> list[str] | None:
             return None
     if not feed.taken:
         return []
-    row = decode_text(b"\n".join(feed.taken)).removesuffix("\r")
+    row = decode(b"\n".join(feed.taken), dos=False).removesuffix("\r")
     if not quotes:
         return row.split(delimiter) if "\r" not in row else None
     return _split_quoted(row.split('"'), delimiter) if quotes % 2 == 0 else None
 
 
 def _split_quoted(parts: list[str], delimiter: str) -> list[str] | None:
-    """Return the fields of a row split at its quotes: even parts stand outside quotes, odd ones within.
+    """Return the fields of a row that was split at its quotes: even parts are outside of quotes,
+    odd ones inside.
 
-    None where an outside part stands beside a quote without the delimiter between them.
+    None if an outside part is next to a quote without a delimiter between them.
     """
     fields = parts[0].split(delimiter)
     if fields.pop():
@@ -163,17 +173,20 @@ def _split_quoted(parts: list[str], delimiter: str) -> list[str] | None:
 
 
 def strict_row(feed: Feed, delimiter: str) -> list[str]:
-    """Return the next row as the standard library reads it; raises `csv.Error` where it is torn.
+    """Return the next row as the standard library's strict parser reads it.
 
-    Strict, for the lenient parser takes a torn row and the one after it for a single good row.
+    The lenient parser would read a torn row and the row after it as a single good one.
+
+    Raises:
+        csv.Error: the row is torn.
     """
     csv.field_size_limit(MAX_ROW)
-    text = (decode_text(line) + "\n" for line in feed)
+    text = (decode(line, dos=False) + "\n" for line in feed)
     return next(csv.reader(text, delimiter=delimiter, strict=True), [])
 
 
 def has_row(feed: Feed, delimiter: str, width: int) -> bool:
-    """Take the next row; say whether it is written in the usual way, with `width` fields."""
+    """Read the next row; return whether it is written as usual and has `width` fields."""
     feed.taken.clear()
     try:
         row = plain_row(feed, delimiter)
@@ -183,7 +196,7 @@ def has_row(feed: Feed, delimiter: str, width: int) -> bool:
 
 
 def read_head(path: Path, delimiter: str) -> tuple[list[str], str]:
-    """Return the names of the columns, and what all the first rows look like; see `look_of`."""
+    """Return the names of the columns, and the look that the first rows share, if any."""
     feed = Feed(path)
     header = strict_row(feed, delimiter)
     looks = set()
@@ -201,10 +214,11 @@ def csv_records(
     delimiter: str,
     start: int = 0,
     stop: int = -1,
-) -> Iterator[tuple[int, dict[str, Any]] | Drop]:
-    """Stream the chosen columns of a CSV file with a header line; a torn row comes as a drop.
+) -> Iterator[Record | Drop]:
+    """Stream the chosen columns of a CSV file with a header line. A torn row becomes a drop.
 
-    `start` and `stop` are 0, -1, or places where a row begins, as `csv_cuts.row_starts` finds them.
+    `start` and `stop` are byte offsets at which a row begins (see `row_starts`), or 0 and -1 for
+    the whole file.
     """
     header, look = read_head(path, delimiter)
     try:
@@ -237,7 +251,98 @@ def csv_records(
         if row is not None and len(row) == len(header):
             yield feed.position, {name: row[index] for name, index in chosen}
         elif row != []:
-            excerpt = decode_text(feed.taken[0][:80]) if feed.taken else ""
+            excerpt = decode(feed.taken[0][:80], dos=False) if feed.taken else ""
             problem = problem or f"{len(row or [])} fields instead of {len(header)}"
             yield Drop(reason, source, feed.position, f"{problem}: {excerpt}", broken=True)
             feed.resume(look, delimiter)
+
+
+# --- where a file can be cut ----------------------------------------------------------------------
+#
+# A line may begin within a quoted field. The characters around the next quotes after it tell (see
+# `telling_quote`), and in a file that follows the rules of CSV they tell nothing wrong. In other
+# files the row that begins there must also have as many fields as the header. If nothing is
+# certain, the file is not cut there.
+
+_BLOCK = 1 << 16
+_FAR = 1 << 20
+"""Bytes without a quote that are more than a torn text is assumed to have."""
+_TRIES = 64
+"""Rows that are tried for one cut, because a file with many torn rows is soon left whole."""
+
+
+def row_starts(path: Path, delimiter: str, wanted: Iterable[int]) -> Iterator[int]:
+    """Yield the offset of the first sure row at or after each of the rising offsets, each once."""
+    header, look = read_head(path, delimiter)
+    last = 0
+    with open(path, "rb") as file:
+        quotes = _Quotes(file, path.stat().st_size, delimiter)
+        for at in wanted:
+            if at > last and (start := _row_start(path, at, header, look, quotes, delimiter)):
+                last = start
+                yield start
+
+
+def _row_start(path: Path, wanted: int, header: list[str], look: str, quotes: _Quotes, delimiter: str) -> int:
+    """Return the offset of the first sure row at or after `wanted`, 0 if there is none near."""
+    tries = 0
+    for start, line in lines(path, wanted, wanted + MAX_ROW):
+        if line is None or tries == _TRIES:
+            break
+        if look and look_of(line) != look:
+            continue
+        end, opens = quotes.after(start)
+        # If a quote was never closed, the lines of its text look as if the next row's quotes
+        # belonged to them.
+        if opens and (end <= start + len(line) or end - start > _FAR or end == quotes.size):
+            tries += 1
+            if has_row(Feed(path, start), delimiter, len(header)):
+                return start
+    return 0
+
+
+class _Quotes:
+    """The next odd run of quotes after a line. For lines in rising order no byte is read twice."""
+
+    def __init__(self, file: BinaryIO, size: int, delimiter: str) -> None:
+        self.size = size
+        self._file = file
+        self._delimiter = delimiter
+        self._known = range(0)
+        self._opens = False
+
+    def after(self, start: int) -> tuple[int, bool]:
+        """Return the end of the next odd run after `start` > 0, and whether it opens a field."""
+        if start not in self._known:
+            end, kind = self._search(start)
+            self._known, self._opens = range(start, end), kind == "opens"
+        return self._known.stop, self._opens
+
+    def _search(self, start: int) -> tuple[int, str]:
+        at = start
+        while at < self.size:
+            # The byte before `at` is read too, because it tells about quotes at `at`.
+            data = self._read(at - 1, _BLOCK)
+            at_end = at - 1 + len(data) >= self.size
+            # Quotes at the end of a block may continue in the next.
+            whole = len(data) if at_end else len(data.rstrip(b'"'))
+            first = data.find(b'"', 1, whole)
+            if first > 0 and (quotes := telling_quote(data[:whole], first, self._delimiter)):
+                return at - 1 + quotes[0], quotes[1]
+            if whole <= 1:
+                return at - 1 + len(data), ""
+            at += whole - 1
+        # There are none to the end, so `start` is outside of a field, unless the file ends inside
+        # the last field.
+        return self.size, "" if self._last_before(start) == "opens" else "opens"
+
+    def _last_before(self, start: int) -> str:
+        begin = max(start - _FAR, 0)
+        data, at, kind = self._read(begin, start - begin), 0, ""
+        while quotes := telling_quote(data, at, self._delimiter):
+            at, kind = quotes
+        return kind
+
+    def _read(self, at: int, size: int) -> bytes:
+        self._file.seek(at)
+        return self._file.read(size)

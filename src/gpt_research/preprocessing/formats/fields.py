@@ -1,11 +1,11 @@
-"""Which field of a record holds the text, and what it holds."""
+"""The field of a record that holds the text, and its value."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gpt_research.preprocessing.document import Drop
+from gpt_research.preprocessing.document import Drop, MissingTextError
 
 TEXT_KEYS = (
     "text",
@@ -19,15 +19,17 @@ TEXT_KEYS = (
     "raw content",
     "raw text",
 )
-"""Names of the field that holds the text, the likelier first; case and underscores make no difference."""
-
-
-class MissingTextError(Exception):
-    """None of the fields is known to hold the text."""
+"""Names of the field that holds the text, the likelier first, whatever their case and
+underscores."""
 
 
 def find_text_key(names: Iterable[str], wanted: str | None = None) -> str:
-    """Return the field that holds the text: the one asked for, else the first known name there is."""
+    """Return the field that holds the text: the wanted one, else the first of `TEXT_KEYS` among the
+    names.
+
+    Raises:
+        MissingTextError: no such field; the message lists the names.
+    """
     seen = list(names)
     if wanted is not None:
         if wanted in seen:
@@ -45,7 +47,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def text_of(value: Any, source: str, position: int) -> str | Drop:
-    """Return a field's text, or why there is none."""
+    """Return a field's text with lines that end in "\\n", or a drop if it has none."""
     if isinstance(value, bytes):
         try:
             value = value.decode()

@@ -1,7 +1,7 @@
-"""A mail: its headers, its decoded body, and of the body what the author wrote.
+"""A mail: its headers, its decoded body, and the part of the body that the author wrote.
 
-`parse` undoes MIME; `own_words` cuts replies, forwards, quotations and legal notices. Both take what they
-get: no mail makes them raise. They know nothing of folders or corpora.
+`parse` decodes MIME. `own_words` removes replies, forwards, quotations and legal notices. No mail
+makes either of them raise. They know nothing about folders or corpora.
 """
 
 from __future__ import annotations
@@ -14,31 +14,32 @@ import re
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from gpt_research.preprocessing.text.repair import BLANK_LINES, decode
+from gpt_research.preprocessing.text.damage import BLANK_LINES
+from gpt_research.preprocessing.text.decoding import decode
 
 
 @dataclass
 class Mail:
-    """Headers by their small-letter names, unfolded (the first where one repeats), and the body as text."""
+    """Unfolded headers by their names in small letters (the first of equal ones), and the body."""
 
     headers: dict[str, str] = field(default_factory=dict)
     body: str = ""
 
 
-# --- MIME -------------------------------------------------------------------------------------------------
+# --- MIME -----------------------------------------------------------------------------------------
 
 _HEAD_END = re.compile(rb"\n[ \t]*\r?\n")
 _HEADER = re.compile(r"\n([A-Za-z][\w-]*+):[ \t]*+(.*+(?:\n[ \t]+.*+)*+)")
 _FOLD = re.compile(r"\s*\n\s+")
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([\w.:+-]+)""", re.IGNORECASE)
 _LATIN = re.compile(r"(?:us-)?ascii|ansi|iso-?8859-1\b|latin|utf-?8|windows-?1252|cp-?1252", re.IGNORECASE)
-# Soft line ends and encoded blanks in a body that does not say that it is quoted-printable.
+# Soft line ends and encoded blanks show quoted-printable in a body that is not declared to be so.
 _STRAY_SIGN = re.compile(rb"=(?:20)?\r?\n")
 _STRAY_QUOTED = re.compile(rb"=20\r?\n|^[^\n]{60,76}=\r?\n(?=\S)", re.MULTILINE)
 
 
 def parse(data: bytes) -> Mail:
-    """Read headers and body of a message; multipart messages give their plain text, else their HTML's."""
+    """Return headers and body of a message. A body of parts is its plain text, else its HTML's."""
     head_end = _HEAD_END.search(data)
     head = data[: head_end.start() if head_end else len(data)]
     headers = _headers(_unix_lines(decode(head)))
@@ -56,9 +57,9 @@ def _unix_lines(text: str) -> str:
 
 
 def _headers(head: str) -> dict[str, str]:
-    found: list[tuple[str, str]] = _HEADER.findall(f"\n{head}")
+    fields: list[tuple[str, str]] = _HEADER.findall(f"\n{head}")
     headers = {
-        name.lower(): (_FOLD.sub(" ", value) if "\n" in value else value).strip() for name, value in reversed(found)
+        name.lower(): (_FOLD.sub(" ", value) if "\n" in value else value).strip() for name, value in reversed(fields)
     }
     if "=?" in headers.get("subject", ""):
         headers["subject"] = _decoded_words(headers["subject"])
@@ -86,16 +87,17 @@ def _decoded(body: bytes, transfer: str, kind: str) -> str:
     if charset := _charset(kind):
         try:
             return body.decode(charset, "replace")
-        except (LookupError, UnicodeError):  # unknown, or none that can replace
+        except (LookupError, UnicodeError):  # unknown, or a codec that cannot replace errors
             pass
     return decode(body)
 
 
 @lru_cache(maxsize=1024)
 def _charset(kind: str) -> str:
-    """Return the character set that a content type names, if it can be trusted."""
+    """Return the character set in a content type, or nothing if it is not reliable."""
     charset = _CHARSET.search(kind)
-    # What calls itself ASCII or Latin-1 is Windows-1252 or UTF-8 as often: its content tells.
+    # Text that is declared as ASCII or Latin-1 is as often Windows-1252 or UTF-8, so its content
+    # decides.
     return "" if charset is None or _LATIN.match(charset[1]) else charset[1]
 
 
@@ -123,12 +125,13 @@ def _text_of_page(page: str) -> str:
     return html.unescape(_TAG.sub("", _BREAK.sub("\n", page)))
 
 
-# --- the author's own words -------------------------------------------------------------------------------
+# --- the author's own words -----------------------------------------------------------------------
 
-# A pattern that begins with one letter is looked for at the speed of a search for that letter. So those for the start
-# of a line begin with the newline before it, and a body has one before its first line.
+# A pattern that begins with one character is searched for at the speed of a search for that
+# character. So patterns for the start of a line begin with the newline before it, and a newline is
+# put before the first line of a body.
 
-# Where the words of others begin, up to the end of the mail.
+# The words of others begin here and reach to the end of the mail.
 _QUOTATION = re.compile(
     r"""\n[ \t>|]*+(?=[-_bfmrx])(?:
         -{2,}+[ \t]*+(?:original[ ]+(?:message|appointment)|(?:begin[ ])?forwarded\b|inline[ ]attachment)
@@ -145,7 +148,7 @@ _WROTE = re.compile(
       | .{2,90}\b(?:wrote|writes):[ \t]*\n\s*>)""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
-# Lotus Notes puts sender, time and addressees of the quoted mail above it, without any mark.
+# Lotus Notes puts sender, time and addressees above a quoted mail, without any mark.
 _NOTES_ADDRESSEES = re.compile(r"\n[ \t]*(?:To|TO):[ \t](?P<rest>.*(?:\n.*){0,150}?)\n[ \t]*(?:Subject|SUBJECT):")
 _TIME = re.compile(r"\d{1,2}[/-]\d{1,2}[/-]\d{2,4},?\s+(?:at\s+)?\d{1,2}:\d\d")
 _COPY = re.compile(r"\n[ \t]*(?:cc|CC|Cc):")
@@ -158,7 +161,7 @@ _LEGAL_NOTICE = re.compile(
     re.IGNORECASE,
 )
 _LEGAL_WORDS = ("privileged", "intended recipient", "property of", "PRIVILEGED", "intended for")
-# The same as a last paragraph, without rules around it.
+# A legal notice as the last paragraph, without rules around it.
 _CLOSING_NOTICE = re.compile(
     r"\n\n[ \t]*(?:this|the information (?:contained )?in this) (?:electronic )?(?:e-?mail|message|communication)\b"
     r"(?=(?:.+\n)*?.*(?:intended recipient|in error|sole(?:ly)? for)\b)(?:.+\n?)++\Z",
@@ -169,7 +172,8 @@ _ADVERTISEMENT = re.compile(
     r"[^\n]*(?:\n[^\n]+){0,3}",
     re.IGNORECASE,
 )
-# What a mail program put in: within a line, with a sign of it that is looked for first; and as a line.
+# Insertions of mail programs: (a sign that is searched first, the insertion) within a line, and
+# those on a line of their own.
 _MARKS = (
     ("<", re.compile(r"<(?:<[^<>\n]{1,120}>>|Embedded Picture[^>\n]*>)")),
     ("(", re.compile(r"\(See attached file: [^)]{1,150}\)", re.IGNORECASE)),
@@ -180,13 +184,14 @@ _LINE = re.compile(
       | -[ ][^\n]{1,80}\.(?:doc|xls|ppt|pdf|zip|txt|html?|gif|jpe?g|vcf|rtf|pcx|bmp|wpd)[ \t]*)$""",
     re.IGNORECASE | re.MULTILINE | re.VERBOSE,
 )
-# Question marks that a 7-bit gateway made of no-break spaces: `last Friday.? Greg`, `??Bush has`, `From:??Mark`.
+# A 7-bit gateway made question marks of no-break spaces: `last Friday.? Greg`, `??Bush has`,
+# `From:??Mark`.
 _QUESTION_MARKS = re.compile(r"\?(?<=[.,;:\n]\?)\?*")
 _BLANK_BEFORE_END = re.compile(r"\n(?<=[^\S\n]\n)")
 
 
 def own_words(body: str) -> str:
-    """Return what the author of a mail wrote, without replies, forwards, quoted lines and legal notices."""
+    """Return the author's own words, without replies, forwards, quoted lines and legal notices."""
     body = _before_quotations("\n" + _unix_lines(body))
     if ">" in body:
         body = _QUOTED_LINE.sub("", body)
@@ -208,7 +213,7 @@ def own_words(body: str) -> str:
 
 
 def _before_quotations(body: str) -> str:
-    """Return what stands above the first mail that is quoted as a whole."""
+    """Return the text above the first mail that is quoted as a whole."""
     quotation = _QUOTATION.search(body)
     end = quotation.start() if quotation else len(body)
     for sign in _WROTE_SIGN.finditer(body, 0, end):
@@ -222,7 +227,7 @@ def _before_quotations(body: str) -> str:
 
 
 def _question(marks: re.Match[str]) -> str:
-    """A question mark, or nothing where it stands for a no-break space."""
+    """Return the question marks, or a space or nothing if they stand for no-break spaces."""
     before, after = marks.string[marks.start() - 1], marks.string[marks.end() : marks.end() + 1]
     if before == "\n":
         return "" if not after or after.isalnum() or after in "\n \t\"'(" else marks[0]
@@ -230,10 +235,10 @@ def _question(marks: re.Match[str]) -> str:
 
 
 def _notes_quotation(body: str) -> int:
-    """Where a mail quoted by Lotus Notes begins, or the end of the body."""
+    """Return the beginning of a mail that Lotus Notes quotes, or the end of the body."""
     for match in _NOTES_ADDRESSEES.finditer(body):
         begin = match.start()
-        for _ in range(6):  # upwards from the line before the addressees
+        for _ in range(6):  # look upwards from the line before the addressees
             end, begin = begin, body.rfind("\n", 0, begin)
             if begin < 0:
                 break
@@ -248,8 +253,8 @@ def _notes_quotation(body: str) -> int:
 
 
 def _start_of_sender(body: str, line: int, before_time: str) -> int:
-    """Where the sender begins, whose time stands in the line that begins at `line`."""
-    # The sender stands in the line before, or begins there where his address was too long for one line.
+    """Return the beginning of the sender of a quoted mail; `line` begins the line of its time."""
+    # The sender is in the line before, or begins there if the address was too long for one line.
     line_before = body.rfind("\n", 0, line) if line else -1
     in_line_before = before_time.lower() in ("", "on", "at") or before_time.startswith("<")
     return line_before if in_line_before and line_before >= 0 and body[line_before:line].strip() else line

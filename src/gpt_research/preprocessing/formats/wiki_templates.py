@@ -1,8 +1,8 @@
-"""What an inline template of Wikipedia shows in running text; most templates show nothing.
+"""The words that an inline template of Wikipedia shows in running text; most templates show none.
 
-`shown_text` knows those that stand for words: quantities and dates, quotations, foreign words, lists, dashes.
-Everything else, from infoboxes to maintenance notices, gives the empty string. It takes what stands between the
-innermost braces.
+`shown_text` knows the templates that stand for words: quantities and dates, quotations, foreign
+words, lists, dashes. For all others, from infoboxes to maintenance notices, it returns an empty
+string. Its argument is the text between the innermost braces.
 """
 
 from __future__ import annotations
@@ -16,37 +16,37 @@ def _names(text: str) -> list[str]:
     return re.split(r",\s+", text)
 
 
-# --- arguments ----------------------------------------------------------------------------------------------
+# --- arguments ------------------------------------------------------------------------------------
 
 _KEY = re.compile(r"\s*[\w -]{1,20}=(?!=)")
 
 
-def _places(rest: str) -> list[str]:
-    """The arguments that are given by their place alone."""
+def _positional(rest: str) -> list[str]:
+    """Return the arguments without a name."""
     parts = [part for part in rest.split("|") if "=" not in part or not _KEY.match(part)]
-    return [place for part in parts if (place := part.strip())]
+    return [argument for part in parts if (argument := part.strip())]
 
 
 def _named(rest: str) -> dict[str, str]:
-    """The arguments that are given by a name, in small letters; empty ones are as good as missing."""
+    """Return the named arguments by their names in small letters, without empty ones."""
     pairs = (part.partition("=") for part in rest.split("|") if "=" in part and _KEY.match(part))
     return {key.strip().lower(): value.strip() for key, _, value in pairs if value.strip()}
 
 
 def _first(rest: str) -> str:
-    """The first argument, given by its place, as `1=words` or as `text=words`."""
+    """Return the first argument: without a name, as `1=words` or as `text=words`."""
     for part in rest.split("|"):
         key, equals, value = part.partition("=")
         if equals and key.strip().lower() in ("1", "text", "quote"):
             return value.strip()
-    return (_places(rest) or [""])[0]
+    return (_positional(rest) or [""])[0]
 
 
 def _last(rest: str) -> str:
-    return (_places(rest) or [""])[-1]
+    return (_positional(rest) or [""])[-1]
 
 
-# --- numbers, quantities and dates --------------------------------------------------------------------------
+# --- numbers, quantities and dates ----------------------------------------------------------------
 
 _NUMBER = re.compile(r"[\d.,/+−-]+$")
 _LONG_NUMBER = re.compile(r"(?<![\d.,/])[1-9]\d{3,20}(?![\d,/])")
@@ -62,11 +62,11 @@ _UNITS = dict(
 )
 _MULTIPLE = re.compile(r"(e[369](?=[A-Za-z])|[kMGT](?=oilbbl|cuft|USgal|impgal))")
 _OF_A_UNIT = frozenset(("in", "yd", "oz", "lb", "ft", "ch", "chain", "cwt"))
-"""Units that another one may stand before: 5 ft 11 in."""
+"""Units that can follow another one: 5 ft 11 in."""
 
 
 def _grouped(number: str) -> str:
-    """Put commas between the thousands, as Wikipedia shows them; numbers grouped by hand stay."""
+    """Put commas between the thousands, as Wikipedia does."""
     return _LONG_NUMBER.sub(lambda digits: f"{int(digits[0]):,}", number)
 
 
@@ -76,27 +76,27 @@ def _unit(code: str) -> str:
 
 
 def _conversion(rest: str) -> str:
-    """`{{convert|5|to|6|km|mi}}` reads "5 to 6 km", `{{convert|5|ft|11|in|m}}` "5 ft 11 in"."""
-    places, words = _places(rest), []
-    for at, place in enumerate(places):
-        if _NUMBER.match(place) and place not in _BETWEEN_NUMBERS:
-            words.append(_grouped(place))
-        elif place.lower() in _BETWEEN_NUMBERS:
-            words.append(place.removesuffix("(-)"))
+    """Show `{{convert|5|to|6|km|mi}}` as "5 to 6 km", `{{cvt|5|ft|11|in|m}}` as "5 ft 11 in"."""
+    arguments, words = _positional(rest), []
+    for at, argument in enumerate(arguments):
+        if _NUMBER.match(argument) and argument not in _BETWEEN_NUMBERS:
+            words.append(_grouped(argument))
+        elif argument.lower() in _BETWEEN_NUMBERS:
+            words.append(argument.removesuffix("(-)"))
         else:
-            words.append(_unit(place))
-            number, smaller = [*places[at + 1 : at + 3], "", ""][:2]
+            words.append(_unit(argument))
+            number, smaller = [*arguments[at + 1 : at + 3], "", ""][:2]
             if smaller not in _OF_A_UNIT or not _NUMBER.match(number):
                 break
     return re.sub(r" [-–] ", "–", " ".join(words))
 
 
 def _value(rest: str) -> str:
-    """`{{val|1.5|(2)|e=3|u=kg}}` reads "1.5(2)×10^3 kg"."""
-    places, named = _places(rest), _named(rest)
-    number = places[0] if places else ""
-    if len(places) == 2:
-        number += places[1] if places[1].startswith("(") else f" ± {places[1]}"
+    """Show `{{val|1.5|(2)|e=3|u=kg}}` as "1.5(2)×10^3 kg"."""
+    arguments, named = _positional(rest), _named(rest)
+    number = arguments[0] if arguments else ""
+    if len(arguments) == 2:
+        number += arguments[1] if arguments[1].startswith("(") else f" ± {arguments[1]}"
     if "e" in named:
         number += f"×10^{named['e']}"
     unit = named.get("u") or named.get("ul", "")
@@ -105,11 +105,11 @@ def _value(rest: str) -> str:
 
 
 def _fraction(rest: str) -> str:
-    """A denominator alone, a fraction, or a whole number before one."""
-    places = _places(rest)
-    if len(places) == 1:
-        return f"1/{places[0]}"
-    return " ".join([*places[:-2], "/".join(places[-2:])])
+    """Show `{{frac|2}}` as "1/2", `{{frac|3|4}}` as "3/4", `{{frac|1|3|4}}` as "1 3/4"."""
+    arguments = _positional(rest)
+    if len(arguments) == 1:
+        return f"1/{arguments[0]}"
+    return " ".join([*arguments[:-2], "/".join(arguments[-2:])])
 
 
 def _height(rest: str) -> str:
@@ -117,17 +117,17 @@ def _height(rest: str) -> str:
 
 
 def _coordinates(rest: str) -> str:
-    """`{{coord|12|19|N|70|1|W}}` reads "12°19′N 70°1′W"; nothing where it stands beside the title alone."""
+    """Show `{{coord|12|19|N|70|1|W}}` as "12°19′N 70°1′W", unless it is only beside the title."""
     if _named(rest).get("display") in ("title", "t"):
         return ""
     shown: list[str] = []
     numbers: list[str] = []
-    for place in _places(rest):
-        if place in ("N", "S", "E", "W"):
-            shown.append("".join(number + mark for number, mark in zip(numbers, "°′″", strict=False)) + place)
+    for argument in _positional(rest):
+        if argument in ("N", "S", "E", "W"):
+            shown.append("".join(number + mark for number, mark in zip(numbers, "°′″", strict=False)) + argument)
             numbers = []
-        elif _NUMBER.match(place):
-            numbers.append(place)
+        elif _NUMBER.match(argument):
+            numbers.append(argument)
         else:
             break
     if not shown and len(numbers) == 2:
@@ -140,8 +140,8 @@ _MONTHS = _names("January, February, March, April, May, June, July, August, Sept
 
 
 def _date(rest: str, month_first: bool = True) -> str:
-    """Year, month and day as a date; a month may be a number, and a date in words stays."""
-    year, month, day, *_ = [*_places(rest), "", "", ""]
+    """Show year, month and day as a date. The month may be a number; a date in words stays."""
+    year, month, day, *_ = [*_positional(rest), "", "", ""]
     if month.isdecimal() and len(month) < 3 and 1 <= int(month) <= 12:
         month = _MONTHS[int(month) - 1]
     day = day.lstrip("0")
@@ -158,94 +158,94 @@ def _as_of(rest: str) -> str:
 
 
 def _old_style(rest: str) -> str:
-    """Day and year of the new calendar; that of the old one goes."""
-    places = _places(rest)[:2]
-    return (", " if places[0][-1:].isdecimal() else " ").join(places) if places else ""
+    """Show day and year of the new calendar, without those of the old one."""
+    arguments = _positional(rest)[:2]
+    return (", " if arguments[0][-1:].isdecimal() else " ").join(arguments) if arguments else ""
 
 
-# --- words and names ----------------------------------------------------------------------------------------
+# --- words and names ------------------------------------------------------------------------------
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z-]{2,10})?")
 
 
 def _in_language(rest: str) -> str:
-    """`{{langx|ru|words|transliteration}}`."""
-    return [*_places(rest), "", ""][1]
+    """Show the words of `{{langx|ru|words|transliteration}}`."""
+    return [*_positional(rest), "", ""][1]
 
 
 def _sounds(rest: str) -> str:
-    """`{{IPA|/a/}}` is part of a sentence; with a language before it, a pronunciation that one reads past."""
-    sounds, *others = _places(rest) or [""]
+    """Show `{{IPA|/a/}}`, but not a pronunciation, which has a language before the sounds."""
+    sounds, *others = _positional(rest) or [""]
     return "" if others and _LANGUAGE.fullmatch(sounds) else _first(rest)
 
 
 def _with_original(rest: str) -> str:
-    """`{{nihongo|English|kanji|romaji}}`."""
-    word, *others = _places(rest)[:3] or [""]
+    """Show `{{nihongo|English|kanji|romaji}}` as "English (kanji, romaji)"."""
+    word, *others = _positional(rest)[:3] or [""]
     return f"{word} ({', '.join(others)})" if others else word
 
 
 def _other_language(rest: str) -> str:
-    """The title of an article that another Wikipedia has; older uses put the language before it."""
-    title, *others = _places(rest) or [""]
+    """Show the title of an article in another Wikipedia; older uses have the language before it."""
+    title, *others = _positional(rest) or [""]
     return _named(rest).get("lt") or (others[0] if others and _LANGUAGE.fullmatch(title) else title)
 
 
 def _ship_with(prefix: str, rest: str) -> str:
-    """`{{HMS|Ajax|22}}`; in the binary number at the end, if any, 4 asks for the prefix and 2 for the name."""
-    name, *others = _places(rest) or [""]
+    """Show `{{HMS|Ajax|22}}` as "HMS Ajax"; if the last argument is 2 or 3, without "HMS"."""
+    name, *others = _positional(rest) or [""]
     return name if others and others[-1] in ("2", "3") else f"{prefix} {name}".strip()
 
 
 def _ship(rest: str) -> str:
-    """`{{ship|HMS|Ajax|22}}`; the prefix may be empty."""
+    """Show `{{ship|HMS|Ajax|22}}` as "HMS Ajax"; the prefix may be empty."""
     prefix, _, others = rest.partition("|")
     return _ship_with(prefix.strip(), others)
 
 
 def _ship_class(rest: str) -> str:
-    """`{{sclass|Nimitz|aircraft carrier}}`; two of its forms are the class alone."""
-    name, kind, form, *_ = [*_places(rest), "", "", ""]
+    """Show `{{sclass|Nimitz|aircraft carrier}}` as "Nimitz-class aircraft carrier"."""
+    name, kind, form, *_ = [*_positional(rest), "", "", ""]
     return f"{name} class" if form in ("4", "5") else f"{name}-class {kind}".strip()
 
 
 def _verse(rest: str) -> str:
-    """`{{bibleverse|1|Corinthians|13:4|NIV}}`: book, chapter and verse, without the edition."""
+    """Show `{{bibleverse|1|Corinthians|13:4|NIV}}` as "1 Corinthians 13:4", without the edition."""
     words: list[str] = []
-    for place in _places(rest):
-        words.append(place)
-        if len(words) > 1 and place[0].isdecimal():
+    for argument in _positional(rest):
+        words.append(argument)
+        if len(words) > 1 and argument[0].isdecimal():
             break
     return " ".join(words)
 
 
-# --- lists --------------------------------------------------------------------------------------------------
+# --- lists ----------------------------------------------------------------------------------------
 
 
 def _items(rest: str) -> str:
-    return "\n" + "".join(f"* {place}\n" for place in _places(rest))
+    return "\n" + "".join(f"* {argument}\n" for argument in _positional(rest))
 
 
 def _block(rest: str) -> str:
-    """A list in its own markup, which may follow on a number of columns."""
-    return f"\n{max([_first(rest), *_places(rest)], key=len)}\n"
+    """Show a list in its own markup, which may come after a number of columns."""
+    return f"\n{max([_first(rest), *_positional(rest)], key=len)}\n"
 
 
 def _columns(rest: str) -> str:
     return "".join(f"\n{value}\n" for name, value in _named(rest).items() if re.fullmatch(r"col\d", name))
 
 
-# --- signs --------------------------------------------------------------------------------------------------
+# --- signs ----------------------------------------------------------------------------------------
 
-# Templates that stand for a sign; a blank beside it is part of it.
+# Templates that stand for a sign. A blank beside the sign is part of it.
 _DASHES = dict.fromkeys(("ndash", "endash", "en dash"), "–") | dict.fromkeys(
     ("mdash", "emdash", "em dash", "mdashb"), "—"
 )
 _SPACED = dict.fromkeys(("spaced ndash", "snd", "spnd", "snds", "sndash"), " – ") | {"spaced mdash": " — "}
 _BLANKS = dict.fromkeys(("nbsp", "space", "spaces", "thinsp", "thin space", "hairsp", "hair space"), " ")
 _MARKS = {"!": ",", "=": "=", "·": " · ", "dot": " · ", "bullet": " • ", "eqm": "⇌"}
-# Quotation marks that are set closer or farther apart. Written as an entity, for `''Eagle''{{'s}}` would otherwise
-# hold three apostrophes in a row, which are markup.
+# Quotation marks that are set closer or farther apart. The apostrophe is an entity, because
+# `''Eagle''{{'s}}` would otherwise contain three apostrophes in a row, which are markup.
 _APOSTROPHE = "&#39;"
 _QUOTES = {
     **dict.fromkeys(("'", "-'", "'-"), _APOSTROPHE),
@@ -264,7 +264,7 @@ _WITH_ARGUMENT = frozenset(_ABOUT | _MONEY | _ERAS)
 _CASES = frozenset(("formatnum", "lc", "uc", "ucfirst", "lcfirst"))
 _MUSIC = {"flat": "♭", "b": "♭", "sharp": "♯", "#": "♯", "natural": "♮"}
 
-# --- names and what they show -------------------------------------------------------------------------------
+# --- names and what they show ---------------------------------------------------------------------
 
 _RENDERERS: dict[str, Callable[[str], str]] = {
     **dict.fromkeys(
@@ -286,10 +286,10 @@ _RENDERERS: dict[str, Callable[[str], str]] = {
     ),
     **dict.fromkeys(("convert", "cvt"), _conversion),
     **dict.fromkeys(("frac", "fraction", "sfrac"), _fraction),
-    **dict.fromkeys(("chem", "chem2", "gaps"), lambda rest: "".join(_places(rest))),
+    **dict.fromkeys(("chem", "chem2", "gaps"), lambda rest: "".join(_positional(rest))),
     **dict.fromkeys(
         _names("nuclide, nuclide2, simplenuclide, simplenuclide2, simple nuclide"),
-        lambda rest: "-".join(_places(rest)[:2]),
+        lambda rest: "-".join(_positional(rest)[:2]),
     ),
     **dict.fromkeys(("e", "exp"), lambda rest: f"×10^{_first(rest)}"),
     **dict.fromkeys(("as of", "asof"), _as_of),
@@ -312,7 +312,7 @@ _RENDERERS: dict[str, Callable[[str], str]] = {
     "columns": _columns,
     "coord": _coordinates,
     "height": _height,
-    "hlist": lambda rest: ", ".join(_places(rest)),
+    "hlist": lambda rest: ", ".join(_positional(rest)),
     "ipa": _sounds,
     "ipablink": lambda rest: f"[{_first(rest)}]",
     "ipaslink": lambda rest: f"/{_first(rest)}/",
@@ -327,7 +327,7 @@ _RENDERERS: dict[str, Callable[[str], str]] = {
 
 
 def shown_text(body: str) -> str:
-    """Return what the template `{{body}}` shows, or the empty string."""
+    """Return the words that the template `{{body}}` shows, or an empty string."""
     name, bar, rest = body.partition("|")
     name = name.strip().lower().replace("_", " ")
     if not bar:

@@ -1,9 +1,10 @@
-"""The pages of a MediaWiki XML dump, streamed: plain, `.bz2` (one stream or many), or otherwise compressed.
+"""The pages of a MediaWiki XML dump, streamed: plain, `.bz2` (one stream or many), or otherwise
+compressed.
 
-A dump is cut into units by bytes. A unit owns the pages that begin in it and reads on to the end of its
-last one. Pages are found by their tags, and each is parsed as XML by itself, so that damage costs the pages
-it lies in and no others: after a broken bz2 block, reading goes on with the next one. Knows nothing of
-wikitext.
+A dump is cut into units by bytes. A unit owns the pages that begin in it, and reads on to the end
+of its last page. Pages are found by their tags, and each is parsed as XML by itself, so damage
+costs only the pages in which it is: after a broken bz2 block, reading goes on with the next one.
+Knows nothing about wikitext.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from gpt_research.preprocessing.formats.streams import MAX_RECORD, BrokenInputEr
 UNIT_BYTES = 8 << 20
 _PIECE = 1 << 20
 _OPEN = b"<page>"
-# All that follows the first letter in an atomic group: what begins with one literal letter is searched for fast.
+# All but the first character is in an atomic group, because a pattern that begins with one literal
+# character is searched for fast.
 _TAG = re.compile(rb"<(?>(/?)page>)")
 
 
@@ -38,7 +40,7 @@ class Page:
 
 
 def cut_dump(path: Path, name: str) -> list[Unit]:
-    """Cut a dump into units of about `UNIT_BYTES`; packed other than as bz2, it is one unit."""
+    """Cut a dump into units of about `UNIT_BYTES`, or one if only bz2 could be cut."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(64)
@@ -52,7 +54,7 @@ def pages(path: Path, unit: Unit) -> Iterator[Page | Drop]:
     """Yield the pages that begin in this unit, and a drop for each damaged piece."""
     held = b""
     owned = True
-    limit = 0  # where in `held` the unit has ended
+    limit = 0  # index in `held` at which the unit has ended
     last = 0
     for piece, ends in _pieces(path, unit):
         if isinstance(piece, Drop):
@@ -63,7 +65,7 @@ def pages(path: Path, unit: Unit) -> Iterator[Page | Drop]:
             held = b""
             continue
         held += piece
-        # Past the end of the unit: only the page whose tag has begun is still this unit's.
+        # After the end of the unit, only a page whose tag has begun still belongs to it.
         if not owned and not 0 <= held.find(_OPEN) < limit:
             return
         at = 0
@@ -110,7 +112,8 @@ def _page(data: bytes, unit: Unit, last: int) -> Page | Drop:
         held.clear()
 
     def end(name: str) -> None:
-        # Of the texts the last revision's; of the rest the first, for the page's own come before its revisions'.
+        # The text is that of the last revision. All other fields are the first of their name,
+        # because those of the page come before those of its revisions.
         if name == "text" or name not in fields:
             fields[name] = "".join(held)
         held.clear()
@@ -132,11 +135,11 @@ def _page(data: bytes, unit: Unit, last: int) -> Page | Drop:
     )
 
 
-# --- bytes of a unit ----------------------------------------------------------------------------------------
+# --- bytes of a unit ------------------------------------------------------------------------------
 
 
 def _pieces(path: Path, unit: Unit) -> Iterator[tuple[bytes | Drop, bool]]:
-    """Yield pieces from the unit's start to the end of the file, and whether the unit has ended with them."""
+    """Yield pieces from the unit's start to the file's end, and whether the unit ends with each."""
     stop = unit.stop if unit.stop >= 0 else path.stat().st_size
     with open(path, "rb") as file:
         is_bz2 = file.read(len(SIGNATURE)) == SIGNATURE
@@ -161,10 +164,10 @@ def _plain_pieces(path: Path, unit: Unit, stop: int) -> Iterator[tuple[bytes, bo
 
 
 def _bz2_pieces(path: Path, unit: Unit, stop: int) -> Iterator[tuple[bytes | Drop, bool]]:
-    """Decompress the blocks that begin in the unit, and those after it; skip the damaged ones."""
+    """Yield the decompressed blocks from the unit's start on, and a drop for a damaged one."""
     with open(path, "rb") as file:
-        found = pairwise(block_offsets(file, unit.start))
-        for number, (begin, end) in enumerate(found):
+        blocks = pairwise(block_offsets(file, unit.start))
+        for number, (begin, end) in enumerate(blocks):
             if not number and begin >= 8 * stop:
                 return
             ends = end >= 8 * stop

@@ -1,9 +1,10 @@
-"""From wikitext to prose: what a reader of the article would read aloud, and nothing else.
+"""From wikitext to prose: the words that a person would read aloud, and nothing else.
 
-`plain_text` keeps paragraphs, lists and headings, and the words inside links and inline templates. Tables,
-infoboxes, references, files, categories, galleries, comments and the closing sections (references, external
-links, see also) go. It is a chain of passes in C over the whole text, innermost brackets first, instead of a
-parse tree: many times as fast as a parser, and no input makes it raise. It knows nothing of dumps.
+`plain_text` keeps paragraphs, lists and headings, and the words inside links and inline templates.
+It removes tables, infoboxes, references, files, categories, galleries, comments and the closing
+sections (references, external links, see also). It runs regular expressions over the whole text,
+innermost brackets first, and builds no parse tree. So it is many times as fast as a parser, and no
+input makes it raise. It knows nothing about dumps.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ from functools import lru_cache
 from gpt_research.preprocessing.formats.wiki_templates import shown_text
 
 _DEPTH = 40
-"""Brackets nested deeper than this are damage."""
+"""Levels of nested brackets; deeper ones are damage."""
 
 
 def plain_text(wikitext: str) -> str:
-    """Return the prose of an article; headings are lines of their own, list items begin with "- "."""
+    """Return the prose of an article. Headings have lines of their own; list items begin with "-
+    "."""
     kept: list[str] = []
     text = _without_unseen(wikitext, kept)
     text = _without_links(text)
@@ -33,20 +35,20 @@ def plain_text(wikitext: str) -> str:
 
 
 def is_disambiguation(title: str, wikitext: str) -> bool:
-    """Say whether a page only lists the articles that its title may mean."""
+    """Return whether a page only lists the articles that its title may mean."""
     if title.endswith("(disambiguation)") or "__DISAMBIG__" in wikitext:
         return True
     return _DISAMBIGUATION.search(wikitext) is not None
 
 
-# Here and below: a pattern is searched for fast that begins with one literal character and no more. So what follows
-# it stands in a look ahead or an atomic group. And single characters are looked for many times as fast as words.
+# Here and below: a pattern is searched for fast if it begins with exactly one literal character. So
+# the rest of each pattern is in a look-ahead or an atomic group.
 _DISAMBIGUATION = re.compile(
     r"\{(?=\{[^{}|Dd]*+[Dd])\{\s*+(?i:[\w -]{0,30}disambig(?:uation)?|dab|hndis|geodis|numberdis|mil-unit-dis"
     r"|schooldis|roaddis|hospitaldis|airport dis|disamb) *+\s*+(?:\||\}\})"
 )
 
-# --- what is never seen, and what is shown as it stands -----------------------------------------------------
+# --- elements without text, and verbatim ones -----------------------------------------------------
 
 _COMMENT = re.compile(r"<(?>!--)(?:[^-]++|-(?!->))*+(?:-->|\Z)")
 _UNSEEN = frozenset(
@@ -57,38 +59,41 @@ _UNSEEN = frozenset(
     )
 )
 _VERBATIM = frozenset(("nowiki", "pre", "math", "chem", "code", "source", "syntaxhighlight"))
-# A whole reference at once, for most elements are; of all others the opening tag.
+# A whole reference, because most elements are references, or the opening tag of any other element.
 _REFERENCE = r"ref\b[^<>]*+(?<!/)>(?:[^<]++|<(?!ref|/ref\s*>))*+</ref\s*>"
 _ELEMENT = re.compile(
     rf"<(?:{_REFERENCE}|({'|'.join(sorted(_UNSEEN | _VERBATIM, reverse=True))})\b[^<>]*+>)", re.IGNORECASE
 )
 _CLOSING_TAG = {name: re.compile(rf"</{name}\s*>", re.IGNORECASE) for name in _UNSEEN | _VERBATIM}
-# Noncharacters, which no text holds; and a search for characters whose low byte is no letter's is fast.
+# Noncharacters, because no text contains them. (A search for characters whose low byte is not a
+# letter's is fast.)
 _ASIDE_BEGINS, _ASIDE_ENDS = "\ufdd0", "\ufdd1"
 _ASIDE = re.compile(f"{_ASIDE_BEGINS}(\\d+){_ASIDE_ENDS}")
 
 
 def _without_unseen(text: str, kept: list[str]) -> str:
-    """Take out elements that show no text; put marks in the place of those whose brackets are no markup."""
+    """Remove elements that show no text; move verbatim ones to `kept`, with marks in the text."""
     if _ASIDE_BEGINS in text:
         text = text.replace(_ASIDE_BEGINS, "")
     text = _COMMENT.sub("", text)
     pieces = []
     at = 0
-    # Where each element's next closing tag stands; looked for once, so that unclosed ones cost no time.
+    # The span of each element's next closing tag. It is searched once, so unclosed elements cost no
+    # time.
     closings: dict[str, tuple[int, int]] = {}
-    while found := _ELEMENT.search(text, at):
-        start, stop = found.span()
+    while element := _ELEMENT.search(text, at):
+        start, stop = element.span()
         pieces.append(text[at:start])
         at = stop
-        if not found[1] or text[stop - 2] == "/":
+        if not element[1] or text[stop - 2] == "/":
             continue
-        name = found[1].lower()
+        name = element[1].lower()
         if closings.get(name, (-1, -1))[0] < at:
             closing = _CLOSING_TAG[name].search(text, at)
             closings[name] = closing.span() if closing else (len(text) + 1, at)
         start, stop = closings[name]
-        # Without an end, or with the next one's, it is a slip of the author: only the tag goes.
+        # An element without an end, or with that of the next one, is a slip of the author, and only
+        # its tag is removed.
         if start > len(text) or (name == "ref" and text.find("<ref", at, start) >= 0):
             continue
         if name in _VERBATIM:
@@ -98,14 +103,14 @@ def _without_unseen(text: str, kept: list[str]) -> str:
 
 
 def _aside(name: str, content: str, kept: list[str]) -> str:
-    """Keep a text for the end, and return the mark that stands for it."""
+    """Add a verbatim text to `kept`, and return the mark that is replaced by it at the end."""
     if name in ("math", "chem"):
         content = f"${' '.join(content.split())}$" if content.strip() else ""
     kept.append(html.unescape(content))
     return f"{_ASIDE_BEGINS}{len(kept) - 1}{_ASIDE_ENDS}"
 
 
-# --- links --------------------------------------------------------------------------------------------------
+# --- links ----------------------------------------------------------------------------------------
 
 _URL = r"(?:https?:|ftp:|mailto:|irc:|news:)?//[^\s\[\]<>|]+|mailto:[^\s\[\]<>|]+"
 _EXTERNAL_LINK = re.compile(rf"\[(?:{_URL})(?:[ \t]+([^\[\]\n]*(?:\[[^\[\]\n]*\][^\[\]\n]*)*))?\]")
@@ -116,7 +121,8 @@ _LANGUAGE_OR_WIKI = re.compile(r"[a-z]{2,3}(?:-[a-z-]{2,10})?$")
 
 
 def _without_links(text: str) -> str:
-    # What `split` leaves is the text between the links and their labels; many times as fast as `sub`.
+    # `split` returns the text between the links, and their labels. It is many times as fast as
+    # `sub`.
     text = "".join(_SIMPLE_LINK.split(text))
     text = _EXTERNAL_LINK.sub(_label, text)
     return _innermost_first(_LINK, _link_text, text)
@@ -129,7 +135,7 @@ def _label(match: re.Match[str]) -> str:
 def _link_text(match: re.Match[str]) -> str:
     content = match[1]
     if "{{" in content:
-        # A template's bars are not the link's.
+        # Bars in a template do not belong to the link.
         content = _innermost_first(_TEMPLATE, _shown, content)
     target, bar, label = content.partition("|")
     namespace, colon, _ = target.partition(":")
@@ -145,7 +151,7 @@ def _link_text(match: re.Match[str]) -> str:
 
 
 def _innermost_first(pattern: re.Pattern[str], text_of: Callable[[re.Match[str]], str], text: str) -> str:
-    """Replace what holds no bracket within, again and again, until nothing changes."""
+    """Replace matches, which have no brackets inside, until nothing changes."""
     for _ in range(_DEPTH):
         text, count = pattern.subn(text_of, text)
         if not count:
@@ -160,7 +166,7 @@ def _shown(match: re.Match[str]) -> str:
     return shown_text(match[1])
 
 
-# --- tables and the rest of the markup ----------------------------------------------------------------------
+# --- tables and the rest of the markup ------------------------------------------------------------
 
 
 _TABLE_LINE = re.compile(r"\n(?:[ :*#\t]*+(\{\||\|\})|[^\S\n]*+(?==))([^\n]*+)")
@@ -173,7 +179,7 @@ def _without_tables(text: str) -> str:
     for line in _TABLE_LINE.finditer(text):
         mark = line[1]
         if not mark:
-            # A table that is never closed ends with its section.
+            # A table without an end ends with its section.
             if depth and _heading(line[2].strip()):
                 at, depth = line.start(), 0
             continue
@@ -191,18 +197,22 @@ def _without_tables(text: str) -> str:
 
 _QUOTES = re.compile(r"''+")
 _LINE_BREAK = re.compile(r"<(?:br|p|/p|/?div|/?blockquote|/?center|/?poem|hr|/li|/tr)\b[^<>]*>", re.IGNORECASE)
-# After a number only: 10<sup>−9</sup> would be another number without a sign between, while km2 and H2O read aright.
+# Only after a number: without a sign, 10<sup>−9</sup> would become another number, while km2 and
+# H2O are readable.
 _POWER = re.compile(r"<(?=sup>)(?<=\d<)sup>((?:[+−–-]|&minus;)?\d+)</sup>")
-"""The looks ahead and behind leave one literal character at the beginning, which is searched for fast."""
+"""The look-ahead and look-behind leave one literal character at the beginning, which is searched
+for fast."""
 _TAG = re.compile(r"</?[a-zA-Z][^<>]{0,500}>")
 _MAGIC_WORD = re.compile(r"__[A-Z]{3,}__")
-# Patterns that begin with one literal character, and plain replacements, are ten times as fast as the others.
+# Patterns that begin with one literal character, and plain replacements, are ten times as fast as
+# other patterns.
 _EMPTY_BRACKETS = re.compile(r"\(\s*(?:[,;:–-]\s*)*\)")
 _AFTER_OPENING = re.compile(r"\([\s,;:]+")
 _COMMA_TOO_MANY, _SEMICOLON_TOO_MANY = re.compile(r",(?=\))"), re.compile(r";(?=\))")
 _HOLLOW = ("[]", "⟨⟩", "{}")
 _BLANK_TOO_MANY = re.compile(r" (?=[ ),.;])(?=[ )]|[,.][ \n]|; )")
-"""Where templates and references were; the first of the two looks ahead is a fast one that most blanks fail."""
+"""A blank left by a template or a reference. Most blanks fail the first of the two look-aheads,
+which is fast."""
 
 
 def _without_markup(text: str) -> str:
@@ -223,10 +233,10 @@ def _without_markup(text: str) -> str:
     return _SEMICOLON_TOO_MANY.sub("", _COMMA_TOO_MANY.sub("", text))
 
 
-# --- lines and sections -------------------------------------------------------------------------------------
+# --- lines and sections ---------------------------------------------------------------------------
 
 _MARKS = frozenset("=*#:;|!{}-")
-"""A line that begins with none of these is text."""
+"""A line that begins with another character is text."""
 CLOSING_SECTIONS = frozenset(
     {
         "references",
@@ -255,7 +265,7 @@ CLOSING_SECTIONS = frozenset(
 
 
 def _heading(line: str) -> tuple[int, str] | None:
-    """Level and title of the heading that a line without blanks around it is, or None."""
+    """Return level and title of a heading without blanks around it; None for other lines."""
     if line[:1] != "=" or line[-1:] != "=":
         return None
     title = line.strip("=")
@@ -265,7 +275,7 @@ def _heading(line: str) -> tuple[int, str] | None:
 
 @lru_cache(maxsize=1024)
 def is_closing_section(heading: str) -> bool:
-    """Say whether a heading is that of references and the like; `Notes and references` is one as well."""
+    """Return whether a heading, such as `Notes and references`, is that of a closing section."""
     return CLOSING_SECTIONS.issuperset(filter(None, _AND.split(heading.strip().rstrip(":").lower())))
 
 
@@ -273,7 +283,8 @@ _AND = re.compile(r"\s*(?:\band\b|,|&|/)\s*")
 
 
 def _prose(lines: list[str]) -> str:
-    """Put headings on lines of their own, and leave out empty and closing sections and what is no text."""
+    """Put headings on lines of their own; leave out empty sections, closing sections and lines that
+    are no text."""
     out = [""]
     pending: list[tuple[int, str]] = []
     skipped_level = 7
@@ -288,7 +299,8 @@ def _prose(lines: list[str]) -> str:
                 level, title = heading
                 if level <= skipped_level:
                     skipped_level = level if is_closing_section(title) else 7
-                    # A heading waits for text below it; one of the same level before it has none.
+                    # A heading is written when text follows. A pending one of this level or below
+                    # has no text.
                     pending = [each for each in pending if each[0] < level]
                     pending.append((level, title))
                 continue
@@ -303,7 +315,7 @@ def _prose(lines: list[str]) -> str:
 
 
 def _line_text(line: str) -> str:
-    """Return the text of a line that is no heading, or nothing where only markup is left of it."""
+    """Return the text of a line that is no heading; empty if the line is only markup."""
     first = line[0]
     if first in "*#:;":
         text = line.lstrip("*#:;").lstrip(" \t")

@@ -1,9 +1,10 @@
-"""CNN articles, 2011 to 2022: the two Kaggle files, the hub's `text,label` files, or any table like them.
+"""CNN articles, 2011 to 2022: the two Kaggle files, the hub's `text,label` files, or any table like
+them.
 
-A document is the headline, a blank line and the body. The body comes as one line whose parts were joined
-without a space: a list of highlights, a place and agency mark, and every paragraph. These seams are opened
-again. What a document becomes depends on headline and body alone, so that an article that stands in both
-Kaggle files has the same text in both.
+A document is the headline, a blank line and the body. In these files the body is one line: a list
+of highlights, a place with an agency mark, and all paragraphs, joined without a space. The reader
+splits it again where they were joined. A document depends on its headline and body alone, so an
+article that is in both Kaggle files has the same text twice and its copy is dropped.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from gpt_research.preprocessing.document import Document, Drop, ReadOptions
+from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Record
 from gpt_research.preprocessing.formats.fields import find_text_key, text_of
-from gpt_research.preprocessing.formats.tables import Record, TableReader, with_text_key
+from gpt_research.preprocessing.formats.tables import TableReader, with_text_key
 
 _HEADLINES = ("Headline", "Second headline")
 _SITE = re.compile(r"\s+[-|–—]\s+CNN(?:\.com|\s?[A-Z][A-Za-z]+)*\s*$")
@@ -29,8 +31,9 @@ _READ_MORE_SIGN = re.compile("R(?:ead More|EAD MORE)")
 _READ_MORE = re.compile(r"(?<=[.!?\"”’:])\s?(?:Read More|READ MORE)(?=[A-Z“\"]|$)")
 _PLACE = re.compile(r"[A-Z][\w.’'-]*(?:[,/]? (?:[A-Z][\w.’'-]*|of|de|the|and|in|on|aboard|near))*")
 
-# Where one paragraph ended and the next began: `company.Founded`, `he said."We`, `the US.The`.
-# A pattern for each mark, for the search for a single character is five times as fast as that for one of three.
+# A seam is where one paragraph was joined to the next: `company.Founded`, `he said."We`, `the
+# US.The`. There is a pattern for each mark, because a search for one character is five times as
+# fast as a search for one of three.
 _SEAMS = {
     mark: re.compile(rf"\{mark}(?P<close>[”’)]?)(?P<quote>[\"']?)(?=[“‘(]?\"?(?:[A-Z][a-zé’']|[A-Z]{{2}}|[AI]\s))")
     for mark in ".!?"
@@ -39,7 +42,7 @@ _SENTENCE = re.compile(r"(?:[a-zé)\]%”\"]|\d\d|[A-Z]{2})$")
 _NO_SEAM_AFTER = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|St|Sen|Rep|Gov|Gen|Lt|Col|Sgt|Capt|Jr|Sr|No|vs|Ft|Mt|Ph|www)$")
 _NO_SEAM_BEFORE = re.compile(r"(?:Com|Org|Net|TV|AI|IO|FM)\b")
 
-# Between two highlights there is not even a full stop: `Grand PrixMcLaren driver`.
+# Highlights are joined without even a full stop: `Grand PrixMcLaren driver`.
 _CAMEL = re.compile(r"(?P<word>[A-Z]?[a-z]+|\d{2}|[)\"”’%])(?=[A-Z])")
 _CAMEL_NAMES = {
     "Mac",
@@ -65,20 +68,20 @@ class CnnReader(TableReader):
     licence: str = "Articles belong to CNN (Warner Bros. Discovery); for research, not for redistribution."
 
     def columns(self, names: Sequence[str], options: ReadOptions) -> list[str]:
-        """Return the body's column and those of the headlines there are."""
+        """Return the column of the body, and those of headlines that the table has."""
         body = find_text_key(names, options.text_key)
         return [body, *(name for name in _HEADLINES if name in names and name != body)]
 
     def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
         """Make an article of each record."""
-        for item in with_text_key(items, source, options.text_key):
+        for item in with_text_key(items, source, partial(self.columns, options=options)):
             if isinstance(item, Drop):
                 yield item
                 continue
             position, record, key = item
             headlines = [record.get(name) for name in _HEADLINES if name != key]
             value = record[key]
-            # pandas writes a missing text as nothing, and some exports as "nan".
+            # pandas writes a missing text as an empty field, and some exports write "nan".
             body = text_of(None if value in ("", "nan", "NaN") else value, source, position)
             if isinstance(body, str):
                 body = article(next((h for h in headlines if isinstance(h, str) and h.strip()), ""), body)
@@ -94,7 +97,7 @@ def article(headline: str, body: str) -> str:
 
 
 def repair_body(body: str) -> str:
-    """Open the seams of a body that was joined without spaces."""
+    """Split a body, which was joined without spaces, into highlights and paragraphs."""
     highlights, body = _split_highlights(_one_blank(body))
     body = _repair_lead(body)
     if _READ_MORE_SIGN.search(body):
@@ -111,7 +114,7 @@ def _one_blank(text: str) -> str:
 
 
 def _split_highlights(body: str) -> tuple[list[str], str]:
-    """Part the highlights from the body; they end before the body's first sentence, or its agency mark."""
+    """Split the highlights from the body, which begins with its first sentence or agency mark."""
     start = _HIGHLIGHTS.match(body)
     if not start:
         return [], body
@@ -121,7 +124,8 @@ def _split_highlights(body: str) -> tuple[list[str], str]:
     limit = mark.start() if mark else sentence.start() if sentence else len(body)
     seams = [match.end() for match in _CAMEL.finditer(body, 0, limit + 1) if _is_camel_seam(match["word"])]
     if mark and not _PLACE.fullmatch(body[seams[-1] if seams else 0 : limit].strip()):
-        seams.append(limit)  # no place stands before the mark: the last highlight reaches to it
+        # The text before the mark is no place, so it belongs to the last highlight.
+        seams.append(limit)
     starts = [0, *seams]
     return [line for a, b in zip(starts, seams, strict=False) if (line := body[a:b].strip())], body[starts[-1] :]
 
@@ -129,12 +133,12 @@ def _split_highlights(body: str) -> tuple[list[str], str]:
 def _is_camel_seam(word: str) -> bool:
     if not word.isalpha():
         return True
-    # Not within McLaren, LeBron, iPhone, YouTube.
+    # Names such as McLaren, LeBron, iPhone and YouTube stay whole.
     return word not in _CAMEL_NAMES if word[0].isupper() and len(word) > 2 else word.islower() and len(word) > 1
 
 
 def _repair_lead(body: str) -> str:
-    """Take the agency mark out of the lead; after a place it stays, with a space."""
+    """Remove the agency mark from the lead, or set it off with a space if a place is before it."""
     if body.find("CNN", 0, _LEAD_CHARS) < 0:
         return body
     if mark := _MARK_2022.match(body):
@@ -147,14 +151,14 @@ def _repair_lead(body: str) -> str:
     if not before:
         return rest
     if mark["gap"] and not mark["dash"]:
-        return body  # "Jim Acosta (CNN) said": not a lead
+        return body  # "Jim Acosta (CNN) said" is no lead
     if before[-1] in '.!?"”’)':
         return f"{before}\n\n{rest}"
     return f"{before} (CNN) {'-- ' if mark['dash'] else ''}{rest}"
 
 
 def _open_seams(body: str) -> str:
-    """Begin a paragraph where a sentence follows on a full stop without a space."""
+    """Begin a paragraph where a sentence follows a full stop without a space."""
     parts: list[str] = []
     begin = 0
     seams = [seam for mark, pattern in _SEAMS.items() if mark in body for seam in pattern.finditer(body)]
@@ -166,7 +170,7 @@ def _open_seams(body: str) -> str:
         if _NO_SEAM_BEFORE.match(body, at):
             continue
         if seam["quote"] and body.count(seam["quote"], begin, seam.start("quote")) % 2 == 0:
-            at = seam.start("quote")  # no quotation is open: this mark opens the next paragraph
+            at = seam.start("quote")  # no quotation is open, so this mark opens the next one
         parts.append(body[begin:at])
         begin = at
     parts.append(body[begin:])

@@ -1,41 +1,47 @@
-"""Enron's mails: CMU's maildir (folder or `.tar.gz`), Kaggle's `emails.csv`, or the hub's simplified rows.
+"""Enron's mails: CMU's maildir (folder or `.tar.gz`), Kaggle's `emails.csv`, or the hub's
+simplified rows.
 
-A document is the author's own words under a short header of choice. The same mail in several folders gives
-the same text each time, so that the exact-duplicate stage keeps one. Mails of quotations alone are dropped.
+A document is the author's own words under a short header (`ReadOptions.mail_header`). A mail that
+is in several folders gives the same text each time, so one copy stays. A mail that only quotes
+others is dropped.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from functools import lru_cache, partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
-from gpt_research.preprocessing.formats.fields import MissingTextError, find_text_key, text_of
+from gpt_research.preprocessing.formats.files import form_of, relative, unit_file
 from gpt_research.preprocessing.formats.mail import Mail, own_words, parse
-from gpt_research.preprocessing.formats.streams import MAX_RECORD, open_bytes, tar_members
-from gpt_research.preprocessing.formats.tables import Record, cut, form_of, form_of_name, records, relative, unit_file
+from gpt_research.preprocessing.formats.streams import MAX_RECORD, open_bytes
+from gpt_research.preprocessing.formats.tables import TableReader, cut
+from gpt_research.preprocessing.formats.tar import tar_members
 from gpt_research.preprocessing.text.personal_data import mask
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _MOST_MAILS = 1 << 16
-"""Bytes of a mail that are read at once; to ask for the size of the file first costs as much as to read it."""
+"""Bytes of a mail that are read at once. Asking for the file's size first would cost as much as
+reading it."""
 _NO_MAIL = re.compile(r"\.|_|readme|licen[cs]e", re.IGNORECASE)
 
 
-class EnronReader:
-    """Enron's mails in any of their forms; a unit is a folder of mails, an archive, or part of a table."""
+@dataclass(frozen=True)
+class EnronReader(TableReader):
+    """Enron's mails in any form. A unit is a folder of mails, an archive, or part of a table."""
 
-    name = "enron"
-    licence = "Public record (released by the US energy regulator, FERC); holds personal data."
+    name: str = "enron"
+    licence: str = "Public record (released by the US energy regulator, FERC); holds personal data."
 
     def units(self, root: Path) -> list[Unit]:
-        """One unit for each folder of mails, each archive, each part of a table."""
+        """Return one unit for each folder of mails, each archive, and each part of a table."""
         if root.is_file():
-            return cut(root, root) if form_of(root)[0] else [Unit(root.name, root.stat().st_size)]
+            return cut(root, root) if form_of(root).kind else [Unit(root.name, root.stat().st_size)]
         units: list[Unit] = []
         for folder, folders, names in os.walk(root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -43,7 +49,7 @@ class EnronReader:
             for name in sorted(names):
                 if _is_mail(name):
                     mails += _size(f"{folder}/{name}")
-                elif form_of_name(name)[0] not in ("", "text"):
+                elif form_of(name).is_table:
                     units += cut(Path(folder, name), root)
                 elif name.lower().endswith(_ARCHIVES):
                     units.append(Unit(relative(Path(folder, name), root), _size(f"{folder}/{name}")))
@@ -58,43 +64,28 @@ class EnronReader:
             yield from _read_folder(path, unit, options)
         elif path.name.lower().endswith(_ARCHIVES):
             yield from _read_archive(path, unit, options)
-        elif form_of(path)[0] not in ("", "text"):
-            items = records(path, unit, partial(_columns, options=options))
-            yield from self.documents(items, unit.path, options)
+        elif form_of(path).is_table:
+            yield from super().read(root, unit, options)
         else:
             yield _document(parse(path.read_bytes()), unit.path, 0, options)
 
-    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
-        """Make documents of rows: `file, message` (a whole message) or `text` (a simplified one)."""
-        for item in items:
-            if isinstance(item, Drop):
-                yield item
-                continue
-            position, record = item
-            try:
-                text = text_of(record[_columns(list(record), options)[0]], source, position)
-            except MissingTextError as error:
-                yield Drop("no_text_key", source, position, str(error)[:400], broken=True)
-                continue
-            if isinstance(text, Drop):
-                yield text
-            else:
-                mail = _simplified(text) or parse(text.encode("utf-8", "replace"))
-                yield _document(mail, source, position, options)
+    def columns(self, names: Sequence[str], options: ReadOptions) -> list[str]:
+        """Return the column of the message: of Kaggle's `file, message` the second."""
+        return ["message"] if options.text_key is None and "message" in names else super().columns(names, options)
+
+    def document(
+        self, text: str, record: dict[str, Any], source: str, position: int, options: ReadOptions
+    ) -> Document | Drop:
+        """Make a document of a row: a whole message, or one of the hub's simplified ones."""
+        return _document(_simplified(text) or parse(text.encode("utf-8", "replace")), source, position, options)
 
 
-def _columns(names: Sequence[str], options: ReadOptions) -> list[str]:
-    if options.text_key is None and "message" in names:
-        return ["message"]
-    return [find_text_key(names, options.text_key)]
-
-
-@lru_cache(maxsize=1 << 14)  # every folder has the same names
+@lru_cache(maxsize=1 << 14)  # all folders have the same names in them
 def _is_mail(name: str) -> bool:
-    """Say whether a file in a folder of mails is one; tables and archives beside them are read by themselves."""
+    """Return whether a file in a folder of mails is a mail, not a table or an archive."""
     if _NO_MAIL.match(name):
         return False
-    return form_of_name(name)[0] in ("", "text") and not name.lower().endswith(_ARCHIVES)
+    return not form_of(name).is_table and not name.lower().endswith(_ARCHIVES)
 
 
 def _size(path: str) -> int:
@@ -105,14 +96,15 @@ def _size(path: str) -> int:
 
 
 def _read_folder(folder: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
-    """Read the mails of a folder, in the order of their names; not those of the folders within."""
+    """Read the mails of a folder by name. Folders within it are units of their own."""
     with os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if not entry.is_dir() and _is_mail(entry.name))
-    place = "" if unit.path == "." else f"{unit.path}/"
+    prefix = "" if unit.path == "." else f"{unit.path}/"
     for name in names:
-        source = f"{place}{name}"
+        source = f"{prefix}{name}"
         try:
-            # There are half a million of them: a string is a path in a tenth of the time, and a buffer would only copy.
+            # With half a million mails, `Path` would take ten times as long, and a buffer would
+            # only add a copy.
             with open(f"{folder}/{name}", "rb", buffering=0) as file:
                 data = file.read(_MOST_MAILS)
                 data = data + file.read() if len(data) == _MOST_MAILS else data
@@ -127,7 +119,7 @@ def _read_folder(folder: Path, unit: Unit, options: ReadOptions) -> Iterator[Doc
 
 
 def _read_archive(path: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
-    """Read the mails of a tar archive as they come; nothing is unpacked to disk."""
+    """Stream the mails of a tar archive, without unpacking them to disk."""
     with open_bytes(path) as stream:
         for position, member in enumerate(tar_members(stream)):
             if _NO_MAIL.match(member.name.rpartition("/")[2]):
@@ -139,13 +131,13 @@ def _read_archive(path: Path, unit: Unit, options: ReadOptions) -> Iterator[Docu
                 yield _document(parse(member.read(member.size)), source, position, options)
 
 
-# The hub's rows: header lines, then the body after `Body:`.
+# The hub's rows have header lines, and the body after `Body:`.
 _BODY = re.compile(r"^[ \t]*Body:[ \t]*\n?", re.MULTILINE)
 _FIELD = re.compile(r"^[ \t]*(From|To|Cc|Bcc|Date|Subject):[ \t]*(.*(?:\n(?![ \t]*\w+:).*)*)", re.MULTILINE)
 
 
 def _simplified(text: str) -> Mail | None:
-    """Read a row of the hub's form, or None if it is a message in its original form."""
+    """Return the mail in a row of the hub's form, or None if the row is an original message."""
     body = _BODY.search(text)
     if body is None or "Message-ID:" in text[: body.start()]:
         return None
@@ -174,7 +166,7 @@ def _short_header(headers: dict[str, str], options: ReadOptions) -> str:
     if options.mail_header == "none":
         return ""
     if options.mail_header == "full":
-        # The X- headers give names, the others addresses.
+        # The X- headers have names where the others have addresses.
         sender = _ADDRESS.sub("", headers.get("x-from") or headers.get("from", "")).strip()
         receivers = _ADDRESS.sub("", headers.get("x-to") or headers.get("to", "")).strip()
         if len(receivers) > 200:

@@ -1,8 +1,9 @@
 """Project Gutenberg: plain-text books, or the hub's form of one row per paragraph.
 
-A plain-text file is one document; of a hub table, the contiguous rows of one `book_name` are, also where they
-go on in the next row group or file. Licence, small print and producers' credits are gone (see `book`). The
-character set is found from the content, since the line that names it lies.
+A plain-text file is one document. In a hub table, consecutive rows with one `book_name` are one
+document, even if they continue in the next row group or file. Licence, small print and producers'
+credits are removed (see `book`). The content decides the character set, because the line in the
+header that names it is often wrong.
 """
 
 from __future__ import annotations
@@ -16,21 +17,14 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
+from gpt_research.preprocessing.document import Document, Drop, MissingTextError, ReadOptions, Record, Unit
 from gpt_research.preprocessing.formats.book import strip_boilerplate, unwrap
-from gpt_research.preprocessing.formats.fields import MissingTextError, find_text_key, text_of
+from gpt_research.preprocessing.formats.fields import find_text_key, text_of
+from gpt_research.preprocessing.formats.files import form_of, relative, table_files, unit_file, walk
 from gpt_research.preprocessing.formats.streams import MAX_RECORD, decompressed
-from gpt_research.preprocessing.formats.tables import (
-    Record,
-    cut,
-    form_of,
-    records,
-    relative,
-    table_files,
-    unit_file,
-    walk,
-)
-from gpt_research.preprocessing.text.repair import BLANK_LINES, decode
+from gpt_research.preprocessing.formats.tables import cut, records
+from gpt_research.preprocessing.text.damage import BLANK_LINES
+from gpt_research.preprocessing.text.decoding import decode
 
 _BOOK, _PARAGRAPH = "book_name", "paragraph"
 _SUFFIXES = (".txt", ".text", ".utf8", ".txt.gz", ".txt.bz2", ".txt.xz", ".txt.zst")
@@ -43,8 +37,8 @@ class GutenbergReader:
     licence = "Public domain in the USA (Project Gutenberg); other countries' terms may differ."
 
     def units(self, root: Path) -> list[Unit]:
-        """One unit per book, and tables as all tables are cut, in the order of the paths."""
-        tables = {path for path in table_files(root) if form_of(path)[0] != "text"}
+        """Return one unit for each book and the units of each table, in the order of the paths."""
+        tables = {path for path in table_files(root) if form_of(path).is_table}
         units: list[Unit] = []
         for path in walk(root):
             if path in tables:
@@ -54,9 +48,9 @@ class GutenbergReader:
         return units
 
     def read(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
-        """Give each book without what Project Gutenberg put around it."""
+        """Yield each book without the text that Project Gutenberg put around it."""
         path = unit_file(root, unit)
-        if form_of(path)[0] not in ("", "text"):
+        if form_of(path).is_table:
             yield from self._read_table(root, unit, options)
             return
         data = _bytes_of(path, unit.size)
@@ -66,7 +60,7 @@ class GutenbergReader:
         yield _document(_decoded(data), unit.path, 0, options)
 
     def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
-        """Join the rows of each book; a table without `book_name` holds a book in every row."""
+        """Join the rows of each book. In a table without `book_name`, every row is a book."""
         for _, book in groupby(items, key=_book_of):
             paragraphs = []
             first = None
@@ -81,12 +75,12 @@ class GutenbergReader:
                 yield _document(_unix_lines("\n\n".join(paragraphs)), source, first, options)
 
     def _read_table(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
-        """Give the books that begin in this unit.
+        """Yield the books that begin in this unit.
 
-        The rows that finish the last book of the unit before belong to that one; this unit's last book is
-        read on into the units that follow, in the next file as well.
+        Rows at its beginning that finish a book of the unit before are skipped. The last book of
+        this unit is read on into the units that follow, even if those are in the next file.
         """
-        units = [each for each in self.units(root) if form_of(unit_file(root, each))[0] not in ("", "text")]
+        units = [each for each in self.units(root) if form_of(unit_file(root, each)).is_table]
         index = units.index(unit)
         unfinished = _last_book(root, units[index - 1]) if index else None
         yield from self.documents(_whole_books(root, units[index:], unfinished, options), unit.path, options)
@@ -95,7 +89,8 @@ class GutenbergReader:
 def _whole_books(
     root: Path, units: Sequence[Unit], unfinished: str | None, options: ReadOptions
 ) -> Iterator[Record | Drop]:
-    """Stream the first unit's rows but those of the unfinished book, and then the rest of its last book."""
+    """Yield the first unit's rows but those of the unfinished book, then the rest of its last
+    one."""
     last: str | None = None
     for number, unit in enumerate(units):
         for item in records(unit_file(root, unit), unit, partial(_columns, options=options)):
@@ -113,7 +108,7 @@ def _whole_books(
 
 
 def _last_book(root: Path, unit: Unit) -> str | None:
-    """Name of the book that the last row of a unit belongs to."""
+    """Return the name of the book in the last row of a unit."""
     last = None
     for item in records(unit_file(root, unit), unit, lambda names: [name for name in names if name == _BOOK]):
         if not isinstance(item, Drop):
@@ -128,7 +123,7 @@ def _columns(names: Sequence[str], options: ReadOptions) -> list[str]:
 
 
 def _book_of(item: Record | Drop) -> object:
-    """What the rows of one book have in common; a row without a book's name stands for itself."""
+    """Return a key that the rows of one book share. A row without a name has its own key."""
     if isinstance(item, Drop):
         return id(item)
     book = item[1].get(_BOOK)
@@ -144,8 +139,9 @@ def _paragraph(item: Record, source: str, options: ReadOptions) -> str | Drop:
 
 
 def _bytes_of(path: Path, size: int) -> bytes:
-    """Return what a file of `size` bytes holds, decompressed, up to one byte more than `MAX_RECORD`."""
-    # A buffer only to tell the codec by: what goes through it is copied once more.
+    """Return a file's decompressed content, up to one byte more than `MAX_RECORD`."""
+    # A small buffer is enough to tell the codec, and everything that goes through a buffer is
+    # copied once more.
     with decompressed(io.BufferedReader(io.FileIO(path), 512)) as file:
         data = file.read(min(size, MAX_RECORD) + 1)
         return data + file.read(MAX_RECORD + 1 - len(data)) if len(data) > size else data
@@ -156,19 +152,19 @@ _RETURN, _NEWLINE = b"\r\n"
 
 
 def _decoded(data: bytes) -> str:
-    """Decode a book, with every line ending in "\\n"."""
+    """Decode a book and end every line in "\\n"."""
     signs = np.frombuffer(data, dtype=np.uint8)
     lone = (signs[:-1] == _RETURN) & (signs[1:] != _NEWLINE)
     if lone.any() or data.endswith(b"\r") or data.startswith(_WIDE_MARKS):
         return _unix_lines(decode(data))
-    return decode(data.replace(b"\r", b""))  # deleting a byte takes a fifth of the time of any other way
+    return decode(data.replace(b"\r", b""))  # five times as fast as `replace(b"\r\n", b"\n")`
 
 
 def _unix_lines(text: str) -> str:
-    """End every line in "\\n"; a doubled carriage return (`\\r\\r\\n`) is one end of line, not two."""
+    """End every line in "\\n"; a doubled carriage return (`\\r\\r\\n`) is one line end, not two."""
     if "\r" not in text:
         return text
-    # Universal newlines, but for the doubled one, at twice the speed of `replace`.
+    # Python's universal newlines do the rest, twice as fast as `replace`.
     return io.IncrementalNewlineDecoder(None, translate=True).decode(text.replace("\r\r\n", "\n"), final=True)
 
 
@@ -176,6 +172,7 @@ def _document(text: str, source: str, position: int, options: ReadOptions) -> Do
     book = strip_boilerplate(text)
     if not book or book.isspace():
         return Drop("empty", source, position, "nothing between header and footer")
-    # Every book has some, and the repair of texts that follows is fast where it has nothing to do.
+    # Nearly every book has several blank lines in a row. Without them the repair that follows finds
+    # nothing to do.
     book = BLANK_LINES.sub("\n\n", book)
     return Document(unwrap(book) if options.unwrap_paragraphs else book, source, position)

@@ -1,46 +1,39 @@
-"""Datasets of the Hugging Face hub, streamed through `datasets`: `hub:owner/name[:config][@revision]`.
+"""Data sets of the Hugging Face hub, streamed with the package `datasets`:
+`hub:owner/name[:config][@revision]`.
 
-Every split is read. A unit is one of the files that a split is streamed from. The rows are interpreted by the
-corpus's own reader where it has a `documents` method, else by their text field. Name a revision to get the
-same documents again.
+Every split is read. A unit is one of the files from which a split is streamed. If the corpus has a
+reader that is a `RecordReader`, that reader makes documents of the rows; else a document is the
+row's text field. Name a revision to read the same documents again.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from gpt_research.base.errors import UserError
-from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
-from gpt_research.preprocessing.formats.tables import Record, text_documents
+from gpt_research.preprocessing.document import Document, Drop, ReadOptions, RecordReader, Unit
+from gpt_research.preprocessing.formats.tables import text_documents
 
 _ADDRESS = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?::(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?")
 
 
-class RecordInterpreter(Protocol):
-    """The half of a reader that makes documents of records, wherever they come from."""
-
-    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
-        """Make documents of records."""
-        ...
-
-
 @dataclass(frozen=True)
 class HubReader:
-    """One dataset of the hub."""
+    """One data set of the hub."""
 
     repo: str
     config: str | None = None
     revision: str | None = None
-    interpreter: RecordInterpreter | None = None
+    interpreter: RecordReader | None = None
     name: str = "hub"
     licence: str = "See the dataset's card on the Hugging Face hub."
 
     @classmethod
-    def parse(cls, address: str, interpreter: RecordInterpreter | None = None) -> HubReader:
+    def parse(cls, address: str, interpreter: RecordReader | None = None) -> HubReader:
         """Return the reader of `owner/name[:config][@revision]`."""
         match = _ADDRESS.fullmatch(address)
         if match is None:
@@ -51,7 +44,7 @@ class HubReader:
         return cls(match["repo"], match["config"], match["revision"], interpreter)
 
     def units(self, root: Path) -> list[Unit]:
-        """Return one unit for each file of each split; sizes are not known before reading."""
+        """Return one unit for each file of each split; their sizes are not known and 0."""
         units: list[Unit] = []
         for split, rows in sorted(self._load().items()):
             shards = max(1, rows.num_shards)
@@ -78,7 +71,7 @@ class HubReader:
             ) from error
         try:
             return dict(datasets.load_dataset(self.repo, self.config, revision=self.revision, streaming=True))
-        except Exception as error:  # the library raises a dozen kinds, all of them about this address
+        except Exception as error:  # the library raises many kinds, all of them about this address
             raise UserError(
                 f"Cannot open hub:{self.repo}: {str(error).strip().rstrip('.')[:300]}. "
                 "Check the name, the config, the network, and whether the dataset needs HF_TOKEN."

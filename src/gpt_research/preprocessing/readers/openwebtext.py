@@ -1,37 +1,35 @@
 """OpenWebText: web pages in archives within archives, streamed and never unpacked to disk.
 
-Read are the original `openwebtext.tar.xz` (a tar of `urlsf_subset*.xz`, each an xz of a tar of `.txt`), a
-folder of those `.xz`, the newer `subsets/urlsf_subset*.tar` (tars of the same `.xz`), and the hub's tables.
-A document's source is the innermost archive, its position the index among that archive's files. Lines that are
-nothing but a page's furniture (`Advertisement`, `Like this: Like Loading...`) are left out.
+It reads the original `openwebtext.tar.xz` (a tar of `urlsf_subset*.xz`, each an xz of a tar of
+`.txt`), a folder of those `.xz`, the newer `subsets/urlsf_subset*.tar` (tars of the same `.xz`),
+and the hub's tables. The source of a document is the innermost archive, and its position is the
+index among that archive's files. Lines that are only a page's furniture (`Advertisement`, `Like
+this: Like Loading...`) are left out.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
 from gpt_research.preprocessing.formats.fields import text_of
-from gpt_research.preprocessing.formats.streams import (
-    MAX_RECORD,
-    BrokenInputError,
-    Member,
-    decompressed,
-    open_bytes,
-    tar_members,
-    text_and_utf8,
-)
-from gpt_research.preprocessing.formats.tables import Record, TableReader, cut, form_of, relative, unit_file, walk
+from gpt_research.preprocessing.formats.files import form_of, relative, unit_file, walk
+from gpt_research.preprocessing.formats.streams import MAX_RECORD, BrokenInputError, decompressed, open_bytes
+from gpt_research.preprocessing.formats.tables import TableReader, cut
+from gpt_research.preprocessing.formats.tar import Member, tar_members
+from gpt_research.preprocessing.text.decoding import text_and_utf8
 
 ARCHIVES = (".tar", ".xz", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst")
 _SHARE_BYTES = 512 << 20
 _MAX_SHARES = 8
 _BLOCK = 1 << 20
-# The newline first, for a search for one letter is fast, and then the letters that a line of furniture begins with.
+# The pattern begins with the newline, because a search for one character is fast. The look-ahead
+# then names the letters with which furniture begins, so that most lines fail at once.
 _FURNITURE = re.compile(
     r"""\n[ \t]*+(?=[alprs])(?:
         advertisements?(?:[ ]-)?(?:[ ]continue[ ]reading(?:[ ]below|[ ]the[ ]main[ ]story))?
@@ -60,18 +58,18 @@ class OpenWebTextReader(TableReader):
         archives = [path for path in walk(root) if is_archive(path)]
         return archives or super().files(root)
 
-    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
-        """Make documents of records, without the furniture of their pages."""
-        for item in super().documents(items, source, options):
-            if isinstance(item, Document):
-                item.text = _without_furniture(item.text)
-            yield item
+    def document(
+        self, text: str, record: dict[str, Any], source: str, position: int, options: ReadOptions
+    ) -> Document | Drop:
+        """Make a document of a row, without the furniture of its page."""
+        return Document(_without_furniture(text), source, position)
 
     def units(self, root: Path) -> list[Unit]:
         """Cut into files, and a large outer archive into shares of its members.
 
-        A share `start` of `stop` takes every `stop`-th member. Its reader runs over the whole outer archive,
-        which is cheap: what is compressed already is stored nearly as it is.
+        Share `start` of `stop` reads every `stop`-th member. It decompresses the whole outer
+        archive for that, which is cheap, because the members are compressed already and therefore
+        stored nearly as they are.
         """
         units: list[Unit] = []
         for path in self.files(root):
@@ -94,8 +92,8 @@ class OpenWebTextReader(TableReader):
 
 
 def is_archive(path: Path) -> bool:
-    """Say whether the file's name is that of an archive of texts."""
-    return path.name.lower().endswith(ARCHIVES) and not form_of(path)[0]
+    """Return whether a file is an archive of texts, by its name."""
+    return path.name.lower().endswith(ARCHIVES) and not form_of(path).kind
 
 
 def _documents(stream: io.BufferedReader, source: str, share: int, shares: int) -> Iterator[Document | Drop]:
@@ -105,7 +103,7 @@ def _documents(stream: io.BufferedReader, source: str, share: int, shares: int) 
         if member.name.endswith(ARCHIVES):
             inner = f"{source}!{member.name}"
             try:
-                # The members of an inner archive are not shared out again.
+                # Only the members of the outermost archive are divided into shares.
                 yield from _documents(decompressed(io.BufferedReader(member, _BLOCK)), inner, 0, 1)
             except BrokenInputError as error:
                 yield Drop(error.reason, inner, 0, error.detail, broken=True)
@@ -120,7 +118,8 @@ def _document(member: Member, source: str, position: int) -> Document | Drop:
     text = text_of(decoded, source, position)
     if isinstance(text, Drop):
         return text
-    # Bytes are searched in half the time; and a page without furniture, as most are, need not be encoded again.
+    # Searching bytes takes half the time. Most pages have no furniture, and their UTF-8 is passed
+    # on as it is.
     if utf8 is None or text is not decoded or _has_furniture(utf8):
         return Document(_without_furniture(text), source, position)
     return Document(text, source, position, utf8)

@@ -1,7 +1,8 @@
 """TransWeb-Edu, the English part: educational web pages as `en_chunkN.jsonl` or the hub's Parquet.
 
-The set of ten languages lies in like-named chunks (`fr_chunkN.jsonl`); beside English ones those are passed
-over. The name of the text's field is documented nowhere: it is found, or named with `--text_key`.
+Other languages are in chunks with names such as `fr_chunkN.jsonl`; they are skipped if there are
+English chunks. The name of the text field is not documented, so it is one of the known names or
+given with `--text_key`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpt_research.preprocessing.formats.tables import GenericReader, form_of
+from gpt_research.preprocessing.formats.files import form_of
+from gpt_research.preprocessing.formats.tables import GenericReader
 
 _CHUNK = re.compile(r"([a-z]{2,3})_chunk", re.IGNORECASE)
 _CODE = re.compile(r"[a-z]{2,3}")
@@ -25,8 +27,8 @@ class TransWebReader(GenericReader):
     licence: str = "Web pages belong to their authors; see the card of britllm/TransWeb-Edu-English for its terms."
 
     def files(self, root: Path) -> list[Path]:
-        """Return the tables, of several languages the English ones."""
-        files = [path for path in super().files(root) if form_of(path)[0] != "text"]
+        """Return the tables; if any has an English name, without those of other languages."""
+        files = [path for path in super().files(root) if form_of(path).is_table]
         languages = {path: _language(path, root) for path in files}
         if not any(language in _ENGLISH for language in languages.values()):
             return files
@@ -34,7 +36,7 @@ class TransWebReader(GenericReader):
 
 
 def _language(path: Path, root: Path) -> str:
-    """Return the language a file's name or folder states, or nothing."""
+    """Return the language code in a file's name or folder, or an empty string."""
     if match := _CHUNK.match(path.name):
         return match[1].lower()
     folder = path.parent.name if path.parent != root and path != root else ""

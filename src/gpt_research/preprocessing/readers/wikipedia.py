@@ -1,39 +1,42 @@
 """Wikipedia: a MediaWiki dump (`.xml`, `.xml.bz2`), or the hub's rows of ready text.
 
-A document is an article: its title, a blank line and its prose. Redirects, pages outside the article
-namespace and (unless asked for) disambiguation pages are dropped. A document's `position` is the page's id
-in a dump, which finds it on the site, and the row in a table.
+A document is an article: its title, a blank line and its prose. Redirects, pages outside the
+article namespace and disambiguation pages (unless `ReadOptions.keep_disambiguation`) are dropped.
+The `position` of a document from a dump is the page's id, by which the site finds the page; from a
+table it is the row.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
-from gpt_research.preprocessing.formats.fields import MissingTextError, find_text_key, text_of
-from gpt_research.preprocessing.formats.tables import Record, cut, form_of, records, relative, unit_file, walk
+from gpt_research.preprocessing.formats.files import form_of, relative, unit_file, walk
+from gpt_research.preprocessing.formats.tables import TableReader, cut
 from gpt_research.preprocessing.formats.wikipedia_dump import Page, cut_dump, pages
 from gpt_research.preprocessing.formats.wikitext import is_disambiguation, plain_text
 
 _DUMP = re.compile(r"\.xml(?:-p\d+p\d+)?(?:-[\w-]+)?(?:\.(?:bz2|gz|xz|zst))?$", re.IGNORECASE)
 
 
-class WikipediaReader:
+@dataclass(frozen=True)
+class WikipediaReader(TableReader):
     """Wikipedia's articles, from a dump or from tables."""
 
-    name = "wikipedia"
-    licence = "Wikipedia's authors, CC BY-SA 4.0 (and GFDL): name them and share alike."
+    name: str = "wikipedia"
+    licence: str = "Wikipedia's authors, CC BY-SA 4.0 (and GFDL): name them and share alike."
 
     def units(self, root: Path) -> list[Unit]:
-        """Cut dumps by bytes, and tables as all tables are."""
+        """Cut dumps into ranges of bytes, and tables as every reader does."""
         units: list[Unit] = []
         for path in walk(root):
             if _DUMP.search(path.name):
                 units += cut_dump(path, relative(path, root))
-            elif form_of(path)[0] in ("lines", "json", "csv", "parquet"):
+            elif form_of(path).is_table:
                 units += cut(path, root)
         return units
 
@@ -44,26 +47,17 @@ class WikipediaReader:
             for page in pages(path, unit):
                 yield page if isinstance(page, Drop) else _article(page, unit.path, options)
         else:
-            items = records(path, unit, partial(_columns, options=options))
-            yield from self.documents(items, unit.path, options)
+            yield from super().read(root, unit, options)
 
-    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
-        """Make documents of rows: `title, text` or `title, maintext`."""
-        for item in items:
-            if isinstance(item, Drop):
-                yield item
-                continue
-            position, record = item
-            try:
-                text = text_of(record[find_text_key(record, options.text_key)], source, position)
-            except MissingTextError as error:
-                yield Drop("no_text_key", source, position, str(error)[:400], broken=True)
-                continue
-            yield (text if isinstance(text, Drop) else _row(record.get("title"), text, source, position, options))
+    def columns(self, names: Sequence[str], options: ReadOptions) -> list[str]:
+        """Return the column of the text, and that of the title if there is one."""
+        return [*super().columns(names, options), *(name for name in names if name == "title")]
 
-
-def _columns(names: Sequence[str], options: ReadOptions) -> list[str]:
-    return [find_text_key(names, options.text_key), *(name for name in names if name == "title")]
+    def document(
+        self, text: str, record: dict[str, Any], source: str, position: int, options: ReadOptions
+    ) -> Document | Drop:
+        """Make an article of a row `title, text` or `title, maintext`."""
+        return _row(record.get("title"), text, source, position, options)
 
 
 def _article(page: Page, source: str, options: ReadOptions) -> Document | Drop:
@@ -82,18 +76,20 @@ def _article(page: Page, source: str, options: ReadOptions) -> Document | Drop:
 _MAY_REFER = re.compile(
     r"\b(?:may|can|could)(?: also| either)? (?:refer to|mean|stand for)\b[^\n.]{0,40}:?[ \t]*(?:\n|$)"
 )
-# It begins with a letter that is not frequent: `^` would be tried at each.
+# The pattern begins with a newline, because one that begins with `^` would be tried at every
+# character.
 _CLOSING = re.compile(r"\n(?:See also|References|External links|Further reading|Notes and references)[ \t]*(?=\n|\Z)")
 
 
 def _row(title: object, text: str, source: str, position: int, options: ReadOptions) -> Document | Drop:
-    """Make an article of a row whose markup is gone already, but whose closing sections stand."""
+    """Make an article of a row that has no markup any more but still has its closing sections."""
     name = title.strip() if isinstance(title, str) else ""
     if not options.keep_disambiguation and (
         name.endswith("(disambiguation)") or _MAY_REFER.search(text[: len(name) + 120])
     ):
         return Drop("disambiguation", source, position, name)
-    # The closing sections are the last ones: what follows the first of them is none of the article.
+    # Closing sections are the last ones, so the article ends where the first of them begins. The
+    # first quarter is not searched, so an early heading of that name does not end the article.
     closing = _CLOSING.search(text, max(len(text) // 4 - 1, 0))
     prose = (text[: closing.start()] if closing else text).strip()
     if not prose:

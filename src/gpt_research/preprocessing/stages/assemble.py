@@ -1,4 +1,4 @@
-"""Assembling: shards of a task's kept documents."""
+"""Assembling: the kept documents of a task become shards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from gpt_research.data.shards import Shard
 from gpt_research.preprocessing.document import Drop
 from gpt_research.preprocessing.encoded import SPLITS, EncodedDocuments, encode_with_ends
-from gpt_research.preprocessing.plan import Plan, Task
+from gpt_research.preprocessing.job_plan import JobPlan, Task
 from gpt_research.preprocessing.shard_writer import write_shard
 from gpt_research.preprocessing.stages.stage import (
     CONTAMINATED,
@@ -27,9 +27,9 @@ from gpt_research.preprocessing.text.batches import place_of
 
 
 class Assemble(Stage):
-    """Shards of a task's kept documents."""
+    """Writes the shards of a task's kept documents."""
 
-    def run(self, plan: Plan, rank: int) -> None:
+    def run(self, plan: JobPlan, rank: int) -> None:
         task, drops = plan.tasks[rank], Drops()
         encoded, chosen = EncodedDocuments(self.work, rank), self.work.load_array("chosen", rank)
         status, split, originals = chosen[:, :3].T
@@ -42,18 +42,18 @@ class Assemble(Stage):
             row = int(np.flatnonzero(status == KEPT)[0])
             shards = self._cut(encoded, row, folder, task.number, plan.options["val_fraction"])
         else:
-            for side, name in enumerate(SPLITS):
-                rows = np.flatnonzero((status == KEPT) & (split == side))
+            for index, name in enumerate(SPLITS):
+                rows = np.flatnonzero((status == KEPT) & (split == index))
                 if rows.size:
-                    shards[name] = encoded.write_shard(folder, task.number, side, rows)
+                    shards[name] = encoded.write_shard(folder, task.number, index, rows)
         self.work.progress().set(rank, assembled=int(numbers(encoded.rows["tokens"]).sum()))
         overlaps = (chosen[status == KEPT, 3:] > 0).sum(axis=0).tolist()
-        found = {"shards": {k: asdict(v) for k, v in shards.items()}, "overlaps": overlaps, **vars(drops)}
-        self.work.save_json("assembled", rank, found)
+        assembled = {"shards": {k: asdict(v) for k, v in shards.items()}, "overlaps": overlaps, **vars(drops)}
+        self.work.save_json("assembled", rank, assembled)
 
     def _detail(self, status: int, original: int, drops: Drops) -> str:
-        """Say which document a copy is of, for the few that are kept as examples."""
-        if status == CONTAMINATED or not drops.wants_example(STATUS_NAMES[status]):
+        """Return which document a dropped one is a copy of, for the few drops that are kept as examples."""
+        if status == CONTAMINATED or not drops.needs_example(STATUS_NAMES[status]):
             return ""
         ends = self.work.load_array("ends", 0)
         rank = int(np.searchsorted(ends, original, side="right"))
@@ -62,15 +62,15 @@ class Assemble(Stage):
         return copy_of(corpus, *place_of(EncodedDocuments(self.work, rank).rows, row))
 
     @staticmethod
-    def _is_lone_document(plan: Plan, task: Task, status: np.ndarray) -> bool:
-        """Whether the corpus is one document in all, which then gives its end to validation."""
+    def _is_lone_document(plan: JobPlan, task: Task, status: np.ndarray) -> bool:
+        """Return whether this document is its whole corpus; its last part then becomes the validation split."""
         only_task = sum(other.corpus == task.corpus for other in plan.tasks) == 1
         return only_task and plan.options["val_fraction"] > 0 and int((status == KEPT).sum()) == 1
 
     def _cut(
         self, encoded: EncodedDocuments, row: int, folder: Path, number: int, val_fraction: float
     ) -> dict[str, Shard]:
-        """Write the two parts of a lone document, whatever side its hash has put it on."""
+        """Write the two parts of a lone document, whichever split its hash assigned it to."""
         tokenizer, document = load_tokenizer(self.work), encoded.rows.slice(row, 1)
         tokens = np.concatenate([*encoded.tokens(np.array([row]))])
         pieces = cut_document(tokenizer.decode(tokens[:-1].tolist()), val_fraction)
@@ -86,10 +86,10 @@ class Assemble(Stage):
 
 
 def cut_document(text: str, val_fraction: float) -> tuple[str, str]:
-    """Cut the last `val_fraction` off a text, at the nearest paragraph's or line's end before it."""
+    """Cut the last `val_fraction` off a text, at the end of the paragraph, line or word before that point."""
     at = int(len(text) * (1 - val_fraction))
     for border in ("\n\n", "\n", " "):
-        found = text.rfind(border, at // 2, at)
-        if found > 0:
-            return text[:found], text[found + len(border) :]
+        end = text.rfind(border, at // 2, at)
+        if end > 0:
+            return text[:end], text[end + len(border) :]
     return text[:at], text[at:]

@@ -1,4 +1,4 @@
-"""Finishing: the manifests and the data card. Once the last of them is there, the folder is a data set."""
+"""Finishing: the manifests and the data card. The last file makes the folder a data set."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ from gpt_research.data.shards import FORMAT_VERSION, Manifest, Shard, token_dtyp
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.card.card import write_card
 from gpt_research.preprocessing.encoded import SPLITS
-from gpt_research.preprocessing.plan import Plan
-from gpt_research.preprocessing.stages.stage import EXAMPLES, Drops, Stage
+from gpt_research.preprocessing.job_plan import JobPlan
+from gpt_research.preprocessing.stages.stage import EXAMPLES, Drops, Stage, load_tokenizer
 
 MOST_SOURCES = 10_000
-"""Files listed in a manifest; more stand in a table beside it."""
+"""Source files listed in a manifest. A longer list goes to a table beside it."""
 
 
 class Finish(Stage):
-    """The manifests: once the last of them is there, the folder is a data set."""
+    """Writes the manifests and the data card; `dataset.json` comes last and makes the folder a data set."""
 
-    def run(self, plan: Plan, rank: int) -> None:
+    def run(self, plan: JobPlan, rank: int) -> None:
         out = self.work.folder.parent
-        is_gpt2 = plan.options["tokenizer"] == "gpt2"  # known to this process already
-        tokenizer = Tokenizer.gpt2() if is_gpt2 else Tokenizer.load(self.work.folder / "tokenizer.json")
+        tokenizer = load_tokenizer(self.work)
         manifests = {name: self._manifest(plan, name, tokenizer) for name in plan.corpora}
         if not any(manifest.count("train") for manifest in manifests.values()):
             reasons = {r: n for m in manifests.values() for r, n in m.drops.items()}
@@ -51,9 +50,9 @@ class Finish(Stage):
             },
         )
 
-    def _manifest(self, plan: Plan, name: str, tokenizer: Tokenizer) -> Manifest:
-        """Add up what the tasks of a corpus left."""
-        corpus, drops = plan.corpus(name), Drops()
+    def _manifest(self, plan: JobPlan, name: str, tokenizer: Tokenizer) -> Manifest:
+        """Add up the results of the tasks of a corpus."""
+        drops, reader, licence = Drops(), "", ""
         splits: dict[str, list[Shard]] = {split: [] for split in SPLITS}
         sources, documents, overlaps = [], 0, dict.fromkeys([Path(folder).name for folder in plan.benchmarks], 0)
         for rank, task in enumerate(plan.tasks):
@@ -62,11 +61,13 @@ class Finish(Stage):
             read, assembled = self.work.load_json("read", rank), self.work.load_json("assembled", rank)
             for split, shard in assembled["shards"].items():
                 splits[split].append(Shard(**shard))
+            reader, licence = read["reader"], read["licence"]
             documents += read["documents"] + sum(read["counts"].values())
             sources += read["sources"]
             for benchmark, count in zip(overlaps, assembled["overlaps"], strict=True):
                 overlaps[benchmark] += count
-            for part in (assembled, read):  # copies of other tasks' documents are the rarer examples
+            # Copies of other tasks' documents are rarer, so they come first among the examples.
+            for part in (assembled, read):
                 for reason, count in part["counts"].items():
                     drops.counts[reason] = drops.counts.get(reason, 0) + count
                     known = drops.examples.setdefault(reason, [])
@@ -77,8 +78,8 @@ class Finish(Stage):
             vocab_size=tokenizer.vocab_size,
             dtype=token_dtype(tokenizer.vocab_size).name,
             splits=splits,
-            reader=corpus.reader.name,
-            licence=corpus.reader.licence,
+            reader=reader,
+            licence=licence,
             documents_read=documents,
             drops=drops.counts,
             drop_examples=drops.examples,
@@ -88,7 +89,7 @@ class Finish(Stage):
         )
 
     def _listed(self, sources: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-        """Keep a long list of files out of the manifest, in a table beside it."""
+        """Return the list of files for the manifest; write a long list to a table beside it instead."""
         if len(sources) <= MOST_SOURCES:
             return sources
         path = self.work.folder.parent / name / "sources.parquet"

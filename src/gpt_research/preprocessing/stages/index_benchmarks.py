@@ -1,16 +1,18 @@
-"""Indexing: the 13-grams of a benchmark, where contamination is looked for."""
+"""The stage that hashes the 13-grams of the benchmarks, if the run looks for contamination."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from gpt_research.preprocessing.plan import Plan
+from gpt_research.evaluation.passages import passages_of
+from gpt_research.preprocessing.job_plan import JobPlan
 from gpt_research.preprocessing.stages.stage import Stage
-from gpt_research.preprocessing.text.contamination import folder_grams
+from gpt_research.preprocessing.text.contamination import grams_of
 
 
-class Index(Stage):
-    """The 13-grams of a benchmark; each is a task of its own."""
+class IndexBenchmarks(Stage):
+    """Saves the 13-grams of the benchmarks; each benchmark is a task."""
 
-    def run(self, plan: Plan, rank: int) -> None:
-        self.work.save_array("benchmarks", rank, folder_grams(Path(plan.benchmarks[rank])))
+    def run(self, plan: JobPlan, rank: int) -> None:
+        folder = Path(plan.benchmarks[rank])
+        self.work.save_array("benchmarks", rank, grams_of(passages_of(folder, folder.name)))

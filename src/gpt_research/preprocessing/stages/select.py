@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gpt_research.preprocessing.plan import Plan
+from gpt_research.preprocessing.job_plan import JobPlan
 from gpt_research.preprocessing.stages.stage import (
     CONTAMINATED,
     EXACT_DUPLICATE,
@@ -12,16 +12,17 @@ from gpt_research.preprocessing.stages.stage import (
     NEAR_DUPLICATE,
     NO_HITS,
     Stage,
-    sides,
-    split_places,
+    benchmark_index,
+    splits_of,
+    uniform_of,
 )
 from gpt_research.preprocessing.text.duplicates import MinHash, exact_duplicates, group_keys, near_duplicates
 
 
 class Select(Stage):
-    """Which documents stay, and in which split."""
+    """Compares the documents of all tasks, and saves which of them stay and in which split."""
 
-    def run(self, plan: Plan, rank: int) -> None:
+    def run(self, plan: JobPlan, rank: int) -> None:
         hashes = self._load(plan, "hashes")
         lengths = [len(part) for part in hashes]
         everyone = np.arange(sum(lengths))
@@ -34,13 +35,13 @@ class Select(Stage):
             originals = np.where(status == NEAR_DUPLICATE, near, originals)
         if plan.options["contamination"] == "drop":
             status[(status == KEPT) & overlaps.any(axis=1)] = CONTAMINATED
-        # Copies stay on the side of the first of them, so that none is trained on and validated with.
+        # Copies go to the split of the first of them, so that no text is in both splits.
         keys = group_keys(hashes, clusters)
-        place, split = split_places(keys, plan), sides(keys, plan)
+        uniform, split = uniform_of(keys, plan), splits_of(keys, plan)
         corpus = np.repeat([list(plan.corpora).index(task.corpus) for task in plan.tasks], lengths)
         for index in range(len(plan.corpora)):
             kept = np.flatnonzero((corpus == index) & (status == KEPT))
-            _fill_both_splits(split, place, kept, plan.options["val_fraction"])
+            _fill_both_splits(split, uniform, kept, plan.options["val_fraction"])
         ends = np.cumsum(lengths)
         for task, (end, length) in enumerate(zip(ends, lengths, strict=True)):
             mine = slice(end - length, end)
@@ -48,13 +49,13 @@ class Select(Stage):
             self.work.save_array("chosen", task, chosen)
         self.work.save_array("ends", 0, ends)
 
-    def _load(self, plan: Plan, kind: str) -> list[np.ndarray]:
+    def _load(self, plan: JobPlan, kind: str) -> list[np.ndarray]:
         return [self.work.load_array(kind, task) for task in range(len(plan.tasks))]
 
-    def _near(self, plan: Plan, originals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _near(self, plan: JobPlan, originals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what `near_duplicates` does, for all documents; exact copies are in the cluster of their original.
 
-        They are not compared: some are gone with their task, and the answer must not depend on which.
+        Exact copies are not compared, because tasks drop some of them, and the answer must not depend on which.
         """
         is_first, parts, start = originals == np.arange(len(originals)), [], 0
         for part in self._load(plan, "signatures"):
@@ -62,15 +63,15 @@ class Select(Stage):
             start += len(part)
         first = np.flatnonzero(is_first)
         near, clusters = originals.copy(), originals.copy()
-        near[first], clusters[first] = (first[found] for found in near_duplicates(parts, MinHash()))
+        near[first], clusters[first] = (first[rows] for rows in near_duplicates(parts, MinHash()))
         return near, clusters[originals]
 
-    def _overlaps(self, plan: Plan, lengths: list[int], is_first: np.ndarray) -> np.ndarray:
+    def _overlaps(self, plan: JobPlan, lengths: list[int], is_first: np.ndarray) -> np.ndarray:
         """Return how many 13-grams each document shares with each benchmark: (documents, benchmarks).
 
-        Exact copies, all but the first, share none: what they hold would count as a phrase of many documents.
+        Exact copies count as sharing none, except the first, because their text would look like a common phrase.
         """
-        index = self.work.benchmark_index(plan)
+        index = benchmark_index(self.work, plan)
         if index is None:
             return np.zeros((sum(lengths), 0), dtype=np.int64)
         first = np.cumsum([0, *lengths])
@@ -79,10 +80,10 @@ class Select(Stage):
         return index.count(hits[is_first[hits[:, 0]]], sum(lengths), most_texts=10)
 
 
-def _fill_both_splits(split: np.ndarray, place: np.ndarray, kept: np.ndarray, val_fraction: float) -> None:
-    """Give a small corpus one document on the side that the hash left empty."""
+def _fill_both_splits(split: np.ndarray, uniform: np.ndarray, kept: np.ndarray, val_fraction: float) -> None:
+    """Move one document of a small corpus to the split that the hashes left empty."""
     if val_fraction > 0 and len(kept) >= 2:
         if not split[kept].any():
-            split[kept[np.argmin(place[kept])]] = 1
+            split[kept[np.argmin(uniform[kept])]] = 1
         elif split[kept].all():
-            split[kept[np.argmax(place[kept])]] = 0
+            split[kept[np.argmax(uniform[kept])]] = 0

@@ -1,9 +1,10 @@
-"""What the stages have in common: how they are called, what a document's fate is, and what one leaves to the next."""
+"""What the stages have in common: how they are called, the fates of documents, and the counts of drops."""
 
 from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,32 +14,60 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gpt_research.base import plugins
+from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.document import Drop
-from gpt_research.preprocessing.plan import Plan, Work
+from gpt_research.preprocessing.job_plan import JobPlan
+from gpt_research.preprocessing.readers.corpus import Corpus
+from gpt_research.preprocessing.text.contamination import BenchmarkIndex
+from gpt_research.preprocessing.work_folder import WorkFolder
 
 EXAMPLES = 5
 """Dropped documents that are named for each reason."""
 KEPT, EXACT_DUPLICATE, NEAR_DUPLICATE, CONTAMINATED = range(4)
 STATUS_NAMES = ("kept", "exact_duplicate", "near_duplicate", "contaminated")
 NO_HITS = np.empty((0, 2), dtype=np.int64)
-"""What a task leaves of benchmark overlaps where none is looked for: document, 13-gram."""
+"""Benchmark overlaps of a task that has none: rows of document and 13-gram."""
+
+OpenCorpus = Callable[[str], Corpus]
+"""Returns the corpus that NAME=PATH means. It goes to workers by its name, so it must be a module's function."""
 
 
 @dataclass(frozen=True)
 class Stage(ABC):
-    """A stage as datatrove calls it: with the task's number; the data it would pass on stays on disk."""
+    """A stage as datatrove calls it. It is called with a task's number, and leaves its results in the work folder."""
 
-    work: Work
-    strict: bool = False
+    work: WorkFolder
 
     def __call__(self, data: Any, rank: int, world_size: int) -> None:
-        self.run(self.work.load_plan(), rank)
+        plan = self.work.load_plan()
+        for path in plan.plugins:
+            plugins.load(path)
+        plugins.require(plan.options.get("plugins", {}), "This run")
+        self.run(plan, rank)
 
     @abstractmethod
-    def run(self, plan: Plan, rank: int) -> None:
-        """Do what the stage does for one task."""
+    def run(self, plan: JobPlan, rank: int) -> None:
+        """Do one task of the stage."""
+
+
+@dataclass(frozen=True)
+class ReadingStage(Stage):
+    """A stage that reads the corpora."""
+
+    open_corpus: OpenCorpus
+
+    def corpus(self, plan: JobPlan, name: str) -> Corpus:
+        return _opened(self.open_corpus, plan.corpora[name], self.work.plan_written_ns())
+
+
+# A process opens a corpus once for all its tasks, because there may be many files to list and to look at. A later run
+# in the same process opens it again, because its files may have changed.
+@lru_cache(maxsize=32)
+def _opened(open_corpus: OpenCorpus, spec: str, plan_written_ns: int) -> Corpus:
+    return open_corpus(spec)
 
 
 class Drops:
@@ -49,7 +78,7 @@ class Drops:
         self.broken: dict[str, int] = {}
         self.examples: dict[str, list[dict[str, Any]]] = {}
 
-    def wants_example(self, reason: str) -> bool:
+    def needs_example(self, reason: str) -> bool:
         return len(self.examples.get(reason, [])) < EXAMPLES
 
     def add(self, drop: Drop) -> None:
@@ -57,12 +86,12 @@ class Drops:
         if drop.broken:
             self.broken[drop.reason] = self.broken.get(drop.reason, 0) + 1
         examples = self.examples.setdefault(drop.reason, [])
-        if self.wants_example(drop.reason):
+        if self.needs_example(drop.reason):
             examples.append({"source": drop.source, "position": drop.position, "detail": drop.detail[:200]})
 
 
 def copy_of(corpus: str, source: str, position: int) -> str:
-    """Say which document another one is a copy of."""
+    """Return the detail of a drop that names the document it is a copy of."""
     return f"copy of {corpus}: {source} ({position})"
 
 
@@ -71,25 +100,23 @@ def size_of_texts(texts: pa.LargeStringArray) -> int:
     return pc.sum(pc.binary_length(texts)).as_py() or 0
 
 
-def split_places(keys: np.ndarray, plan: Plan) -> np.ndarray:
-    """Map the hashes of documents (n,) uint64 to [0, 1), another way for every seed; what is below `val_fraction` is
-    for validation."""
+def uniform_of(keys: np.ndarray, plan: JobPlan) -> np.ndarray:
+    """Map the hashes of documents (n,) uint64 to numbers in [0, 1), seeded; below `val_fraction` is validation."""
     seed = np.random.SeedSequence(plan.options["seed"]).generate_state(1, np.uint64)
     return ((keys ^ seed) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(11)) * 2.0**-53
 
 
-def sides(keys: np.ndarray, plan: Plan) -> np.ndarray:
-    """Return the index in `SPLITS` of each document, (n,) int64, by its hash."""
-    return np.where(split_places(keys, plan) < plan.options["val_fraction"], 1, 0)
+def splits_of(keys: np.ndarray, plan: JobPlan) -> np.ndarray:
+    """Return each document's split by its hash, (n,) int64, as an index in `SPLITS`."""
+    return np.where(uniform_of(keys, plan) < plan.options["val_fraction"], 1, 0)
 
 
-def load_tokenizer(work: Work) -> Tokenizer:
-    """Load the run's tokenizer to encode with, once for all tasks of a process."""
+def load_tokenizer(work: WorkFolder) -> Tokenizer:
+    """Return the run's tokenizer, built once for all tasks of a process."""
     if work.load_plan().options["tokenizer"] == "gpt2":
-        with contextlib.suppress(ImportError):  # a node of a cluster without the package
-            from gpt_research.preprocessing import gpt2_encoder as gpt2
-
-            return gpt2.TOKENIZER
+        # GPT-2's package may be missing on a node of a cluster; the work folder has the same vocabulary.
+        with contextlib.suppress(UserError):
+            return Tokenizer.gpt2()
     file = work.folder / "tokenizer.json"
     return _load_tokenizer(file, file_sha256(file))
 
@@ -97,3 +124,14 @@ def load_tokenizer(work: Work) -> Tokenizer:
 @lru_cache(maxsize=1)
 def _load_tokenizer(file: Path, sha256: str) -> Tokenizer:
     return Tokenizer.load(file)
+
+
+def benchmark_index(work: WorkFolder, plan: JobPlan) -> BenchmarkIndex | None:
+    """Return the index of all benchmarks, built once in a process; None if none is looked for."""
+    names = [Path(folder).name for folder in plan.benchmarks]
+    return _load_index(work, tuple(names), work.plan_written_ns()) if names else None
+
+
+@lru_cache(maxsize=1)
+def _load_index(work: WorkFolder, names: tuple[str, ...], plan_written_ns: int) -> BenchmarkIndex:
+    return BenchmarkIndex.from_grams({name: work.load_array("benchmarks", rank) for rank, name in enumerate(names)})

@@ -1,48 +1,49 @@
-"""Learning: a vocabulary from the texts themselves, where no tokenizer is given."""
+"""Training a tokenizer on the texts themselves, if none is given."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.document import Drop
-from gpt_research.preprocessing.plan import Plan
-from gpt_research.preprocessing.stages.stage import Stage, sides, size_of_texts
+from gpt_research.preprocessing.job_plan import JobPlan
+from gpt_research.preprocessing.stages.stage import ReadingStage, size_of_texts, splits_of
 from gpt_research.preprocessing.text.batches import clean_batches
 from gpt_research.preprocessing.text.duplicates import KnownTexts, text_hashes
 
 SAMPLE_BYTES = 256 << 20
-"""Text that a tokenizer is trained on, about, where there is as much."""
+"""Bytes of text, about, that a tokenizer is trained on if the corpora hold that much."""
 PIECE_BYTES = 1 << 20
-"""Text taken at each of the equidistant places of corpora that are larger."""
+"""Bytes of text taken at each of the evenly spaced points of larger corpora."""
 
 
-class Learn(Stage):
-    """The vocabulary, from a sample of the training documents, each different text once."""
+@dataclass(frozen=True)
+class TrainTokenizer(ReadingStage):
+    """Trains the tokenizer on a sample of the training documents, each different text once."""
 
-    def run(self, plan: Plan, rank: int) -> None:
+    def run(self, plan: JobPlan, rank: int) -> None:
         texts = self._sample(plan, only_training=True)
         first = next(texts, None)
-        # A few documents may all be for validation by their hash, of which one then goes to training.
+        # The hashes of a few documents may assign all of them to validation. `Select` then moves one to training.
         texts = self._sample(plan, only_training=False) if first is None else chain([first], texts)
         Tokenizer.train(texts, plan.options["vocab_size"]).save(self.work.folder / "tokenizer.json")
 
-    @staticmethod
-    def _sample(plan: Plan, *, only_training: bool) -> Iterator[str]:
-        """Yield documents from the beginnings of units, so many of each as its share of the whole."""
+    def _sample(self, plan: JobPlan, *, only_training: bool) -> Iterator[str]:
+        """Yield documents from the beginning of each unit, in proportion to the unit's share of the whole."""
         units, known = [(task.corpus, unit) for task in plan.tasks for unit in task.units], KnownTexts()
         for (corpus, unit), room in zip(units, _shares([unit.size for _, unit in units]).tolist(), strict=True):
-            left, items = room, plan.corpus(corpus).stream(unit, plan.read_options) if room > 0 else iter(())
+            left, items = room, self.corpus(plan, corpus).stream(unit, plan.read_options) if room > 0 else iter(())
             for batch in clean_batches(items, plan.options["min_characters"]):
                 if isinstance(batch, Drop):
                     continue
                 keys = text_hashes(batch.texts)
                 _, wanted = known.look_up(keys)
                 if only_training:
-                    wanted &= sides(keys[:, 0], plan) == 0
+                    wanted &= splits_of(keys[:, 0], plan) == 0
                 yield from batch.keep(wanted).to_strings()
                 left -= size_of_texts(batch.texts)
                 if left <= 0:
@@ -50,12 +51,15 @@ class Learn(Stage):
 
 
 def _shares(sizes: Sequence[int]) -> np.ndarray:
-    """Return the bytes of text to take of each unit, (n,), given their sizes on disk (0: not known, as on the hub)."""
+    """Return the bytes of text to take of each unit, (n,), given their sizes on disk.
+
+    A size of 0 is not known, as on the hub, and is taken for the mean of the others.
+    """
     known = np.array(sizes, dtype=np.float64)
     known[known == 0] = known[known > 0].mean() if known.any() else 1.0
     ends = np.cumsum(known)
     if ends[-1] <= SAMPLE_BYTES:
         return known * (SAMPLE_BYTES / ends[-1])
     pieces = SAMPLE_BYTES // PIECE_BYTES
-    places = (np.arange(pieces) + 0.5) * (ends[-1] / pieces)
-    return np.bincount(np.searchsorted(ends, places), minlength=len(known)) * float(PIECE_BYTES)
+    points = (np.arange(pieces) + 0.5) * (ends[-1] / pieces)
+    return np.bincount(np.searchsorted(ends, points), minlength=len(known)) * float(PIECE_BYTES)

@@ -1,8 +1,8 @@
-"""Arrow arrays, made and looked into without a copy more than needed.
+"""Arrow arrays of texts and numbers, made and read with as few copies as possible.
 
-What looks at every character looks at the UTF-8 of all texts at once, for numpy reads it where it lies. `pa.array` and
-`to_numpy` are not used: they import pandas wherever it is installed, a sixth of a second in every process. Knows
-nothing about words, documents or files.
+Functions that look at every character take the UTF-8 of all texts at once, because numpy can read
+an array's buffer in place. `pa.array` and `to_numpy` are not used, because they import pandas if it
+is installed, which takes a sixth of a second in every process. Knows nothing about words or files.
 """
 
 from __future__ import annotations
@@ -12,15 +12,20 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+DOCUMENT_SCHEMA = pa.schema([("text", pa.large_string()), ("source", pa.large_string()), ("position", pa.int64())])
+"""A batch of documents, with the fields of `Document`; nothing is null."""
+BATCH_BYTES = 1 << 20
+"""Bytes of text in a batch of documents: as much as the cache of a processor core holds."""
+
 
 def encoded(texts: Sequence[str], errors: str = "strict") -> pa.LargeStringArray:
     """Return texts as an Arrow array.
 
     Args:
-        errors: what to do with a lone surrogate, which UTF-8 cannot write; as of `str.encode`.
+        errors: how to encode a lone surrogate, which UTF-8 cannot represent; as in `str.encode`.
 
     Raises:
-        UnicodeEncodeError: there is one, and errors is strict.
+        UnicodeEncodeError: a text has a lone surrogate, and `errors` is "strict".
     """
     return joined([text.encode(errors=errors) for text in texts])
 
@@ -33,7 +38,7 @@ def joined(pieces: Sequence[bytes]) -> pa.LargeStringArray:
 
 
 def repeated(text: str, times: int) -> pa.LargeStringArray:
-    """Return an array of one text, again and again."""
+    """Return an array of `times` copies of one text."""
     data = text.encode()
     bounds = np.arange(times + 1, dtype=np.int64) * len(data)
     return pa.LargeStringArray.from_buffers(times, pa.py_buffer(bounds), pa.py_buffer(data * times))
@@ -46,7 +51,7 @@ def integers(values: np.ndarray) -> pa.Int64Array:
 
 
 def numbers(column: pa.ChunkedArray) -> np.ndarray:
-    """Return a column of whole numbers, none of them null, as (n,) int64."""
+    """Return a column of whole numbers without nulls as (n,) int64."""
     return np.concatenate([np.empty(0, dtype=np.int64), *map(np.from_dlpack, column.chunks)])
 
 
@@ -57,9 +62,10 @@ def mask(values: np.ndarray) -> pa.BooleanArray:
 
 
 def utf8_of(array: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
-    """Return an array's UTF-8 (m,) uint8 and bounds (n + 1,) int64, uncopied: text i is data[bounds[i]:bounds[i + 1]].
+    """Return the UTF-8 of an array without nulls, not copied: data (m,) uint8 and bounds (n + 1,)
+    int64.
 
-    Nothing of the array may be null.
+    Text i is `data[bounds[i]:bounds[i + 1]]`.
     """
     if not len(array):
         return np.empty(0, dtype=np.uint8), np.zeros(1, dtype=np.int64)
@@ -71,9 +77,10 @@ def utf8_of(array: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def bare_of(texts: pa.LargeStringArray) -> np.ndarray:
-    """Say of which texts it is plain that no white space surrounds them: (n,) bool.
+    """Return (n,) bool: True for texts that certainly have no white space before or after them.
 
-    Plain is a visible ASCII character, a quotation mark or a dash at both ends; what else is there has to be looked at.
+    That is certain if both ends are a visible ASCII character, a quotation mark or a dash. Other
+    texts may have none either.
     """
     data, bounds = utf8_of(texts)
     bare, long = np.zeros(len(texts), dtype=bool), np.flatnonzero(np.diff(bounds) >= 3)

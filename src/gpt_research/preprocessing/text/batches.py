@@ -1,8 +1,8 @@
-"""Documents many at a time, as Arrow keeps them: what the stages of preprocessing work on.
+"""Batches of documents as Arrow keeps them, on which the stages of preprocessing work.
 
-`clean_batches` gathers the documents of any reader. A column of Parquet of which nothing but the text is wanted is a
-batch as it is; a piece in which anything is out of the ordinary is left to the reader that looks at each record. (JSON
-lines go record by record: Arrow's own reader of them was no faster where every core has its process.)
+`clean_batches` gathers the documents of any reader, repairs them and drops those that are no text.
+A reader may yield a batch itself, for example a column of a Parquet file. (JSON lines come record
+by record, because Arrow's own reader of them was no faster where every core has its own process.)
 """
 
 from __future__ import annotations
@@ -16,23 +16,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gpt_research.preprocessing.document import Document, Drop
-from gpt_research.preprocessing.text.arrow import encoded, integers, joined, mask, repeated
+from gpt_research.preprocessing.text.arrow import BATCH_BYTES, DOCUMENT_SCHEMA, encoded, integers, joined, mask
 from gpt_research.preprocessing.text.repair import drop_reasons, repair, repairs
-
-DOCUMENT_SCHEMA = pa.schema([("text", pa.large_string()), ("source", pa.large_string()), ("position", pa.int64())])
-"""A batch of documents; nothing is null."""
-BATCH_BYTES = 1 << 20
-"""Text that is worked on at once: as much as a core's cache holds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some documents."""
+    """Documents with their sources and positions."""
 
     rows: pa.RecordBatch
-    """Of `DOCUMENT_SCHEMA`."""
+    """With the schema `DOCUMENT_SCHEMA`."""
     strings: list[str] | None = None
-    """The texts as Python has them, if a reader has made them: what wants them so need not make them again."""
+    """The texts as Python strings, if a reader made them; saves making them again."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,14 +37,14 @@ class Batch:
         return self.rows["text"]
 
     def keep(self, wanted: np.ndarray) -> Batch:
-        """Return the documents that are wanted: (n,) bool."""
+        """Return the documents for which `wanted`, (n,) bool, is True."""
         if wanted.all():
             return self
         strings = self.strings and list(compress(self.strings, wanted.tolist()))
         return Batch(self.rows.filter(mask(wanted)), strings)
 
     def mended(self, texts: dict[int, str]) -> Batch:
-        """Return the batch with other texts in some rows."""
+        """Return the batch with the given texts in place of those of some rows."""
         if not texts:
             return self
         changed = np.zeros(len(self), dtype=bool)
@@ -63,7 +58,7 @@ class Batch:
 
 
 def clean_batches(items: Iterable[Document | Drop | pa.RecordBatch], min_characters: int) -> Iterator[Batch | Drop]:
-    """Gather documents to batches, repaired and without what is no text, which comes as drops."""
+    """Gather documents to batches and repair them. A document that is no text becomes a drop."""
     for item in batched(items):
         if isinstance(item, Drop):
             yield item
@@ -77,17 +72,18 @@ def clean_batches(items: Iterable[Document | Drop | pa.RecordBatch], min_charact
 
 
 def place_of(rows: pa.RecordBatch | pa.Table, row: int) -> tuple[str, int]:
-    """Return source and position of a document."""
+    """Return source and position of the document in a row."""
     return rows["source"][row].as_py(), rows["position"][row].as_py()
 
 
 def batched(items: Iterable[Document | Drop | pa.RecordBatch]) -> Iterator[Batch | Drop]:
-    """Gather documents to batches of about `BATCH_BYTES`; what is one already, and drops, are passed on."""
+    """Gather documents to batches of about `BATCH_BYTES`; pass drops and batches of a reader on."""
     held: list[Document] = []
     size = 0
     for item in items:
         if not isinstance(item, Document):
-            if held and not isinstance(item, Drop):  # documents stay in order: the first of its kind is kept
+            # Documents stay in order, because the first of equal ones is kept.
+            if held and not isinstance(item, Drop):
                 yield _batch(held)
                 held, size = [], 0
             yield item if isinstance(item, Drop) else Batch(item)
@@ -105,27 +101,9 @@ def _batch(documents: list[Document]) -> Batch:
     strings = [document.text for document in documents]
     try:
         texts = joined([document.utf8 or document.text.encode() for document in documents])
-    except UnicodeEncodeError:  # a lone surrogate, which no UTF-8 can hold
+    except UnicodeEncodeError:  # a lone surrogate, which UTF-8 cannot represent
         strings = list(map(repair, strings))
         texts = encoded(strings)
     sources = encoded([document.source for document in documents], "replace")
     positions = integers(np.array([document.position for document in documents]))
     return Batch(pa.record_batch([texts, sources, positions], schema=DOCUMENT_SCHEMA), strings)
-
-
-def column_batch(column: pa.Array, source: str, first: int) -> pa.RecordBatch | None:
-    """Return the documents of a column of texts, or None where they have to be looked at one by one.
-
-    Args:
-        first: the row in the file at which the column begins.
-    """
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
-        return None
-    try:
-        column.validate(full=True)
-    except pa.ArrowException:  # not UTF-8
-        return None
-    if column.null_count:
-        return None
-    texts, places = pc.cast(column, pa.large_string()), np.arange(first, first + len(column))
-    return pa.record_batch([texts, repeated(source, len(texts)), integers(places)], schema=DOCUMENT_SCHEMA)

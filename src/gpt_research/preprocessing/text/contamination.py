@@ -1,46 +1,42 @@
-"""Find documents that hold passages of the benchmarks a model will be judged by.
+"""Find documents that contain passages of the benchmarks by which a model will be judged.
 
-As in appendix C of the GPT-3 paper (Brown et al., 2020): a document overlaps a benchmark where 13 words in a
-row are the same, lower case and without punctuation (words as in `words.hash_words`). A passage of
-fewer than 13 words cannot be found, and a document of fewer never overlaps.
+As in appendix C of the GPT-3 paper (Brown et al., 2020), a document overlaps a benchmark if both
+have the same 13 words in a row, in lower case and without punctuation (words as in
+`words.hash_words`). A passage or a document of fewer than 13 words never overlaps.
 
-Tasks ask `overlaps`, or keep `hits` and let the reduce step `count` them over all documents, which can pass
-over phrases that many documents share. 64-bit hashes stand for the words: a trillion foreign 13-grams meet an
-index of a million by chance with a probability of 5%.
+A task calls `overlaps`. Or it saves `hits`, and a later step calls `count` on those of all
+documents, which can ignore phrases that many documents share. Words are compared by 64-bit hashes:
+the probability that one of a trillion other 13-grams equals one of a million indexed ones by chance
+is 5%.
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import orjson
 
 from gpt_research.base.errors import UserError
+from gpt_research.preprocessing.text import compiled
 from gpt_research.preprocessing.text.words import Words, hash_words
 
 WORDS = 13
 """Words in a row that make an overlap."""
-_MARKERS = re.compile(r"\[(header|title|step|substeps)\]")  # put into HellaSwag's texts, not part of them
 
 
 @dataclass(frozen=True)
 class BenchmarkIndex:
-    """The 13-grams of one or more benchmarks; 16 bytes each, and 4 to 8 more to look them up quickly."""
+    """The 13-grams of one or more benchmarks. Each takes 20 to 24 bytes with its index."""
 
     names: tuple[str, ...]
     """The benchmarks, at most 64."""
     grams: np.ndarray
-    """(m,) uint64: hashes of the different 13-grams, sorted."""
+    """(m,) uint64: sorted hashes of the 13-grams, each once."""
     members: np.ndarray
-    """(m,) uint64: bit j is set where benchmark j holds the 13-gram."""
+    """(m,) uint64: bit j is set if benchmark j contains the 13-gram."""
 
     @classmethod
     def from_texts(cls, benchmarks: Mapping[str, Iterable[str]]) -> BenchmarkIndex:
@@ -48,13 +44,8 @@ class BenchmarkIndex:
         return cls.from_grams({name: grams_of(texts) for name, texts in benchmarks.items()})
 
     @classmethod
-    def from_folder(cls, folder: Path) -> BenchmarkIndex:
-        """Index the benchmarks in `folder`: one folder each, named as the benchmark."""
-        return cls.from_grams({path.name: folder_grams(path) for path in benchmark_folders(folder)})
-
-    @classmethod
     def from_grams(cls, benchmarks: Mapping[str, np.ndarray]) -> BenchmarkIndex:
-        """Join what `grams_of` or `folder_grams` returned for each benchmark, by its name."""
+        """Join the results of `grams_of` for each benchmark, by its name."""
         grams = _different(np.concatenate([np.empty(0, dtype=np.uint64), *benchmarks.values()]))
         members = np.zeros(len(grams), dtype=np.uint64)
         for j, part in enumerate(benchmarks.values()):
@@ -62,25 +53,26 @@ class BenchmarkIndex:
         return cls(tuple(benchmarks), grams, members)
 
     def overlaps(self, words: Words) -> np.ndarray:
-        """Return (n_texts, n_benchmarks) int64: how many different 13-grams each text shares with each."""
+        """Return (n_texts, n_benchmarks) int64: the number of different 13-grams that both
+        share."""
         return self.count(self.hits(words), len(words))
 
     def hits(self, words: Words) -> np.ndarray:
-        """Return (m, 2) int64, one row for each different 13-gram a text shares: text, place in `grams`."""
-        from gpt_research.preprocessing.text import kernels
-
+        """Return (m, 2) int64: text and index in `grams` of each different 13-gram that is
+        shared."""
         grams = words.ngrams(WORDS)
-        texts, places = np.empty((2, len(grams.hashes)), dtype=np.int64)
+        texts, indices = np.empty((2, len(grams.hashes)), dtype=np.int64)
         key_bits, sieve, starts = self._lookup
-        found = kernels.find_known(grams.hashes, grams.offsets, self.grams, key_bits, sieve, starts, texts, places)
-        different = _different(texts[:found] * len(self.grams) + places[:found])
+        count = compiled.find_known(grams.hashes, grams.offsets, self.grams, key_bits, sieve, starts, texts, indices)
+        different = _different(texts[:count] * len(self.grams) + indices[:count])
         return np.stack(np.divmod(different, max(len(self.grams), 1)), axis=1)
 
     def count(self, hits: np.ndarray, n_texts: int, most_texts: int | None = None) -> np.ndarray:
-        """Return `overlaps` from the `hits` of many tasks, their first column counting over all documents.
+        """Return `overlaps` from the `hits` of many tasks, whose first column is the index among
+        all documents.
 
-        A 13-gram in more than `most_texts` documents is passed over. GPT-3 took 10: what more documents than
-        that share is a common phrase, law or liturgy rather than the benchmark.
+        A 13-gram in more than `most_texts` documents is ignored. GPT-3 took 10, because what more
+        documents share is a common phrase, law or liturgy rather than the benchmark.
         """
         if most_texts is not None:
             sharing = np.bincount(hits[:, 1], minlength=len(self.grams))
@@ -93,22 +85,25 @@ class BenchmarkIndex:
 
     @cached_property
     def _lookup(self) -> tuple[int, np.ndarray, np.ndarray]:
-        """What `kernels.find_known` looks 13-grams up by: bits of a key, the sieve, and where each key begins.
+        """Bits of a key, the sieve, and the index at which each key begins, as `kernels.find_known`
+        takes them.
 
-        Four 13-grams share a key, so that of those that are not in the index one in 150 passes the sieve, which takes
-        two megabytes for a million 13-grams.
+        On average four 13-grams share a key. So one in 150 of the 13-grams that are not in the
+        index passes the sieve, which takes two megabytes for a million 13-grams.
         """
-        from gpt_research.preprocessing.text import kernels
-
         key_bits = min(max(10, len(self.grams).bit_length() - 2), 26)
         sieve = np.zeros(1 << key_bits, dtype=np.uint64)
-        kernels.fill_sieve(self.grams, key_bits, sieve)
+        compiled.fill_sieve(self.grams, key_bits, sieve)
         keys = (self.grams >> np.uint64(64 - key_bits)).astype(np.int64)
         return key_bits, sieve, np.searchsorted(keys, np.arange((1 << key_bits) + 1))
 
 
 def benchmark_folders(folder: Path) -> list[Path]:
-    """Return the folder of each benchmark in `folder`, which is named as the benchmark."""
+    """Return the folders in `folder`; each has the name and the files of a benchmark.
+
+    Raises:
+        UserError: there is none, or there are more than 64.
+    """
     folders = sorted(path for path in folder.glob("*") if path.is_dir())
     if not folders:
         raise UserError(f"No benchmarks in {folder}. Put each into a folder of its own there: {folder}/lambada.")
@@ -117,63 +112,12 @@ def benchmark_folders(folder: Path) -> list[Path]:
     return folders
 
 
-def folder_grams(folder: Path) -> np.ndarray:
-    """Return the different 13-grams (m,) uint64 of one benchmark's files, sorted.
-
-    Read are plain text (.txt, .raw), HellaSwag's six lines a task (the same suffixes) and .jsonl with
-    `text`, or with HellaSwag's `ctx`, `endings` and `label`; each also as .gz or .bz2.
-    """
-    passages = list(_folder_passages(folder))
-    if not passages:
-        raise UserError(f"No benchmark text in {folder}. Known are .txt, .raw and .jsonl (.gz, .bz2).")
-    return grams_of(passages)
-
-
 def grams_of(passages: Iterable[str]) -> np.ndarray:
-    """Return the different 13-grams (m,) uint64 of some passages, sorted."""
+    """Return (m,) uint64: the sorted hashes of the 13-grams of some passages, each once."""
     return _different(hash_words(list(passages)).ngrams(WORDS).hashes)
 
 
 def _different(values: np.ndarray) -> np.ndarray:
-    """Return the different values, sorted; `np.unique` takes ten times as long for hashes."""
+    """Return the sorted values, each once; `np.unique` takes ten times as long for hashes."""
     values = np.sort(values)
     return values[np.append(values[:1] == values[:1], values[1:] != values[:-1])]
-
-
-def _folder_passages(folder: Path) -> Iterator[str]:
-    """Yield the passages of one benchmark from its files, in the order of their names."""
-    for path in sorted(folder.rglob("*")):
-        suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".bz2")]
-        if not suffixes or suffixes[-1] not in (".txt", ".raw", ".jsonl") or not path.is_file():
-            continue
-        try:
-            lines = _decompressed(path).splitlines()
-            yield from map(_row_passage, lines) if suffixes[-1] == ".jsonl" else _text_passages(lines)
-        except (OSError, EOFError, ValueError, KeyError) as error:
-            raise UserError(f"Cannot read the benchmark {path}: {error!r}.") from error
-
-
-def _decompressed(path: Path) -> bytes:
-    data = path.read_bytes()
-    return {".gz": gzip.decompress, ".bz2": bz2.decompress}.get(path.suffix, bytes)(data)
-
-
-def _row_passage(line: bytes) -> str:
-    row: dict[str, Any] = orjson.loads(line)
-    if "endings" not in row:
-        return str(row["text"])
-    return _MARKERS.sub(" ", f"{row['ctx']} {row['endings'][int(row['label'])]}")
-
-
-def _text_passages(lines: list[bytes]) -> Iterator[str]:
-    """Yield a text's paragraphs, or, of HellaSwag's tasks (context, label, four endings), the true texts.
-
-    False endings were written by a machine for the benchmark: they tell no more than the context does.
-    """
-    texts = [line.decode() for line in lines]
-    labels = texts[1::6]
-    if labels and len(texts) % 6 == 0 and set(labels) <= {"0", "1", "2", "3"}:
-        for start, label in zip(range(0, len(texts), 6), labels, strict=True):
-            yield _MARKERS.sub(" ", f"{texts[start]} {texts[start + 2 + int(label)]}")
-    else:
-        yield from texts

@@ -1,8 +1,8 @@
-"""Placeholders in the place of addresses and numbers that belong to a person.
+"""Placeholders for addresses and numbers that belong to a person.
 
-`mask` knows mail and street addresses, telephone numbers, social-security and card numbers as they are
-written in the United States. Names, prices, dates and order numbers stay. Where a number may be a telephone
-number or not, it is masked.
+`mask` finds mail and street addresses, telephone numbers, social-security and card numbers as they
+are written in the United States. Names, prices, dates and order numbers stay. A number that may be
+a telephone number is masked.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ import re
 EMAIL, PHONE, ADDRESS, SSN, CARD = "[EMAIL]", "[PHONE]", "[ADDRESS]", "[SSN]", "[CARD]"
 
 _EMAIL = re.compile(r"(?:\bmailto:|\bsmtp:)?[\w.+'%&-]{1,64}@{1,2}[\w-]+(?:\.[\w-]+)+")
-# Inside Enron: `Sherri Sera@ENRON`, `Jeff Dasovich/NA/Enron@Enron`.
+# Addresses inside Enron: `Sherri Sera@ENRON`, `Jeff Dasovich/NA/Enron@Enron`.
 _HOUSE = r"@(?:ENRON|Enron|enron|EES|ECT|GPGFIN|EWC|AZURIX|PGN)\w*(?: COMMUNICATIONS)?"
 _HOUSE_SIGN = re.compile(_HOUSE)
 _HOUSE_EMAIL = re.compile(rf"(?:[A-Z][\w.'-]{{0,40}} ){{0,3}}[\w.'-]{{1,40}}(?:/[\w.&'-]{{1,40}}){{0,4}}{_HOUSE}")
 _NOT_IN_NUMBER = r"(?<![\w$.,/-])"
-# The patterns below that have alternatives look first whether any of them can begin here: few characters pass.
+# The patterns with alternatives first check whether any alternative can begin here, because few
+# characters pass.
 _PHONE = re.compile(
     r"(?=[\d(+xXeE])(?:"
     # (713) 853-1234, 713/853-1234, 1-800-555-1234, 713.853.1234, --713-853-1234at
     r"(?<![\w$.,/])(?<!\d-)(?:\+?1[-. ]{0,2})?\(?\d{3}\)?[-./ ]{0,3}\d{3}[-. ]{1,2}\d{4}(?![\d_-])"
     # +44 (0) 20 7783 0000, 011 44 20 7783 0000, +33 1 42 68 53 00
     rf"|(?<![\w.])(?:\+\d{{1,3}}|011)[ .()-]{{1,3}}\d[\d .()-]{{5,14}}\d(?!\w)"
-    # 7138531234, where the figures can be an American number
+    # 7138531234, if the figures can be an American number
     rf"|{_NOT_IN_NUMBER}[2-9]\d\d[2-9]\d{{6}}(?![\w.,-])"
     # 853-1234 and the house's own x31234, 3-1234
     rf"|{_NOT_IN_NUMBER}(?:\d{{3}}|[3-9])-\d{{4}}(?![\w-])"
@@ -51,16 +52,17 @@ _ZIP = re.compile(
     r"(?<=\b(?:A[LKZR]|C[AOT]|D[CE]|FL|GA|HI|I[ADLN]|K[SY]|LA|M[ADEINOST]|N[CDEHJMVY]|O[HKR]|PA|RI|S[CD]|T[NX]"
     r"|UT|V[AT]|W[AIVY]))(?P<gap>\.?,? {1,3})\d{5}(?:-\d{4})?(?![\w-])"
 )
-# Most lines hold nothing of all this. With every figure written as 0, patterns that begin with one letter find those
-# that may, at the speed of a search for that letter.
+# Most lines have none of these. If every figure is written as 0, patterns that begin with this one
+# character find the lines that may have some at the speed of a search for the character.
 _FIGURES = bytes.maketrans(b"123456789", b"000000000")
 _STREET_SIGN = rf" {{1,2}}(?:[A-Z0][\w.'?]* {{1,2}}){{1,4}}{_KINDS_OF_STREET}"
 _EXTENSION = "|".join(f"(?<={word}[ .:-]{{{gap}}}0000)" for word in ("[xXt]", "sion") for gap in range(4))
-# A year or a price is none: four figures in a row only as part of what is longer.
+# Four figures in a row only count as part of something longer, because alone they are a year or a
+# price.
 _NUMBER_SIGN = rf"[-. )/]{{1,3}}000|0000|(?<=\+0)|000(?:{_EXTENSION})"
 _SIGN = re.compile(f"0(?:{_NUMBER_SIGN}|(?<=Box 0)|(?<=Box  0)|{_STREET_SIGN})".encode())
-# What a line of each kind holds, the kind, and what is put in its place. The longer kinds first, for a telephone number
-# is part of many.
+# (sign of a line that may have the kind, pattern of the kind, placeholder). Longer kinds come
+# first, because many of them contain what looks like a telephone number.
 _KINDS = (
     (re.compile(f"0{_STREET_SIGN}|Box".encode()), _STREET, ADDRESS),
     (re.compile(rb"0000[ -]?0000"), _CARD, CARD),
@@ -72,19 +74,19 @@ _KINDS = (
 
 
 def mask(text: str) -> str:
-    """Return `text` with a placeholder for each personal address and number; none spans two lines."""
-    figures = text.encode("ascii", "replace").translate(_FIGURES)  # a byte for each character
-    places = [sign.start() for sign in _SIGN.finditer(figures)]
-    place = text.find("@")
-    while place >= 0:
-        places.append(place)
-        place = text.find("@", place + 1)
+    """Return `text` with a placeholder for each personal address and number in a line."""
+    figures = text.encode("ascii", "replace").translate(_FIGURES)  # one byte for each character
+    positions = [sign.start() for sign in _SIGN.finditer(figures)]
+    position = text.find("@")
+    while position >= 0:
+        positions.append(position)
+        position = text.find("@", position + 1)
     pieces, end = [], 0
-    for place in sorted(places):
-        if place >= end:
-            start = max(end, text.rfind("\n", end, place) + 1)
+    for position in sorted(positions):
+        if position >= end:
+            start = max(end, text.rfind("\n", end, position) + 1)
             pieces.append(text[end:start])
-            end = text.find("\n", place)
+            end = text.find("\n", position)
             end = end if end >= 0 else len(text)
             pieces.append(_masked_line(text[start:end], figures[start:end]))
     return "".join(pieces) + text[end:]

@@ -1,7 +1,7 @@
-"""Words of texts as 64-bit hashes, many texts at a time: what copies and benchmark overlaps are found by.
+"""Words of many texts as 64-bit hashes, by which copies and overlaps with benchmarks are found.
 
-A word is lower case and has no punctuation; in scripts without spaces each character is one. Knows nothing about what
-the words are compared for.
+A word is in lower case and has no punctuation. In scripts without spaces each character is a word.
+Knows nothing about copies and benchmarks.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from functools import lru_cache
 import numpy as np
 import pyarrow as pa
 
+from gpt_research.preprocessing.text import compiled
 from gpt_research.preprocessing.text.arrow import encoded, utf8_of
 
-# Scripts written without spaces (Thai, Lao, Burmese, Khmer, kana, Han): each character is a word of its own.
+# Scripts without spaces (Thai, Lao, Burmese, Khmer, kana, Han), in which each character is a word.
 _UNSPACED = (
     *((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x31FF), (0x3400, 0x4DBF)),
     *((0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xFF66, 0xFF9D), (0x1B000, 0x1B16F), (0x20000, 0x3FFFF)),
@@ -26,7 +27,7 @@ _ALONE = 1 << 31
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """The normalised words of a batch of texts, as 64-bit hashes; made by `hash_words`."""
+    """The normalised words of a batch of texts, as 64-bit hashes (see `hash_words`)."""
 
     hashes: np.ndarray
     """(n_words,) uint64, text after text."""
@@ -37,35 +38,33 @@ class Words:
         return len(self.offsets) - 1
 
     def ngrams(self, n: int) -> Words:
-        """Return every n words in a row of each text as one hash; a text of fewer than n words has none."""
-        from gpt_research.preprocessing.text import kernels
-
+        """Return a hash for every n words in a row; a text of fewer words has none."""
         offsets = offsets_of(np.maximum(np.diff(self.offsets) - n + 1, 0))
         grams = np.empty(offsets[-1], dtype=np.uint64)
-        kernels.hash_ngrams(self.hashes, self.offsets, n, grams)
+        compiled.hash_ngrams(self.hashes, self.offsets, n, grams)
         return Words(grams, offsets)
 
 
 def hash_words(texts: Sequence[str] | pa.LargeStringArray) -> Words:
-    """Cut texts into lower-case words without punctuation and hash each word, at 330 to 450 MB/s a core.
+    """Split texts into lower-case words without punctuation and hash each word, at 330 to 450 MB/s
+    on a core.
 
-    A word is a run of letters, marks and digits; punctuation separates, so that the tokenised `Teddy 's` and
-    `guest @-@ starring` of WikiText equal `Teddy's` and `guest-starring`. In scripts without spaces every
-    character is a word. What is punctuation is asked of Unicode 3.2, which every Python carries unchanged.
+    A word is a run of letters, marks and digits. Punctuation separates words, so the tokenised
+    `Teddy 's` and `guest @-@ starring` of WikiText equal `Teddy's` and `guest-starring`. In scripts
+    without spaces every character is a word. Unicode 3.2 decides what punctuation is, because every
+    version of Python has the same tables of it.
     """
-    from gpt_research.preprocessing.text import kernels
-
-    # A lone surrogate becomes a question mark, which separates as it does.
+    # A lone surrogate becomes a question mark, and both separate words.
     data, bounds = utf8_of(texts if isinstance(texts, pa.Array) else encoded(texts, "replace"))
     hashes, offsets = np.empty(len(data) // 2 + len(bounds), dtype=np.uint64), np.zeros_like(bounds)
     table = _code_table()
-    while len(data) and (page := kernels.hash_words(data, bounds, table.codes, table.known, hashes, offsets)) >= 0:
+    while len(data) and (page := compiled.hash_words(data, bounds, table.codes, table.known, hashes, offsets)) >= 0:
         table.learn(page)
     return Words(hashes[: offsets[-1]], offsets)
 
 
 class _CodeTable:
-    """Codes of characters, each page of 256 worked out when one of it is first met."""
+    """Codes of characters, computed for a page of 256 when a text first has one of them."""
 
     def __init__(self) -> None:
         self.codes = np.zeros(0x110000, dtype=np.uint32)
@@ -84,9 +83,10 @@ def _code_table() -> _CodeTable:
 
 
 def _code(point: int) -> int:
-    """Return a character's lower case, 0 for a separator, with `_ALONE` set where it is a word.
+    """Return a character's lower case, or 0 for a separator; `_ALONE` is set if the character is a
+    word.
 
-    Characters younger than Unicode 3.2 count as letters, emoji do not.
+    Characters that are newer than Unicode 3.2 count as letters, but emoji do not.
     """
     if 0x1F000 <= point < 0x1FB00 or point >= 0xE0000:
         return 0

@@ -1,6 +1,6 @@
-"""What a run takes, from its settings alone: parameters, arithmetic, memory, tokens, disk.
+"""What a run takes by formula, from its settings alone: parameters, arithmetic, memory, tokens, disk.
 
-These are formulas; what this machine makes of them is measured by `probe`.
+The parts of the model state what they take; this module adds it up. `probe` measures real steps.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from gpt_research.training.optimizers import state_bytes
 
 
 @dataclass(frozen=True)
-class Footprint:
+class ResourceEstimate:
     """What a run takes on each device and on the disk."""
 
     parameters: int
-    """Without the padding of the vocabulary."""
+    """Number of parameters, without the padding of the vocabulary."""
     flops_per_token: float
-    """Of training, forward and backward."""
+    """FLOPs of training on one token, forward and backward."""
     tokens: int
-    """Seen by the whole run, repeated ones counted again."""
+    """Tokens that the whole run reads; a repeated token counts again."""
     state_bytes: int
     """Weights, gradients and optimizer on each device."""
     activation_bytes: int
@@ -34,18 +34,18 @@ class Footprint:
     work_bytes: int
     """Copies of the weights in 16 bits, and the workspace of the loss."""
     checkpoint_bytes: int
-    """One checkpoint."""
+    """Size of one checkpoint."""
     disk_bytes: int
-    """All checkpoints that stay, and the one that is being written beside them."""
+    """Size of all checkpoints that are kept, and of the one that is being written beside them."""
 
     @property
     def memory_bytes(self) -> int:
-        """What tensors take on each device at most, without torch itself."""
+        """The most that tensors take on each device, without torch itself."""
         return self.state_bytes + self.activation_bytes + self.work_bytes
 
 
-def footprint(config: TrainConfig, runtime: Runtime) -> Footprint:
-    """Work out what `config` takes on the devices of `runtime`; its micro_batch is a number."""
+def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimate:
+    """Return what `config`, whose micro_batch is a number, takes on the devices of `runtime`."""
     with torch.device("meta"):  # shapes only, so a model of any size is counted at once
         model = GPT(config.model)
     held = sum(p.numel() for p in model.parameters())
@@ -55,7 +55,7 @@ def footprint(config: TrainConfig, runtime: Runtime) -> Footprint:
     model.gradient_checkpointing, model.loss_chunk = config.gradient_checkpointing, chunk
     token_bytes = model.activation_bytes(runtime.device.type, runtime.dtype)
     checkpoint_bytes = parameters * (WEIGHT_BYTES + state_bytes(config))
-    return Footprint(
+    return ResourceEstimate(
         parameters=parameters,
         flops_per_token=model.flops_per_token(),
         tokens=config.max_steps * config.tokens_per_step,
@@ -68,7 +68,7 @@ def footprint(config: TrainConfig, runtime: Runtime) -> Footprint:
 
 
 def _work_bytes(config: TrainConfig, runtime: Runtime, held: int, chunk: int) -> int:
-    """Bytes that do not grow with the micro-batch: autocast's copies of the weights, and the workspace of the loss."""
+    """Return the bytes for autocast's copies of the weights and the loss, whatever the micro-batch."""
     copies = 0 if runtime.precision == "fp32" else 2 * held
     if not chunk:
         return copies
@@ -77,7 +77,7 @@ def _work_bytes(config: TrainConfig, runtime: Runtime, held: int, chunk: int) ->
 
 
 def _checkpoints_that_stay(config: TrainConfig) -> int:
-    """Count the checkpoints on the disk at the worst moment: while the last one is written beside all that stay."""
+    """Count the checkpoints on the disk while the last one is written beside all that are kept."""
     interval = config.save_interval or config.max_steps
     saved = -(-config.max_steps // interval)
     milestones = 0

@@ -1,0 +1,84 @@
+"""Compare two evaluations: the difference of each score, with a confidence interval.
+
+The scores of the two models are paired item by item (see `statistics`). So a task is compared only
+if both evaluations measured it on the same items; a remark names each task that is left out, and
+why. The two evaluations may have different settings, such as the context. A remark names those too,
+because the settings may be the cause of a difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gpt_research.evaluation.results import Result
+from gpt_research.evaluation.statistics import Difference, Metric, difference
+from gpt_research.evaluation.tasks.table import metrics_of
+
+FEW_ITEMS = 30
+"""With fewer items, an interval of the normal distribution is too narrow; a remark says so."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two evaluations, A and B, compared."""
+
+    differences: dict[tuple[str, str], Difference]
+    """The differences B minus A, by the names of task and score."""
+    remarks: list[str]
+    """Sentences about the tasks that were left out and about settings that differ."""
+
+
+def compare(a: Mapping[str, Result], b: Mapping[str, Result], confidence: float = 0.95) -> Comparison:
+    """Return B minus A of each score, for each task that both measured on the same items.
+
+    Raises:
+        UserError: a task belongs to a plugin that is not loaded.
+    """
+    differences, remarks = {}, []
+    for task in [*a, *(task for task in b if task not in a)]:
+        if task not in a or task not in b:
+            remarks.append(f"{task}: only {'A' if task in a else 'B'} measured it.")
+            continue
+        one, other = a[task], b[task]
+        if one.facts["items_sha256"] != other.facts["items_sha256"] or one.items != other.items:
+            remarks.append(
+                f"{task}: not the same items ({one.items:,} and {other.items:,}). Evaluate both with the same files, "
+                "data and limits."
+            )
+            continue
+        for name in ("context", "stride"):
+            if name in one.facts and one.facts[name] != other.facts.get(name):
+                remarks.append(f"{task}: {name} {one.facts[name]} and {other.facts[name]}.")
+        if one.items < FEW_ITEMS:
+            remarks.append(f"{task}: only {one.items} {one.facts['unit']}; the interval is rough.")
+        for name, metric in metrics_of(task).items():
+            if _comparable(metric, one, other):
+                differences[task, name] = difference(metric, one.columns, other.columns, confidence)
+            else:
+                remarks.append(f"{task}: {name} left out, because the two have different tokens.")
+    return Comparison(differences, remarks)
+
+
+def _comparable(metric: Metric, one: Result, other: Result) -> bool:
+    """Return True unless the score is one per token and the two have different tokens."""
+    if metric.denominator != "tokens":
+        return True
+    if one.facts["context"] != other.facts["context"]:
+        # The first token of a window is not scored, so another context scores a few other tokens.
+        return bool(abs(one.columns["tokens"].sum() / other.columns["tokens"].sum() - 1) < 0.02)
+    return bool((one.columns["tokens"] == other.columns["tokens"]).all())
+
+
+def setting_remarks(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """Return a remark for each of precision and device that differs between two summaries."""
+    names = [name for name in ("precision", "device") if first.get(name) != second.get(name)]
+    return [f"{name}: {first.get(name)} and {second.get(name)}." for name in names]
+
+
+def better(task: str, score: str, change: Difference) -> str:
+    """Return which of the two is better, "A" or "B", or "" if the interval holds 0."""
+    if not change.is_clear:
+        return ""
+    return "B" if (change.value > 0) == metrics_of(task)[score].higher_is_better else "A"

@@ -1,0 +1,70 @@
+"""The plan of a preprocessing run: what is read, cut into tasks, and every setting that decides the output.
+
+`plan.make_plan` builds it once; each stage loads it from the work folder. It depends on the input alone, never on the
+number of workers, so the output does not depend on them either. Knows nothing about how a corpus is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from gpt_research.preprocessing.document import ReadOptions, Unit
+
+
+@dataclass(frozen=True)
+class Task:
+    """Consecutive units of one corpus."""
+
+    corpus: str
+    number: int
+    """Index among the tasks of its corpus; its shards carry this number."""
+    units: list[Unit]
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk of its units."""
+        return sum(unit.size for unit in self.units)
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """What a run reads and how; everything that decides the output."""
+
+    corpora: dict[str, str]
+    """The command line's NAME=PATH of each corpus, by name."""
+    tasks: list[Task]
+    options: dict[str, Any]
+    """The fields of `PreprocessConfig` that decide the output, and the hashes of plugins if there are any."""
+    benchmarks: list[str]
+    """The folders of the benchmarks whose text is looked for."""
+    plugins: list[str] = field(default_factory=list)
+    """Plugin files that each process runs before its first task, because a plugin may add a reader."""
+
+    @property
+    def read_options(self) -> ReadOptions:
+        return ReadOptions(**{name: self.options[name] for name in ReadOptions.__dataclass_fields__})
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the plan as JSON holds it. A plan without plugins does not mention them."""
+        # The round trip turns tuples into lists, so that a plan equals itself after it was written and read.
+        fields = json.loads(json.dumps(asdict(self)))
+        if not self.plugins:
+            del fields["plugins"]
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> JobPlan:
+        """Return the plan that `as_json` returned these fields of."""
+        tasks = [Task(t["corpus"], t["number"], [Unit(**u) for u in t["units"]]) for t in fields["tasks"]]
+        return cls(fields["corpora"], tasks, fields["options"], fields["benchmarks"], fields.get("plugins", []))
+
+    @property
+    def digest(self) -> str:
+        """A short name for everything that decides a data set's bytes, except the contents of the source files."""
+        # The options hold the hashes of the plugins; where their files lie does not matter.
+        fields = {name: value for name, value in self.as_json().items() if name != "plugins"}
+        return hashlib.sha256(repr(fields).encode()).hexdigest()[:16]

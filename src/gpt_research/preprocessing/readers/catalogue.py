@@ -1,0 +1,96 @@
+"""The readers by name, and the corpus that `NAME=PATH` on the command line means.
+
+Forms: `NAME=PATH`, `NAME:reader=PATH`, `NAME=hub:owner/name`. A name in `READERS` chooses that
+reader. With any other name the files decide, unless a reader is named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from gpt_research.base.errors import UserError, closest
+from gpt_research.preprocessing.document import Reader, RecordReader
+from gpt_research.preprocessing.formats.files import walk
+from gpt_research.preprocessing.formats.tables import GenericReader
+from gpt_research.preprocessing.readers.cnn import CnnReader
+from gpt_research.preprocessing.readers.corpus import Corpus
+from gpt_research.preprocessing.readers.enron import EnronReader
+from gpt_research.preprocessing.readers.gutenberg import GutenbergReader
+from gpt_research.preprocessing.readers.hub import HubReader
+from gpt_research.preprocessing.readers.openwebtext import OpenWebTextReader, is_archive
+from gpt_research.preprocessing.readers.transweb import TransWebReader
+from gpt_research.preprocessing.readers.wikipedia import WikipediaReader
+
+READERS: dict[str, Callable[[], Reader]] = {
+    "cnn": CnnReader,
+    "enron": EnronReader,
+    "gutenberg": GutenbergReader,
+    "openwebtext": OpenWebTextReader,
+    "transweb": TransWebReader,
+    "wikipedia": WikipediaReader,
+    "files": GenericReader,
+}
+"""Reader classes by their names on the command line. A plugin adds `READERS["mine"] = MyReader`."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+
+def resolve(spec: str) -> Corpus:
+    """Return the corpus that `NAME=PATH`, `NAME:reader=PATH` or `NAME=hub:owner/name` means.
+
+    Raises:
+        UserError: another form, a name that cannot be a folder's, an unknown reader, or a path that
+            does not exist.
+    """
+    left, equals, location = spec.partition("=")
+    name, _, chosen = left.partition(":")
+    if not equals or not location or not name:
+        raise UserError(f'"{spec}" names no corpus. Write NAME=PATH, for example cnn=data/cnn.')
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f'"{name}" cannot name a corpus (in "{spec}"). Use small letters, digits, "_", "-" and ".", '
+            "starting with a letter or digit."
+        )
+    if chosen and chosen not in READERS:
+        raise UserError(
+            f'There is no reader "{chosen}" (in "{spec}").{closest(chosen, READERS)} '
+            f"Readers: {', '.join(sorted(READERS))}."
+        )
+    known = chosen or (name if name in READERS else "")
+    if location.startswith("hub:"):
+        reader = READERS[known]() if known else None
+        rows_reader = reader if isinstance(reader, RecordReader) else None
+        return Corpus(name, Path(location), HubReader.parse(location.removeprefix("hub:"), rows_reader))
+    root = Path(location).expanduser()
+    if not root.exists():
+        raise UserError(f'{root} does not exist (corpus "{name}").{_closest_neighbour(root)} Write NAME=PATH.')
+    return Corpus(name, root, READERS[known or reader_for(root)]())
+
+
+def reader_for(root: Path) -> str:
+    """Return the name of the reader for the files at `root`, by their names."""
+    for path in walk(root):
+        lower = path.name.lower()
+        if "maildir" in path.parts or _is_mail_table(path):
+            return "enron"
+        if lower.endswith((".xml", ".xml.bz2", ".xml.gz", ".xml.xz", ".xml.7z")):
+            return "wikipedia"
+        if is_archive(path):
+            return "enron" if lower.startswith("enron_mail") else "openwebtext"
+    return "files"
+
+
+def _is_mail_table(path: Path) -> bool:
+    """Return whether a file is Kaggle's table of Enron's mails."""
+    if path.name.lower() != "emails.csv":
+        return False
+    with open(path, "rb") as file:
+        return file.readline(100).replace(b'"', b"").strip() == b"file,message"
+
+
+def _closest_neighbour(path: Path) -> str:
+    """Return ' Did you mean "x"?' for a similar name beside `path`, or an empty string."""
+    parent = path.parent
+    return closest(path.name, (entry.name for entry in parent.iterdir())) if parent.is_dir() else ""

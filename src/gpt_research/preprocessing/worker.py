@@ -1,0 +1,40 @@
+"""What a process does that runs tasks of a stage. It imports nothing that only the main process needs."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gpt_research.base.errors import UserError
+
+TaskFunction = Callable[[Any, int, int], None]
+"""A stage as datatrove calls it: with no data, the task's number, and the number of tasks."""
+
+
+def run_task(stage: TaskFunction, rank: int, tasks: int, logs: Path) -> None:
+    """Run one task of a stage and note in `logs` that it is done, as datatrove does; or write its traceback there."""
+    try:
+        stage(None, rank, tasks)
+    except Exception as error:
+        logs.mkdir(parents=True, exist_ok=True)
+        with open(logs / f"task_{rank:05d}.log", "w", encoding="utf-8") as file:
+            traceback.print_exc(file=file)
+        if isinstance(error, UserError | OSError):
+            raise
+        # Some errors cannot be pickled, and so could not go from a worker to the main process.
+        raise RuntimeError(f"task {rank}: {type(error).__name__}: {error}") from None
+    (logs / "completions").mkdir(parents=True, exist_ok=True)
+    (logs / "completions" / f"{rank:05d}").touch()
+
+
+def rarely_collect_garbage() -> None:
+    """Make this process look for garbage less often, and never among what was imported.
+
+    Vocabularies and texts are a million objects without a cycle among them. To search them again and again takes a
+    tenth of the time of preprocessing.
+    """
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)

@@ -27,13 +27,14 @@ from docs_pages import PAGES, ROOT, SHELL, Block, Line, Page, read_page
 from docs_samples import copy_of, write_benchmarks, write_corpora
 
 from gpt_research.base import plugins
-from gpt_research.base.settings import field_names
+from gpt_research.base.settings import PRESETS, field_names
 from gpt_research.cli.main import COMMANDS, main, parse
 
 PARSED = {
     r"=hub:|^gpt-research import openai-community/": "needs the Hugging Face hub",
     r"--executor (slurm|ray)": "needs a cluster",
     r"--micro_batch (auto|64)": "measures for some seconds, or needs a card",
+    r"^gpt-research demo": "fetches a corpus; tests/test_demo.py runs it",
     r"--allow_pickle": "needs nanoGPT's checkpoint; tests/export/test_importing.py imports one",
     r"--tasks \S*(lambada|hellaswag)\S*$|--harness": "needs the benchmarks from the hub",
     r"--plugin mine\.py": "needs a part of the reader's own; tests/test_extending.py trains with such parts",
@@ -89,10 +90,7 @@ def assumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("assumed")
     write_corpora(folder, lambda number: make_text(number, 30))
     write_benchmarks(folder / "DIR")
-    shutil.copytree(ROOT / "configs", folder / "configs")
-    shutil.copy(ROOT / "configs/demo.yaml", folder / "FILE")
-    for preset in (folder / "configs").iterdir():
-        shutil.copy(preset, folder / preset.stem)
+    shutil.copy(PRESETS / "demo.yaml", folder / "FILE")
     for block in READ_PAGES["docs/evaluation.md"].blocks:
         if 'TASKS["endings"] =' in block.code:
             (folder / "endings.py").write_text(block.code)
@@ -225,7 +223,8 @@ def parse_line(arguments: list[str]) -> None:
     if "--plugin" in arguments:
         at = arguments.index("--plugin")
         arguments = arguments[:at] + arguments[at + 2 :]
-    parse(arguments[0], arguments[1:])
+    command = "train" if arguments[0] == "demo" else arguments[0]  # the demo's flags are those of training
+    parse(command, arguments[1:])
 
 
 def check_other_program(text: str) -> None:
@@ -266,7 +265,7 @@ def test_scripts_are_shell_and_their_commands_parse() -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_names_in_the_prose_exist(name: str, assumed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(assumed)
-    flags = set().union(*(flags_of(command) for command in COMMANDS)) | {"config", "help", "print_config", "plugin"}
+    flags = set().union(*map(flags_of, COMMANDS)) | {"config", "help", "print_config", "plugin"}
     others = {"nproc_per_node", "editable", "no-deps", "nnodes", "rdzv_endpoint", "all-extras", "loss", "text"}
     for line in READ_PAGES[name].inline_code():
         if line.text.startswith("gpt-research ") and "COMMAND" not in line.text:
@@ -284,7 +283,9 @@ def test_names_in_the_prose_exist(name: str, assumed: Path, monkeypatch: pytest.
 
 
 def flags_of(command: str) -> set[str]:
-    """Return the names of all settings of a command."""
+    """Return the names of all settings of a command; the demo has those of training."""
+    if command == "demo":
+        return set()
     module = importlib.import_module(COMMANDS[command].module)
     settings = getattr(module, COMMANDS[command].settings)
     assert dataclasses.is_dataclass(settings)

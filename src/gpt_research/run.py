@@ -1,7 +1,7 @@
-"""A run folder, opened once: the model of a checkpoint, with its tokenizer, its settings and where it came from.
+"""A run folder, opened once: a checkpoint's model, its tokenizer, settings and lineage.
 
-Every command that takes a run opens it here, so that a checkpoint's files are hashed and read one time. Knows nothing
-about how a run is trained, generated from, evaluated or exported.
+Every command that takes a run opens it here, so that a checkpoint's files are hashed and read one
+time. Knows nothing about how a run is trained, generated from, evaluated or exported.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class Run:
     step: int
     """Optimizer steps behind the weights."""
     lineage: Mapping[str, Any]
-    """What the weights come from: fingerprints of tokenizer, data, settings and program, or of what was imported."""
+    """Fingerprints of tokenizer, data, settings and program, or the source of an import."""
     weights_sha256: str
-    """Of the weights' file; of a checkpoint in parts, the hash of its files' hashes in their order."""
+    """Of the weights' file; of a checkpoint in parts, the hash of its files' hashes in order."""
 
     @classmethod
     def open(cls, folder: Path | str, device: torch.device | str = "cpu") -> Run:
         """Open the newest whole checkpoint of a run folder.
 
         Raises:
-            UserError: no such run, nothing saved yet, damage, a tokenizer that is not the run's, or a plugin of the
-            run that this process has not run.
+            UserError: no such run, nothing saved yet, damage, a tokenizer that is not the run's, or
+            a plugin of the run that this process has not run.
         """
         folder = Path(folder)
         config = run_config(folder)
@@ -78,10 +78,10 @@ class Run:
         return self.folder.resolve().name
 
     def check_vocabulary(self) -> None:
-        """Check that the model and the tokenizer have the same entries.
+        """Check that the model and the tokenizer have vocabularies of one size.
 
         Raises:
-            UserError: they have not.
+            UserError: the sizes differ.
         """
         if self.model.config.vocab_size != self.tokenizer.vocab_size:
             raise UserError(

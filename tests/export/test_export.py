@@ -1,4 +1,5 @@
-"""An export says in other programs what the run says here, and one that does not is never left behind."""
+"""An export says in other programs what the run says here, and one that does not is never left
+behind."""
 
 from __future__ import annotations
 
@@ -106,7 +107,7 @@ def test_llama_cpp_gives_the_runs_logits_and_text(variant: str, dtype: str, make
     proofs = export_run(folder, out, format="gguf", dtype=dtype)
     assert sorted(path.name for path in out.iterdir()) == ["README.md", f"{folder.name}-{dtype}.gguf"]
     assert [proof.reader for proof in proofs] == ["gguf, read back", "llama.cpp"]
-    assert proofs[1].places == 5
+    assert proofs[1].positions == 5
     if dtype == "f32":
         assert all(proof.new_tokens == 24 for proof in proofs)
 

@@ -1,4 +1,5 @@
-"""What comes in becomes the same weights in a run folder; what is hostile, broken or foreign is refused."""
+"""What comes in becomes the same weights in a run folder; what is hostile, broken or foreign is
+refused."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ def refused(source: Path | str, tmp_path: Path, match: str, **settings: Any) -> 
     with pytest.raises(UserError, match=match):
         import_from(source, tmp_path, **settings)
     assert not (tmp_path / "imported").exists()
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*.part"))
 
 
 def edit_json(path: Path, **changes: Any) -> None:
@@ -137,7 +138,8 @@ def test_the_two_older_tokenizer_files_serve_too(hf_folder: Path, tmp_path: Path
 
 
 def write_nanogpt(path: Path, model: GPT, rows: int, **changes: Any) -> None:
-    """Save a checkpoint as nanoGPT's train.py does: compiled names, tied head stored twice, padded rows."""
+    """Save a checkpoint as nanoGPT's train.py does: compiled names, tied head stored twice, padded
+    rows."""
     tensors = to_gpt2(model_tensors(model), "linear")
     wte = torch.cat((tensors["transformer.wte.weight"], torch.randn(rows - model.config.vocab_size, 32)))
     tensors |= {"transformer.wte.weight": wte, "lm_head.weight": wte}

@@ -58,5 +58,5 @@ def test_a_tensor_of_another_architecture_is_refused_by_name() -> None:
         "model.layers.0.self_attn.q_proj.weight",
         "transformer.wte",
     ):
-        with pytest.raises(UserError, match=f'here is no GPT-2: it has the tensor "[^"]*{name}'):
+        with pytest.raises(UserError, match=f'here is not a GPT-2: it has the tensor "[^"]*{name}'):
             from_gpt2(tensors | {name: torch.zeros(1)}, "here")

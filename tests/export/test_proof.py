@@ -53,7 +53,7 @@ def readers(tokenizer: Tokenizer) -> tuple[OurReader, Altered]:
 
 def test_the_same_model_passes_with_no_difference(readers: tuple[OurReader, Altered]) -> None:
     proof = prove(*readers, Bound(0, 0))
-    assert (proof.largest, proof.divergence, proof.places, proof.new_tokens) == (0, 0, 40, 24)
+    assert (proof.largest, proof.divergence, proof.positions, proof.new_tokens) == (0, 0, 40, 24)
 
 
 @pytest.mark.parametrize("noise", [1e-2, float("nan"), float("inf")])

@@ -1,4 +1,5 @@
-"""Exporters ask a model what it is, and refuse what the target cannot say; a format from outside is one entry."""
+"""Exporters ask a model what it is, and refuse what the target cannot say; a format from outside is
+one entry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Attention as products of blocks is the fused kernel's attention: values and gradients, for any length."""
+"""Attention as products of blocks is the fused kernel's attention: values and gradients, for any
+length."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from gpt_research.model.gpt import GPT
 
 
 def outputs_and_gradients(how: object, length: int, dtype: torch.dtype) -> list[torch.Tensor]:
-    """Attend as the model does, on parts of one tensor; return the output and the gradient of that tensor in fp32."""
+    """Attend as the model does, on parts of one tensor; return the output and the gradient of that
+    tensor in fp32."""
     torch.manual_seed(0)
     qkv, weights = torch.randn(2, length, 3, 4, 16), torch.randn(2, 4, length, 16)
     qkv = qkv.to(dtype).requires_grad_()

@@ -1,4 +1,5 @@
-"""Properties of the model that hold without a reference: causality, initialisation, padding, counts."""
+"""Properties of the model that hold without a reference: causality, initialisation, padding,
+counts."""
 
 from __future__ import annotations
 
@@ -174,10 +175,11 @@ def test_gpt2_has_its_published_number_of_parameters() -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_flops_are_those_that_the_matrix_products_take(name: str) -> None:
-    """Six FLOPs a multiplied weight, and 12 T a layer and channel for attention, counted by torch itself."""
+    """Six FLOPs a multiplied weight, and 12 T a layer and channel for attention, counted by torch
+    itself."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    # Attention as plain products, so that the counter sees them; shapes on which padding adds nothing.
+    # Attention as plain products, which the counter sees, and a vocabulary without padding.
     config = replace(VARIANTS[name], vocab_size=128)
     model = make(config)
     with (

@@ -1,4 +1,5 @@
-"""A packed model gives the logits of the model it was made from, as exactly as its precision allows."""
+"""A packed model gives the logits of the model it was made from, as exactly as its precision
+allows."""
 
 from __future__ import annotations
 

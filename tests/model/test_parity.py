@@ -1,7 +1,8 @@
 """Our model computes what independent implementations compute: logits, activations and gradients.
 
-References: a small trained GPT with every activation of one batch (minGPT's weights, from llm-viz), the tiny
-random GPT-2 of Hugging Face with logits that onnxruntime computed, and transformers on random weights.
+References: a small trained GPT with every activation of one batch (minGPT's weights, from llm-viz),
+the tiny random GPT-2 of Hugging Face with logits that onnxruntime computed, and transformers on
+random weights.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ def read_sorter() -> GPT:
 
 
 def sorter_activations(model: GPT, tokens: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Run the model and return its activations by the reference's names; those inside are of block 0."""
+    """Run the model and return its activations by the reference's names; those inside are of block
+    0."""
     seen: dict[str, torch.Tensor] = {}
     first = model.blocks[0]
     outputs = {
@@ -105,7 +107,8 @@ def test_the_trained_sorter_sorts() -> None:
 
 
 def read_tiny() -> tuple[GPT, dict[str, np.ndarray]]:
-    """Return the tiny random GPT-2 and its reference values; weights not in the file are ones and zeros."""
+    """Return the tiny random GPT-2 and its reference values; weights not in the file are ones and
+    zeros."""
     arrays = dict(np.load(TINY))
     weights = {k: torch.from_numpy(arrays.pop(k)) for k in list(arrays) if k.startswith("transformer.")}
     config = GPTConfig(n_layer=5, n_head=4, n_embd=32, vocab_size=1000, block_size=512)

@@ -99,7 +99,7 @@ def test_a_part_from_outside_changes_the_logits_and_the_cache_equals_the_full_fo
 
 
 @pytest.mark.usefixtures("toys")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # of the compiler
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # the compiler's
 @pytest.mark.parametrize("config", [SMALL, replace(SMALL, positions="turned")], ids=["gpt2", "turned"])
 def test_a_model_is_one_graph(config: GPTConfig) -> None:
     model, tokens, targets = GPT(config, 0), draw(), draw(seed=2)
@@ -186,7 +186,8 @@ SHAPES = {
 def test_what_the_parts_state_sums_up_to_the_published_formulas(
     name: str, checkpointing: bool, dtype: torch.dtype, device: str
 ) -> None:
-    """Chowdhery et al. 2022, appendix B, and Korthikanti et al. 2022, section 4.1, for a whole model."""
+    """Chowdhery et al. 2022, appendix B, and Korthikanti et al. 2022, section 4.1, for a whole
+    model."""
     config = SHAPES[name]
     with torch.device("meta"):
         model = GPT(config)

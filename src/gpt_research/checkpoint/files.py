@@ -1,16 +1,17 @@
 """Checkpoints on the disk: their names, their files, and reading them after a check of every byte.
 
     <run>/checkpoints/step_00001000/
-        model.safetensors        weights, by the model's own names, without the padding rows
-        optimizer.safetensors    the optimizer's state, as `<moment>/<parameter>`
-        state.json               step, scaler, fingerprints, and the size and SHA-256 of the other files
-    <run>/checkpoints/latest     the name of the newest one
+        model.safetensors      weights, by the model's own names, without the padding rows
+        optimizer.safetensors  the optimizer's state, as `<moment>/<parameter>`
+        state.json             step, scaler, fingerprints; size and SHA-256 of the other files
+    <run>/checkpoints/latest   the name of the newest one
 
-If the model is sharded over N processes, each process writes the rows it holds: `model-00001-of-N.safetensors` and so
-on, with the number of the first row of each tensor in the file's header. Any number of processes can read them again.
+If the model is sharded over N processes, each process writes the rows it holds:
+`model-00001-of-N.safetensors` and so on, with the number of the first row of each tensor in the
+file's header. Any number of processes can read them again.
 
-The newest checkpoint is the one with the highest step, whatever the clock says. Nothing here is a pickle. Knows nothing
-about models, optimizers or tokenizers.
+The newest checkpoint is the one with the highest step, whatever the clock says. Nothing here is a
+pickle. Knows nothing about models, optimizers or tokenizers.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Checkpoint:
     state: dict[str, Any]
     """Small plain values: scaler, fingerprints."""
     first_rows: Mapping[str, int] = field(default_factory=dict)
-    """If the model is sharded: the row of the whole tensor that each tensor here begins with, 0 if not named."""
+    """If the model is sharded: the first row of each tensor in the whole one; 0 if not named."""
     files: Mapping[str, Any] = field(default_factory=dict)
     """If the checkpoint was read: bytes and SHA-256 of each of its files, by name."""
 
@@ -65,14 +66,14 @@ WHOLE = Part()
 
 
 class SavedTensors(Mapping[str, torch.Tensor]):
-    """The tensors of one or several safetensors files, each read when it is asked for; parts are joined by rows."""
+    """The tensors of one or several safetensors files, read on access; parts are joined by rows."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self._parts: dict[str, list[tuple[int, Any]]] = {}
         for path in paths:
             file = safe_open(path, framework="pt")
             first_rows = json.loads((file.metadata() or {}).get("first_rows", "{}"))
-            for name in file.keys():  # noqa: SIM118  it is no mapping
+            for name in file.keys():  # noqa: SIM118  the file is not a mapping
                 self._parts.setdefault(name, []).append((first_rows.get(name, 0), file))
         for parts in self._parts.values():
             parts.sort(key=lambda part: part[0])
@@ -120,7 +121,8 @@ def saved_steps(run: Path) -> list[int]:
 def load_newest(run: Path, *, optimizer: bool = True) -> Checkpoint | None:
     """Return the newest whole checkpoint, or None if there is no checkpoint.
 
-    A damaged one is passed over with a warning. Without `optimizer`, that part is neither checked nor read.
+    A damaged one is passed over with a warning. Without `optimizer`, that part is neither checked
+    nor read.
 
     Raises:
         UserError: there are checkpoints and every one is damaged.

@@ -1,8 +1,9 @@
-"""Writing checkpoints: whole or not at all, on a thread while training goes on, by one process or by each its part.
+"""Writing checkpoints: whole or not at all, on a thread, by one process or in parts by several.
 
-A checkpoint is written into a folder beside its place, flushed to the disk and moved. If several processes hold the
-model, each writes its part into that folder and reports it in a small file; the first process waits for all reports,
-writes `state.json` and moves the folder. So a checkpoint that has its name is whole.
+A checkpoint is written into a folder beside its place, flushed to the disk and moved. If several
+processes hold the model, each writes its part into that folder and reports it in a small file; the
+first process waits for all reports, writes `state.json` and moves the folder. So a checkpoint that
+has its name is whole.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from gpt_research.checkpoint.files import WHOLE, Checkpoint, Part, checkpoint_pa
 def save_checkpoint(run: Path, checkpoint: Checkpoint, keep_last: int, keep_every: int = 0, part: Part = WHOLE) -> Path:
     """Write a checkpoint beside its place, move it there, and drop old ones; return its folder.
 
-    The `keep_last` newest stay, and those whose step is a multiple of `keep_every`. If the checkpoint has several
-    parts, every process calls this with its own, after the first process has called `make_room`.
+    The `keep_last` newest stay, and those whose step is a multiple of `keep_every`. If the
+    checkpoint has several parts, every process calls this with its own, after the first process has
+    called `make_room`.
 
     Raises:
         UserError: the disk is full or refuses; older checkpoints are as they were.
@@ -64,9 +66,9 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, keep_last: int, keep_ever
 
 
 def make_room(run: Path, step: int) -> None:
-    """Make the folder for the parts of a checkpoint, and drop what an earlier process left half written."""
+    """Make the folder for the parts of a checkpoint; remove unfinished checkpoints."""
     unfinished = part_path(checkpoint_path(run, step))
-    for left_over in unfinished.parent.glob("*step_*.part"):  # 0.1 put a dot before the name
+    for left_over in unfinished.parent.glob(".step_*.part"):
         shutil.rmtree(left_over, ignore_errors=True)
     unfinished.mkdir(parents=True)
 
@@ -85,7 +87,7 @@ def _write_tensors(folder: Path, checkpoint: Checkpoint, part: Part) -> dict[str
 
 
 def _write_one_part(folder: Path, checkpoint: Checkpoint, part: Part) -> None:
-    """Write a part that is not the first, and report its files, or the reason that kept it from writing."""
+    """Write a part that is not the first, and report its files or its error."""
     try:
         write_json(_report_path(folder, part), {"files": _write_tensors(folder, checkpoint, part)})
     except (OSError, SafetensorError) as error:
@@ -125,25 +127,25 @@ class BackgroundSaver:
         part: Part = WHOLE,
         barrier: Callable[[], None] = lambda: None,
     ) -> None:
-        """Save as `save_checkpoint` does; if there are several parts, `barrier` lets the processes begin together."""
+        """Save as `save_checkpoint` does; `barrier` lets several processes begin together."""
         self.run, self.keep_last, self.keep_every = run, keep_last, keep_every
         self.part, self.barrier = part, barrier
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Begin to write `checkpoint`, whose tensors nobody may change any more, after the one before is done."""
+        """Write `checkpoint` when the one before is done; its tensors must not change any more."""
         self.wait()
         if self.part.count > 1:
             if self.part.index == 0:
-                with contextlib.suppress(OSError):  # each process fails with the same error when it writes
+                with contextlib.suppress(OSError):  # writing raises it again, on every process
                     make_room(self.run, checkpoint.step)
             self.barrier()
         self._thread = threading.Thread(target=self._write, args=(checkpoint,), name="checkpoint")
         self._thread.start()
 
     def wait(self) -> None:
-        """Return when the checkpoint that was begun is on the disk; raise what went wrong with it."""
+        """Wait until the checkpoint is on the disk; raise the error if it could not be written."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None

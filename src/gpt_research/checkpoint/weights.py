@@ -1,4 +1,4 @@
-"""Between a module and the tensors of a checkpoint: which rows are saved, and which of them this process holds."""
+"""Between a module and a checkpoint's tensors: the rows that are saved, and those held here."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from gpt_research.checkpoint.files import SavedTensors
 
 
 class PaddedModule(Protocol):
-    """A module, some of whose parameters have rows at their end that belong into no file."""
+    """A module whose parameters may end in padding rows, which are not saved."""
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
 
     def saved_rows(self) -> Mapping[str, int]:
-        """Return how many rows of a parameter are saved, by its name; of one that is not named, all are."""
+        """Return how many rows of a parameter are saved, by name; if it is not named, all are."""
         ...
 
 
@@ -29,10 +29,13 @@ def is_sharded(tensor: torch.Tensor) -> bool:
 
 
 def held_rows(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Return the rows of a tensor that this process holds, and the number of the first: all, or FSDP's share."""
+    """Return the rows of a tensor that this process holds, and the number of the first row.
+
+    These are all rows, or FSDP's share.
+    """
     if not is_sharded(tensor):
         return tensor.detach(), 0
-    # FSDP gives each process an equal run of rows, rounded up; the last ones may have fewer or none.
+    # FSDP gives each process an equal number of rows, rounded up; the last may have fewer or none.
     mesh, local = tensor.device_mesh, tensor.detach().to_local()  # type: ignore[attr-defined]
     rows = math.ceil(tensor.size(0) / mesh.size())
     return local, min(rows * mesh.get_local_rank(), tensor.size(0))
@@ -46,7 +49,8 @@ def first_rows(model: PaddedModule) -> dict[str, int]:
 def model_tensors(model: PaddedModule) -> dict[str, torch.Tensor]:
     """Return the weights to save, on the CPU: tied ones once, padding rows cut off.
 
-    Of a sharded model, the rows that this process holds; a tensor of which it holds none is left out.
+    Of a sharded model, the rows that this process holds; a tensor of which it holds none is left
+    out.
     """
     saved, tensors = model.saved_rows(), {}
     for name, parameter in model.named_parameters():  # a shared parameter comes once
@@ -83,7 +87,7 @@ def shape_of(tensors: Mapping[str, torch.Tensor], name: str) -> tuple[int, ...]:
 
 
 def copy_rows(tensors: Mapping[str, torch.Tensor], name: str, into: torch.Tensor, rows: int) -> None:
-    """Copy what this process holds of the first `rows` rows of `into` from the whole tensor of that name."""
+    """Copy a saved tensor into the first `rows` rows of `into`, as far as they are held here."""
     held, first = held_rows(into)
     if not held.dim():
         held.copy_(tensors[name])

@@ -21,7 +21,8 @@ class ExportCommand:
     dtype: Literal["f32", "f16", "bf16", "q8_0"] = "f32"
     """Type of the weights; q8_0 (8 bits) in gguf only. Only f32 keeps every bit."""
     license: str = ""
-    """Licence of the weights for the model card, such as mit. Empty: the card says that none was chosen."""
+    """Licence of the weights for the model card, such as mit. Empty: the card says there is none.
+    """
     text: str = ""
     """Text file to check the export on. Empty: a built-in passage."""
 

@@ -12,13 +12,14 @@ class ImportCommand:
     """Make a run folder of weights from elsewhere, at step 0."""
 
     source: str = ""
-    """A folder in Hugging Face's layout or of export --format safetensors, a hub name, or nanoGPT's ckpt.pt."""
+    """A folder (Hugging Face's layout, or our export), a hub name, or nanoGPT's ckpt.pt."""
     out: str = ""
     """Run folder to write; it must not exist yet, or be empty."""
     tokenizer: str = "auto"
-    """auto takes the source's own, or GPT-2's if it has none and the size fits; gpt2; or a tokenizer.json."""
+    """auto (the source's own; GPT-2's if it has none and the size fits), gpt2, or a tokenizer.json.
+    """
     allow_pickle: bool = False
-    """Open a ckpt.pt, which is a pickle, with torch's restricted reader. Only for files you trust."""
+    """Open a ckpt.pt, a pickle, with torch's restricted reader. Only for files you trust."""
     revision: str = "main"
     """Branch, tag or commit of a hub name."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import sys
 import threading
 import time
@@ -30,8 +29,8 @@ def run(config: PreprocessConfig) -> int:
     """Preprocess and print the result; return the exit code."""
     from gpt_research.preprocessing import warm_up
 
-    # The workers' server imports what it needs while this process imports the pipeline.
-    warm_up.start_worker_server(config)
+    # The fork server imports what workers need while this process imports the pipeline.
+    warm_up.start_fork_server(config)
     from rich.console import Console
 
     from gpt_research.preprocessing.pipeline import preprocess
@@ -44,7 +43,6 @@ def run(config: PreprocessConfig) -> int:
         config = dataclasses.replace(config, corpora=find_corpora(console))
     started_at = time.perf_counter()
     prepared = preprocess(config, lambda stage, plan, work: _progress_bar(console, stage, plan, work))
-    gc.freeze()  # else the program's end looks through all that was imported for garbage: a quarter of a second
     if prepared is None:
         console.print(f"The stages were handed to {config.executor}; {config.out}/dataset.json appears at the end.")
         return 0

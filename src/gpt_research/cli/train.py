@@ -15,7 +15,8 @@ def run(config: TrainConfig) -> int:
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     reporter = TerminalReporter(console)
-    config = resolve_micro_batch(config, reporter.note)
+    if config.micro_batch == "auto":
+        config = resolve_micro_batch(config, reporter.note)
     try:
         outcome = train(config, reporter)
     finally:

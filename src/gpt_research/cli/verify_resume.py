@@ -30,7 +30,9 @@ def run(command: VerifyResumeCommand) -> int:
     from gpt_research.training.verify_resume import verify_resume
 
     console = Console(soft_wrap=True, highlight=False)
-    config = resolve_micro_batch(command.run_settings(), lambda text: console.print(text))
+    config = command.run_settings()
+    if config.micro_batch == "auto":
+        config = resolve_micro_batch(config, console.print)
     verdict = verify_resume(config, command.steps)
     half = command.steps // 2
     console.print(f"{command.steps} steps in one go against {half} + {command.steps - half}:")

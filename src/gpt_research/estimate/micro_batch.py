@@ -31,11 +31,10 @@ def resolve_micro_batch(config: TrainConfig, note: Callable[[str], None]) -> Tra
     Raises:
         UserError: not even one sequence fits, or the step does not divide over the devices.
     """
-    if config.micro_batch != "auto":
-        return config
+    assert config.micro_batch == "auto", "a number is resolved already"
     runtime = start(config.device, config.precision)
-    data = TrainingData.open(config.data, config.model.block_size)
-    shaped = dataclasses.replace(config, precision=runtime.precision, model=data.fit(config.model))
+    data = TrainingData.open(config)
+    shaped = dataclasses.replace(config, precision=runtime.precision, model=data.model)
     sizes = fitting_micro_batches(shaped, runtime.world_size)
     number = 0
     if runtime.is_main:

@@ -1,1 +1,1 @@
-"""Models out of and into other programs: Hugging Face transformers, llama.cpp, nanoGPT, plain safetensors."""
+"""Models to and from other programs: transformers, llama.cpp, nanoGPT, plain safetensors."""

@@ -1,4 +1,4 @@
-"""Runs out to other programs: written, read back by those programs, and kept only if they say what the run says.
+"""Exports: a run is written for another program and kept only if both compute the same.
 
 `FORMATS` maps the name of a format to how it is written, proved and described.
 """
@@ -20,7 +20,7 @@ from gpt_research.export.proof import PASSAGE, Bound, Proof, Reader, prove_all
 from gpt_research.run import Run
 
 MAX_TEXT = 20_000
-"""Characters of a given text that are read; the proof needs no more."""
+"""Characters that are read of a given text; the proof needs no more."""
 
 
 @dataclass(frozen=True)
@@ -28,17 +28,18 @@ class Format:
     """A format of exports."""
 
     write: Callable[[Path, Run, str, str], Path]
-    """Writes a run into an existing folder, in a type of weights, under a licence; returns the weights' file."""
+    """Take folder, run, type of weights and licence; write the run, return the weights' file.
+    """
     readers: Callable[[Path, Run, str], Iterator[tuple[Reader, Bound]]]
-    """Yields the programs that read the weights' file back, and how far each may be from the run."""
+    """Take that file, run and type; yield programs that read it back, each with its bound."""
     usage: str
-    """How to run the model, in Markdown for the model card; FILE and RUN stand for the names of file and run."""
+    """How to run the model, in Markdown; FILE and RUN stand for the names of file and run."""
     dtypes: tuple[str, ...] = ("f32", "f16", "bf16")
     """Types of weights that the format has."""
     needs: str = ""
     """Package of the extra `export` that writing or reading needs."""
     library: str = ""
-    """What the hub is to load the model with."""
+    """The library that the hub loads the model with."""
 
 
 FORMATS = {
@@ -54,7 +55,7 @@ FORMATS = {
 def export_run(
     run: Path, out: Path, *, format: str = "hf", dtype: str = "f32", licence: str = "", text_file: str = ""
 ) -> list[Proof]:
-    """Write an export of a run folder, read it back with other programs, and keep it only if they agree with the run.
+    """Write an export of a run folder; keep it only if its readers agree with the run.
 
     Args:
         format: an entry of `FORMATS`.
@@ -63,8 +64,8 @@ def export_run(
         text_file: the text to compare on; empty takes a built-in passage.
 
     Raises:
-        UserError: no such run or format, a missing extra, a taken folder, a model that the format has no form for, or
-            an export that fails its proof. None is left.
+        UserError: no such run or format, a missing extra, a taken folder, a model that the format
+            cannot say, or an export that fails its proof. Nothing is left in the folder then.
     """
     form = look_up(FORMATS, format, "format")
     *others, last = form.dtypes
@@ -91,5 +92,5 @@ def _read_text(file: str) -> str:
             text = stream.read(MAX_TEXT)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read the text file {file}: {error}.") from None
-    # transformers reads the name of a special token in a text as the token itself; for us text is only text.
+    # transformers reads the name of a special token in a text as that token; we read it as text.
     return text.replace(END_OF_TEXT, "")

@@ -1,7 +1,8 @@
 """One .gguf file for llama.cpp: weights in f32, f16, bf16 or q8_0, and the tokenizer inside.
 
-Only the matrices take the chosen type. Norms, biases and positions stay f32, as llama.cpp wants them. The
-file is the "gpt2" architecture of GGUF; its matrices are stored (out, in), as ours are.
+Only the matrices have the chosen type. Norms, biases and positions stay f32, which llama.cpp
+requires. The file has the "gpt2" architecture of GGUF; its matrices are stored (out, in), as ours
+are.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ FILE_TYPES = {"f32": ("F32", "ALL_F32"), "f16": ("F16", "MOSTLY_F16")}
 FILE_TYPES |= {"bf16": ("BF16", "MOSTLY_BF16"), "q8_0": ("Q8_0", "MOSTLY_Q8_0")}
 Q8_0_BLOCK = 32
 NORMAL, CONTROL, ADDED = 1, 3, 4
-"""Types of a token; an added one is text that is cut out before all else."""
+"""Types of a token; an added token is text that is matched before the merges apply."""
 
 _NAMES = {
     "token_embedding": "token_embd",
@@ -55,7 +56,7 @@ def gguf_name(name: str) -> str:
 
 
 LLAMA_CPP_BOUND = Bound(5e-2, 1e-4)
-"""llama.cpp computes GELU from a table in fp16, whatever the weights are."""
+"""llama.cpp looks GELU up in a table in fp16, whatever type the weights have."""
 
 USAGE = """```sh
 llama-completion -m FILE -p "Once upon a time" -n 50 -no-cnv
@@ -74,7 +75,7 @@ def write_into(folder: Path, run: Run, dtype: str, licence: str = "") -> Path:
 
 
 def readers(file: Path, run: Run, dtype: str) -> Iterator[tuple[Reader, Bound]]:
-    """Yield what proves a file, and how far each may be from the run: our own program, and llama.cpp if installed."""
+    """Yield the programs that prove a file: our own, and llama.cpp if it is installed."""
     bound = BOUNDS[dtype]
     yield OurReader(*read(file), "gguf, read back"), bound
     if importlib.util.find_spec("xllamacpp") is not None:
@@ -87,7 +88,8 @@ def write(path: Path, run: Run, dtype: str, licence: str = "") -> None:
     """Write one .gguf file.
 
     Raises:
-        UserError: the model has settings that GPT-2 does not have, or a width that the blocks of q8_0 do not divide.
+        UserError: the model has settings that GPT-2 does not have, or a width that the blocks of
+            q8_0 do not divide.
     """
     import gguf
 
@@ -134,23 +136,23 @@ def _add_tokenizer(writer: Any, vocabulary: Vocabulary) -> None:
 
 
 def read(path: Path) -> tuple[GPT, Tokenizer]:
-    """Return model and tokenizer of a file that `write` wrote, its weights as llama.cpp will see them."""
+    """Return model and tokenizer of a file that `write` wrote, with the weights as rounded."""
     import gguf
 
     reader = gguf.GGUFReader(path)
     values = {name: field.contents() for name, field in reader.fields.items()}
-    found = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
+    arrays = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
     config = GPTConfig(
         n_layer=values["gpt2.block_count"],
         n_head=values["gpt2.attention.head_count"],
         n_embd=values["gpt2.embedding_length"],
         block_size=values["gpt2.context_length"],
         vocab_size=len(values["tokenizer.ggml.tokens"]),
-        tie_weights="output.weight" not in found,
+        tie_weights="output.weight" not in arrays,
     )
     model = GPT(config)
     names = {gguf_name(name): name for name, _ in model.named_parameters()}
-    tensors = {names[name]: torch.from_numpy(array.copy()) for name, array in found.items()}
+    tensors = {names[name]: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     restore_model(model, tensors, str(path))
     return model, _read_tokenizer(values)
 

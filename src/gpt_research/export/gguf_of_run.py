@@ -1,9 +1,10 @@
-"""The GGUF file of a run's newest checkpoint, made when it is first needed and kept.
+"""The GGUF file of a run's newest checkpoint, made when it is first needed, and kept.
 
-    <run>/gguf/step_00001000-f32.gguf
-    <run>/gguf/step_00001000-f32.json    what it was made of and with, its size and SHA-256, and its proofs
+    <run>/gguf/step_00001000-f32.gguf <run>/gguf/step_00001000-f32.json    what it was made of and
+    with, its size and SHA-256, and its proofs
 
-Both are written beside their place and moved there after the proof; what an older checkpoint left is removed.
+Both are written beside their place and moved there after the proof. Files of older checkpoints are
+removed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from gpt_research.version import __version__
 
 @dataclass(frozen=True)
 class GgufOfRun:
-    """A file that says what the run says."""
+    """A GGUF file that was proved to compute what the run computes."""
 
     path: Path
     config: GPTConfig
@@ -39,14 +40,14 @@ class GgufOfRun:
 
 
 def gguf_of_run(folder: Path, dtype: str, *, notice: Callable[[str], None] = lambda _: None) -> GgufOfRun:
-    """Return the GGUF file of a run's newest whole checkpoint, from the run's folder where it is there and whole.
+    """Return the GGUF file of a run's newest whole checkpoint; make it if there is none.
 
     Args:
         notice: takes the sentence that says that a file is being made.
 
     Raises:
-        UserError: no such run, nothing saved, damage, a width that q8_0 does not fit, a folder that cannot be
-        written, or a file that fails its proof.
+        UserError: no such run, nothing saved, damage, a width that q8_0 does not fit, a folder that
+        cannot be written, or a file that fails its proof.
     """
     kept = _kept(folder, dtype)
     return kept if kept is not None else _make(folder, dtype, notice)
@@ -66,7 +67,7 @@ def _kept(folder: Path, dtype: str) -> GgufOfRun | None:
         if size_and_sha256(path) != (record["bytes"], record["sha256"]):
             return None
         return GgufOfRun(path, run_config(folder).model, tokenizer)
-    except (OSError, ValueError, KeyError, TypeError, UserError):  # whatever the fault is, the file is made again
+    except (OSError, ValueError, KeyError, TypeError, UserError):  # then the file is made again
         return None
 
 
@@ -83,7 +84,7 @@ def _make(folder: Path, dtype: str, notice: Callable[[str], None]) -> GgufOfRun:
     notice(f"Writing {path} for llama.cpp, once for this checkpoint.")
     try:
         path.parent.mkdir(exist_ok=True)
-        # Two commands may make the same file at the same time, so each writes into a folder of its own.
+        # Two commands may make one file at the same time, so each writes into a folder of its own.
         with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as part:
             file = Path(part) / path.name
             gguf.write(file, run, dtype)
@@ -109,7 +110,7 @@ def _path(folder: Path, step: int, dtype: str) -> Path:
 
 
 def _made_of(folder: Path, step: int, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return what decides the content of a file; `state.json` has the SHA-256 of the checkpoint's other files."""
+    """Return what decides a file's content; `state.json` has the checkpoint's hashes."""
     return {
         "state": file_sha256(checkpoint_path(folder, step) / "state.json"),
         "config": file_sha256(folder / "config.yaml"),

@@ -1,10 +1,10 @@
-"""A folder in the layout of Hugging Face: what `transformers` loads by `AutoModelForCausalLM` and
-`AutoTokenizer`.
+"""Folders in Hugging Face's layout, which transformers loads.
 
     config.json  generation_config.json  model.safetensors  tokenizer.json  tokenizer_config.json
 
-Reading takes any GPT-2 in that layout: safetensors in one file or in several, and refuses what GPT-2 does not
-compute (another activation, attention scaled by layer, ...). No pickle is ever opened here.
+Any GPT-2 in that layout can be read, with safetensors in one file or in several. A model that
+computes something else (another activation, attention scaled by layer) is refused. No pickle is
+opened here.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "scale_attn_by_inverse_layer_idx": (False,),
     "add_cross_attention": (False,),
 }
-"""Settings of GPT2Config that change what is computed, and the values that are GPT-2."""
+"""Settings of GPT2Config that change what the model computes, and the values that GPT-2 has."""
 
 
 USAGE = """```python
@@ -60,7 +60,7 @@ def write(folder: Path, run: Run, dtype: str, licence: str = "") -> Path:
     """
     config, tensors = gpt2_form(run.model)
     stored = {name: t.to(TORCH_TYPES[dtype]).contiguous() for name, t in to_gpt2(tensors).items()}
-    # transformers insists on this entry.
+    # transformers refuses a file without this entry.
     file = folder / "model.safetensors"
     safetensors.torch.save_file(stored, file, metadata={"format": "pt"})
     end_of_text = run.tokenizer.end_of_text
@@ -87,7 +87,7 @@ def readers(file: Path, run: Run, dtype: str) -> Iterator[tuple[Reader, Bound]]:
 
 
 def write_tokenizer(folder: Path, run: Run) -> None:
-    """Write the tokenizer so that `AutoTokenizer` reads it as it is, whatever GPT-2's class would do."""
+    """Write the tokenizer so that `AutoTokenizer` loads it unchanged, not as GPT-2's own class."""
     run.tokenizer.save(folder / "tokenizer.json")
     _write_json(
         folder / "tokenizer_config.json",
@@ -107,7 +107,7 @@ def _gpt2_config(config: GPTConfig, dtype: str, end_of_text: int) -> dict[str, A
         **{name: values[0] for name, values in _FIXED.items()},
         "vocab_size": config.vocab_size,
         "n_positions": config.block_size,
-        "n_ctx": config.block_size,  # the older name of the same, which converters still read
+        "n_ctx": config.block_size,  # the older name, which converters still read
         "n_embd": config.n_embd,
         "n_layer": config.n_layer,
         "n_head": config.n_head,
@@ -129,14 +129,15 @@ def read(folder: Path) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
         UserError: not a GPT-2, no safetensors, or files that do not fit together.
     """
     if not (folder / "config.json").is_file():
-        raise UserError(f"{folder} is no model in Hugging Face's layout: it has no config.json. Name another folder.")
+        raise UserError(f"{folder} is not in Hugging Face's layout: it has no config.json. Name another folder.")
     settings = read_json(folder / "config.json")
     config = _read_config(settings, str(folder / "config.json"))
-    found = from_gpt2(read_safetensors(folder), str(folder))
-    tensors = {name: tensor.float() for name, tensor in found.items()}
+    ours = from_gpt2(read_safetensors(folder), str(folder))
+    tensors = {name: tensor.float() for name, tensor in ours.items()}
     config = replace(config, tie_weights="head.weight" not in tensors)
     own = settings.get("gpt_research")
-    if isinstance(own, dict) and own.get("bias") is False:  # our own export: the zeros were put in for GPT-2's sake
+    # Our own export added zeros, because GPT-2 has biases.
+    if isinstance(own, dict) and own.get("bias") is False:
         biases = [name for name in tensors if name.endswith("bias")]
         if not any(tensors[name].any() for name in biases):
             config = replace(config, bias=False)
@@ -174,7 +175,7 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 class TransformersReader:
-    """An exported folder, loaded by transformers in fp32."""
+    """An exported folder that transformers has loaded in fp32."""
 
     name = "transformers"
 
@@ -206,13 +207,13 @@ class TransformersReader:
             return []
         prompt = torch.tensor([tokens])
         mask = torch.ones_like(prompt)
-        found = self._model.generate(prompt, attention_mask=mask, max_new_tokens=count)
-        return [int(token) for token in found[0, len(tokens) :]]
+        generated = self._model.generate(prompt, attention_mask=mask, max_new_tokens=count)
+        return [int(token) for token in generated[0, len(tokens) :]]
 
 
 @contextlib.contextmanager
 def _no_progress_bar() -> Iterator[None]:
-    """Keep the loading bar of transformers out of our output, and the setting as it was."""
+    """Switch the loading bar of transformers off, and restore the setting afterwards."""
     from transformers.utils import logging
 
     shown = logging.is_progress_bar_enabled()

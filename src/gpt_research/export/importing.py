@@ -1,8 +1,9 @@
-"""Weights from elsewhere become a run folder: Hugging Face's layout, our own plain export, nanoGPT's ckpt.pt.
+"""Imports: Hugging Face's layout, our own plain export or nanoGPT's ckpt.pt become a run folder.
 
-What comes in is safetensors and JSON. A ckpt.pt is a pickle: it is opened only by explicit wish, with torch's
-restricted reader (weights_only), which refuses to call anything but the rebuilding of tensors. Every name and
-shape is checked against the config before a run folder appears.
+Safetensors and JSON are read as they are. A ckpt.pt is a pickle, so it is opened only if the user
+allows it, and with torch's restricted reader (weights_only), which calls nothing but the functions
+that rebuild tensors. Every name and shape is checked against the config before a run folder
+appears.
 """
 
 from __future__ import annotations
@@ -41,28 +42,34 @@ HUB_FILES = (
 )
 GPT2_VOCABULARY = 50257
 MOST_PADDING = 256
-"""So many rows or more above the tokenizer's entries are no padding but another vocabulary."""
+"""So many rows more than the tokenizer has entries are not padding but another vocabulary."""
 
 
 def import_model(
     source: str, out: str, *, tokenizer: str = "auto", allow_pickle: bool = False, revision: str = "main"
 ) -> list[str]:
-    """Write a run folder with the source's weights at step 0; return lines that tell what was done.
+    """Write a run folder with the source's weights at step 0; return lines that say what was done.
+
+    Args:
+        source: a folder, a ckpt.pt, or a name on the Hugging Face hub.
+        tokenizer: auto (the source's own), gpt2, or the path of a tokenizer.json.
+        allow_pickle: open a ckpt.pt.
+        revision: branch, tag or commit of a hub name.
 
     Raises:
-        UserError: nothing there, a pickle without leave, not a GPT-2, files that do not fit together, a taken
-        folder.
+        UserError: no such source, a pickle that is not allowed, not a GPT-2, files that do not fit
+            together, or a taken folder.
     """
-    place = _find(source, revision)
-    if place.is_file():
-        config, tensors = _read_nanogpt(place, allow_pickle)
-    elif plain.is_plain(place):
-        config, tensors = plain.read(place)
+    path = _find(source, revision)
+    if path.is_file():
+        config, tensors = _read_nanogpt(path, allow_pickle)
+    elif plain.is_plain(path):
+        config, tensors = plain.read(path)
     else:
-        config, tensors = huggingface.read(place)
-    _check(config, tensors, str(place))
-    vocabulary = _find_tokenizer(tokenizer, place, config.vocab_size)
-    lines = [f"Read {place}: {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}."]
+        config, tensors = huggingface.read(path)
+    _check(config, tensors, str(path))
+    vocabulary = _find_tokenizer(tokenizer, path, config.vocab_size)
+    lines = [f"Read {path}: {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}."]
     if vocabulary.vocab_size < config.vocab_size:
         padding = config.vocab_size - vocabulary.vocab_size
         lines.append(f"Left out {padding} rows of the embedding that stand for no token (padding).")
@@ -80,7 +87,7 @@ def import_model(
 
 
 def _find(source: str, revision: str) -> Path:
-    """Return the folder or ckpt.pt that the source names, downloading it where it is a hub name."""
+    """Return the folder or ckpt.pt that the source names; download it if it is a hub name."""
     path = Path(source)
     if path.is_dir():
         if (path / "checkpoints").is_dir() and (path / "config.yaml").is_file():
@@ -108,7 +115,7 @@ def _download(name: str, revision: str) -> Path:
         ) from None
     try:
         folder = huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES))
-    except Exception as error:  # no network, no such model, no access: the hub's library has many kinds
+    except Exception as error:  # the library has an error for each fault
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f'There is no folder "{name}", and it could not be fetched from the hub as a model: {reason}'
@@ -129,7 +136,7 @@ def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, 
         raise UserError(f"{path} is not a checkpoint that torch.save writes, or it was cut short.")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # whatever a hostile or broken file provokes, it is the file that is at fault
+    except Exception as error:  # a hostile or broken file can provoke any error
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path} was refused: it is damaged, or holds more than weights and plain values ({reason})."
@@ -147,15 +154,15 @@ def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, 
         if not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
             raise TypeError("its model holds more than tensors")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} is no checkpoint of nanoGPT ({type(error).__name__}: {error}).") from None
-    found = {name: tensor.float().clone() for name, tensor in from_gpt2(tensors, str(path)).items()}
-    return replace(config, tie_weights="head.weight" not in found), found
+        raise UserError(f"{path} is not a checkpoint of nanoGPT ({type(error).__name__}: {error}).") from None
+    ours = {name: tensor.float().clone() for name, tensor in from_gpt2(tensors, str(path)).items()}
+    return replace(config, tie_weights="head.weight" not in ours), ours
 
 
 def _check(config: GPTConfig, tensors: dict[str, torch.Tensor], where: str) -> None:
-    """Refuse tensors that do not fit the config by name or shape, and numbers that are none."""
+    """Refuse names and shapes that do not fit the config, and numbers that are not finite."""
     blocks = {match[1] for name in tensors if (match := re.match(r"blocks\.(\d+)\.", name))}
-    if len(blocks) != config.n_layer:  # before the line below, which a made-up layer count would keep busy
+    if len(blocks) != config.n_layer:  # a made-up count would be slow to build
         raise UserError(f"{where} is damaged: its config says {config.n_layer} layers, its weights {len(blocks)}.")
     expected = tensor_shapes(config)
     if differ := sorted(expected.keys() ^ tensors.keys()):
@@ -170,21 +177,21 @@ def _check(config: GPTConfig, tensors: dict[str, torch.Tensor], where: str) -> N
             raise UserError(f"{where} holds a number that is not finite in {name}: it cannot be used.")
 
 
-def _find_tokenizer(wanted: str, place: Path, vocab_size: int) -> Tokenizer:
-    """Return the tokenizer, which may have somewhat fewer entries than the model has rows, but never more."""
-    folder = place if place.is_dir() else place.parent
+def _find_tokenizer(wanted: str, path: Path, vocab_size: int) -> Tokenizer:
+    """Return the tokenizer; it may have a few entries less than the model has rows, not more."""
+    folder = path if path.is_dir() else path.parent
     if wanted == "gpt2":
         tokenizer = Tokenizer.gpt2()
     elif wanted != "auto":
         tokenizer = Tokenizer.load(Path(wanted))
-    elif place.is_dir() and (folder / "tokenizer.json").is_file():
+    elif path.is_dir() and (folder / "tokenizer.json").is_file():
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         tokenizer = Tokenizer(_read_vocab_and_merges(folder))
     elif 0 <= vocab_size - GPT2_VOCABULARY < MOST_PADDING:
         tokenizer = Tokenizer.gpt2()
     else:
-        raise UserError(f"{place} comes without a tokenizer, and has {vocab_size} tokens. Name one with --tokenizer.")
+        raise UserError(f"{path} comes without a tokenizer, and has {vocab_size} tokens. Name one with --tokenizer.")
     if not 0 <= vocab_size - tokenizer.vocab_size < MOST_PADDING:
         raise UserError(
             f"The tokenizer has {tokenizer.vocab_size} entries and the model {vocab_size}: they do not "
@@ -194,7 +201,7 @@ def _find_tokenizer(wanted: str, place: Path, vocab_size: int) -> Tokenizer:
 
 
 def _read_vocab_and_merges(folder: Path) -> Vocabulary:
-    """Read a tokenizer in GPT-2's older two files."""
+    """Read a tokenizer from the two files of GPT-2's older layout."""
     try:
         ids: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
         lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
@@ -209,7 +216,7 @@ def _read_vocab_and_merges(folder: Path) -> Vocabulary:
 
 
 def _train_config(config: GPTConfig, out: str) -> TrainConfig:
-    """Return the settings a run of this model would begin with; the step is fitted to the context."""
+    """Return the default settings of a run of this model, with a step that its context divides."""
     default = TrainConfig()
     micro_tokens = default.micro_batch * config.block_size
     steps = max(1, default.tokens_per_step // micro_tokens)

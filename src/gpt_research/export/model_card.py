@@ -1,7 +1,7 @@
-"""The model card: what the model is, what it was trained on and how, what it scores, and how to run it.
+"""The model card: what the model is, how it was trained, what it scores, and how to run it.
 
-Everything comes from the run folder and, where it is still there, the data set's manifest. What is not known
-is said to be unknown.
+Everything comes from the run folder and, if it is still there, from the data set's manifests. The
+card says which facts are unknown.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ def model_card(
     """Return the text of README.md.
 
     Args:
-        usage: how to run the model, in Markdown; FILE and RUN stand for the name of the file and of the run.
-        library: what the hub is to load the model with, if any.
+        usage: how to run the model, in Markdown; FILE and RUN stand for the name of the file and of
+            the run.
+        library: the library that the hub loads the model with, if any.
     """
     parts = [
         _front_matter(run.model.config, library, licence),

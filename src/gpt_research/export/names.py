@@ -12,8 +12,9 @@
     norm.weight                     transformer.ln_f.weight                    (C,)
     head.weight, where untied       lm_head.weight                             (V, C)
 
-Hugging Face keeps OpenAI's "conv1d" layout: the four matrices of a block are stored (in, out). minGPT and
-nanoGPT are "linear" like us: (out, in). Tensors only: nothing here knows about files or configs.
+Hugging Face keeps OpenAI's "conv1d" layout, which stores the four matrices of a block as (in, out).
+minGPT and nanoGPT have the "linear" layout, (out, in), as we do. Knows nothing about files or
+configs.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ _OUR_INSIDE = {theirs: ours for ours, theirs in _INSIDE_BLOCKS.items()}
 _OURS = re.compile(r"blocks\.(\d+)\.([\w.]+)\.(weight|bias)")
 _THEIRS = re.compile(r"transformer\.h\.(\d+)\.([\w.]+)\.(weight|bias)")
 _CAUSAL_MASK = re.compile(r"transformer\.h\.\d+\.attn\.(bias|masked_bias)")
-"""Old files store the triangular mask as a buffer; it is no weight."""
+"""Old files store the triangular mask as a buffer. It is not a weight."""
 
 
 def gpt2_name(name: str) -> str:
@@ -68,7 +69,7 @@ def our_name(name: str) -> str:
 
 
 def to_gpt2(tensors: Mapping[str, torch.Tensor], layout: Layout = "conv1d") -> dict[str, torch.Tensor]:
-    """Rename our tensors, as `checkpoint.model_tensors` returns them, to GPT-2's names and layout."""
+    """Give our tensors, as `model_tensors` returns them, GPT-2's names and layout."""
     return {
         gpt2_name(name): tensor.t().contiguous() if layout == "conv1d" and _is_matrix(name) else tensor
         for name, tensor in tensors.items()
@@ -76,10 +77,11 @@ def to_gpt2(tensors: Mapping[str, torch.Tensor], layout: Layout = "conv1d") -> d
 
 
 def from_gpt2(tensors: Mapping[str, torch.Tensor], where: str = "The model") -> dict[str, torch.Tensor]:
-    """Rename GPT-2's tensors to ours; the layout is found from their shapes.
+    """Give GPT-2's tensors our names and layout; the shapes tell which layout they have.
 
-    Names may lack "transformer." (the released GPT-2) or begin with "_orig_mod." (saved compiled). Stored
-    causal masks are dropped, and so is a head that equals the token embedding: it was a tied one.
+    Names may lack "transformer." (the released GPT-2) or begin with "_orig_mod." (saved from a
+    compiled model). Stored causal masks are dropped. A head that equals the token embedding is
+    dropped too, because it was tied.
 
     Raises:
         UserError: a tensor that GPT-2 does not have, naming `where` and the tensor.
@@ -93,7 +95,7 @@ def from_gpt2(tensors: Mapping[str, torch.Tensor], where: str = "The model") -> 
             ours[our_name(name)] = tensor
         except KeyError:
             raise UserError(
-                f'{where} is no GPT-2: it has the tensor "{name}". Only GPT-2\'s architecture can be read.'
+                f'{where} is not a GPT-2: it has the tensor "{name}". Only GPT-2\'s architecture can be read.'
             ) from None
     if _layout_of(ours) == "conv1d":
         ours = {name: t.t().contiguous() if _is_matrix(name) and t.dim() == 2 else t for name, t in ours.items()}
@@ -109,11 +111,11 @@ def _full_name(name: str) -> str:
 
 
 def _is_matrix(name: str) -> bool:
-    """Say whether one of our names is a linear layer's weight inside a block, which conv1d transposes."""
+    """Return whether one of our names is a matrix inside a block, which conv1d transposes."""
     return name.startswith("blocks.") and name.endswith(".weight") and ".norm_" not in name
 
 
 def _layout_of(ours: Mapping[str, torch.Tensor]) -> Layout:
-    """Tell the layout from one of the matrices that are not square."""
+    """Return the layout, which the shape of a matrix that is not square shows."""
     qkv = ours.get("blocks.0.attention.qkv.weight")
     return "conv1d" if qkv is not None and qkv.dim() == 2 and qkv.shape[0] < qkv.shape[1] else "linear"

@@ -14,7 +14,7 @@ from gpt_research.base.files import part_path, written_whole
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder to write into, and move it to `path` at the end; if the block fails, nothing is left.
+    """Yield an empty folder, and move it to `path` when the block succeeds; else remove it.
 
     Raises:
         UserError: `path` is taken, or the disk refuses.

@@ -1,8 +1,7 @@
-"""Weights under our own names in one safetensors file, with the model's config in its header, and the
-tokenizer.
+"""Plain exports: weights under our own names, the config in the file's header, the tokenizer.
 
-What needs nothing but `safetensors` and `tokenizers` to be read; `gpt-research import` makes it a run again,
-bit by bit.
+Reading it needs nothing but `safetensors` and `tokenizers`. `gpt-research import` turns it back
+into a run, bit for bit.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def readers(file: Path, run: Run, dtype: str) -> Iterator[tuple[Reader, Bound]]:
 
 
 def is_plain(folder: Path) -> bool:
-    """Say whether a folder holds what `write` writes."""
+    """Return whether a folder holds an export that `write` wrote."""
     return (folder / "model.safetensors").is_file() and CONFIG_KEY in _metadata(folder)
 
 

@@ -1,9 +1,10 @@
-"""The proof of an export: what was written is read back by another program and must say what our model says.
+"""The proof of an export: another program reads it and must compute what our model computes.
 
-On one passage of real text, the other program must cut it into the same tokens, give every next token the
-same log-probability within the format's bound, and continue it greedily with the same tokens. A different
-choice passes only where it is a tie: our log-probabilities of the two tokens lie nearer than four times the
-largest difference just measured (each of the two is off, and at this place perhaps by a little more).
+On one passage of real text, the other program must cut the text into the same tokens, give every
+next token the same log-probability within the format's bound, and continue the text greedily with
+the same tokens. A different token passes only if it is a tie: our log-probabilities of the two
+tokens differ by less than four times the largest difference just measured. (Both log-probabilities
+are off, and at this token perhaps by a little more.)
 """
 
 from __future__ import annotations
@@ -39,9 +40,9 @@ class Bound:
     """How far another program's log-probabilities may be from ours."""
 
     largest: float
-    """At any token of the vocabulary, at any place, as a share of the spread (standard deviation) of ours."""
+    """Largest difference over tokens and positions, as a share of our standard deviation."""
     divergence: float
-    """Kullback-Leibler divergence from ours in nats, the mean over places."""
+    """Kullback-Leibler divergence from ours in nats, the mean over positions."""
 
 
 BOUNDS = {
@@ -50,7 +51,7 @@ BOUNDS = {
     "bf16": Bound(4e-1, 4e-3),
     "q8_0": Bound(1.0, 2e-2),
 }
-"""Six times or more what the rounding of a type costs (docs/export.md); a wrong tensor costs far more."""
+"""At least six times the error of rounding (docs/export.md); a wrong tensor exceeds it by far."""
 
 
 @dataclass(frozen=True)
@@ -58,21 +59,22 @@ class Proof:
     """What was measured."""
 
     reader: str
-    places: int
-    """Places at which the whole distribution was compared."""
+    positions: int
+    """Positions at which the whole distribution was compared."""
     largest: float
     """In the units of `Bound.largest`."""
     divergence: float
     new_tokens: int
     """Greedy tokens that were equal."""
     tied: bool = False
-    """The greedy continuations parted at a tie."""
+    """The greedy continuations differ from a tie on."""
 
     def __str__(self) -> str:
         tie = ", then a tie" if self.tied else ""
         return (
             f"{self.reader}: log-probabilities within {self.largest:.1e} of their spread, "
-            f"divergence {self.divergence:.1e} nats at {self.places} places; {self.new_tokens} greedy tokens equal{tie}"
+            f"divergence {self.divergence:.1e} nats at {self.positions} places; "
+            f"{self.new_tokens} greedy tokens equal{tie}"
         )
 
 
@@ -84,16 +86,16 @@ class Reader(Protocol):
     def encode(self, text: str) -> list[int]: ...
 
     def log_probs(self, tokens: list[int]) -> tuple[list[int], torch.Tensor]:
-        """Return some places (P,) in `tokens` and the log-probabilities (P, V) of what follows each."""
+        """Return some positions (P,) and the log-probabilities (P, V) of the token after each."""
         ...
 
     def greedy(self, tokens: list[int], count: int) -> list[int]:
-        """Return up to `count` likeliest next tokens, one by one, until the context or the text ends."""
+        """Return up to `count` greedy next tokens, until the context or the text ends."""
         ...
 
 
 class OurReader:
-    """Our own model, over the run's weights or over weights read back from a file."""
+    """Our own program, with the run's weights or with weights read back from a file."""
 
     def __init__(self, model: GPT, tokenizer: Tokenizer, name: str = "gpt-research") -> None:
         self.name = name
@@ -132,23 +134,23 @@ def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> 
     """Compare another program with our model on `text`.
 
     Raises:
-        UserError: they differ by more than the bound; says where and by how much.
+        UserError: they differ by more than the bound; the message says where and by how much.
     """
     expected_ids, ids = ours.encode(text), other.encode(text)
     if ids != expected_ids:
-        place = next((i for i, (a, b) in enumerate(zip(expected_ids, ids, strict=False)) if a != b), len(ids))
-        raise _refusal(other, f"it cuts text into other tokens (from token {place} of {len(expected_ids)} on)")
+        first = next((i for i, (a, b) in enumerate(zip(expected_ids, ids, strict=False)) if a != b), len(ids))
+        raise _refusal(other, f"it cuts text into other tokens (from token {first} of {len(expected_ids)} on)")
     tokens = expected_ids[: min(PASSAGE_TOKENS, ours.model.config.block_size)]
     if not tokens:
         raise UserError("The text to check the export with is empty. Name another with --text.")
-    places, found = other.log_probs(tokens)
-    expected = ours.log_probs(tokens)[1][places]
-    if found.shape != expected.shape:
-        raise _refusal(other, f"its vocabulary has {found.shape[-1]} entries, not {expected.shape[-1]}")
+    positions, theirs = other.log_probs(tokens)
+    expected = ours.log_probs(tokens)[1][positions]
+    if theirs.shape != expected.shape:
+        raise _refusal(other, f"its vocabulary has {theirs.shape[-1]} entries, not {expected.shape[-1]}")
     spread = float(expected.std(dim=-1).mean()) or 1.0
-    largest = float((found - expected).abs().max()) / spread
-    divergence = float((expected.exp() * (expected - found)).sum(-1).mean())
-    # Written so that NaN fails.
+    largest = float((theirs - expected).abs().max()) / spread
+    divergence = float((expected.exp() * (expected - theirs)).sum(-1).mean())
+    # The comparisons are written so that NaN fails.
     if not (largest <= bound.largest and abs(divergence) <= bound.divergence):
         raise _refusal(
             other,
@@ -156,27 +158,27 @@ def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> 
             f"divergence {divergence:.1e} nats (allowed {bound.divergence:.0e})",
         )
     agreed, tied = _compare_greedy(ours, other, tokens, 4 * largest * spread)
-    return Proof(other.name, len(places), largest, divergence, agreed, tied)
+    return Proof(other.name, len(positions), largest, divergence, agreed, tied)
 
 
 def _compare_greedy(ours: OurReader, other: Reader, tokens: list[int], tie: float) -> tuple[int, bool]:
-    """Return how many greedy tokens are equal, and whether a tie ended the comparison."""
+    """Return the number of equal greedy tokens, and whether a tie ended the comparison."""
     prompt = tokens[: min(PROMPT_TOKENS, max(1, len(tokens) // 2))]
-    expected, found = ours.greedy(prompt, NEW_TOKENS), other.greedy(prompt, NEW_TOKENS)
-    parted = _first_difference(expected, found)
+    expected, theirs = ours.greedy(prompt, NEW_TOKENS), other.greedy(prompt, NEW_TOKENS)
+    parted = _first_difference(expected, theirs)
     if parted is None:
         return len(expected), False
     choices = ours.log_probs(prompt + expected[:parted])[1][-1]
-    if parted < len(found) and float(choices.max() - choices[found[parted]]) <= tie:
+    if parted < len(theirs) and float(choices.max() - choices[theirs[parted]]) <= tie:
         return parted, True
     raise _refusal(other, f"its greedy continuation parts at token {parted} of {len(expected)}")
 
 
-def _first_difference(expected: Sequence[int], found: Sequence[int]) -> int | None:
-    if list(expected) == list(found):
+def _first_difference(expected: Sequence[int], theirs: Sequence[int]) -> int | None:
+    if list(expected) == list(theirs):
         return None
-    pairs = zip(expected, found, strict=False)
-    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(found)))
+    pairs = zip(expected, theirs, strict=False)
+    return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(expected), len(theirs)))
 
 
 def _refusal(other: Reader, what: str) -> UserError:

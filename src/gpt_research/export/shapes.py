@@ -1,8 +1,9 @@
-"""Which other program's architecture a model has, what stands in the way, and the model's tensors in that form.
+"""Which architecture other programs know a model by, what stands in the way, and its tensors.
 
-GPT-2 as other programs know it has every bias and learned positions. Our models may lack biases, which become zeros.
-They may have sinusoidal positions, which become a table; the embedding takes over their scaling, which unties the head.
-Both compute the same. The padding of the vocabulary stays behind.
+GPT-2 as other programs know it has every bias and learned positions. Our models may lack biases,
+which become zeros. They may have sinusoidal positions, which become a table; the embedding takes
+over their scaling, which unties the head. Both compute the same. The padding of the vocabulary
+stays behind.
 """
 
 from __future__ import annotations
@@ -26,26 +27,26 @@ _FREE = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size", "dropout", "
 """Settings that may have any value in a GPT-2."""
 
 _GPT2 = {"positions": ("learned", "sinusoidal")}
-"""Values that a GPT-2 can say; of a setting that is neither here nor free, the default, which is GPT-2's."""
+"""Values that GPT-2 allows. A setting that is neither here nor free must have its default."""
 
 
 def shape_of(config: GPTConfig) -> Shape | None:
-    """Return the architecture by which other programs know models of this config, or None if there is none."""
+    """Return the architecture by which other programs know this config, or None."""
     return None if in_the_way(config) else "gpt2"
 
 
 def in_the_way(config: GPTConfig) -> list[str]:
     """Return the settings, with their values, that GPT-2's architecture does not have."""
-    found = []
+    settings = []
     for field in dataclasses.fields(config):
         value, allowed = getattr(config, field.name), _GPT2.get(field.name, (field.default,))
         if field.name not in _FREE and value not in allowed:
-            found.append(f"model.{field.name} is {value} (GPT-2: {' or '.join(map(str, allowed))})")
-    return found
+            settings.append(f"model.{field.name} is {value} (GPT-2: {' or '.join(map(str, allowed))})")
+    return settings
 
 
 def gpt2_form(model: GPT) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
-    """Return config and tensors, by our names, of an equal model with GPT-2's biases and learned positions.
+    """Return config and tensors of an equal model with GPT-2's biases and learned positions.
 
     A tied head comes as no tensor of its own.
 

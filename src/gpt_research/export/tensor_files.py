@@ -1,4 +1,4 @@
-"""Reading safetensors and JSON that come from elsewhere: no pickle is opened, and each fault names its file."""
+"""Reading safetensors and JSON from elsewhere: each error names the file; no pickle is opened."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TORCH_TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat1
 
 
 def read_safetensors(folder: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of `model.safetensors`, or of the files its index names.
+    """Return the tensors of `model.safetensors`, or of the files that its index names.
 
     Raises:
         UserError: there are none, only a pickle, or they are damaged.
@@ -52,7 +52,7 @@ def _is_plain(name: object) -> bool:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object; UserError naming the file where it is missing or something else."""
+    """Read a JSON object; raise a UserError that names the file if it is missing or damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -60,5 +60,5 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}.") from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} is damaged: it holds no JSON object.")
+        raise UserError(f"{path} is damaged: it does not hold a JSON object.")
     return content

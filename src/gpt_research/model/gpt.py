@@ -1,8 +1,9 @@
-"""GPT: token and position embeddings, a stack of blocks, a final norm, and a head, which may be the token embedding.
+"""GPT: token and position embeddings, a stack of blocks, a final norm, and a head.
 
-Token ids go in; logits or a loss come out. Norms, activations, positions and attention are looked up in `variants`.
-With the default config the model is GPT-2. It knows nothing about text, files or devices.
-Source: Radford et al. 2019 and its released weights; Brown et al. 2020 for the scaled initialisation.
+Token ids go in; logits or a loss come out. Norms, activations, positions and attention are looked
+up in `variants`. With the default config the model is GPT-2. It knows nothing about text, files or
+devices.
+Source: Radford et al. 2019 and its released weights; Brown et al. 2020 for the initialisation.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ RESIDUAL_BYTES = 4
 
 
 class MLP(nn.Module):
-    """The feed-forward network: a linear layer to 4 C, the activation, and a linear layer back to C."""
+    """The feed-forward network: a linear layer to 4 C, the activation, a linear layer back to C."""
 
     residual_projections = ("down",)
 
@@ -47,7 +48,7 @@ class MLP(nn.Module):
         return weight_flops(self)
 
     def activation_bytes(self, dtype: torch.dtype) -> int:
-        """Bytes of one token that the backward pass needs: the inputs of `up`, the activation, `down` and dropout."""
+        """Bytes of one token for backward: the inputs of `up`, activation, `down` and dropout."""
         kept = dtype.itemsize * (self.up.in_features + self.up.out_features + self.down.in_features)
         return kept + (self.down.out_features if self.dropout else 0)
 
@@ -84,8 +85,8 @@ class Block(nn.Module):
 class GPT(nn.Module):
     """A decoder-only transformer.
 
-    B sequences of T tokens, width C, V = vocab_size. The embedding has `padded_vocab_size` rows; the extra ones
-    are cut off wherever logits leave the model.
+    B sequences of T tokens, width C, V = vocab_size. The embedding has `padded_vocab_size` rows;
+    the logits of the extra rows are cut off before they leave the model.
     """
 
     def __init__(self, config: GPTConfig, seed: int | None = None) -> None:
@@ -98,7 +99,7 @@ class GPT(nn.Module):
         self.config = config
         self.gradient_checkpointing = False
         self.loss_chunk = 0
-        """Tokens whose logits are held at a time; 0 for all, and then the loss is computed the plain way."""
+        """Tokens whose logits are held at a time; 0 holds all of them."""
         self.token_embedding = nn.Embedding(config.padded_vocab_size, config.n_embd)
         self.position_embedding = look_up(POSITIONS, config.positions, "model.positions")(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
@@ -111,10 +112,10 @@ class GPT(nn.Module):
 
     @torch.no_grad()
     def initialise(self, seed: int) -> None:
-        """Draw the weights: Normal(0, 0.02), residual projections smaller by sqrt(2 n_layer); biases are 0.
+        """Draw Normal(0, 0.02), divided by sqrt(2 n_layer) for residual projections; biases are 0.
 
-        A parameter depends on the seed and on its own name and shape only. So two models that share a part start with
-        the same part, and the device makes no difference.
+        A parameter depends on the seed and on its own name and shape only. So two models that share
+        a part start with the same part, and the device makes no difference.
         """
         residual = {
             f"{name}.{projection}.weight"
@@ -135,18 +136,20 @@ class GPT(nn.Module):
     def forward(
         self, tokens: torch.Tensor, targets: torch.Tensor | None = None, cache: KVCache | None = None
     ) -> torch.Tensor:
-        """Return logits (B, T, V), or with `targets` (B, T) the summed cross-entropy in nats, a scalar.
+        """Return logits (B, T, V), or with `targets` (B, T) the summed cross-entropy in nats.
 
-        Targets of -1 do not count. With a `cache` the tokens continue what it holds, and are added to it.
+        Targets of -1 do not count. With a `cache` the tokens continue the text in it and are added
+        to it.
         """
         h = self.hidden(tokens, cache)
         return self.logits(h) if targets is None else self.loss(h, targets)
 
     def loss(self, h: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the summed cross-entropy in nats of hidden states (B, T, C) against `targets` (B, T), a scalar."""
+        """Return the summed cross-entropy in nats of hidden states (B, T, C), a scalar."""
         h, targets, vocab_size = h.flatten(0, 1), targets.flatten(), self.config.vocab_size
         if self.loss_chunk:
-            # Grad mode is off inside an autograd.Function; a detached weight tells it that no gradient is needed.
+            # Grad mode is off inside an autograd.Function; a detached weight tells it that no
+            # gradient is needed.
             weight = self.head.weight if torch.is_grad_enabled() else self.head.weight.detach()
             nats: torch.Tensor = losses.ChunkedCrossEntropy.apply(h, weight, targets, vocab_size, self.loss_chunk)
             return nats
@@ -171,18 +174,18 @@ class GPT(nn.Module):
         return self.head(h)[..., : self.config.vocab_size]
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> KVCache:
-        """Return an empty cache of `batch_size` rows for this model, by default for the whole context."""
+        """Return an empty KV cache of `batch_size` rows, by default for the whole context."""
         config, weight = self.config, self.token_embedding.weight
         capacity = min(capacity or config.block_size, config.block_size)
         shape = {"n_layer": config.n_layer, "n_head": config.n_head, "head_size": config.head_size}
         return KVCache(batch_size, **shape, capacity=capacity, device=weight.device, dtype=weight.dtype)
 
     def saved_rows(self) -> dict[str, int]:
-        """Return how many rows of a padded parameter belong into a file: those of the vocabulary."""
+        """Return how many rows of each padded parameter are saved: those of the vocabulary."""
         return dict.fromkeys(("token_embedding.weight", "head.weight"), self.config.vocab_size)
 
     def num_parameters(self, *, embedding: bool = True) -> int:
-        """Count parameters without the padding; `embedding=False` leaves out token and position tables."""
+        """Count parameters without padding; `embedding=False` leaves out the two tables."""
         config = self.config
         padding = (config.padded_vocab_size - config.vocab_size) * config.n_embd
         total = sum(p.numel() for p in self.parameters()) - padding * (1 if config.tie_weights else 2)
@@ -194,9 +197,10 @@ class GPT(nn.Module):
         return [cast(Block, block) for block in self.blocks]
 
     def flops_per_token(self) -> int:
-        """FLOPs of training on one token of a full context; for GPT-2, 6 N + 12 L C T with N weights that multiply.
+        """FLOPs of training on one token of a full context; for GPT-2, 6 N + 12 L C T.
 
-        A tied embedding counts once, as the head; positions and untied embeddings are looked up, not multiplied.
+        N are the weights that multiply. A tied embedding counts once, as the head; positions and
+        untied embeddings are looked up, not multiplied.
         """
         config = self.config
         blocks = sum(block.flops_per_token(config.block_size) for block in self._blocks())
@@ -205,13 +209,14 @@ class GPT(nn.Module):
     def activation_bytes(self, device: str, dtype: torch.dtype) -> int:
         """Bytes that the forward pass keeps of one token of a full context until its backward pass.
 
-        `dtype` is that of matrix products. `gradient_checkpointing` and `loss_chunk` count as they are set.
+        `dtype` is that of matrix products. `gradient_checkpointing` and `loss_chunk` count as they
+        are set.
         """
         config = self.config
         blocks = [block.activation_bytes(config.block_size, device, dtype) for block in self._blocks()]
         kept = sum(blocks)
         if self.gradient_checkpointing:
-            # A block that is computed again keeps its input; the one that is computed at the moment keeps all.
+            # Each block keeps its input only; the one that is computed again keeps everything.
             kept = len(blocks) * RESIDUAL_BYTES * config.n_embd + max(blocks)
         # The embedding, the input of the final norm, and the input of the head.
         kept += (2 * RESIDUAL_BYTES + dtype.itemsize) * config.n_embd

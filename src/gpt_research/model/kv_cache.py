@@ -1,9 +1,10 @@
-"""Keys and values of the tokens a model has read, so that a new token costs one position, not the whole text.
+"""The KV cache: keys and values of the tokens that a model has read.
 
-Memory is taken once, for the longest text. Every row stands on its own: its text begins in column 0 and its
-next token goes to column `lengths[row]`, whatever its neighbours hold, so a row's results do not depend on its
-batch. Prompts of different lengths are padded on the right; causality hides the padding from the text before it,
-and `truncate` frees its columns for what is written next.
+With it a new token costs one position instead of the whole text. The memory is allocated once, for
+the longest text. Rows are independent: the text of a row begins in column 0 and its next token goes
+to column `lengths[row]`, so the results of a row do not depend on its batch. Prompts of different
+lengths are padded on the right. The causal mask hides the padding from the text before it, and
+`truncate` frees its columns for the tokens that follow.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 
 
 class KVCache:
-    """The cache of a whole model: one `LayerCache` a block.
+    """The cache of a whole model: one `LayerCache` for each block.
 
     B rows, H heads of size D, S columns in use, T new tokens.
     """
@@ -35,7 +36,7 @@ class KVCache:
         self._adopt(torch.zeros(shape, device=device, dtype=dtype), [0] * batch_size)
 
     def _adopt(self, storage: torch.Tensor, lengths: list[int]) -> None:
-        self.storage = storage  # (n_layer, 2, R, H, capacity, D) with R >= B; rows from B on are spare
+        self.storage = storage  # (n_layer, 2, R, H, capacity, D); R - B rows are spare
         self.lengths = lengths
         rows = len(lengths)
         self.layers = [LayerCache(self, layer[0, :rows], layer[1, :rows]) for layer in storage]
@@ -48,15 +49,16 @@ class KVCache:
         return self.storage.size(4)
 
     def extend(self, new_tokens: int) -> torch.Tensor:
-        """Lay out the next tokens of every row; return their positions: (T,), or (B, T) where lengths differ.
+        """Assign columns to the next tokens of every row; return their positions.
 
-        Where they go and who may see whom is worked out here, once for all layers.
+        The positions are (T,), or (B, T) if the lengths of the rows differ. The columns and the
+        attention mask are computed here, once for all layers.
         """
         self.begin, self.end = min(self.lengths), max(self.lengths) + new_tokens
         assert self.end <= self.capacity, "the cache is full: the caller must slide the context first"
         device = self.storage.device
         steps = torch.arange(new_tokens, device=device)
-        if self.begin + new_tokens == self.end:  # all rows are as long: slices do, and often no mask
+        if self.begin + new_tokens == self.end:  # slices are enough, often without a mask
             self.columns, positions = None, steps + self.begin
             asking = positions[None]
         else:
@@ -69,20 +71,20 @@ class KVCache:
         return positions
 
     def truncate(self, lengths: Sequence[int]) -> None:
-        """Forget what each row holds beyond its length."""
+        """Drop the tokens of each row beyond its new length."""
         assert all(new <= old for new, old in zip(lengths, self.lengths, strict=True)), "truncate only shortens"
         self.lengths = list(lengths)
 
     def select(self, rows: Sequence[int]) -> None:
-        """Keep these rows, in this order; a row may come more than once."""
+        """Keep these rows, in this order; a row may be repeated."""
         index = torch.tensor(rows, device=self.storage.device)
         self._adopt(self.storage.index_select(2, index), [self.lengths[row] for row in rows])
 
     def resize(self, rows: int, capacity: int, *, room: int) -> None:
         """Add empty rows until there are `rows`, each with memory for at least `capacity` tokens.
 
-        If more memory is needed, it is allocated for `room` rows. If `room` is larger than `rows`, rows that are
-        added one by one rarely need a copy.
+        If more memory is needed, it is allocated for `room` rows. If `room` is larger than `rows`,
+        rows that are added one by one rarely need a copy.
         """
         old, used = self.storage, len(self.lengths)
         layers, two, had, heads, columns, size = old.shape
@@ -95,12 +97,12 @@ class KVCache:
         return self._adopt(storage, lengths)
 
     def replace(self, rows: Sequence[int], other: KVCache, sources: Sequence[int] | None = None) -> None:
-        """Overwrite these rows with `sources`, rows of another cache; None means all of them in order."""
+        """Overwrite these rows with `sources` of another cache; None means all of them in order."""
         for row, source in zip(rows, range(len(other.lengths)) if sources is None else sources, strict=True):
             length = self.lengths[row] = other.lengths[source]
             self.storage[:, :, row, :, :length] = other.storage[:, :, source, :, :length]
-            # The row may still hold an infinity of an earlier text. Attention gives it the weight 0, and 0 times
-            # infinity is NaN.
+            # The row may still hold an infinity of an earlier text. Attention gives it the weight
+            # 0, and 0 times infinity is NaN.
             self.storage[:, :, row, :, length:] = 0
 
 
@@ -113,9 +115,10 @@ class LayerCache:
         self.values = values
 
     def append(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Store k and v (B, H, T, D) where `extend` laid them out; return all keys, all values and the mask.
+        """Store k and v (B, H, T, D) in the columns of `extend`; return keys, values and mask.
 
-        The mask is (B or 1, 1, T, S) with True for "may see", or None where plain causality says it all.
+        Keys and values are those of all S tokens. The mask is (B or 1, 1, T, S), True if a token
+        may attend. It is None if plain causality is enough.
         """
         cache = self.cache
         if cache.columns is None:

@@ -1,7 +1,8 @@
 """The parts of a model that a setting chooses by name: norms, activations, positions and attention.
 
-`model.norm: layernorm` in a config takes the entry `layernorm` of `NORMS`, and so for the other three tables. A part is
-built from the model's config. To add one, add an entry to its table before the model is built.
+`model.norm: layernorm` in a config selects the entry `layernorm` of `NORMS`; the other three tables
+work alike. A part is built from the model's config. To add a part, put an entry into its table
+before the model is built.
 
 Shapes: B sequences, T new tokens, S tokens in all, C = n_embd, H heads of D = C / H.
 """
@@ -22,7 +23,7 @@ from gpt_research.model.kv_cache import LayerCache
 
 
 class LayerNorm(nn.LayerNorm):
-    """Subtract the mean, divide by the standard deviation, scale and, with biases, shift. Source: Ba et al. 2016."""
+    """Normalise over the features, scale, and with biases shift. Source: Ba et al. 2016."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__(config.n_embd, bias=config.bias)
@@ -34,10 +35,11 @@ def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
 
 
 class Positions(nn.Module):
-    """How a model learns where a token stands. This base class changes nothing.
+    """A position encoding tells the model where a token stands. This base class changes nothing.
 
-    An encoding overrides `embed`, if it changes the embedding of a token, or `rotate`, if it changes queries and keys.
-    `at` holds the position of each token: (T,), or (B, T) if the rows of a batch stand at different positions.
+    An encoding overrides `embed`, if it changes the embedding of a token, or `rotate`, if it
+    changes queries and keys. `at` holds the position of each token: (T,), or (B, T) if the rows of
+    a batch stand at different positions.
     """
 
     def embed(self, x: torch.Tensor, at: torch.Tensor) -> torch.Tensor:
@@ -45,7 +47,10 @@ class Positions(nn.Module):
         return x
 
     def rotate(self, q: torch.Tensor, k: torch.Tensor, at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return queries and keys, both (B, H, T, D), for the scores of one block. The cache keeps the keys so."""
+        """Return queries and keys, both (B, H, T, D), for the scores of one block.
+
+        The KV cache keeps the keys that this returns.
+        """
         return q, k
 
 
@@ -60,7 +65,7 @@ class LearnedPositions(Positions, nn.Embedding):
 
 
 class SinusoidalPositions(Positions):
-    """Fixed sines and cosines. Source: Vaswani et al. 2017, "Attention Is All You Need", section 3.5."""
+    """Fixed sines and cosines. Source: Vaswani et al. 2017, section 3.5."""
 
     table: torch.Tensor
 
@@ -74,7 +79,7 @@ class SinusoidalPositions(Positions):
 
 
 def sinusoidal_positions(block_size: int, n_embd: int) -> torch.Tensor:
-    """Return the (block_size, n_embd) table PE(t, 2i) = sin(t / 10000^(2i/C)), PE(t, 2i+1) = cos(same)."""
+    """Return (block_size, n_embd): PE(t, 2i) = sin(t / 10000^(2i/C)), PE(t, 2i+1) = cos(same)."""
     t = torch.arange(block_size, dtype=torch.float64)[:, None]
     frequencies = 10000.0 ** (-torch.arange(0, n_embd, 2, dtype=torch.float64) / n_embd)
     angles = t * frequencies  # (block_size, C / 2)
@@ -84,7 +89,8 @@ def sinusoidal_positions(block_size: int, n_embd: int) -> torch.Tensor:
 class CausalSelfAttention(nn.Module):
     """Multi-head attention in which a token attends to itself and to the tokens before it.
 
-    Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", and its released model.
+    Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", and its
+    released model.
     """
 
     residual_projections = ("proj",)
@@ -100,7 +106,7 @@ class CausalSelfAttention(nn.Module):
     def forward(
         self, x: torch.Tensor, positions: Positions, at: torch.Tensor, cache: LayerCache | None = None
     ) -> torch.Tensor:
-        """Return (B, T, C) for tokens `x` (B, T, C) at the positions `at`, which follow those in `cache`."""
+        """Return (B, T, C) for tokens `x` (B, T, C) at positions `at`, after those in `cache`."""
         B, T, C = x.shape
         q, k, v = self.qkv(x).view(B, T, 3, self.n_head, C // self.n_head).unbind(2)  # each (B, T, H, D)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H, T, D)
@@ -117,19 +123,19 @@ class CausalSelfAttention(nn.Module):
         return F.dropout(self.proj(y), self.dropout, self.training)
 
     def flops_per_token(self, context: int) -> int:
-        """FLOPs of training on one token of a full context: the products with weights, and 12 C T for the scores.
+        """FLOPs of training on one token of a full context.
 
-        The 12 C T, which count masked scores too, are two products of 2 C T forward and twice as many backward.
-        Source: Chowdhery et al. 2022 (PaLM), appendix B.
+        Besides the weights, 12 C T for the scores: two products of 2 C T forward, and twice as many
+        backward. Masked scores count. Source: Chowdhery et al. 2022 (PaLM), appendix B.
         """
         return weight_flops(self) + 12 * self.proj.in_features * context
 
     def activation_bytes(self, context: int, device: str, dtype: torch.dtype) -> int:
         """Bytes of one token that the backward pass needs, if products are taken in `dtype`.
 
-        Its inputs are the input of `qkv`, the queries, the keys, the values and the input of `proj`; with dropout, a
-        mask of one byte a number. Fused attention keeps no weights. Source: Korthikanti et al. 2022, "Reducing
-        Activation Recomputation", section 4.1.
+        Its inputs are the input of `qkv`, the queries, the keys, the values and the input of
+        `proj`; with dropout, a mask of one byte a number. Fused attention keeps no weights. Source:
+        Korthikanti et al. 2022, "Reducing Activation Recomputation", section 4.1.
         """
         width = self.proj.in_features
         kept = dtype.itemsize * (width + self.qkv.out_features + width)
@@ -138,9 +144,10 @@ class CausalSelfAttention(nn.Module):
 
 
 def weight_flops(module: nn.Module) -> int:
-    """Return the FLOPs of training on one token that the weights of a module take: 6 each, 2 forward and 4 backward.
+    """Return a module's FLOPs of training on one token: 6 a weight, 2 forward and 4 backward.
 
-    Source: Chowdhery et al. 2022 (PaLM), appendix B, as nanoGPT uses it. Biases and norms count as weights.
+    Source: Chowdhery et al. 2022 (PaLM), appendix B, as nanoGPT uses it. Biases and norms count as
+    weights.
     """
     return 6 * sum(parameter.numel() for parameter in module.parameters())
 
@@ -149,7 +156,7 @@ NORMS: dict[str, Callable[[GPTConfig], nn.Module]] = {"layernorm": LayerNorm}
 """`model.norm`: from a config to a module that maps (B, T, C) to (B, T, C)."""
 
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {"gelu_tanh": gelu_tanh}
-"""`model.activation`: a function of the hidden features of the feed-forward network, number by number."""
+"""`model.activation`: an element-wise function of the MLP's hidden features."""
 
 POSITIONS: dict[str, Callable[[GPTConfig], Positions]] = {
     "learned": LearnedPositions,

@@ -21,9 +21,9 @@ from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.worker import TaskFunction, rarely_collect_garbage, run_task
 
 
-def number_of_workers(config: PreprocessConfig) -> int:
-    """Return how many processes run tasks at a time: as many as there are cores unless the user chose."""
-    return config.workers or os.cpu_count() or 1
+def number_of_workers(config: PreprocessConfig, tasks: int) -> int:
+    """Return how many processes run tasks at a time: one for each core unless the user chose, at most one a task."""
+    return min(config.workers or os.cpu_count() or 1, tasks)
 
 
 def run(name: str, stage: TaskFunction, tasks: int, logs: Path, config: PreprocessConfig) -> None:
@@ -35,7 +35,7 @@ def run(name: str, stage: TaskFunction, tasks: int, logs: Path, config: Preproce
     Raises:
         UserError: a task failed, or a process was killed.
     """
-    workers = min(number_of_workers(config), tasks)
+    workers = number_of_workers(config, tasks)
     # fsspec keeps a relative folder at its first absolute place, also after the process has changed its directory.
     if failed := EXECUTORS[config.executor](stage, tasks, workers, (logs / name).absolute()):
         raise UserError(
@@ -61,7 +61,7 @@ def submit(stages: Sequence[tuple[str, TaskFunction, int]], logs: Path, config: 
     previous: Any = None
     for name, stage, tasks in stages:
         previous = SlurmPipelineExecutor(
-            [stage], tasks=tasks, workers=number_of_workers(config), time=config.slurm_time,
+            [stage], tasks=tasks, workers=number_of_workers(config, tasks), time=config.slurm_time,
             logging_dir=str(logs / name), partition=config.slurm_partition,
             job_name=f"gpt-research-{name}", depends=previous,
         )  # fmt: skip

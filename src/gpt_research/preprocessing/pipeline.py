@@ -64,7 +64,7 @@ def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared |
     Raises:
         UserError: wrong paths or settings, another data set at `config.out`, a full disk, or damage under `strict`.
     """
-    warm_up.start_worker_server(config)
+    warm_up.start_fork_server(config)
     out = Path(config.out)
     plan = make_plan(config, [resolve(spec) for spec in config.corpora])
     if (out / "dataset.json").is_file():
@@ -75,7 +75,6 @@ def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared |
         if config.executor == "slurm":
             executors.submit(stages, logs, config)
             return None
-        warm_up.import_figures_ahead()
         for name, stage, tasks in stages:
             with watch(name, plan, work):
                 executors.run(name, stage, tasks, logs, config)

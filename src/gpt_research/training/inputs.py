@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt_research.base.errors import UserError
-from gpt_research.config import GPTConfig
+from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.shards import Dataset
 from gpt_research.data.tokenizer import Tokenizer
 
@@ -21,42 +21,33 @@ class TrainingData:
     """GPT-2's if the data set was prepared elsewhere and has none."""
     tokenizer_file: Path | None
     """The data set's own tokenizer.json."""
+    model: GPTConfig
+    """The shape of the model with the vocabulary of the tokenizer."""
 
     @classmethod
-    def open(cls, folder: str, block_size: int, *, verify: bool = False) -> TrainingData:
-        """Open a data set folder to read windows of `block_size` tokens; with `verify`, hash every shard.
+    def open(cls, config: TrainConfig) -> TrainingData:
+        """Open the data set that a run reads; with `config.verify_data`, hash every shard first.
 
         Raises:
-            UserError: no data set, damage, or a tokenizer that is not the one the shards were written with.
+            UserError: no data set, damage, a tokenizer that is not the one the shards were written with, or a model
+                of another vocabulary than the tokenizer's.
         """
-        dataset = Dataset(folder, block_size)
-        if verify:
+        dataset = Dataset(config.data, config.model.block_size)
+        if config.verify_data:
             dataset.verify()
         path = dataset.tokenizer_file
-        if path is None:
-            if dataset.fingerprint:
-                raise UserError(
-                    f"{dataset.folder / 'tokenizer.json'} is missing. Put it back or run preprocessing again."
-                )
-            return cls(dataset, Tokenizer.gpt2(), None)
-        tokenizer = Tokenizer.load(path)
-        if dataset.fingerprint not in ("", tokenizer.fingerprint):
+        if path is None and dataset.fingerprint:
+            raise UserError(f"{dataset.folder / 'tokenizer.json'} is missing. Put it back or run preprocessing again.")
+        tokenizer = Tokenizer.gpt2() if path is None else Tokenizer.load(path)
+        if path is not None and dataset.fingerprint not in ("", tokenizer.fingerprint):
             raise UserError(
                 f"The shards in {dataset.folder} were written with the tokenizer {dataset.fingerprint[:12]}, "
                 f"but {path} is {tokenizer.fingerprint[:12]}. Put the right one back or run preprocessing again."
             )
-        return cls(dataset, tokenizer, path)
-
-    def fit(self, model: GPTConfig) -> GPTConfig:
-        """Return a model's shape with the vocabulary of the tokenizer.
-
-        Raises:
-            UserError: the shape names another vocabulary than the default and the tokenizer's.
-        """
-        size = self.tokenizer.vocab_size
-        if model.vocab_size not in (GPTConfig.vocab_size, size):
+        size = tokenizer.vocab_size
+        if config.model.vocab_size not in (GPTConfig.vocab_size, size):
             raise UserError(
-                f"model.vocab_size is {model.vocab_size}, but the tokenizer of {self.dataset.folder} has "
-                f"{size} entries. Leave model.vocab_size out."
+                f"model.vocab_size is {config.model.vocab_size}, but the tokenizer of {dataset.folder} has {size} "
+                "entries. Leave model.vocab_size out."
             )
-        return dataclasses.replace(model, vocab_size=size)
+        return cls(dataset, tokenizer, path, dataclasses.replace(config.model, vocab_size=size))

@@ -9,11 +9,9 @@ number, and an interrupted run equals an uninterrupted one.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gc
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -27,6 +25,7 @@ from gpt_research.checkpoint.weights import first_rows, model_tensors, restore_m
 from gpt_research.config import GenerateConfig, TrainConfig
 from gpt_research.data.loader import evaluation_batches
 from gpt_research.generation.torch_engine import generate
+from gpt_research.model.variants import check_variants
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.batches import loader_of_run
 from gpt_research.training.black_box import describe_windows, write_black_box
@@ -57,41 +56,23 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     Raises:
         UserError: anything that the user can mend: data, settings, folder, disk, or numbers gone wrong.
     """
+    reporter = reporter or Reporter()
+    check_variants(config.model)
     runtime = runtimes.start(config.device, config.precision)
     try:
-        return _train(config, runtime, reporter or Reporter(), until)
+        data = TrainingData.open(config)
+        config = dataclasses.replace(config, precision=runtime.precision, model=data.model)
+        with open_run(config, data, is_main=runtime.is_main):
+            runtime.barrier()  # no process goes on before the folder holds what a run needs
+            trainer = Trainer(config, runtime, data, reporter)
+            with catch_stop_signals(reporter.stopping) as stop:
+                outcome = trainer.run(stop, until)
+            # The trainer must end before the group of processes does. If DDP's reducer outlived the group, it would
+            # wait for gloo's thread while holding the interpreter's lock, which that thread may need.
+            del trainer
+            return outcome
     finally:
         runtimes.stop(runtime)
-
-
-def _train(config: TrainConfig, runtime: Runtime, reporter: Reporter, until: int | None) -> Outcome:
-    """Train within the group of processes.
-
-    The trainer ends with this function, before the group does. If DDP's reducer outlived the group, it would wait
-    for gloo's thread while holding the interpreter's lock, which that thread may need: the process would hang.
-    """
-    data = TrainingData.open(config.data, config.model.block_size, verify=config.verify_data)
-    config = dataclasses.replace(config, precision=runtime.precision, model=data.fit(config.model))
-    with open_run(config, data, is_main=runtime.is_main):
-        runtime.barrier()  # no process goes on before the folder holds what a run needs
-        trainer = Trainer(config, runtime, data, reporter)
-        with catch_stop_signals(reporter.stopping) as stop, _explain_out_of_memory(config):
-            return trainer.run(stop, until)
-
-
-@contextlib.contextmanager
-def _explain_out_of_memory(config: TrainConfig) -> Iterator[None]:
-    """Turn an allocation that failed into a sentence with the remedy."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        text = str(error).lower()
-        if isinstance(error, RuntimeError) and "out of memory" not in text and "allocate memory" not in text:
-            raise
-        raise UserError(
-            f"Out of memory with micro_batch {config.micro_batch} ({str(error).splitlines()[0][:150]}). Lower "
-            f"micro_batch or add --gradient_checkpointing, and go on with: gpt-research train --resume {config.out}"
-        ) from None
 
 
 class Trainer:
@@ -131,7 +112,24 @@ class Trainer:
             self.restore(checkpoint)
 
     def run(self, stop: StopSignal, until: int | None = None) -> Outcome:
-        """Take steps until max_steps, `until` or `stop`; log, evaluate and save on the way."""
+        """Take steps until max_steps, `until` or `stop`; log, evaluate and save on the way.
+
+        Raises:
+            UserError: memory ran out, the disk is full, or too many gradients were not finite.
+        """
+        try:
+            return self._run(stop, until)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            text = str(error).lower()
+            if isinstance(error, RuntimeError) and "out of memory" not in text and "allocate memory" not in text:
+                raise
+            raise UserError(
+                f"Out of memory with micro_batch {self.plan.micro_batch} ({str(error).splitlines()[0][:150]}). Lower "
+                "micro_batch or add --gradient_checkpointing, and go on with: gpt-research train --resume "
+                f"{self.run_folder}"
+            ) from None
+
+    def _run(self, stop: StopSignal, until: int | None) -> Outcome:
         config, step = self.config, self.start_step
         last = min(until or config.max_steps, config.max_steps)
         if self.runtime.is_main:

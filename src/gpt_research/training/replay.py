@@ -91,7 +91,7 @@ def replay(run_folder: Path, step: int, data: str = "", device: str = "auto") ->
 
 def _trainer_before(config: TrainConfig, step: int, device: str) -> Trainer:
     """Make a trainer at the newest whole checkpoint not after `step`; without one, at the run's first step."""
-    data = TrainingData.open(config.data, config.model.block_size)
+    data = TrainingData.open(config)
     run = Path(config.out)
     trainer = Trainer(config, start(device, config.precision), data, Reporter(), resume=False)
     for saved in reversed([saved for saved in saved_steps(run) if saved <= step]):

@@ -1,4 +1,4 @@
-"""Causal attention over a whole sequence: torch's fused kernel, or products of blocks where that one is slow."""
+"""Causal attention over a whole sequence: torch's fused kernel, or blocks if that is slow."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ import torch
 import torch.nn.functional as F
 
 BLOCK = 128
-"""Queries that are taken together; what they cannot see beyond their own block is not multiplied."""
+"""Queries that are multiplied together; scores beyond the end of their block are not computed."""
 LONGEST = 1024
-"""Longest sequence whose attention weights are kept for the backward pass: they grow with its square."""
+"""Longest sequence whose attention weights are kept for backward; they grow with its square."""
 
 
 def causal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dropout: float = 0.0) -> torch.Tensor:
-    """Return softmax(q k^T / sqrt(D)) v, a token seeing itself and what came before; all are (B, H, T, D)."""
+    """Return softmax(q k^T / sqrt(D)) v with a causal mask; all tensors are (B, H, T, D)."""
     if keeps_weights(q.device.type, q.dtype, q.size(2), dropout) and torch.is_grad_enabled():
         return _in_blocks(q, k, v)
     return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
 
 
 def keeps_weights(device: str, dtype: torch.dtype, length: int, dropout: float = 0.0) -> bool:
-    """Whether training attends in blocks: on a CPU in bf16 that takes half the time of torch's fused kernel.
+    """Return whether training attends in blocks and keeps the weights for backward.
 
-    The scores are rounded to bf16, as all products are; the fused kernel has them in fp32.
+    On a CPU in bf16 that takes half the time of torch's fused kernel. The scores are rounded to
+    bf16, as all products are; the fused kernel keeps them in fp32.
     """
     return device == "cpu" and dtype == torch.bfloat16 and length <= LONGEST and dropout == 0
 
@@ -31,10 +32,10 @@ def keeps_weights(device: str, dtype: torch.dtype, length: int, dropout: float =
 def kept_weights(device: str, dtype: torch.dtype, length: int, dropout: float = 0.0) -> int:
     """Return the bytes of attention weights that the backward pass needs of one token and head."""
     if dropout:
-        # On a CPU torch has no fused attention with dropout: it keeps weights, their mask and their product.
+        # On a CPU torch fuses no attention with dropout; it keeps weights, mask and product.
         return (2 * dtype.itemsize + 1) * length if device == "cpu" else 0
     if keeps_weights(device, dtype, length):
-        # The blocks keep only the weights up to the end of a query's own block: half of them, and half a block.
+        # A query keeps the weights up to the end of its block: half of all, and half a block.
         return dtype.itemsize * (length + BLOCK) // 2
     return 0
 

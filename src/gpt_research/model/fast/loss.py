@@ -1,8 +1,8 @@
-"""Cross-entropy of a linear head, without ever holding the logits of all tokens.
+"""Cross-entropy of a linear head in chunks, so that not all logits are held at once.
 
-Logits of a GPT-2 vocabulary are by far the largest tensor of a training step: 0.8 GB in fp32 for 4,096 tokens. Here
-they are made for some tokens at a time, turned into loss and gradient at once, and forgotten. The arithmetic is that
-of the plain way, and no product is computed twice.
+The logits of a GPT-2 vocabulary are by far the largest tensor of a training step: 0.8 GB in fp32
+for 4,096 tokens. Here they are computed for a chunk of tokens, turned into loss and gradient at
+once, and dropped. The arithmetic is that of the plain loss, and no product is computed twice.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ import torch
 import torch.nn.functional as F
 
 CACHED = 4 << 20
-"""Bytes of fp32 that a core of a CPU works on at a time, so that they are in its cache from one pass to the next."""
+"""Bytes of fp32 that one CPU core works on at a time, so that they stay in its cache."""
 
 LOGIT_COPIES = 3
-"""fp32 copies of the logits at the worst moment, in the loss's backward pass: log-probabilities and two gradients."""
+"""fp32 copies of the logits at the peak of backward: log-probabilities and two gradients."""
 
 
 def workspace_bytes(chunk: int, rows: int, width: int, device: str, dtype: torch.dtype) -> int:
-    """Return the bytes that `ChunkedCrossEntropy` works in, for a head of `rows` rows and products in `dtype`.
+    """Return the bytes that `ChunkedCrossEntropy` allocates for a head of (rows, width) in `dtype`.
 
-    They are the logits of a chunk, and the head's gradient in fp32 before and after it is scaled. A CPU makes fp32
-    copies of a few logits at a time only.
+    They are the logits of a chunk, and the head's gradient in fp32 before and after it is scaled. A
+    CPU makes fp32 copies of a few logits at a time only.
     """
     logit = dtype.itemsize if device == "cpu" else LOGIT_COPIES * 4
     return rows * (logit * chunk + 8 * width)
 
 
 class ChunkedCrossEntropy(torch.autograd.Function):
-    """Summed cross-entropy in nats of `h @ weight.T` against `targets`; the gradient comes with the value.
+    """Summed cross-entropy in nats of `h @ weight.T`; forward computes the gradient too.
 
     h is (N, C), weight (V', C) with V' >= vocab_size, targets (N,); a target of -1 does not count.
     """
@@ -48,7 +48,7 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             nats = torch.zeros((), device=h.device)
             dh = torch.empty_like(h) if needs_gradient else None
             dw = torch.zeros_like(weight, dtype=torch.float32) if needs_gradient else None
-            for x, y, place in zip(h.split(chunk), targets.split(chunk), range(0, len(h), chunk), strict=True):
+            for x, y, begin in zip(h.split(chunk), targets.split(chunk), range(0, len(h), chunk), strict=True):
                 x = x.to(dtype)
                 logits = x @ w.t()  # (chunk, V')
                 logits[:, vocab_size:] = -math.inf
@@ -56,11 +56,11 @@ class ChunkedCrossEntropy(torch.autograd.Function):
                     nats += sum(map(_nats, _in_cache(logits), y.split(_rows(logits))))
                     continue
                 nats += sum(map(_nats_and_gradient, _in_cache(logits), y.split(_rows(logits))))
-                # what does not count is left out of the narrow side of the products
+                # Tokens that do not count become 0 on the narrow side of the products.
                 counts = (y >= 0)[:, None]
-                dh[place : place + len(x)] = (logits @ w) * counts
+                dh[begin : begin + len(x)] = (logits @ w) * counts
                 for total, part in zip(_in_cache(dw), _in_cache(logits.t() @ (x * counts)), strict=True):
-                    total += part.float()  # torch adds 16 bits to 32 five times as slowly
+                    total += part.float()  # torch is five times as slow if it adds 16 bits to 32
         ctx.save_for_backward(dh, dw)
         return nats
 
@@ -75,11 +75,11 @@ def _nats(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def _nats_and_gradient(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the summed nats of `logits` (n, V'), and put their gradient, softmax - one-hot, in the logits' place."""
+    """Return the summed nats of `logits` (n, V'); overwrite them with softmax - one-hot."""
     scores, target = logits.float(), targets.clamp(min=0)[:, None]
     highest, own = scores.amax(-1, keepdim=True), scores.gather(1, target)
     softmax = scores.softmax(-1)
-    # log of the sum of exponentials, by way of the likeliest entry, whose share cannot vanish
+    # The log of the sum of exponentials comes from the likeliest entry, whose share cannot vanish.
     nats = highest - softmax.amax(-1, keepdim=True).log() - own
     softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
     logits.copy_(softmax)
@@ -87,7 +87,7 @@ def _nats_and_gradient(logits: torch.Tensor, targets: torch.Tensor) -> torch.Ten
 
 
 def _rows(matrix: torch.Tensor) -> int:
-    """Rows of a matrix to work on at a time: those that fit the caches of a CPU; elsewhere, or compiled, all."""
+    """Return how many rows to work on at a time: as many as a CPU's caches hold, elsewhere all."""
     if matrix.device.type != "cpu" or torch.compiler.is_compiling():
         return len(matrix)
     return max(1, CACHED * torch.get_num_threads() // (4 * matrix.size(1)))

@@ -1,8 +1,9 @@
-"""A model's weights laid out for generation.
+"""A model's weights in layouts that are fast for generation.
 
-At a handful of rows a matrix product is bound by reading the weights, and a CPU reads them slowly as training keeps
-them. `pack` returns a twin of a model: the same embeddings and norms, with each linear layer replaced by one whose
-weights lie as its kernel wants them. The twin writes and evaluates; it is not for training or saving.
+With few rows, the time of a matrix product is the time to read its weights, and a CPU reads the
+layout of training slowly. `pack` returns a twin of a model: it has the same embeddings and norms,
+but each linear layer is replaced by one with the layout of its kernel. The twin generates and
+evaluates; it is not for training or saving.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ Weights = Literal["same", "int8"]
 def pack(model: GPT, runtime: Runtime, weights: Weights = "same", *, rows: int = 1) -> GPT:
     """Return a twin of `model` in the runtime's precision, laid out for `rows` texts at a time.
 
-    Any layout takes any number of rows; only the speed differs. On an x86 CPU fp16 means weights in 16 bits and
-    arithmetic in 32. `weights="int8"` gives each output a scale of its own and rounds activations as they come.
+    Any layout works for any number of rows; only the speed differs. On an x86 CPU, fp16 means
+    weights in 16 bits and arithmetic in 32. `weights="int8"` gives each output a scale of its own
+    and rounds activations at run time.
 
     Raises:
-        UserError: int8 weights are asked for where there is no kernel for them.
+        UserError: `weights` is int8, and this machine has no kernel for that.
     """
     on_cpu = runtime.device.type == "cpu"
     x86 = on_cpu and "x86" in torch.backends.quantized.supported_engines
@@ -61,7 +63,7 @@ Twin = TypeVar("Twin", bound=nn.Module)
 
 
 def _twin(module: Twin, linear: Callable[[nn.Linear], nn.Module]) -> Twin:
-    """Return a copy that shares every tensor, but with `linear(layer)` in place of each linear layer."""
+    """Return a copy that shares all tensors, with `linear(layer)` in place of each linear layer."""
     twin = copy.copy(module)
     twin._modules = {}
     for name, child in module.named_children():
@@ -74,9 +76,9 @@ def _for_one_row_and_thread(linear: nn.Linear) -> nn.Module:
 
 
 class TransposedLinear(nn.Module):
-    """A linear layer with weights (in, out): what one thread reads fastest for one row.
+    """A linear layer with weights (in, out), which one thread reads fastest for one row.
 
-    Where a layer narrows, the weights as they are can be read as fast.
+    It is for layers that widen; if a layer narrows, the usual layout is as fast.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -90,10 +92,10 @@ class TransposedLinear(nn.Module):
 
 
 class BlockedLinear(nn.Module):
-    """A linear layer in the block layout of oneDNN that suits so many rows and this many threads.
+    """A linear layer in the block layout of oneDNN that fits this number of rows and threads.
 
-    Products are in the type of its weights, everything around it stays in fp32: attention over keys and values in
-    bf16 is several times as slow as in fp32 on a CPU.
+    Its products are in the type of its weights. Everything else stays in fp32, because on a CPU
+    attention over keys and values in bf16 is several times as slow as in fp32.
     """
 
     def __init__(self, linear: nn.Linear, dtype: torch.dtype, rows: int) -> None:
@@ -119,21 +121,22 @@ class HalfLinear(nn.Module):
 
 
 class Int8Linear(nn.Module):
-    """A linear layer with int8 weights, one scale an output, and activations rounded to 8 bits, one scale a row.
+    """A linear layer with int8 weights, scaled by output, and 8-bit activations, scaled by row.
 
-    A scale for each row keeps rows independent of their batch. On a CPU without VNNI activations get 7 bits: there
-    pairs of products are added in 16 bits, which 8 would overflow.
+    The scales of rows keep rows independent of their batch. On a CPU without VNNI, activations get
+    7 bits, because such a CPU adds pairs of products in 16 bits, which 8-bit activations would
+    overflow.
     """
 
     STEPS = 127 if torch.cpu.get_capabilities().get("avx512_vnni") else 63
-    """From 0 to a row's largest number."""
+    """Steps of the rounding between 0 and a row's largest number."""
 
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         weight = linear.weight.detach()
         scales = weight.abs().amax(1).clamp(min=1e-12).double() / 127
         zeros = torch.zeros(len(scales), dtype=torch.long)
-        with warnings.catch_warnings():  # PyTorch means to retire these tensors; `pack` asks whether they are there
+        with warnings.catch_warnings():  # PyTorch will retire these tensors
             warnings.simplefilter("ignore")
             quantized = torch.quantize_per_channel(weight, scales, zeros, axis=0, dtype=torch.qint8)
         self.weight = torch.ops.quantized.linear_prepack(quantized, None)
@@ -142,5 +145,6 @@ class Int8Linear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         largest = x.abs().amax(-1, keepdim=True).clamp(min=1e-12)
         multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
-        y = multiply(x / largest, 1 / self.STEPS, self.STEPS + 1, self.weight)  # STEPS + 1 being zero
+        # The zero point is STEPS + 1.
+        y = multiply(x / largest, 1 / self.STEPS, self.STEPS + 1, self.weight)
         return y * largest if self.bias is None else torch.addcmul(self.bias, y, largest)

@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.gpt-research-installed
 WITH_EVAL := $(VENV)/.gpt-research-eval-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+# One process a core; each needs about 2 GB. `make test WORKERS=1` runs the tests one after another.
+WORKERS ?= logical
+ON_ALL_CORES := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 .PHONY: demo test test-faults check format install clean
 
@@ -26,20 +30,21 @@ $(WITH_EVAL): $(INSTALLED)
 	@touch $(WITH_EVAL)
 
 demo: $(INSTALLED)
-	$(BIN)/python demo.py
+	$(BIN)/gpt-research demo
 
 test: $(WITH_EVAL)
-	$(BIN)/python -m pytest
+	$(PYTEST) $(ON_ALL_CORES) -m "not faults and not alone"
+	$(PYTEST) -m "alone and not faults"
 
 test-faults: $(INSTALLED)
-	$(BIN)/python -m pytest -m "faults or not faults" tests/faults tests/training tests/test_checkpoint.py tests/data/test_shards.py \
-		tests/data/test_executors.py
+	$(PYTEST) -m "faults or not faults" tests/faults tests/training tests/test_checkpoint.py tests/data/test_shards.py \
+		tests/preprocessing/test_executors.py
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow and not faults"
+	$(PYTEST) -q $(ON_ALL_CORES) -m "not slow and not faults and not alone"
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

@@ -1,10 +1,12 @@
 """Training on several ranks without torchrun: `python rank_launcher.py [[CONFIG, RANKS, UNTIL], ...]`.
 
-Torch is imported once. Each rank is a fork of this process with the variables that torchrun would set.
+The jobs run one after another, and torch is imported once: each rank is a fork of this process with the variables
+that torchrun would set.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import signal
@@ -65,6 +67,8 @@ def _be_rank(config: TrainConfig, rank: int, ranks: int, port: int, until: int) 
 
 
 if __name__ == "__main__":
+    for module in ("torch._dynamo", "torch.distributed.fsdp"):  # otherwise each rank imports them in its first step
+        importlib.import_module(module)
     for config_file, rank_count, last_step in json.loads(sys.argv[1]):
         if not _fork_ranks(read_yaml(TrainConfig, Path(config_file)), rank_count, last_step):
             sys.exit(f"{config_file} failed on {rank_count} ranks")

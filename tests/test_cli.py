@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gpt_research.base.settings import field_names, read_yaml, to_dict, write_yaml
+from gpt_research.base.settings import PRESETS, field_names, read_yaml, to_dict, write_yaml
 from gpt_research.cli.main import main, parse
 from gpt_research.config import TrainConfig
 
@@ -30,7 +30,9 @@ from gpt_research.config import TrainConfig
         (["train", "--tokens_per_step", "1000"], "tokens_per_step is 1000, but it must be a multiple of"),
         (["train", "--learning_rate", ".nan"], "learning_rate is nan"),
         (["train", "--learning_rate", "nan"], "learning_rate is 'nan', but it must be a number."),
-        (["train", "--config", "nowhere.yaml"], "nowhere.yaml"),
+        (["train", "--config", "nowhere.yaml"], "no config file nowhere.yaml. Presets: demo, gpt2-124m, tiny-cpu."),
+        (["train", "--config", "tiny"], 'no config file tiny. Did you mean "tiny-cpu"? Presets: demo, gpt2-124m,'),
+        (["demo", "--max_stepz", "5"], 'unknown setting "max_stepz". Did you mean "max_steps"?'),
         (["train", "--resume", "nowhere"], "nowhere/config.yaml"),
         (["train", "--data", "nowhere", "--device", "cpu"], "No data set at nowhere"),
         (["train", "--device", "tpu"], 'device is "tpu"'),
@@ -103,14 +105,25 @@ def test_help_shows_every_setting_with_its_text(capsys: pytest.CaptureFixture[st
     assert "Highest learning rate, reached after warm-up." in " ".join(text.split())
 
 
-def test_the_preset_file_says_what_the_defaults_are() -> None:
-    path = Path(__file__).parents[1] / "configs" / "gpt2-124m.yaml"
-    assert read_yaml(TrainConfig, path) == TrainConfig()
+def test_the_preset_of_gpt2_says_what_the_defaults_are() -> None:
+    assert read_yaml(TrainConfig, PRESETS / "gpt2-124m.yaml") == TrainConfig()
 
 
-@pytest.mark.parametrize("path", sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")), ids=lambda p: p.name)
-def test_every_preset_is_valid(path: Path) -> None:
-    read_yaml(TrainConfig, path)
+@pytest.mark.parametrize("path", sorted(PRESETS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_every_preset_is_valid_by_its_name_and_by_its_path_in_a_clone(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where configs/ does not exist
+    config = parse("train", ["--config", path.stem])
+    assert config == parse("train", [f"--config=configs/{path.name}"]) == read_yaml(TrainConfig, path)
+    monkeypatch.chdir(Path(__file__).parents[1])
+    assert config == parse("train", ["--config", f"configs/{path.name}"])
+
+
+def test_a_file_is_taken_before_a_preset_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("demo").write_text("max_steps: 5\n")
+    assert parse("train", ["--config", "demo"]).max_steps == 5
 
 
 def test_help_and_version_need_no_torch() -> None:

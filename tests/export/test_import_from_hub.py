@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from local_hub import local_hub
 
@@ -17,6 +18,7 @@ from gpt_research.run import Run, load_model
 MakeRun = Callable[..., tuple[Path, GPT]]
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_is_imported_bit_by_bit_and_its_pickle_stays_there(
     make_run: MakeRun, tmp_path: Path
 ) -> None:
@@ -33,6 +35,7 @@ def test_a_model_of_the_hub_is_imported_bit_by_bit_and_its_pickle_stays_there(
     assert all(torch.equal(tensor, back[name]) for name, tensor in model_tensors(model).items())
 
 
+@pytest.mark.slow
 def test_a_model_of_the_hub_that_is_only_a_pickle_or_not_there_is_one_sentence(
     make_run: MakeRun, tmp_path: Path
 ) -> None:

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CODE = """
 import numba.core.caching as caching
 caching.CacheImpl._locator_classes = []
@@ -13,6 +15,7 @@ print(len(hash_words(["two words", "and three more"]).hashes))
 """
 
 
+@pytest.mark.slow
 def test_they_work_where_no_folder_can_keep_them(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.run([sys.executable, "-c", CODE], env=environment, cwd=tmp_path, capture_output=True, text=True)

@@ -133,6 +133,7 @@ def test_the_output_is_the_same_for_any_number_of_workers(text_folder: Path, tmp
     assert len([name for name in one if name.endswith(".bin")]) >= 5
 
 
+@pytest.mark.slow
 def test_no_process_imports_pandas(text_folder: Path, tmp_path: Path) -> None:
     # pyarrow does on the quiet where pandas is installed, and it takes as long as to read 30 MB.
     seen = tmp_path / "imported"
@@ -148,6 +149,7 @@ def test_no_process_imports_pandas(text_folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("workers", "tokenizer"), [(1, "gpt2"), (2, "train")])
+@pytest.mark.slow
 def test_killed_at_any_moment_it_ends_with_the_same_bytes(
     text_folder: Path, tmp_path: Path, workers: int, tokenizer: str
 ) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
+from types import FrameType
 
 import pytest
 import torch
 
 from gpt_research.base import runtime as runtimes
+from gpt_research.base.settings import write_yaml
+from gpt_research.cli.main import main
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.estimate.probe import RandomBatches
 from gpt_research.training.assembly import build_step, plan_execution
@@ -61,3 +65,32 @@ def test_memory_that_was_freed_is_not_asked_for_again() -> None:
         "assert faults[-1] - faults[0] < 4 * (16 << 10), faults\n"  # of nine times the pages of 64 MiB
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_settings_pass_few_places_on_their_way_to_the_first_step(tiny_run: TrainConfig, tmp_path: Path) -> None:
+    """Each function that is handed the settings of a run may decide something by them, so there are few."""
+    write_yaml(tiny_run, tmp_path / "run.yaml")
+    taking: dict[str, None] = {}
+    returning: dict[str, None] = {}
+
+    def watch(frame: FrameType, event: str, value: object) -> None:
+        code = frame.f_code
+        if "gpt_research" not in code.co_filename or code.co_name in ("__post_init__", "<lambda>"):
+            return
+        place = f"{Path(code.co_filename).stem}.{code.co_name}"
+        arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        if event == "call" and any(isinstance(frame.f_locals.get(name), TrainConfig) for name in arguments):
+            taking[place] = None
+        elif event == "return" and isinstance(value, TrainConfig):
+            returning[place] = None
+        if event == "return" and code.co_name == "take_step":
+            sys.setprofile(None)
+
+    sys.setprofile(watch)
+    try:
+        assert main(["train", "--config", str(tmp_path / "run.yaml"), "--max_steps", "1"]) == 0
+    finally:
+        sys.setprofile(None)
+    assert "assembly.plan_execution" in taking
+    assert len(taking) <= 20, list(taking)
+    assert len(returning) <= 5, list(returning)

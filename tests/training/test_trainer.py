@@ -216,8 +216,9 @@ def arguments(config: TrainConfig, path: Path) -> list[str]:
     return [*COMMAND, "--config", str(path)]
 
 
+@pytest.mark.slow
 def test_a_killed_run_frees_its_folder_and_goes_on(tiny_run: TrainConfig, tmp_path: Path) -> None:
-    whole = dataclasses.replace(tiny_run, out=tiny_run.out + "-whole", max_steps=400, save_interval=20, eval_interval=0)
+    whole = dataclasses.replace(tiny_run, out=tiny_run.out + "-whole", max_steps=200, save_interval=20, eval_interval=0)
     killed = dataclasses.replace(whole, out=tiny_run.out + "-killed")
     command = arguments(killed, tmp_path / "config.yaml")
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -228,13 +229,14 @@ def test_a_killed_run_frees_its_folder_and_goes_on(tiny_run: TrainConfig, tmp_pa
         time.sleep(0.05)
     process.kill()
     process.wait()
-    assert train(killed).steps_here < 400
+    assert train(killed).steps_here < 200
     train(whole)
     one, two = weights(whole.out), weights(killed.out)
     assert all(torch.equal(one[k], two[k]) for k in one)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.slow
 def test_a_signal_saves_and_leaves(tiny_run: TrainConfig, tmp_path: Path, number: signal.Signals) -> None:
     config = dataclasses.replace(tiny_run, max_steps=1_000_000, eval_interval=0, save_interval=0)
     process = subprocess.Popen(arguments(config, tmp_path / "config.yaml"), stderr=subprocess.PIPE, text=True)
@@ -249,6 +251,7 @@ def test_a_signal_saves_and_leaves(tiny_run: TrainConfig, tmp_path: Path, number
     assert len(saved_steps(Path(config.out))) == 1
 
 
+@pytest.mark.slow
 def test_two_ranks_learn_what_one_learns(tiny_run: TrainConfig, tmp_path: Path) -> None:
     config = dataclasses.replace(
         tiny_run, model=dataclasses.replace(tiny_run.model, dropout=0.0), out=tiny_run.out + "-1", max_steps=6

@@ -16,6 +16,9 @@ from gpt_research.base.errors import UserError, closest
 
 Config = TypeVar("Config")
 
+PRESETS = Path(__file__).parents[1] / "presets"
+"""Folder of the config files that come with the package."""
+
 
 def to_dict(config: Any) -> dict[str, Any]:
     """Return a settings object as nested dictionaries, the form that YAML and JSON hold."""
@@ -46,6 +49,23 @@ def read_yaml(config_class: type[Config], path: Path) -> Config:
         raise parse_error(error, config_class, str(path)) from None
 
 
+def find_config(name: str) -> Path:
+    """Return the config file of a path or of a preset's name.
+
+    `configs/demo.yaml` is where a clone has the preset `demo`; it names that preset in any folder.
+
+    Raises:
+        UserError: there is neither such a file nor such a preset.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    presets = {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
+    preset = name.removeprefix("configs/").removesuffix(".yaml")
+    if preset in presets and name in (preset, f"configs/{preset}.yaml"):
+        return presets[preset]
+    raise UserError(f"There is no config file {name}.{closest(preset, presets)} Presets: {', '.join(presets)}.")
+
+
 def parser_for(config_class: type, prog: str = "gpt-research", positional: str = "", *, many: bool = False) -> Any:
     """Return a jsonargparse parser with one flag for each field of a settings class; it raises instead of exiting.
 
@@ -57,7 +77,9 @@ def parser_for(config_class: type, prog: str = "gpt-research", positional: str =
 
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog=prog, exit_on_error=False, description=config_class.__doc__)
-    parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
+    parser.add_argument(
+        "--config", action="config", help="YAML file with any of these settings, or the name of a preset."
+    )
     if positional:
         kind = {"nargs": "*", "default": []} if many else {"nargs": "?", "default": ""}
         parser.add_argument(positional, **kind)

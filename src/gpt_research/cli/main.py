@@ -27,7 +27,7 @@ class Command:
     module: str
     """The module with the settings class and `run`."""
     settings: str
-    """Name of the settings class."""
+    """Name of the settings class; empty for a command that hands its arguments on to others."""
     help: str
     positional: str = ""
     """The field that is given without a flag."""
@@ -38,6 +38,7 @@ class Command:
 
 
 COMMANDS = {
+    "demo": Command("gpt_research.cli.demo", "", "Take a small corpus the whole way, in minutes."),
     "preprocess": Command(
         "gpt_research.cli.preprocess", "PreprocessConfig", "Turn corpora into token shards.", "corpora", many=True
     ),
@@ -100,7 +101,7 @@ def _run(arguments: list[str]) -> int:
     name = arguments[0]
     if name not in COMMANDS:
         raise UserError(f'There is no command "{name}".{closest(name, COMMANDS)} Commands: {", ".join(COMMANDS)}.')
-    settings = parse(name, arguments[1:])
+    settings = parse(name, arguments[1:]) if COMMANDS[name].settings else arguments[1:]
     if settings is None:  # --help or --print_config has been printed
         return 0
     return int(importlib.import_module(COMMANDS[name].module).run(settings))

@@ -10,7 +10,7 @@ import json
 from typing import Any, get_type_hints
 
 from gpt_research.base.errors import UserError
-from gpt_research.base.settings import field_names, parse_error, parser_for
+from gpt_research.base.settings import field_names, find_config, parse_error, parser_for
 
 
 def parse_settings(
@@ -81,6 +81,8 @@ def _normalise(arguments: list[str], settings_class: type, short: dict[str, str]
             flags.append(f"{flag}={rest.pop(0) if explicit else 'true'}")
         elif kind == list[str] and (equals or rest):
             lists.setdefault(flag, []).append(value if equals else rest.pop(0))
+        elif flag == "--config" and (equals or rest):
+            flags.append(f"--config={find_config(value if equals else rest.pop(0))}")
         elif equals or not rest or flag in ("--help", "--print_config"):
             flags.append(argument)
         else:

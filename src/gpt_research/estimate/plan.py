@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gpt_research
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.runtime import Runtime
-from gpt_research.base.settings import read_yaml
+from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import MicroBatch, TrainConfig
 from gpt_research.estimate.probe import Measured, Probe, Probed, fitting_micro_batches, probe
 from gpt_research.estimate.resources import ResourceEstimate, estimate_resources
@@ -184,9 +183,8 @@ def as_dict(run_plan: RunPlan, price_per_hour: float = 0.0) -> dict[str, Any]:
 
 def small_run(runtime: Runtime, config: TrainConfig, seconds: float = 3.0) -> TimeEstimate | None:
     """Measure what the small preset takes on one device here, with the vocabulary of `config`; None if that fails."""
-    path = Path(gpt_research.__file__).parents[2] / SMALL_PRESET
     with contextlib.suppress(Exception):  # the sentence is only a remark, so a failure here must not end the command
-        small = read_yaml(TrainConfig, path)
+        small = read_yaml(TrainConfig, find_config(SMALL_PRESET))
         model = dataclasses.replace(small.model, vocab_size=config.model.vocab_size)
         small = dataclasses.replace(small, model=model, precision=runtime.precision)
         alone = dataclasses.replace(runtime, rank=0, world_size=1)

@@ -287,7 +287,7 @@ def _sweep_in_child(
         if not found:
             raise UserError(
                 f"One sequence takes more than {LONGEST_SECONDS / 60:.0f} minutes here: this model is hopeless on "
-                "this machine. Make it smaller, or take configs/tiny-cpu.yaml."
+                "this machine. Make it smaller, or take --config tiny-cpu."
             ) from None
         return found
     if child.returncode > 0 and not child.stderr.rstrip().endswith("MemoryError"):

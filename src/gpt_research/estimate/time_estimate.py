@@ -10,7 +10,7 @@ from gpt_research.config import TrainConfig
 
 HOPELESS_S = 14 * 86400.0
 """A run that takes longer than two weeks is called hopeless."""
-SMALL_PRESET = "configs/tiny-cpu.yaml"
+SMALL_PRESET = "tiny-cpu"
 """The preset to try instead of a hopeless run."""
 
 
@@ -75,7 +75,8 @@ def hopeless_sentence(estimate: TimeEstimate, runtime: Runtime, instead: TimeEst
     Args:
         instead: what the small preset takes here, if that was measured.
     """
-    small = f"{SMALL_PRESET}: {in_words(instead.seconds)} here" if instead else f"{SMALL_PRESET}, made for a CPU"
+    small = f"--config {SMALL_PRESET}"
+    small += f": {in_words(instead.seconds)} here" if instead else ", made for a CPU"
     return (
         f"Hopeless as it is: {in_words(estimate.seconds)} on {runtime.world_size} x {runtime.device_name}. "
         f"Try {small}. "

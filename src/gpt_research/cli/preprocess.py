@@ -1,4 +1,4 @@
-"""`gpt-research preprocess`: which corpora, a progress bar, and a table of what came out."""
+"""`gpt-research preprocess`: chooses the corpora, shows progress, prints a table."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def run(config: PreprocessConfig) -> int:
 
 
 def find_corpora(console: Console) -> list[str]:
-    """Return NAME=PATH of every folder under data/raw/, or of the demo corpus, and print which and why."""
+    """Return NAME=PATH of each folder under data/raw/, or else of the demo corpus; print it."""
     from gpt_research.preprocessing.demo_corpus import fetch_demo_corpus
 
     folders = sorted(path for path in RAW.glob("*") if path.is_dir() and any(path.iterdir()))

@@ -1,7 +1,8 @@
-"""Where the tasks of a stage run: on processes of this machine, on Slurm or on Ray. datatrove keeps the books of all.
+"""Runs the tasks of a stage: on processes of this machine, on Slurm or on Ray.
 
-Knows nothing about what a stage does. datatrove is imported when a stage runs, because that takes a fifth of a second;
-the workers of this machine never import it.
+datatrove runs them on clusters; on this machine it records which tasks are done. It is imported
+when a stage runs, because that takes a fifth of a second, and workers of this machine never import
+it. This module knows nothing about what a stage does.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from gpt_research.preprocessing.worker import TaskFunction, rarely_collect_garba
 
 
 def number_of_workers(config: PreprocessConfig, tasks: int) -> int:
-    """Return how many processes run tasks at a time: one for each core unless the user chose, at most one a task."""
+    """Return how many processes run `tasks` at a time: the user's choice, or one for each core."""
     return min(config.workers or os.cpu_count() or 1, tasks)
 
 
@@ -70,19 +71,19 @@ def submit(stages: Sequence[tuple[str, TaskFunction, int]], logs: Path, config: 
 
 
 def _run_locally(stage: TaskFunction, tasks: int, workers: int, logs: Path) -> list[int]:
-    """Run the tasks on processes of this machine, or in this process if one is enough; return those that failed."""
+    """Run the tasks on processes of this machine, or in this one; return those that failed."""
     from datatrove.executor import LocalPipelineExecutor
     from loguru import logger
 
-    logger.remove()  # datatrove would write to the terminal
-    books = LocalPipelineExecutor([stage], tasks=tasks, workers=workers, logging_dir=str(logs))
-    ranks = books.get_incomplete_ranks()
+    logger.remove()  # else datatrove writes to the terminal
+    executor = LocalPipelineExecutor([stage], tasks=tasks, workers=workers, logging_dir=str(logs))
+    ranks = executor.get_incomplete_ranks()
     if workers == 1:
         for rank in ranks:
             run_task(stage, rank, tasks, logs)
     elif ranks:
         _run_in_pool(stage, ranks, tasks, min(workers, len(ranks)), logs)
-    return books.get_incomplete_ranks()
+    return executor.get_incomplete_ranks()
 
 
 def _run_in_pool(stage: TaskFunction, ranks: Sequence[int], tasks: int, workers: int, logs: Path) -> None:
@@ -119,4 +120,5 @@ EXECUTORS: dict[str, Callable[[TaskFunction, int, int, Path], list[int]]] = {
     "local": _run_locally,
     "ray": _run_on_ray,
 }
-"""Executors that wait for a stage. Each takes stage, tasks, workers and logs, and returns the tasks that failed."""
+"""Executors that wait for a stage. Each takes stage, tasks, workers and logs, and returns the tasks
+that failed."""

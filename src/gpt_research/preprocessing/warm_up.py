@@ -1,9 +1,10 @@
 """A faster start of worker processes. Nothing here changes what is computed.
 
-A worker that begins as a new Python spends more than a second on imports and on GPT-2's encoder, in every stage. So
-workers are copies of one process, which Python calls the fork server, and that process imports and builds once what
-all of them need. It does so while the main process imports its own modules and looks at the corpora, if it is started
-first of all. If the function here did nothing, a run would write the same bytes, only later.
+A worker that begins as a new Python spends more than a second on imports and on GPT-2's encoder, in
+every stage. So workers are copies of one process, which Python calls the fork server, and that
+process imports and builds once what all of them need. It does so while the main process imports its
+own modules and looks at the corpora, if it is started first of all. If the function here did
+nothing, a run would write the same bytes, only later.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def start_fork_server(config: PreprocessConfig) -> None:
     if config.executor != "local" or config.workers == 1:
         return
     multiprocessing.set_forkserver_preload([*([GPT2] if config.tokenizer == "gpt2" else []), *IMPORTS])
-    # Before Python 3.13 the fork server does not get our sys.path, and in a bare clone only that knows our package.
+    # Before Python 3.13 the fork server does not get our sys.path, and in a bare clone only that
+    # knows our package.
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), before)))
     try:

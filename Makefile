@@ -5,13 +5,14 @@ VENV := $(or $(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.gpt-research-installed
 WITH_EVAL := $(VENV)/.gpt-research-eval-installed
+WITH_DOCS := $(VENV)/.gpt-research-docs-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 # One process a core; each needs about 2 GB. `make test WORKERS=1` runs the tests one after another.
 WORKERS ?= logical
 ON_ALL_CORES := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-faults check format install clean
+.PHONY: demo test test-faults check docs format install clean
 
 install: $(INSTALLED)
 
@@ -26,8 +27,12 @@ $(INSTALLED): $(BIN)/python requirements.txt constraints.txt pyproject.toml
 
 # lm-eval brings 450 MB, so only the whole suite has it: to hold our benchmark scores against its own.
 $(WITH_EVAL): $(INSTALLED)
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,eval]"
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,eval,docs]"
 	@touch $(WITH_EVAL)
+
+$(WITH_DOCS): $(INSTALLED)
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,docs]"
+	@touch $(WITH_DOCS)
 
 demo: $(INSTALLED)
 	$(BIN)/gpt-research demo
@@ -46,9 +51,13 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(PYTEST) -q $(ON_ALL_CORES) -m "not slow and not faults and not alone"
 
+# site/index.html is the entrance.
+docs: $(WITH_DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

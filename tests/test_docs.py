@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import importlib.util
 import io
+import os
 import re
 import shlex
 import shutil
@@ -328,3 +329,21 @@ def test_relative_links_and_anchors_resolve(name: str) -> None:
         if anchor:
             linked = READ_PAGES[str(path.resolve().relative_to(ROOT))]
             assert anchor in linked.anchors(), f"{link.place}: {target} has no heading #{anchor}"
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning_and_needs_no_server(tmp_path: Path) -> None:
+    for package in ("mkdocs", "material", "mkdocstrings"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip("the site needs mkdocs-material and mkdocstrings: make docs installs them")
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site)]
+    environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
+    built = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    assert "gpt_research.run.load_model" in (site / "reference/gpt_research.html").read_text()
+    assert "make demo" in (site / "index.html").read_text(), "the home page is README.md"
+    assert (site / "search/search_index.js").is_file()
+    for page in site.rglob("*.html"):
+        loaded = re.findall(r'<(?:script|link|img)[^>]* (?:src|href)="(https?://[^"]+)', page.read_text())
+        assert not loaded, f"{page.name} loads {loaded}"

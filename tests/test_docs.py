@@ -18,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import get_type_hints
 
@@ -27,7 +26,6 @@ from conftest import make_text
 from docs_pages import PAGES, ROOT, SHELL, Block, Line, Page, read_page
 from docs_samples import copy_of, write_benchmarks, write_corpora
 
-from gpt_research.base import plugins
 from gpt_research.base.settings import PRESETS, field_names
 from gpt_research.cli.main import COMMANDS, main, parse
 
@@ -93,9 +91,6 @@ def assumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_corpora(folder, lambda number: make_text(number, 30))
     write_benchmarks(folder / "DIR")
     shutil.copy(PRESETS / "demo.yaml", folder / "FILE")
-    for block in READ_PAGES["docs/evaluation.md"].blocks:
-        if 'TASKS["endings"] =' in block.code:
-            (folder / "endings.py").write_text(block.code)
     with contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         run_command(["preprocess", "enron=maildir.tar.gz", "books:gutenberg=books", "--out", "data/mine",
                      "--tokenizer", "train", "--vocab_size", "300", "--val_fraction", "0.2"])  # fmt: skip
@@ -114,18 +109,12 @@ def assumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(assumed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The folder in which a page is worked through; what a page adds to the seams goes again afterwards."""
-    from gpt_research.evaluation.tasks.table import TASKS
-
+def place(assumed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which a page is worked through."""
     shutil.copytree(assumed, tmp_path / "page")
     monkeypatch.chdir(tmp_path / "page")
-    monkeypatch.setattr(plugins, "LOADED", {})
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-    tasks = dict(TASKS)
-    yield tmp_path / "page"
-    TASKS.clear()
-    TASKS.update(tasks)
+    return tmp_path / "page"
 
 
 def run_command(arguments: list[str]) -> None:

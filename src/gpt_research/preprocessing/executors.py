@@ -36,7 +36,8 @@ def run(name: str, stage: TaskFunction, tasks: int, logs: Path, config: Preproce
         UserError: a task failed, or a process was killed.
     """
     workers = min(number_of_workers(config), tasks)
-    if failed := EXECUTORS[config.executor](stage, tasks, workers, logs / name):
+    # An absolute path, because datatrove keeps what a relative one meant when it was first used in this process.
+    if failed := EXECUTORS[config.executor](stage, tasks, workers, (logs / name).resolve()):
         raise UserError(
             f"{len(failed)} of {tasks} tasks of the stage {name} failed; {logs / name} says why. Start again: "
             "what is done stays."

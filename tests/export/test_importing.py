@@ -51,7 +51,7 @@ def refused(source: Path | str, tmp_path: Path, match: str, **settings: Any) -> 
     with pytest.raises(UserError, match=match):
         import_from(source, tmp_path, **settings)
     assert not (tmp_path / "imported").exists()
-    assert not list(tmp_path.glob("*.part"))
+    assert not list(tmp_path.glob(".*.part"))
 
 
 def edit_json(path: Path, **changes: Any) -> None:

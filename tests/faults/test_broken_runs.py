@@ -131,7 +131,7 @@ for number in range(1, 51):
     found = load_newest(run)
     good = found.step in (2, 3, 4) and bool((found.model["w"] == found.step).all())
     save_checkpoint(run, make(5), keep_last=2)
-    again = load_newest(run).step == 5 and not list((run / "checkpoints").glob("*.part"))
+    again = load_newest(run).step == 5 and not list((run / "checkpoints").glob(".*.part"))
     results.append([code, good, again])
 print(json.dumps(results))
 """

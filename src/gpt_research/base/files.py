@@ -1,6 +1,6 @@
 """Files: their hashes, JSON, and the one way in which this project writes a file.
 
-A file is written beside its place, under a name that ends in `.part`, and moved there when it is
+A file is written beside its place, under a hidden name that ends in `.part`, and moved there when it is
 whole. So a reader, or a run that starts again after a crash, finds a whole file or none.
 """
 
@@ -59,7 +59,7 @@ def written_whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 def part_path(path: Path) -> Path:
     """Return the name under which `path` is written before it is moved to its place."""
-    return path.with_name(path.name + ".part")
+    return path.with_name(f".{path.name}.part")
 
 
 def write_text(path: Path, text: str, *, durable: bool = False) -> None:

@@ -68,7 +68,7 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, keep_last: int, keep_ever
 def make_room(run: Path, step: int) -> None:
     """Make the folder for the parts of a checkpoint; remove unfinished checkpoints."""
     unfinished = part_path(checkpoint_path(run, step))
-    for left_over in unfinished.parent.glob("*step_*.part"):  # 0.1 put a dot before the name
+    for left_over in unfinished.parent.glob(".step_*.part"):
         shutil.rmtree(left_over, ignore_errors=True)
     unfinished.mkdir(parents=True)
 

@@ -1,10 +1,9 @@
-"""`gpt-research preprocess`: which corpora, a progress bar, and a table of what came out."""
+"""`gpt-research preprocess`: chooses the corpora, shows progress, prints a table."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import gc
 import sys
 import threading
 import time
@@ -30,8 +29,8 @@ def run(config: PreprocessConfig) -> int:
     """Preprocess and print the result; return the exit code."""
     from gpt_research.preprocessing import warm_up
 
-    # The workers' server imports what it needs while this process imports the pipeline.
-    warm_up.start_worker_server(config)
+    # The fork server imports what workers need while this process imports the pipeline.
+    warm_up.start_fork_server(config)
     from rich.console import Console
 
     from gpt_research.preprocessing.pipeline import preprocess
@@ -44,7 +43,6 @@ def run(config: PreprocessConfig) -> int:
         config = dataclasses.replace(config, corpora=find_corpora(console))
     started_at = time.perf_counter()
     prepared = preprocess(config, lambda stage, plan, work: _progress_bar(console, stage, plan, work))
-    gc.freeze()  # else the program's end looks through all that was imported for garbage: a quarter of a second
     if prepared is None:
         console.print(f"The stages were handed to {config.executor}; {config.out}/dataset.json appears at the end.")
         return 0
@@ -64,7 +62,7 @@ def run(config: PreprocessConfig) -> int:
 
 
 def find_corpora(console: Console) -> list[str]:
-    """Return NAME=PATH of every folder under data/raw/, or of the demo corpus, and print which and why."""
+    """Return NAME=PATH of each folder under data/raw/, or else of the demo corpus; print it."""
     from gpt_research.preprocessing.demo_corpus import fetch_demo_corpus
 
     folders = sorted(path for path in RAW.glob("*") if path.is_dir() and any(path.iterdir()))

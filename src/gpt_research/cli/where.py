@@ -1,4 +1,4 @@
-"""`gpt-research where`: the way back from a token, or from a step of training, to the files that were read."""
+"""`gpt-research where`: from a token, or from a step of training, back to the source files."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ DEFAULT_DATA = "data/tokens"
 
 @dataclass(frozen=True)
 class WhereCommand:
-    """Settings of `gpt-research where`: the token, or the step of a run, whose source is looked up."""
+    """Look up the source of a token of a data set, or of everything that a step of a run read."""
 
     data: str = ""
-    """Data set folder. Empty: the run's, else data/tokens."""
+    """Data set folder. Empty: that of the run if one is given, else data/tokens."""
     corpus: str = ""
-    """Corpus of the token; may be left out where there is one."""
+    """Corpus of the token; may be left out if the data set has only one."""
     token: int = 0
     """Number of the token among those of its corpus and split, over all shards in order."""
     split: Literal["train", "val"] = "train"
-    """Side of the data set that the token is on."""
+    """Split of the data set that holds the token."""
     run: str = ""
-    """Run folder, to ask for a step instead of a token."""
+    """Run folder, to look up a step instead of a token."""
     step: int = 0
-    """Step of that run, counted from 1: shows every window it read."""
+    """Step of that run, counted from 1; every window that it read is shown."""
     json: bool = False
     """Print one JSON object a line instead."""
 
@@ -58,10 +58,10 @@ def run(command: WhereCommand) -> int:
 
 
 def windows_of_run(config: TrainConfig, step: int, data: str) -> Iterator[list[Origin]]:
-    """Yield for each window of a step of a run the documents that it touches, as `lineage.windows_of_step` does.
+    """Yield the documents of each window of a step of a run, as `lineage.windows_of_step` does.
 
     Raises:
-        UserError: the run has no such step, or its data set is not at `data`, or was prepared elsewhere.
+        UserError: the run has no such step, or `data` does not hold a data set that was made here.
     """
     from gpt_research.data.lineage import Lineage, windows_of_step
     from gpt_research.data.shards import Dataset

@@ -1,8 +1,8 @@
 """From a token of a data set back to its origin: corpus, shard, document, source file.
 
-The tokens of a split are counted over all its shards in their order. Only one document index is read: that of the
-shard that holds the token. This module knows nothing about training but the windows that a `DataLoader` reads in a
-step.
+The tokens of a split are counted over all its shards in their order. Only one document index is
+read: that of the shard that holds the token. This module knows nothing about training but the
+windows that a `DataLoader` reads in a step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from gpt_research.data.shards import Manifest, Shard, TokenFiles, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 
 CONTEXT = 48
-"""Tokens of text shown on either side."""
+"""Tokens of text shown before and after a token."""
 
 
 @dataclass(frozen=True)
@@ -32,25 +32,25 @@ class Origin:
     corpus: str
     split: str
     token: int
-    """Counted over the split of the corpus."""
+    """Its number among the tokens of the corpus and split."""
     shard: str
-    """Path of the shard in the data set."""
+    """Path of its shard in the data set."""
     token_in_shard: int
     row: int
-    """Of the shard's document index."""
+    """Row of its document in the document index of the shard."""
     document_tokens: int
-    """Tokens of the document, its end-of-text token included."""
+    """Tokens of its document, the end-of-text token included."""
     token_in_document: int
     source: str
-    """File of the corpus, `!` before a member of an archive."""
+    """Source file of the document; `!` comes before a member of an archive."""
     position: int
-    """Of the document in its source: row, page, message or byte offset, as the reader counts."""
+    """Position of the document in its source: row, page, message or byte offset."""
     root: str
-    """What the corpus was read from; empty where the data set does not say."""
+    """File or folder that the corpus was read from; empty if the data set does not say."""
     sha256: str
-    """Of the source file; empty where it was none, as on the hub."""
+    """SHA-256 of the source file; empty if the source is no file, as on the hub."""
     text: tuple[str, str, str]
-    """The document before the token, the token, and after it, each cut to `CONTEXT` tokens."""
+    """The text before the token, its own text, and the text after it."""
 
 
 class Lineage:
@@ -60,7 +60,8 @@ class Lineage:
         """Open `folder`.
 
         Raises:
-            UserError: no data set there, or one that was prepared elsewhere and has no document index.
+            UserError: the folder holds no data set, or another program prepared it, so that it has
+                no document index.
         """
         self.folder = Path(folder)
         self.corpora = read_manifests(self.folder)
@@ -77,7 +78,8 @@ class Lineage:
         """Return the origin of token number `token` of a corpus and split.
 
         Raises:
-            UserError: no such corpus, no such token, or a shard or index that is missing or damaged.
+            UserError: the corpus or the token does not exist, or a shard or index is missing or
+                damaged.
         """
         folder, manifest = self._corpus(corpus)
         shards = manifest.splits.get(split, [])
@@ -104,7 +106,7 @@ class Lineage:
         return self.corpora[name]
 
     def _origin(self, corpus: str, split: str, number: int, token: int) -> Origin:
-        """Look up token `token` of shard `number`."""
+        """Return the origin of token `token` of shard `number`."""
         folder, manifest = self.corpora[corpus]
         shard = manifest.splits[split][number]
         starts, lengths = self._index(folder, shard)
@@ -131,7 +133,8 @@ class Lineage:
         """Return first tokens and lengths of the documents of a shard."""
         path = _index_path(folder, shard)
         if path not in self._indexes:
-            self._indexes.clear()  # one at a time
+            # Only one index is kept, because it may be large.
+            self._indexes.clear()
             try:
                 table = pq.read_table(path, columns=["start", "tokens"])
             except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are among these
@@ -145,6 +148,7 @@ class Lineage:
         self, folder: Path, manifest: Manifest, shard: Shard, token: int, start: int, stop: int
     ) -> tuple[str, str, str]:
         """Decode a document around one of its tokens."""
+        # Only the tokens around this one are read, because a document may be as large as a book.
         first, last = max(start, token - CONTEXT), min(stop, token + 1 + CONTEXT)
         dtype = manifest.token_type
         try:
@@ -165,7 +169,7 @@ class Lineage:
 
 
 def _roots(folder: Path) -> dict[str, str]:
-    """Return what each corpus was read from, as the user named it."""
+    """Return the path that each corpus was read from, as the user wrote it."""
     for data_set in (folder, folder.resolve().parent):
         if (data_set / "dataset.json").is_file():
             specs = json.loads((data_set / "dataset.json").read_text(encoding="utf-8")).get("read_from", {})
@@ -178,7 +182,7 @@ def _index_path(folder: Path, shard: Shard) -> Path:
 
 
 def _read_row(path: Path, row: int) -> dict[str, Any]:
-    """Return source and position of a row, reading only the row group that holds it."""
+    """Return source and position of a row; read only the row group that holds it."""
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
@@ -190,7 +194,7 @@ def _read_row(path: Path, row: int) -> dict[str, Any]:
 
 
 def _source_sha256(folder: Path, manifest: Manifest, source: str) -> str:
-    """Return the SHA-256 of the file a source names, which may be a member of an archive of that name."""
+    """Return the SHA-256 of the file that a source names, or of the archive that holds it."""
     listed = folder / "sources.parquet"
     while source:
         if listed.is_file():
@@ -208,7 +212,8 @@ def windows_of_step(
 ) -> Iterator[list[Origin]]:
     """Yield for each window of a training step (counted from 1) the documents that it touches.
 
-    A document is given by the origin of its first token in the window. Windows come in the order of all ranks.
+    A document is given by the origin of its first token in the window. Windows come in the order of
+    all ranks.
 
     Args:
         files: the training split of the data set of `lineage`, by corpus.

@@ -1,8 +1,9 @@
 """Batches for training and evaluation, as plain torch tensors.
 
-A batch of training is a pure function of (seed, step): `order.SampleOrder` numbers the samples of a run, and a step
-takes the next `samples_per_step` of them. So nothing about the data is saved in a checkpoint but the step. Ranks take
-turns in one global order, so the tokens of a step do not depend on the number of ranks.
+A batch of training is a pure function of (seed, step): `order.SampleOrder` numbers the samples of a
+run, and a step takes the next `samples_per_step` of them. So nothing about the data is saved in a
+checkpoint but the step. Ranks take turns in one global order, so the tokens of a step do not depend
+on the number of ranks.
 
 This module knows nothing about models.
 """
@@ -19,7 +20,8 @@ from gpt_research.data.order import MIX_BLOCK, SampleOrder
 from gpt_research.data.shards import TokenFiles, gather
 
 PASS_SHIFT = 7919
-"""Tokens by which each pass moves its windows to the right (a prime), so that passes cut the text differently."""
+"""Tokens by which each pass moves its windows to the right (a prime), so that passes cut the text
+differently."""
 
 
 class DataLoader:
@@ -43,7 +45,8 @@ class DataLoader:
         Args:
             weights, temperature: how corpora are mixed, as in `SampleOrder`.
             samples_per_step: windows of one optimizer step over all ranks.
-            vocab_size: if given, a token of this value or above is refused, because no embedding has a row for it.
+            vocab_size: if given, a token of this value or above is refused, because no embedding
+                has a row for it.
         """
         assert samples_per_step % (micro_batch * world_size) == 0, "a step must divide over ranks and micro-batches"
         self.files = list(files.values())
@@ -72,7 +75,8 @@ class DataLoader:
         return windows[:, :-1], windows[:, 1:]
 
     def windows(self, step: int, micro_step: int) -> list[tuple[np.ndarray, int]]:
-        """Return for each sample of a micro-batch the tokens of its shard, and the index of its first token there."""
+        """Return the windows of a micro-batch, each as tokens of its shard and its first index."""
+        # Ranks take turns by micro-batches in one global order of samples.
         first = step * self.samples_per_step
         first += (micro_step * self.world_size + self.rank) * self.micro_batch
         block, begin = divmod(first, MIX_BLOCK)
@@ -84,7 +88,7 @@ class DataLoader:
         return windows
 
     def _block_windows(self, block: int) -> list[tuple[np.ndarray, int]]:
-        """Locate the samples of a block. The last block is kept, because its micro-batches follow each other."""
+        """Return the windows of a block of samples; keep them, because the next call needs them."""
         if block != self._block:
             corpus, window, epoch = self.order.block(block)
             shards, starts = np.empty(MIX_BLOCK, np.int64), np.empty(MIX_BLOCK, np.int64)
@@ -100,10 +104,11 @@ class DataLoader:
 def evaluation_batches(
     files: TokenFiles, max_tokens: int | None, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Yield tokens and targets, each (batch_size, block_size), that cover a split once; nothing is random.
+    """Yield tokens and targets, each (batch_size, block_size), that cover a split once, in order.
 
-    Every token but the first of a shard is a target once. Positions without a target hold -1; so do the rows that
-    fill up the last batch. With `max_tokens`, about that many are taken, in windows spread evenly over the split.
+    Every token but the first of a shard is a target once. Positions without a target hold -1; so do
+    the rows that fill up the last batch. With `max_tokens`, about that many are taken, in windows
+    spread evenly over the split.
     """
     T = files.block_size
     starts = [(a, t) for a in files.arrays for t in range(0, len(a) - 1, T)]
@@ -111,8 +116,8 @@ def evaluation_batches(
         count = max(1, max_tokens // T)
         starts = [starts[i * len(starts) // count] for i in range(count)]
     mine = starts[rank::world_size]
-    # Every rank yields the same number of batches, the last ones empty if it has fewer windows, because a sharded
-    # model needs all ranks in every forward pass.
+    # Every rank yields the same number of batches, the last ones empty if it has fewer windows,
+    # because a sharded model needs all ranks in every forward pass.
     for first in range(0, -(-len(starts) // world_size), batch_size):
         tokens = np.zeros((batch_size, T), dtype=np.int64)
         targets = np.full((batch_size, T), -1, dtype=np.int64)

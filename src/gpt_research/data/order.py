@@ -1,12 +1,13 @@
-"""The order in which training reads its data: a pure function of (seed, sample), so that no table is kept.
+"""The order in which training reads its data: a pure function of (seed, sample).
 
-The samples of a run are numbered 0, 1, 2, ... over all steps and ranks. Sample i is one window of one corpus:
+The samples of a run are numbered 0, 1, 2, ... over all steps and ranks. Sample i is one window of
+one corpus:
 
-- Which corpus: samples come in blocks of `MIX_BLOCK`. Every block holds the same number of samples of each corpus,
-  in proportion to the weights, and shuffles them by (seed, block).
-- Which window: sample j of a corpus is window number j of a shuffled pass over all its windows. A pass is a
-  permutation that is computed point by point (a Feistel network), so that no list of windows is held in memory,
-  however large the data is. Each pass has a permutation of its own.
+- Which corpus: samples come in blocks of `MIX_BLOCK`. Every block holds the same number of samples
+  of each corpus, in proportion to the weights, and shuffles them by (seed, block).
+- Which window: sample j of a corpus is window number j of a shuffled pass over all its windows. A
+  pass is a permutation that is computed point by point (a Feistel network), so that no list of
+  windows is held in memory, however large the data is. Each pass has a permutation of its own.
 
 This module knows nothing about files, tokens or batches.
 """
@@ -26,9 +27,9 @@ MIX_BLOCK = 4096
 class Permutation:
     """A pseudo-random permutation of range(n), evaluated at any positions without a table.
 
-    A balanced Feistel network of four rounds permutes the smallest range of 2**k numbers, k even, that covers n. A
-    result of n or above is permuted again until it is below n (cycle walking: Black and Rogaway 2002, "Ciphers with
-    arbitrary finite domains").
+    A balanced Feistel network of four rounds permutes the smallest range of 2**k numbers, k even,
+    that covers n. A result of n or above is permuted again until it is below n (cycle walking:
+    Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
     """
 
     ROUNDS = 4
@@ -71,12 +72,14 @@ class SampleOrder:
         Args:
             num_windows: windows in each corpus.
             weights: share of each corpus; if it is empty, shares go by size.
-            temperature: T in a corpus's share by size, n**(1/T) / sum of n**(1/T). 1 is in proportion to size;
-                infinity would give all corpora the same share. Conneau et al. 2020 (XLM-R, section 3.1) state it as
-                p**alpha with alpha = 1/T = 0.3; Arivazhagan et al. 2019 state it as a temperature of 5.
+            temperature: T in a corpus's share by size, n**(1/T) / sum of n**(1/T). 1 is in
+                proportion to size; infinity would give all corpora the same share. Conneau et al.
+                2020 (XLM-R, section 3.1) state it as p**alpha with alpha = 1/T = 0.3; Arivazhagan
+                et al. 2019 state it as a temperature of 5.
 
         Raises:
-            UserError: a weight names a corpus that does not exist or holds no window, or no weight is above 0.
+            UserError: a weight names a corpus that does not exist or holds no window, or no weight
+                is above 0.
         """
         self.seed, self.temperature = seed, temperature
         self.names = list(num_windows)
@@ -86,7 +89,10 @@ class SampleOrder:
         self._permutations: dict[tuple[int, int], Permutation] = {}
 
     def _quotas(self, weights: dict[str, float]) -> np.ndarray:
-        """Return the samples of each corpus in a block, by largest remainder; at least one if its weight is not 0."""
+        """Return the samples of each corpus in a block, by the method of the largest remainder.
+
+        A corpus with a weight above 0 gets at least one.
+        """
         for name, weight in weights.items():
             if name not in self.names:
                 raise UserError(
@@ -112,7 +118,7 @@ class SampleOrder:
         return quota
 
     def block(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return corpus, window and pass, each (MIX_BLOCK,), of the samples from number * MIX_BLOCK on."""
+        """Return corpus, window and pass of each sample of a block, each (MIX_BLOCK,) int64."""
         corpus = np.random.default_rng((self.seed, 1, number)).permutation(self.corpora)
         window, epoch = np.empty(MIX_BLOCK, np.int64), np.empty(MIX_BLOCK, np.int64)
         for index in np.flatnonzero(self.quota):
@@ -135,7 +141,8 @@ class SampleOrder:
         if key not in self._permutations:
             if len(self._permutations) > 256:
                 self._permutations.clear()
-            # The key holds the corpus's name, not its index, so that adding a corpus does not reshuffle the others.
+            # The key holds the corpus's name, not its index, so that adding a corpus does not
+            # reshuffle the others.
             name = int.from_bytes(self.names[corpus].encode(), "little")
             n = int(self.num_windows[corpus])
             self._permutations[key] = Permutation(n, (self.seed, 2, name, epoch))

@@ -2,15 +2,18 @@
 
 A data set is a folder:
 
-    dataset.json                       names the corpora; written last, so a folder without it is not finished
-    tokenizer.json                     the tokenizer
-    <corpus>/manifest.json             tokenizer fingerprint, dtype, shards with counts and SHA-256, sources, drops
-    <corpus>/<split>_00000.bin         tokens: headerless, little-endian, uint16 where the vocabulary fits, else uint32
-    <corpus>/<split>_00000.parquet     document index: one row a document (`DOCUMENT_COLUMNS`)
+    dataset.json                    names of the corpora; written last, so that a folder without it
+                                    is known to be unfinished
+    tokenizer.json                  the tokenizer
+    <corpus>/manifest.json          fingerprint of the tokenizer, type of the tokens, sources, drops,
+                                    and the shards with their counts and SHA-256
+    <corpus>/<split>_00000.bin      tokens without a header, little-endian: uint16 if every id fits,
+                                    else uint32
+    <corpus>/<split>_00000.parquet  document index: a row for each document (`DOCUMENT_COLUMNS`)
 
-Each document ends with the end-of-text token. The folder of one corpus is a data set too. nanoGPT's `train.bin` /
-`val.bin` and llm.c's `*_train_*.bin` / `*_val_*.bin` (a header of 256 int32, magic 20240520) are read as well.
-This module knows nothing about text.
+Each document ends with the end-of-text token. The folder of one corpus is a data set too. This
+module also reads nanoGPT's `train.bin` and `val.bin`, and llm.c's `*_train_*.bin` and `*_val_*.bin`
+(a header of 256 int32, magic 20240520). It knows nothing about text.
 """
 
 from __future__ import annotations
@@ -31,8 +34,8 @@ FORMAT_VERSION = 1
 LLMC_MAGIC = 20240520
 LLMC_HEADER_BYTES = 256 * 4
 DOCUMENT_COLUMNS = ("start", "tokens", "bytes", "source", "position")
-"""Columns of a document index: first token in the shard, tokens with the end-of-text token, UTF-8 bytes of the
-text, and where it came from: the source file and the document's position in it."""
+"""Columns of a document index: first token in the shard, tokens with the end-of-text token, UTF-8
+bytes of the text, and where it came from: the source file and the document's position in it."""
 
 
 @dataclass(frozen=True)
@@ -40,24 +43,24 @@ class Shard:
     """One file of tokens."""
 
     path: str
-    """Relative to the folder of its manifest."""
+    """The file, relative to the folder of its manifest."""
     tokens: int
-    """Tokens, end-of-text tokens included."""
+    """Its tokens, end-of-text tokens included."""
     documents: int = 0
     bytes: int = 0
     """UTF-8 bytes of the documents' text."""
     sha256: str = ""
-    """Of the file; empty where the data was prepared elsewhere."""
+    """SHA-256 of the file; empty if another program prepared the data."""
     header_bytes: int = 0
     """Bytes before the first token."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What one corpus of a data set holds and how it came to be."""
+    """What one corpus of a data set holds, and how it was made."""
 
     fingerprint: str
-    """Of the tokenizer; empty where the data was prepared elsewhere."""
+    """The fingerprint of its tokenizer; empty if another program prepared the data."""
     vocab_size: int
     dtype: str
     """uint16 or uint32."""
@@ -66,22 +69,22 @@ class Manifest:
     reader: str = ""
     licence: str = ""
     documents_read: int = 0
-    """Documents the reader found, kept or not."""
+    """Documents that the reader found, both kept and dropped."""
     drops: dict[str, int] = field(default_factory=dict)
-    """Documents left out, by reason."""
+    """Numbers of dropped documents, by reason."""
     drop_examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    """A few for each reason: source, position, detail."""
+    """A few dropped documents for each reason: source, position, detail."""
     contamination: dict[str, int] = field(default_factory=dict)
-    """Documents kept that share 13 words in a row with a benchmark, by benchmark."""
+    """Numbers of kept documents that share 13 words in a row with a benchmark, by benchmark."""
     sources: list[dict[str, Any]] = field(default_factory=list)
-    """The files it was read from: path, bytes, sha256."""
+    """The files that the corpus was read from: path, bytes, sha256."""
     options: dict[str, Any] = field(default_factory=dict)
-    """The settings of preprocessing that decide what comes out."""
+    """The settings of preprocessing that decide the output."""
     version: int = FORMAT_VERSION
 
     @property
     def token_type(self) -> np.dtype[Any]:
-        """The type of the tokens in its shards, little-endian on every machine."""
+        """The type of the tokens in the shards, little-endian on every machine."""
         return np.dtype(self.dtype).newbyteorder("<")
 
     def count(self, split: str, what: str = "tokens") -> int:
@@ -90,12 +93,16 @@ class Manifest:
 
 
 def token_dtype(vocab_size: int) -> np.dtype[Any]:
-    """Return the smallest of uint16 and uint32 that holds every id, little-endian on every machine."""
+    """Return the type tokens are stored as: uint16 if every id fits, else uint32; little-endian."""
     return np.dtype("<u2") if vocab_size <= 2**16 else np.dtype("<u4")
 
 
 def data_fingerprint(manifests: Mapping[str, Manifest]) -> str:
-    """Return the SHA-256 of all that the manifests of a data set say: what a checkpoint says that it was trained on."""
+    """Return the SHA-256 of the manifests of a data set.
+
+    A checkpoint keeps it, so that a resumed run and an evaluation can tell which data it was
+    trained on.
+    """
     plain = {name: asdict(manifest) for name, manifest in manifests.items()}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
@@ -108,7 +115,8 @@ def read_manifests(folder: Path) -> dict[str, tuple[Path, Manifest]]:
     """Return the folder and manifest of each corpus of a data set, by name.
 
     Raises:
-        UserError: no data there, an unfinished or damaged data set, or corpora of different tokenizers.
+        UserError: the folder holds no data set, or an unfinished or damaged one, or its corpora
+            have different tokenizers.
     """
     if (folder / "dataset.json").is_file():
         names = _read_json(folder / "dataset.json")["corpora"]
@@ -147,7 +155,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _foreign_manifest(folder: Path) -> Manifest:
-    """Describe data prepared elsewhere: GPT-2's vocabulary unless a `tokenizer.json` lies beside it."""
+    """Describe data that another program prepared; it is taken to be in GPT-2's vocabulary."""
     if not folder.is_dir():
         raise UserError(f'No data set at {folder}. Run "python preprocessing.py" first, or name one with --data.')
     splits: dict[str, list[Shard]] = {}
@@ -176,10 +184,11 @@ def _foreign_shard(path: Path, *, is_nanogpt: bool) -> Shard:
 
 
 class TokenFiles:
-    """The tokens of one corpus and split: shards mapped into memory, cut into windows.
+    """The tokens of one corpus and split: shards mapped into memory and cut into windows.
 
-    A window is `block_size + 1` tokens of one shard, so that each position has a next token; windows share that
-    one token and never cross shards. What a shard has left over is reached by `shift`.
+    A window is `block_size + 1` tokens of one shard, so that each position has a next token.
+    Windows share that one token and never cross shards. The last tokens of a shard are in no window
+    unless `shift` moves the windows.
     """
 
     def __init__(self, folder: Path, shards: Sequence[Shard], dtype: np.dtype[Any], block_size: int) -> None:
@@ -193,11 +202,12 @@ class TokenFiles:
         self.num_tokens = int(lengths.sum())
 
     def locate(self, windows: np.ndarray, shift: int | np.ndarray = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Return for windows (n,) the index of the shard and the token in it at which each begins.
+        """Return the shard (n,) and the first token in it (n,) of each of the windows (n,).
 
         Args:
-            shift: moves the windows of a shard to the right by up to its slack, so that passes over the data
-                do not always cut it at the same places; one number, or one for each window.
+            shift: tokens by which windows move to the right, modulo the unused tokens of their
+                shard, so that passes over the data cut it differently; one number, or one for each
+                window.
         """
         shard = np.searchsorted(self.first_window, windows, side="right") - 1
         start = (windows - self.first_window[shard]) * self.block_size + shift % (self.slack[shard] + 1)
@@ -205,7 +215,7 @@ class TokenFiles:
 
 
 def _map_shard(folder: Path, shard: Shard, dtype: np.dtype[Any]) -> np.ndarray:
-    """Map one shard, refusing a file whose size is not what the manifest says."""
+    """Map one shard into memory; refuse a file that is not as long as its manifest says."""
     path = folder / shard.path
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{folder / 'manifest.json'} names {shard.path!r}, outside of its folder. Do not use it.")
@@ -219,11 +229,16 @@ def _map_shard(folder: Path, shard: Shard, dtype: np.dtype[Any]) -> np.ndarray:
     if shard.tokens == 0:
         return np.empty(0, dtype)
     mapped = np.memmap(path, dtype, mode="r", offset=shard.header_bytes, shape=(shard.tokens,))
-    return mapped.view(np.ndarray)  # the plain type: slicing a memmap costs several times as much
+    # To slice a memmap takes several times as long as to slice a plain array.
+    return mapped.view(np.ndarray)
 
 
 def gather(windows: Sequence[tuple[np.ndarray, int]], block_size: int) -> np.ndarray:
-    """Copy windows, each given as (tokens of its shard, first token), into one (n, block_size + 1) int64 array."""
+    """Copy windows into one array (n, block_size + 1) int64.
+
+    Args:
+        windows: for each window the tokens of its shard, and the index of its first token in them.
+    """
     out = np.empty((len(windows), block_size + 1), dtype=np.int64)
     for row, (tokens, start) in enumerate(windows):
         out[row] = tokens[start : start + block_size + 1]
@@ -231,13 +246,14 @@ def gather(windows: Sequence[tuple[np.ndarray, int]], block_size: int) -> np.nda
 
 
 class Dataset:
-    """A data set opened for a context length: `TokenFiles` by split and corpus."""
+    """A data set, opened for a context length: `TokenFiles` by split and corpus."""
 
     def __init__(self, folder: Path | str, block_size: int) -> None:
         """Open `folder`.
 
         Raises:
-            UserError: no data, damaged shards, or no window of `block_size` tokens in any training shard.
+            UserError: the folder holds no data set, a shard is damaged, or no training shard holds
+                a window.
         """
         self.folder = Path(folder)
         self.block_size = block_size
@@ -259,10 +275,10 @@ class Dataset:
             )
 
     def verify(self) -> None:
-        """Check every shard against the SHA-256 in its manifest, where it has one.
+        """Check every shard against the SHA-256 in its manifest, if the manifest has one.
 
         Raises:
-            UserError: a shard was changed.
+            UserError: a shard has changed.
         """
         for folder, manifest in read_manifests(self.folder).values():
             for shard in (shard for shards in manifest.splits.values() for shard in shards):
@@ -274,12 +290,12 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Of the tokenizer; empty where the data was prepared elsewhere."""
+        """The fingerprint of its tokenizer; empty if another program prepared the data."""
         return next(iter(self.manifests.values())).fingerprint
 
     @property
     def tokenizer_file(self) -> Path | None:
-        """`tokenizer.json` of the data set, or of the one its folder is a corpus of."""
+        """`tokenizer.json` of the data set, or of the data set that this corpus is part of."""
         for folder in (self.folder, self.folder.resolve().parent):
             if (folder / "tokenizer.json").is_file():
                 return folder / "tokenizer.json"

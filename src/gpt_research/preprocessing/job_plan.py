@@ -1,7 +1,8 @@
-"""The plan of a preprocessing run: what is read, cut into tasks, and every setting that decides the output.
+"""The plan of a preprocessing run: the tasks, and every setting that decides the output.
 
-`plan.make_plan` builds it once; each stage loads it from the work folder. It depends on the input alone, never on the
-number of workers, so the output does not depend on them either. Knows nothing about how a corpus is read.
+`plan.make_plan` builds it once, and each stage loads it from the work folder. It depends on the
+input and the settings alone, never on the number of workers, so the output does not depend on that
+number either. This module knows nothing about how a corpus is read.
 """
 
 from __future__ import annotations
@@ -38,11 +39,13 @@ class JobPlan:
     """The command line's NAME=PATH of each corpus, by name."""
     tasks: list[Task]
     options: dict[str, Any]
-    """The fields of `PreprocessConfig` that decide the output, and the hashes of plugins if there are any."""
+    """The fields of `PreprocessConfig` that decide the output, and the hashes of plugins if there
+    are any."""
     benchmarks: list[str]
     """The folders of the benchmarks whose text is looked for."""
     plugins: list[str] = field(default_factory=list)
-    """Plugin files that each process runs before its first task, because a plugin may add a reader."""
+    """Plugin files that each process runs before its first task, because a plugin may add a
+    reader."""
 
     @property
     def read_options(self) -> ReadOptions:
@@ -50,7 +53,8 @@ class JobPlan:
 
     def as_json(self) -> dict[str, Any]:
         """Return the plan as JSON holds it. A plan without plugins does not mention them."""
-        # The round trip turns tuples into lists, so that a plan equals itself after it was written and read.
+        # The round trip turns tuples into lists, so that a plan equals itself after it was written
+        # and read.
         fields = json.loads(json.dumps(asdict(self)))
         if not self.plugins:
             del fields["plugins"]
@@ -64,7 +68,7 @@ class JobPlan:
 
     @property
     def digest(self) -> str:
-        """A short name for everything that decides a data set's bytes, except the contents of the source files."""
+        """A hash of everything that decides the output, except the contents of the source files."""
         # The options hold the hashes of the plugins; where their files lie does not matter.
         fields = {name: value for name, value in self.as_json().items() if name != "plugins"}
         return hashlib.sha256(repr(fields).encode()).hexdigest()[:16]

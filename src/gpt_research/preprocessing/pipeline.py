@@ -2,9 +2,9 @@
 
     plan -> [index benchmarks] -> [train tokenizer] -> read -> select -> assemble -> finish
 
-Each stage reads what the one before it left in the work folder. An executor runs its tasks: on processes of this
-machine, or on a cluster that shares the file system. A run that was killed continues with the tasks that are not done.
-A run that is complete is recognised and left as it is.
+Each stage reads what the one before it left in the work folder. An executor runs its tasks: on
+processes of this machine, or on a cluster that shares the file system. A run that was killed
+continues with the tasks that are not done. A run that is complete is recognised and left as it is.
 """
 
 from __future__ import annotations
@@ -62,9 +62,10 @@ def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared |
         The data set; None if a cluster works on it now.
 
     Raises:
-        UserError: wrong paths or settings, another data set at `config.out`, a full disk, or damage under `strict`.
+        UserError: wrong paths or settings, another data set at `config.out`, a full disk, or damage
+            under `strict`.
     """
-    warm_up.start_worker_server(config)
+    warm_up.start_fork_server(config)
     out = Path(config.out)
     plan = make_plan(config, [resolve(spec) for spec in config.corpora])
     if (out / "dataset.json").is_file():
@@ -72,10 +73,10 @@ def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared |
     work = _work_folder(out, plan)
     try:
         stages, logs = _stages(work, plan, config), work.folder / "logs"
+        # Slurm runs the stages later, one job after another; this process does not wait.
         if config.executor == "slurm":
             executors.submit(stages, logs, config)
             return None
-        warm_up.import_figures_ahead()
         for name, stage, tasks in stages:
             with watch(name, plan, work):
                 executors.run(name, stage, tasks, logs, config)
@@ -101,9 +102,9 @@ def _stages(work: WorkFolder, plan: JobPlan, config: PreprocessConfig) -> list[t
 
 
 def _work_folder(out: Path, plan: JobPlan) -> WorkFolder:
-    """Return the work folder: that of an interrupted run if it had the same plan, else a new one."""
+    """Return the work folder of an interrupted run of the same plan, or else a new one."""
     work = WorkFolder(out / ".work")
-    # A plan of another version cannot be read; the run then starts again.
+    # If a plan cannot be read, because it is of another version, the run starts again.
     with contextlib.suppress(ValueError, KeyError, TypeError):
         if (work.folder / "plan.json").is_file() and work.load_plan().as_json() == plan.as_json():
             return work
@@ -145,7 +146,8 @@ def _reuse(out: Path, plan: JobPlan) -> Prepared:
             "Name another folder with --out, or delete that one."
         )
     work, broken = WorkFolder(out / ".work"), {}
-    # A work folder is left if a cluster made the data set, or if the program was stopped right before its end.
+    # A work folder is left if a cluster made the data set, or if the program was stopped right
+    # before its end.
     if work.folder.is_dir():
         with contextlib.suppress(OSError):
             broken = _broken(work, plan)

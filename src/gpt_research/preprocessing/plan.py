@@ -1,4 +1,4 @@
-"""Planning: the corpora are cut into tasks of about equal size, before anything is read."""
+"""Makes the plan of a run: it cuts the corpora into tasks of about equal size."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from gpt_research.preprocessing.text.contamination import benchmark_folders
 NOT_IN_THE_OUTPUT = {"corpora", "out", "workers", "strict", "executor", "slurm_partition", "slurm_time"}
 """Settings that decide where and how fast a run goes, and not what it writes."""
 SMALLEST_TASK, LARGEST_TASK, TASKS_AIMED_AT = 8 << 20, 512 << 20, 64
-"""Bytes on disk of a task, and the number of tasks that they limit."""
+"""Limits of the size of a task, in bytes on disk, and the number of tasks between these limits."""
 
 
 def make_plan(config: PreprocessConfig, corpora: Sequence[Corpus]) -> JobPlan:
-    """Look at the corpora and cut them into tasks of about equal size, none of which spans two corpora.
+    """Cut the corpora into tasks of about equal size, none of which spans two corpora.
 
     Args:
         corpora: the corpus that each of `config.corpora` names.
@@ -40,6 +40,8 @@ def make_plan(config: PreprocessConfig, corpora: Sequence[Corpus]) -> JobPlan:
             raise UserError(f'The corpus "{corpus.name}" is named twice. Give each a name of its own: NAME=PATH.')
         plan.corpora[corpus.name], units[corpus.name] = spec, corpus.units()
         corpus.check(units[corpus.name], plan.read_options)
+    # Tasks are sized by the input alone, so that the output does not depend on the number of
+    # workers.
     total = sum(unit.size for own in units.values() for unit in own)
     wanted = config.tasks or TASKS_AIMED_AT
     task_size = total // wanted if config.tasks else min(max(total // wanted, SMALLEST_TASK), LARGEST_TASK)

@@ -1,7 +1,7 @@
 """The settings of preprocessing: a frozen dataclass with a docstring and a default for each field.
 
-A field is a flag of `gpt-research preprocess` and a key of its YAML file by the same name. Nothing here imports
-numpy, so that help and errors come at once.
+A field is a flag of `gpt-research preprocess` and a key of its YAML file by the same name. This
+module imports no numpy, so that help and errors come at once.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from gpt_research.preprocessing.document import ReadOptions
 
 @dataclass(frozen=True)
 class PreprocessConfig(ReadOptions):
-    """From corpora to token shards."""
+    """Turn corpora into token shards."""
 
     corpora: list[str] = field(default_factory=list)
-    """NAME=PATH of each corpus. Empty: what lies under data/raw/, else the demo corpus."""
+    """NAME=PATH of each corpus. Empty: the folders under data/raw/, or else the demo corpus."""
     out: str = "data/tokens"
     """Data set folder to write."""
     tokenizer: str = "gpt2"
     """gpt2, train (a byte-pair tokenizer from this text), or a tokenizer.json."""
     vocab_size: int = 50257
-    """Entries of a tokenizer that is trained here."""
+    """Entries of the tokenizer if it is trained."""
     val_fraction: float = 0.005
-    """Share of documents kept for validation, chosen by a hash of each document."""
+    """Share of the documents for validation; a hash of each document chooses them."""
     seed: int = 1337
-    """Changes which documents the hash chooses."""
+    """Another seed chooses other documents for validation."""
     workers: int = 0
-    """Processes at a time; 0 takes one a core. The output does not depend on it."""
+    """Processes at a time; 0 takes one for each core. The output does not depend on it."""
     tasks: int = 0
-    """Pieces of work; 0 chooses by size. Decides how many shards a corpus has."""
+    """Pieces of work; 0 chooses by size. Decides the number of shards of a corpus."""
     min_characters: int = 20
     """Shorter documents are left out."""
     near_duplicates: bool = True
-    """Leave out documents that share most of their text with an earlier one (MinHash)."""
+    """Leave out each document that shares most of its text with an earlier one (MinHash)."""
     contamination: Literal["report", "drop"] = "report"
     """What to do with documents that overlap a benchmark: count them, or leave them out."""
     benchmarks: str = ""
-    """Folder with the benchmark files to look for; empty looks for none."""
+    """Folder of the benchmarks whose text is looked for; empty looks for none."""
     strict: bool = False
     """Stop at the first damaged piece of input instead of setting it aside."""
     executor: Literal["local", "slurm", "ray"] = "local"
-    """Where tasks run: processes of this machine, or a cluster with a shared file system."""
+    """Where tasks run: on processes of this machine, or on a cluster with a shared file system."""
     slurm_partition: str = ""
     """Partition for --executor slurm."""
     slurm_time: str = "12:00:00"

@@ -1,25 +1,24 @@
-"""A faster start: what is here only so that `preprocess` writes its first token a second or two earlier.
+"""A faster start of worker processes. Nothing here changes what is computed.
 
-Nothing in this file changes what is computed. If each function did nothing, the command would write the same bytes,
-only later: to import what workers need, and to build GPT-2's encoder, takes each worker more than a second. So workers
-are copies of one process, which Python calls the fork server, and that process imports it all once for them, while the
-main process imports its own modules and looks at the corpora.
+A worker that begins as a new Python spends more than a second on imports and on GPT-2's encoder, in
+every stage. So workers are copies of one process, which Python calls the fork server, and that
+process imports and builds once what all of them need. It does so while the main process imports its
+own modules and looks at the corpora, if it is started first of all. If the function here did
+nothing, a run would write the same bytes, only later.
 """
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import os
-import threading
 from multiprocessing import forkserver
 from pathlib import Path
 
 from gpt_research.preprocessing.settings import PreprocessConfig
 
-FOR_GPT2 = "gpt_research.preprocessing.warm_gpt2"
+GPT2 = "gpt_research.preprocessing.warm_gpt2"
 """Builds GPT-2's encoder when it is imported."""
-FOR_WORKERS = (
+IMPORTS = (
     "gpt_research.preprocessing.stages.index_benchmarks",
     "gpt_research.preprocessing.stages.read",
     "gpt_research.preprocessing.stages.assemble",
@@ -28,12 +27,13 @@ FOR_WORKERS = (
 )
 
 
-def start_worker_server(config: PreprocessConfig) -> None:
-    """Start the fork server, if the run will have workers on this machine."""
+def start_fork_server(config: PreprocessConfig) -> None:
+    """Start the fork server unless it runs already, or the run has no workers on this machine."""
     if config.executor != "local" or config.workers == 1:
         return
-    multiprocessing.set_forkserver_preload([*([FOR_GPT2] if config.tokenizer == "gpt2" else []), *FOR_WORKERS])
-    # The fork server does not get our sys.path before Python 3.13, and in a bare clone only that knows our package.
+    multiprocessing.set_forkserver_preload([*([GPT2] if config.tokenizer == "gpt2" else []), *IMPORTS])
+    # Before Python 3.13 the fork server does not get our sys.path, and in a bare clone only that
+    # knows our package.
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), before)))
     try:
@@ -42,8 +42,3 @@ def start_worker_server(config: PreprocessConfig) -> None:
         del os.environ["PYTHONPATH"]
         if before is not None:
             os.environ["PYTHONPATH"] = before
-
-
-def import_figures_ahead() -> None:
-    """Import matplotlib, which the data card needs at the end, while this process waits for its workers."""
-    threading.Thread(target=importlib.import_module, args=("matplotlib.figure",)).start()

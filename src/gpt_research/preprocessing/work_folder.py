@@ -14,7 +14,7 @@
         benchmarks/00000.npy           13-grams of a benchmark, if contamination is looked for
         progress.npy                   counters that the progress bar reads
 
-Knows nothing about what a stage does.
+This module knows nothing about what a stage does.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ from gpt_research.base.files import write_json, written_whole
 from gpt_research.preprocessing.job_plan import JobPlan
 
 WORK_VERSION = 3
-"""Version of the files in a work folder. A run starts again if it finds a work folder of another version."""
+"""Version of the files in a work folder. A run starts again if it finds a work folder of another
+version."""
 
 
 @dataclass(frozen=True)
 class WorkFolder:
-    """Paths in the work folder. Every file is written beside its path and moved there, so an existing file is whole."""
+    """Reads and writes the files of a work folder. A file that exists is whole."""
 
     folder: Path
 
@@ -73,7 +74,7 @@ class WorkFolder:
         return _load_plan(self.folder / "plan.json", self.plan_written_ns())
 
     def plan_written_ns(self) -> int:
-        """Return when the plan was written: what a process keeps of one run must not serve the next."""
+        """Return when the plan was written; caches have it in their keys and so serve one run."""
         return (self.folder / "plan.json").stat().st_mtime_ns
 
     def progress(self) -> Progress:

@@ -1,4 +1,4 @@
-"""What a process does that runs tasks of a stage. It imports nothing that only the main process needs."""
+"""Code of the processes that run tasks. It imports nothing that only the main process needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TaskFunction = Callable[[Any, int, int], None]
 
 
 def run_task(stage: TaskFunction, rank: int, tasks: int, logs: Path) -> None:
-    """Run one task of a stage and note in `logs` that it is done, as datatrove does; or write its traceback there."""
+    """Run one task; write to `logs` that it is done, as datatrove does, or its traceback."""
     try:
         stage(None, rank, tasks)
     except Exception as error:
@@ -33,8 +33,8 @@ def run_task(stage: TaskFunction, rank: int, tasks: int, logs: Path) -> None:
 def rarely_collect_garbage() -> None:
     """Make this process look for garbage less often, and never among what was imported.
 
-    Vocabularies and texts are a million objects without a cycle among them. To search them again and again takes a
-    tenth of the time of preprocessing.
+    Vocabularies and texts are a million objects without a cycle among them. To search them again
+    and again takes a tenth of the time of preprocessing.
     """
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)

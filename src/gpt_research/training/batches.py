@@ -1,7 +1,7 @@
-"""The batches of a training run: a run's settings, given to the data loader. One place, for all who read a run's data.
+"""The data loader of a training run.
 
-The trainer, the estimate of passes over the data, and `gpt-research where` all read the same windows because they all
-make their loader here.
+The trainer, the estimate of passes over the data and `gpt-research where` read the same windows,
+because all of them make their loader here.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from gpt_research.checkpoint.weights import first_rows, model_tensors, restore_m
 from gpt_research.config import GenerateConfig, TrainConfig
 from gpt_research.data.loader import evaluation_batches
 from gpt_research.generation.torch_engine import generate
+from gpt_research.model.variants import check_variants
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.batches import loader_of_run
 from gpt_research.training.black_box import describe_windows, write_black_box
@@ -56,6 +57,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
         UserError: anything that the user can mend: data, settings, folder, disk, or numbers gone wrong.
     """
     reporter = reporter or Reporter()
+    check_variants(config.model)
     runtime = runtimes.start(config.device, config.precision)
     try:
         data = TrainingData.open(config)

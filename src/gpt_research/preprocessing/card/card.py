@@ -1,8 +1,9 @@
-"""The data card: the whole story of a data set on one page, as `data_card.md` and `data_card.html`.
+"""The data card: what a data set holds and how it was made, as `data_card.md` and `data_card.html`.
 
-What it tells comes from the manifests and the document indexes alone, so the same data set has the same card, byte
-for byte: no dates, no paths but those the user named, no order that chance decides. The HTML page needs neither
-scripts nor the network. Text from the corpora is escaped: it may hold anything.
+The card is made from the manifests and the document indexes alone, so the same data set has the
+same card, byte for byte: it has no dates, no paths but those that the user named, and no order that
+chance decides. The HTML page needs neither scripts nor the network. All text from the corpora is
+escaped, because it may hold anything.
 """
 
 from __future__ import annotations
@@ -27,27 +28,28 @@ from gpt_research.preprocessing.card.page import Block, Code, Heading, Paragraph
 from gpt_research.preprocessing.settings import PreprocessConfig
 
 LENGTH_EDGES = 2 ** np.arange(0, 33)
-"""Borders of the length histogram, in tokens."""
+"""Edges of the histogram of document lengths, in tokens."""
 LARGEST = 10
-"""Sources listed for each corpus."""
+"""The number of sources that the card lists for each corpus."""
 _NOT_LOOKED_FOR = "Not looked for. Name a folder of benchmarks with --benchmarks to have them counted."
 
 
 @dataclass
 class Lengths:
-    """What the document indexes of one corpus add up to."""
+    """Lengths and sources of the documents of one corpus."""
 
     histogram: np.ndarray = field(default_factory=lambda: np.zeros(len(LENGTH_EDGES) - 1, dtype=np.int64))
-    """Documents by tokens, between neighbours of `LENGTH_EDGES`."""
+    """Numbers of documents by their tokens, between neighbours of `LENGTH_EDGES`."""
     sources: dict[str, tuple[int, int]] = field(default_factory=dict)
-    """Documents and tokens of each source."""
+    """Number of documents and of tokens of each source."""
 
     @classmethod
     def read(cls, folder: Path, manifest: Manifest) -> Lengths:
         """Add up the document indexes of a corpus."""
         lengths = cls()
         for shard in (shard for shards in manifest.splits.values() for shard in shards):
-            # read_table, group_by and to_numpy would import pandas where it is installed, in a sixth of a second.
+            # read_table, group_by and to_numpy import pandas if it is installed, which takes a
+            # sixth of a second.
             with pq.ParquetFile((folder / shard.path).with_suffix(".parquet")) as file:
                 for documents in file.iter_batches(columns=["tokens", "source"]):
                     lengths.add(documents)
@@ -74,7 +76,7 @@ def write_card(folder: Path, manifests: Mapping[str, Manifest], specs: Mapping[s
     """Write both forms of the card into the data set's folder.
 
     Args:
-        specs: the NAME=PATH of each corpus as the user gave it.
+        specs: the NAME=PATH of each corpus, as the user wrote it.
     """
     blocks = card(folder, manifests, specs)
     write_text(folder / "data_card.md", as_markdown(blocks))
@@ -82,7 +84,7 @@ def write_card(folder: Path, manifests: Mapping[str, Manifest], specs: Mapping[s
 
 
 def card(folder: Path, manifests: Mapping[str, Manifest], specs: Mapping[str, str]) -> list[Block]:
-    """Return what the card says."""
+    """Return the blocks of the card."""
     lengths = {name: Lengths.read(folder / name, manifest) for name, manifest in manifests.items()}
     blocks = _overview(manifests, lengths)
     for name, manifest in manifests.items():
@@ -111,10 +113,10 @@ def _overview(manifests: Mapping[str, Manifest], lengths: Mapping[str, Lengths])
         ],
     )
     corpora = "corpus" if len(manifests) == 1 else "corpora"
-    told = f"{len(manifests)} {corpora}: {train:,} tokens to train on and {val:,} to validate with, "
+    total = f"{len(manifests)} {corpora}: {train:,} tokens to train on and {val:,} to validate with, "
     return [
         Heading(1, f"Data card: {', '.join(manifests)}"),
-        Paragraph(told + f"from {_megabytes(size)} of text. Each document ends with an end-of-text token."),
+        Paragraph(total + f"from {_megabytes(size)} of text. Each document ends with an end-of-text token."),
         table,
         Picture("Tokens of each corpus", plots.tokens(manifests)),
         Picture("Documents by length", plots.lengths({n: own.histogram for n, own in lengths.items()})),
@@ -207,7 +209,7 @@ def _reproduce(options: Mapping[str, Any], specs: Mapping[str, str]) -> list[Blo
 
 
 def _source_files(manifest: Manifest) -> tuple[int, int]:
-    """Return number and bytes of the source files; a long list stands in a table of its own, summed up."""
+    """Return number and bytes of the source files; a long list is in a table of its own."""
     return sum(s.get("files", 1) for s in manifest.sources), sum(s["bytes"] for s in manifest.sources)
 
 

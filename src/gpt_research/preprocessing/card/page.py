@@ -1,6 +1,7 @@
 """A page made of a few kinds of blocks, written as Markdown or as one self-contained HTML file.
 
-Blocks hold plain text, which may come from anywhere: both writers escape it. Knows nothing about data sets.
+Blocks hold plain text from any source, so both writers escape it. This module knows nothing about
+data sets.
 """
 
 from __future__ import annotations
@@ -24,17 +25,17 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Code:
-    """Text to copy, as it stands."""
+    """Text that a reader copies, such as a command."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of plain text; a column is aligned to the right where all its cells are numbers."""
+    """Rows of plain text; a column is aligned to the right if all its cells are numbers."""
 
     headings: list[str]
-    """Empty ones where the first column says what each row is."""
+    """Headings of the columns; empty ones if the first column names the rows."""
     rows: list[list[str]]
 
     def numeric(self, column: int) -> bool:
@@ -44,7 +45,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure as SVG, which is markup of our own and not escaped; Markdown points to the page that shows it."""
+    """A figure as SVG of our own, which is not escaped; Markdown refers to the HTML page."""
 
     title: str
     svg: str
@@ -72,7 +73,7 @@ def as_html(title: str, blocks: Sequence[Block]) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # Nothing is fetched and nothing runs, whatever the corpora hold.
+        # The browser fetches nothing and runs nothing, whatever the corpora hold.
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         f"<title>{_escaped(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
     )
@@ -116,7 +117,7 @@ def _markdown_block(block: Block) -> str:
 
 
 def _plain(text: str) -> str:
-    """Put a text on one line, with a sign in the place of what does not show or turns the writing round."""
+    """Put a text on one line; replace invisible characters and those that change its direction."""
     return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
 
 

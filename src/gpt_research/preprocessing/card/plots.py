@@ -1,4 +1,4 @@
-"""The figures of the data card, as SVG that can stand inside a page; equal numbers give equal bytes.
+"""The figures of the data card, as SVG for an HTML page; equal numbers give equal bytes.
 
 matplotlib is imported when a figure is drawn, because that takes half a second.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 TRAIN, VAL = "#2f6fb2", "#e08a3c"
 COLOURS = ("#2f6fb2", "#e08a3c", "#3f9c72", "#b5486b", "#7a5fb5", "#8c7a3f", "#4aa7b8", "#6b7785")
-"""One for each corpus or reason, in order; the last for all that are left."""
+"""Colours of corpora or reasons, in order; the last is for all others together."""
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text, in the page's own font
     "svg.hashsalt": "gpt-research",
@@ -34,7 +34,7 @@ _STYLE: dict[Any, Any] = {
 
 
 def _styled(draw: Callable[..., str]) -> Callable[..., str]:
-    """Return a function that draws in the card's own style, whatever matplotlib's style of the user is."""
+    """Return a function that draws in the card's style, whatever the user's matplotlib style is."""
 
     @wraps(draw)
     def drawn(*args: Any) -> str:
@@ -50,7 +50,7 @@ def _styled(draw: Callable[..., str]) -> Callable[..., str]:
 
 @_styled
 def tokens(manifests: Mapping[str, Manifest]) -> str:
-    """Return bars of each corpus's tokens, validation set off."""
+    """Return bars of the tokens of each corpus, with validation in another colour."""
     figure, axes = _bars(len(manifests))
     left = np.zeros(len(manifests))
     for split, label, colour in (("train", "training", TRAIN), ("val", "validation", VAL)):
@@ -79,7 +79,7 @@ def drops(manifests: Mapping[str, Manifest]) -> str:
 
 
 def _by_reason(kept: list[int], manifests: Mapping[str, Manifest]) -> dict[str, np.ndarray]:
-    """Return documents of each corpus by reason, kept first; the rarest reasons together as "other"."""
+    """Return the documents of each corpus by reason; "kept" is first, the rarest are "other"."""
     totals: dict[str, int] = {}
     for manifest in manifests.values():
         for reason, count in manifest.drops.items():
@@ -97,7 +97,7 @@ def _by_reason(kept: list[int], manifests: Mapping[str, Manifest]) -> dict[str, 
 
 @_styled
 def lengths(histograms: Mapping[str, np.ndarray]) -> str:
-    """Return the share of documents by length; bin i of a histogram counts 2**i to 2**(i + 1) tokens."""
+    """Return the shares of documents by length; bin i counts those of 2**i to 2**(i + 1) tokens."""
     figure = _figure(3.4)
     axes = figure.add_subplot()
     filled = [np.flatnonzero(histogram) for histogram in histograms.values()]
@@ -150,4 +150,4 @@ def _finished(figure: Figure, axes: Axes) -> str:
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = file.getvalue()
-    return svg[svg.index("<svg") :].strip()  # without the XML head, which may not stand inside HTML
+    return svg[svg.index("<svg") :].strip()  # the XML declaration is not allowed inside HTML

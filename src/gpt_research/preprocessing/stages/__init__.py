@@ -7,5 +7,6 @@
     Assemble         (a task)       tokens of the documents that stay -> shards
     Finish           (once)         manifests of the corpora, the data card, then the data set's own manifest
 
-A stage knows only its work folder. If it is killed at any moment it can be run again, and leaves the same bytes.
+A stage knows only its work folder. If it is killed at any moment it can be run again, and leaves
+the same bytes.
 """

@@ -38,6 +38,7 @@ class Assemble(Stage):
             drops.add(Drop(STATUS_NAMES[status[row]], *place_of(encoded.rows, row), detail))
         folder, shards = self.work.folder.parent / task.corpus, {}
         folder.mkdir(parents=True, exist_ok=True)
+        # A corpus of one document would have no validation split, so that document is cut in two.
         if self._is_lone_document(plan, task, status):
             row = int(np.flatnonzero(status == KEPT)[0])
             shards = self._cut(encoded, row, folder, task.number, plan.options["val_fraction"])
@@ -52,7 +53,7 @@ class Assemble(Stage):
         self.work.save_json("assembled", rank, assembled)
 
     def _detail(self, status: int, original: int, drops: Drops) -> str:
-        """Return which document a dropped one is a copy of, for the few drops that are kept as examples."""
+        """Return which document a dropped one copies, if the drop is one of the few examples."""
         if status == CONTAMINATED or not drops.needs_example(STATUS_NAMES[status]):
             return ""
         ends = self.work.load_array("ends", 0)
@@ -63,7 +64,7 @@ class Assemble(Stage):
 
     @staticmethod
     def _is_lone_document(plan: JobPlan, task: Task, status: np.ndarray) -> bool:
-        """Return whether this document is its whole corpus; its last part then becomes the validation split."""
+        """Return whether one document is all of a corpus; its last part then becomes validation."""
         only_task = sum(other.corpus == task.corpus for other in plan.tasks) == 1
         return only_task and plan.options["val_fraction"] > 0 and int((status == KEPT).sum()) == 1
 
@@ -86,7 +87,7 @@ class Assemble(Stage):
 
 
 def cut_document(text: str, val_fraction: float) -> tuple[str, str]:
-    """Cut the last `val_fraction` off a text, at the end of the paragraph, line or word before that point."""
+    """Cut the last `val_fraction` off a text, at the end of a paragraph, line or word."""
     at = int(len(text) * (1 - val_fraction))
     for border in ("\n\n", "\n", " "):
         end = text.rfind(border, at // 2, at)

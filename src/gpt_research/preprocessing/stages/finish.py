@@ -23,7 +23,7 @@ MOST_SOURCES = 10_000
 
 
 class Finish(Stage):
-    """Writes the manifests and the data card; `dataset.json` comes last and makes the folder a data set."""
+    """Writes the manifests, the data card and, last of all, `dataset.json`."""
 
     def run(self, plan: JobPlan, rank: int) -> None:
         out = self.work.folder.parent
@@ -39,6 +39,7 @@ class Finish(Stage):
             write_manifest(out / name, manifest)
         write_card(out, manifests, plan.corpora)
         shutil.copyfile(self.work.folder / "tokenizer.json", out / "tokenizer.json")
+        # This file comes last, because a folder that has it is a finished data set.
         write_json(
             out / "dataset.json",
             {
@@ -89,7 +90,7 @@ class Finish(Stage):
         )
 
     def _listed(self, sources: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:
-        """Return the list of files for the manifest; write a long list to a table beside it instead."""
+        """Return the list of files for the manifest; write a long list to a table beside it."""
         if len(sources) <= MOST_SOURCES:
             return sources
         path = self.work.folder.parent / name / "sources.parquet"

@@ -38,7 +38,7 @@ from gpt_research.preprocessing.work_folder import Progress
 
 @dataclass(frozen=True)
 class Read(ReadingStage):
-    """Saves the tokens of a task's documents, and the hashes by which `Select` compares those of all tasks."""
+    """Saves the tokens of a task's documents, and the hashes by which `Select` compares them."""
 
     strict: bool = False
     """Stop at the first damaged piece of input."""
@@ -53,10 +53,12 @@ class Read(ReadingStage):
                 if isinstance(item, Drop):
                     self._add(drops, item, task)
                     continue
+                # Copies within a task are dropped here. `Select` finds those in other tasks.
                 numbers, is_new = known.look_up(keys := text_hashes(item.texts))
                 batch, keys = item.keep(is_new), keys[is_new]
                 if len(batch):
                     hashes.append(keys)
+                    # Words are hashed only if something compares them, because that takes time.
                     if near or index:
                         words = hash_words(batch.texts)
                         signatures += [minhash.signatures(words)] if near else []
@@ -85,13 +87,14 @@ class Read(ReadingStage):
 
     @staticmethod
     def _copy(batch: Batch, row: int, original: int, task: Task, writer: EncodedWriter, drops: Drops) -> Drop:
-        """Return the drop of a copy of another document of the task; an example names that other document."""
+        """Return the drop of a copy of another document, which the first few drops name."""
         reason, detail = STATUS_NAMES[EXACT_DUPLICATE], ""
         if drops.needs_example(reason):
             detail = copy_of(task.corpus, *writer.source_of(original))
         return Drop(reason, *place_of(batch.rows, row), detail)
 
     def _add(self, drops: Drops, drop: Drop, task: Task) -> None:
+        """Count a drop; under `strict`, raise UserError if it is damage."""
         if drop.broken and self.strict:
             raise UserError(
                 f"{task.corpus}: {drop.source}: {drop.reason}: {drop.detail} "
@@ -101,11 +104,12 @@ class Read(ReadingStage):
 
     @staticmethod
     def _report(progress: Progress, rank: int, drops: Drops, **values: int) -> None:
+        # The progress bar reads these counters.
         dropped, broken = sum(drops.counts.values()), sum(drops.broken.values())
         progress.set(rank, drops=dropped, broken=broken, **values)
 
     def _sources(self, plan: JobPlan, task: Task) -> list[dict[str, Any]]:
-        """Hash the files that begin in this task."""
+        """Return path, bytes and SHA-256 of each source file whose first unit is in this task."""
         root, sources = self.corpus(plan, task.corpus).root, []
         for unit in task.units:
             for name, path in _files(unit_file(root, unit), root) if unit.start == 0 else []:
@@ -116,7 +120,7 @@ class Read(ReadingStage):
 
 
 def _files(path: Path, root: Path) -> list[tuple[str, str]]:
-    """Return the name in the corpus and the path of a unit's file, or of the files right inside a folder of mails."""
+    """Return name and path of a unit's file, or of the files right inside a folder of mails."""
     if not path.is_dir():
         return [(relative(path, root), str(path))]
     inside = "" if path == root else relative(path, root) + "/"

@@ -26,6 +26,8 @@ class Select(Stage):
         hashes = self._load(plan, "hashes")
         lengths = [len(part) for part in hashes]
         everyone = np.arange(sum(lengths))
+        # Documents are numbered over all tasks; the original of a document that copies none is
+        # itself.
         originals = exact_duplicates(hashes)
         clusters, status = originals, np.where(originals == everyone, KEPT, EXACT_DUPLICATE)
         overlaps = self._overlaps(plan, lengths, status == KEPT)
@@ -42,6 +44,7 @@ class Select(Stage):
         for index in range(len(plan.corpora)):
             kept = np.flatnonzero((corpus == index) & (status == KEPT))
             _fill_both_splits(split, uniform, kept, plan.options["val_fraction"])
+        # Each task gets the rows of its own documents, for `Assemble`.
         ends = np.cumsum(lengths)
         for task, (end, length) in enumerate(zip(ends, lengths, strict=True)):
             mine = slice(end - length, end)
@@ -53,9 +56,10 @@ class Select(Stage):
         return [self.work.load_array(kind, task) for task in range(len(plan.tasks))]
 
     def _near(self, plan: JobPlan, originals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return what `near_duplicates` does, for all documents; exact copies are in the cluster of their original.
+        """Return the original and the cluster of each document, as `near_duplicates` does.
 
-        Exact copies are not compared, because tasks drop some of them, and the answer must not depend on which.
+        Exact copies are in the cluster of their original. They are not compared, because tasks drop
+        some of them, and the result must not depend on which.
         """
         is_first, parts, start = originals == np.arange(len(originals)), [], 0
         for part in self._load(plan, "signatures"):
@@ -67,9 +71,10 @@ class Select(Stage):
         return near, clusters[originals]
 
     def _overlaps(self, plan: JobPlan, lengths: list[int], is_first: np.ndarray) -> np.ndarray:
-        """Return how many 13-grams each document shares with each benchmark: (documents, benchmarks).
+        """Return the 13-grams that documents share with benchmarks: (documents, benchmarks) int64.
 
-        Exact copies count as sharing none, except the first, because their text would look like a common phrase.
+        Exact copies count as sharing none, except the first, because their text would look like a
+        common phrase.
         """
         index = benchmark_index(self.work, plan)
         if index is None:
@@ -77,6 +82,7 @@ class Select(Stage):
         first = np.cumsum([0, *lengths])
         parts = [part + [start, 0] for part, start in zip(self._load(plan, "hits"), first, strict=False)]
         hits = np.concatenate([NO_HITS, *parts])
+        # As in GPT-3, a 13-gram in more than ten documents is a common phrase and does not count.
         return index.count(hits[is_first[hits[:, 0]]], sum(lengths), most_texts=10)
 
 

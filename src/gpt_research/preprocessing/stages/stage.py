@@ -1,4 +1,4 @@
-"""What the stages have in common: how they are called, the fates of documents, and the counts of drops."""
+"""The base of all stages, and what several of them use."""
 
 from __future__ import annotations
 
@@ -29,15 +29,19 @@ EXAMPLES = 5
 KEPT, EXACT_DUPLICATE, NEAR_DUPLICATE, CONTAMINATED = range(4)
 STATUS_NAMES = ("kept", "exact_duplicate", "near_duplicate", "contaminated")
 NO_HITS = np.empty((0, 2), dtype=np.int64)
-"""Benchmark overlaps of a task that has none: rows of document and 13-gram."""
+"""No overlaps with benchmarks; a row would hold a document and a 13-gram."""
 
 OpenCorpus = Callable[[str], Corpus]
-"""Returns the corpus that NAME=PATH means. It goes to workers by its name, so it must be a module's function."""
+"""Returns the corpus that NAME=PATH means. It is pickled by name, so it must be a function of a
+module."""
 
 
 @dataclass(frozen=True)
 class Stage(ABC):
-    """A stage as datatrove calls it. It is called with a task's number, and leaves its results in the work folder."""
+    """A stage as datatrove calls it: with a task's number.
+
+    It finds its input in the work folder and leaves its results there.
+    """
 
     work: WorkFolder
 
@@ -63,8 +67,8 @@ class ReadingStage(Stage):
         return _opened(self.open_corpus, plan.corpora[name], self.work.plan_written_ns())
 
 
-# A process opens a corpus once for all its tasks, because there may be many files to list and to look at. A later run
-# in the same process opens it again, because its files may have changed.
+# A process opens a corpus once for all its tasks, because there may be many files to list and to
+# look at. A later run in the same process opens it again, because its files may have changed.
 @lru_cache(maxsize=32)
 def _opened(open_corpus: OpenCorpus, spec: str, plan_written_ns: int) -> Corpus:
     return open_corpus(spec)
@@ -101,7 +105,10 @@ def size_of_texts(texts: pa.LargeStringArray) -> int:
 
 
 def uniform_of(keys: np.ndarray, plan: JobPlan) -> np.ndarray:
-    """Map the hashes of documents (n,) uint64 to numbers in [0, 1), seeded; below `val_fraction` is validation."""
+    """Map hashes of documents (n,) uint64 to [0, 1), seeded.
+
+    Documents below `val_fraction` go to validation.
+    """
     seed = np.random.SeedSequence(plan.options["seed"]).generate_state(1, np.uint64)
     return ((keys ^ seed) * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(11)) * 2.0**-53
 
@@ -114,7 +121,8 @@ def splits_of(keys: np.ndarray, plan: JobPlan) -> np.ndarray:
 def load_tokenizer(work: WorkFolder) -> Tokenizer:
     """Return the run's tokenizer, built once for all tasks of a process."""
     if work.load_plan().options["tokenizer"] == "gpt2":
-        # GPT-2's package may be missing on a node of a cluster; the work folder has the same vocabulary.
+        # GPT-2's package may be missing on a node of a cluster; the work folder has the same
+        # vocabulary.
         with contextlib.suppress(UserError):
             return Tokenizer.gpt2()
     file = work.folder / "tokenizer.json"

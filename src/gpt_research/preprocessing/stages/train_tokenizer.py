@@ -28,12 +28,13 @@ class TrainTokenizer(ReadingStage):
     def run(self, plan: JobPlan, rank: int) -> None:
         texts = self._sample(plan, only_training=True)
         first = next(texts, None)
-        # The hashes of a few documents may assign all of them to validation. `Select` then moves one to training.
+        # The hashes of a few documents may assign all of them to validation. `Select` then moves
+        # one to training.
         texts = self._sample(plan, only_training=False) if first is None else chain([first], texts)
         Tokenizer.train(texts, plan.options["vocab_size"]).save(self.work.folder / "tokenizer.json")
 
     def _sample(self, plan: JobPlan, *, only_training: bool) -> Iterator[str]:
-        """Yield documents from the beginning of each unit, in proportion to the unit's share of the whole."""
+        """Yield documents from the beginning of each unit, more of a larger unit (`_shares`)."""
         units, known = [(task.corpus, unit) for task in plan.tasks for unit in task.units], KnownTexts()
         for (corpus, unit), room in zip(units, _shares([unit.size for _, unit in units]).tolist(), strict=True):
             left, items = room, self.corpus(plan, corpus).stream(unit, plan.read_options) if room > 0 else iter(())

@@ -1,4 +1,4 @@
-"""Small real inputs that many tests share."""
+"""Small inputs that many tests share."""
 
 from __future__ import annotations
 

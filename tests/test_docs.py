@@ -70,10 +70,11 @@ SMALLER["verify-resume"] = SMALLER["train"]
 
 SUBSTITUTES = {
     "--token 1234567": ("--token 123", "the data set is small"),
+    "--tokenizer gpt2": ("--tokenizer train --vocab_size 300", "a model of 50,257 entries is slow to export"),
     "--step 1500": ("--step 3", "the run is short"),
     "--step 1234": ("--step 3", "the run is short"),
 }
-"""Numbers of a page that fit a real run but not the small one: text -> (text, reason)."""
+"""Settings of a page that fit a real run but not the small one: text -> (text, reason)."""
 
 ASSUMED_RUNS = ["demo", "mine", "a", "b", "gpt2-124m"]
 """Runs that pages name, besides those that they make themselves."""
@@ -155,6 +156,7 @@ def output_of(arguments: list[str]) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The text outgrew the context")  # the small run has a short one
 @pytest.mark.parametrize("name", PAGES)
 def test_the_commands_and_the_python_of_a_page_run_in_order(

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.checkpoint.files import checkpoint_path, load_newest, saved_steps
+from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_newest, saved_steps
 from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.cli.main import main
 from gpt_research.config import TrainConfig
@@ -200,3 +200,22 @@ def test_a_token_outside_of_the_vocabulary_is_refused(tiny_run: TrainConfig, tmp
 def test_milestones_stay(tiny_run: TrainConfig) -> None:
     train(dataclasses.replace(tiny_run, save_interval=2, keep_last=1, keep_every=6))
     assert saved_steps(Path(tiny_run.out)) == [6, 12]
+
+
+def test_replay_passes_over_a_damaged_checkpoint_and_refuses_where_all_are(tiny_run: TrainConfig) -> None:
+    train(tiny_run)
+    run = Path(tiny_run.out)
+    line = next(m for m in read_metrics(run) if m["step"] == 11 and "loss" in m)
+    save_checkpoint(run, dataclasses.replace(checkpoint_of(run, 8), step=9), keep_last=9)
+    (checkpoint_path(run, 9) / "model.safetensors").write_bytes(b"cut")
+    with pytest.warns(UserWarning, match="damaged"):
+        assert replay(run, 11, device="cpu").loss == line["loss"]
+    (checkpoint_path(run, 8) / "model.safetensors").write_bytes(b"cut")
+    with pytest.warns(UserWarning, match="damaged"), pytest.raises(UserError, match="up to step 10 is damaged"):
+        replay(run, 11, device="cpu")
+
+
+def checkpoint_of(run: Path, step: int) -> Checkpoint:
+    checkpoint = load_newest(run, last_step=step)
+    assert checkpoint is not None
+    return checkpoint

@@ -118,23 +118,27 @@ def saved_steps(run: Path) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
-def load_newest(run: Path, *, optimizer: bool = True) -> Checkpoint | None:
+def load_newest(run: Path, *, optimizer: bool = True, last_step: int | None = None) -> Checkpoint | None:
     """Return the newest whole checkpoint, or None if there is no checkpoint.
 
-    A damaged one is passed over with a warning. Without `optimizer`, that part is neither checked
-    nor read.
+    A damaged one is passed over with a warning.
+
+    Args:
+        optimizer: False neither checks nor reads the optimizer's part.
+        last_step: only checkpoints up to this step count.
 
     Raises:
         UserError: there are checkpoints and every one is damaged.
     """
-    steps = saved_steps(run)
+    steps = [step for step in saved_steps(run) if last_step is None or step <= last_step]
     for step in reversed(steps):
         try:
             return load_checkpoint(checkpoint_path(run, step), optimizer=optimizer)
         except UserError as error:
             warnings.warn(f"{error} Falling back to the one before.", stacklevel=2)
     if steps:
-        raise UserError(f"Every checkpoint in {run / 'checkpoints'} is damaged.")
+        up_to = "" if last_step is None else f" up to step {last_step}"
+        raise UserError(f"Every checkpoint in {run / 'checkpoints'}{up_to} is damaged.")
     return None
 
 

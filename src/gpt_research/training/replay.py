@@ -16,7 +16,7 @@ import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import start
-from gpt_research.checkpoint.files import checkpoint_path, load_checkpoint, saved_steps
+from gpt_research.checkpoint.files import load_newest
 from gpt_research.config import TrainConfig
 from gpt_research.run import run_config
 from gpt_research.training.inputs import TrainingData
@@ -92,12 +92,9 @@ def replay(run_folder: Path, step: int, data: str = "", device: str = "auto") ->
 def _trainer_before(config: TrainConfig, step: int, device: str) -> Trainer:
     """Make a trainer at the newest whole checkpoint not after `step`; without one, at the run's first step."""
     data = TrainingData.open(config)
-    run = Path(config.out)
     trainer = Trainer(config, start(device, config.precision), data, Reporter(), resume=False)
-    for saved in reversed([saved for saved in saved_steps(run) if saved <= step]):
-        with contextlib.suppress(UserError):  # if this one is damaged, try the one before
-            trainer.restore(load_checkpoint(checkpoint_path(run, saved)))
-            break
+    if (checkpoint := load_newest(trainer.run_folder, last_step=step)) is not None:
+        trainer.restore(checkpoint)
     return trainer
 
 

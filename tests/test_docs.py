@@ -34,6 +34,7 @@ PARSED = {
     r"=hub:|^gpt-research import openai-community/": "needs the Hugging Face hub",
     r"--executor (slurm|ray)": "needs a cluster",
     r"--micro_batch (auto|64)": "measures for some seconds, or needs a card",
+    r"^gpt-research doctor$": "times this machine; tests/estimate/test_doctor.py runs it",
     r"--allow_pickle": "needs nanoGPT's checkpoint; tests/export/test_importing.py imports one",
     r"--tasks \S*(lambada|hellaswag)\S*$|--harness": "needs the benchmarks from the hub",
     r"--plugin mine\.py": "needs a part of the reader's own; tests/test_extending.py trains with such parts",

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 import gpt_research
-from gpt_research.base import machine
+from gpt_research.base import machine, plugins
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
@@ -272,7 +272,7 @@ def _sweep_in_child(
     """
     request = {
         "config": to_dict(config), "precision": runtime.precision, "sizes": list(sizes), "seconds": seconds,
-        "room": room, "threads": torch.get_num_threads(),
+        "room": room, "threads": torch.get_num_threads(), "plugins": [str(path) for path in plugins.LOADED.values()],
     }  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name not in GROUP_VARIABLES}
     paths = [str(Path(gpt_research.__file__).parents[1]), environment.get("PYTHONPATH", "")]
@@ -322,6 +322,8 @@ def _main() -> None:
     machine.die_first()
     request: dict[str, Any] = json.load(sys.stdin)
     torch.set_num_threads(request["threads"])
+    for path in request["plugins"]:
+        plugins.load(path)
     fields = request["config"]
     config = TrainConfig(
         **{

@@ -200,7 +200,8 @@ def test_an_estimate_changes_nothing_that_is_learnt(tiny_run: TrainConfig, monke
 
 
 def test_no_step_can_be_faster_than_the_peak(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "measured_flops", lambda runtime: 1.0)  # as if other work had all of the machine
+    # As if other work had all of the machine.
+    monkeypatch.setattr("gpt_research.base.peak_flops.measured_flops", lambda runtime: 1.0)
     train(tiny_run)
     shares = [m["mfu"] for m in read_metrics(Path(tiny_run.out)) if "loss" in m]
     assert 0 < max(shares) <= 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base.peak_flops import peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import MicroBatch, TrainConfig
@@ -62,7 +62,7 @@ def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
     if not seconds:
         config = dataclasses.replace(config, micro_batch=1) if config.micro_batch == "auto" else config
         return RunPlan(config, estimate_resources(config, runtime), epochs, disk)
-    peak = runtimes.peak_flops(runtime) * runtime.world_size
+    peak = peak_flops(runtime) * runtime.world_size
     probed, measured = _measure(config, runtime, sizes, seconds)
     config = dataclasses.replace(config, micro_batch=measured.micro_batch if measured else sizes[0])
     size = estimate_resources(config, runtime)

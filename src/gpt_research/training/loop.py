@@ -18,6 +18,7 @@ import torch
 
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
+from gpt_research.base.peak_flops import peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.files import WHOLE, Checkpoint, Part, checkpoint_path, load_newest
 from gpt_research.checkpoint.saver import BackgroundSaver
@@ -134,7 +135,7 @@ class Trainer:
         last = min(until or config.max_steps, config.max_steps)
         if self.runtime.is_main:
             self.metrics = Metrics(self.run_folder, config, self.start_step)
-        self.peak_flops = runtimes.peak_flops(self.runtime)
+        self.peak_flops = peak_flops(self.runtime)
         self.reporter.start(self._beginning())
         self.started_at = self.window_at = time.perf_counter()
         self.window_step = step
@@ -272,7 +273,7 @@ class Trainer:
         tokens_per_s = steps * self.config.tokens_per_step / max(seconds, 1e-9)
         flops = tokens_per_s * self.model.flops_per_token() / self.runtime.world_size
         if flops > self.peak_flops:  # the machine was busy when its peak was measured
-            self.peak_flops = max(flops, runtimes.peak_flops(self.runtime))
+            self.peak_flops = max(flops, peak_flops(self.runtime))
         values = {
             "loss": loss,
             "learning_rate": self.train_step.learning_rate(step - 1),

@@ -17,8 +17,7 @@ from gpt_research.config import MicroBatch, TrainConfig
 from gpt_research.estimate.probe import Measured, Probe, Probed, fitting_micro_batches, probe
 from gpt_research.estimate.resources import ResourceEstimate, estimate_resources
 from gpt_research.estimate.time_estimate import SMALL_PRESET, TimeEstimate, estimate_time, hopeless_sentence
-from gpt_research.training.batches import loader_of_run
-from gpt_research.training.inputs import TrainingData
+from gpt_research.training.inputs import TrainingData, loader_of_run
 
 GB = 1e9
 SWEEP_SHARE = 0.4

@@ -28,17 +28,16 @@ from gpt_research.data.loader import evaluation_batches
 from gpt_research.generation.torch_engine import generate
 from gpt_research.model.variants import check_variants
 from gpt_research.training.assembly import build_step, plan_execution
-from gpt_research.training.batches import loader_of_run
 from gpt_research.training.black_box import describe_windows, write_black_box
 from gpt_research.training.health import MOST_BAD_STEPS, Health
-from gpt_research.training.inputs import TrainingData
+from gpt_research.training.inputs import TrainingData, loader_of_run
 from gpt_research.training.lineage import check_lineage, lineage
 from gpt_research.training.metrics import Metrics, draw_loss_curve
 from gpt_research.training.optimizer_state import optimizer_first_rows, optimizer_tensors, restore_optimizer
 from gpt_research.training.parallel import reshard
 from gpt_research.training.profiling import profiled
 from gpt_research.training.reporter import Beginning, Outcome, Reporter
-from gpt_research.training.run_folder import open_run
+from gpt_research.training.run_folder import locked_run_folder
 from gpt_research.training.signals import StopSignal, catch_stop_signals
 from gpt_research.training.step import TrainStep
 from gpt_research.training.validation import Loss, measure, total
@@ -63,7 +62,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     try:
         data = TrainingData.open(config)
         config = dataclasses.replace(config, precision=runtime.precision, model=data.model)
-        with open_run(config, data, is_main=runtime.is_main):
+        with locked_run_folder(config, data, is_main=runtime.is_main):
             runtime.barrier()  # no process goes on before the folder holds what a run needs
             trainer = Trainer(config, runtime, data, reporter)
             with catch_stop_signals(reporter.stopping) as stop:

@@ -181,7 +181,7 @@ class Trainer:
                 batches = evaluation_batches(
                     files, config.eval_tokens, config.micro_batch, runtime.rank, runtime.world_size
                 )
-                losses[name] = measure(self.train_step.placed.forward, batches, self.byte_lengths, runtime)
+                losses[name] = measure(self.train_step.placed.for_evaluation, batches, self.byte_lengths, runtime)
         reshard(self.model)
         return losses
 

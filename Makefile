@@ -4,15 +4,15 @@ PYTHON ?= python3
 VENV := $(or $(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.gpt-research-installed
-WITH_EVAL := $(VENV)/.gpt-research-eval-installed
 WITH_DOCS := $(VENV)/.gpt-research-docs-installed
+WITH_EVAL := $(VENV)/.gpt-research-eval-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 # One process a core; each needs about 2 GB. `make test WORKERS=1` runs the tests one after another.
 WORKERS ?= logical
 ON_ALL_CORES := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-faults check docs format install clean
+.PHONY: demo test test-faults check format docs install clean
 
 install: $(INSTALLED)
 
@@ -25,14 +25,14 @@ $(INSTALLED): $(BIN)/python requirements.txt constraints.txt pyproject.toml
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $(INSTALLED)
 
-# lm-eval brings 450 MB, so only the whole suite has it: to hold our benchmark scores against its own.
-$(WITH_EVAL): $(INSTALLED)
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,eval,docs]"
-	@touch $(WITH_EVAL)
-
 $(WITH_DOCS): $(INSTALLED)
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,docs]"
 	@touch $(WITH_DOCS)
+
+# lm-eval brings 450 MB, so only the whole suite has it: to hold our benchmark scores against its own.
+$(WITH_EVAL): $(WITH_DOCS)
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,docs,eval]"
+	@touch $(WITH_EVAL)
 
 demo: $(INSTALLED)
 	$(BIN)/gpt-research demo
@@ -51,13 +51,13 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(PYTEST) -q $(ON_ALL_CORES) -m "not slow and not faults and not alone"
 
-# site/index.html is the entrance.
+# The site works without a network: open site/index.html, or serve it with `python -m http.server -d site`.
 docs: $(WITH_DOCS)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	$(BIN)/zensical build --clean --strict
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf site .cache build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

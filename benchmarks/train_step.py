@@ -38,6 +38,7 @@ import numpy as np
 import torch
 
 from gpt_research.base import runtime as runtimes
+from gpt_research.base.peak_flops import measured_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.estimate.probe import RandomBatches
@@ -159,7 +160,7 @@ def measure(name: str, arguments: argparse.Namespace, runtime: Runtime) -> dict[
     seconds: dict[str, list[float]] = {contender: [] for contender in pipes}
     products = []
     for _ in range(arguments.rounds):
-        products.append(runtimes.measured_flops(runtime))
+        products.append(measured_flops(runtime))
         for contender, pipe in pipes.items():
             seconds[contender].append(ask(pipe))
     for pipe in pipes.values():

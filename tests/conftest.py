@@ -1,4 +1,4 @@
-"""Small real inputs that many tests share."""
+"""Small inputs that many tests share."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ from gpt_research.preprocessing.pipeline import preprocess
 from gpt_research.preprocessing.settings import PreprocessConfig
 
 SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the longest test, so that no core waits for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_demo.py")
 
 
 @pytest.fixture(scope="session")

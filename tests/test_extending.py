@@ -118,6 +118,16 @@ def test_a_position_encoding_of_ones_own_generates_with_the_cache_what_it_comput
         assert torch.allclose(torch.cat(steps, 1), model(tokens), atol=1e-4)
 
 
+def test_a_plan_measures_a_part_of_ones_own_too(
+    plugin: Plugin, tiny_run: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The steps are measured in another process, which must load the plugin too."""
+    write_yaml(tiny_run, tmp_path / "tiny.yaml")
+    arguments = ["plan", "--config", str(tmp_path / "tiny.yaml"), "--seconds", "1", "--json"]
+    assert main([*arguments, "--plugin", plugin("A norm"), "--model.norm=rmsnorm"]) == 0
+    assert json.loads(capsys.readouterr().out)["tokens_per_s"] > 0
+
+
 def test_a_run_asks_for_its_plugin_again_and_refuses_another(
     plugin: Plugin, train: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -23,7 +23,7 @@ from gpt_research.data.shards import Dataset, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.pipeline import preprocess
 from gpt_research.preprocessing.settings import PreprocessConfig
-from gpt_research.training.batches import loader_of_run
+from gpt_research.training.inputs import loader_of_run
 
 
 @pytest.fixture(scope="module")

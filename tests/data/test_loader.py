@@ -14,7 +14,7 @@ from gpt_research.config import TrainConfig
 from gpt_research.data.loader import DataLoader, evaluation_batches
 from gpt_research.data.order import MIX_BLOCK, Permutation, SampleOrder
 from gpt_research.data.shards import Dataset, TokenFiles
-from gpt_research.training.batches import loader_of_run
+from gpt_research.training.inputs import loader_of_run
 
 
 def files_of(tmp_path: Path, *lengths: int, block_size: int = 8) -> TokenFiles:

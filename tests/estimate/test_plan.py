@@ -23,7 +23,7 @@ from gpt_research.estimate import micro_batch as micro_batches
 from gpt_research.estimate import plan as plans
 from gpt_research.estimate import probe as probes
 from gpt_research.estimate.micro_batch import resolve_micro_batch
-from gpt_research.estimate.probe import Measured, fitting_micro_batches, predicted_peak, sweep_micro_batches
+from gpt_research.estimate.probe import Measurement, fitting_micro_batches, predicted_peak, sweep_micro_batches
 from gpt_research.estimate.resources import estimate_resources
 from gpt_research.estimate.time_estimate import TimeEstimate, estimate_time, in_words
 from gpt_research.model.gpt import GPT
@@ -34,8 +34,8 @@ from gpt_research.training.metrics import read_metrics
 CPU = runtimes.Runtime(torch.device("cpu"), "fp32")
 
 
-def measured(size: int, speed: float, peak: int = 0) -> Measured:
-    return Measured(size, speed, 0.001 * size, peak)
+def measured(size: int, speed: float, peak: int = 0) -> Measurement:
+    return Measurement(size, speed, 0.001 * size, peak)
 
 
 def test_the_formulas_agree_with_a_real_model_and_its_checkpoint(tiny_run: TrainConfig) -> None:
@@ -99,7 +99,7 @@ def test_a_sweep_ends_where_nothing_is_gained_or_nothing_fits() -> None:
 
 def test_the_fastest_is_the_smallest_of_the_equally_fast() -> None:
     found = [measured(1, 50), measured(2, 98), measured(4, 100), measured(8, 99)]
-    assert probes.Probed(found, 0, 8).fastest.micro_batch == 2
+    assert probes.Sweep(found, 0, 8).fastest.micro_batch == 2
 
 
 def test_times_are_said_in_words() -> None:
@@ -200,7 +200,8 @@ def test_an_estimate_changes_nothing_that_is_learnt(tiny_run: TrainConfig, monke
 
 
 def test_no_step_can_be_faster_than_the_peak(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "measured_flops", lambda runtime: 1.0)  # as if other work had all of the machine
+    # As if other work had all of the machine.
+    monkeypatch.setattr("gpt_research.base.peak_flops.measured_flops", lambda runtime: 1.0)
     train(tiny_run)
     shares = [m["mfu"] for m in read_metrics(Path(tiny_run.out)) if "loss" in m]
     assert 0 < max(shares) <= 1

@@ -55,6 +55,14 @@ def test_a_task_that_is_done_is_not_run_again(tmp_path: Path, workers: int) -> N
     assert Note(tmp_path).runs() == [1, 1, 1, 1]
 
 
+def test_a_relative_folder_is_that_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "same").mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / name)
+        run(Path("same"), 1)
+        assert Note(Path("same")).runs() == [1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_a_task_raises_ends_the_stage_and_stands_in_its_log(tmp_path: Path, workers: int) -> None:
     (tmp_path / "fail-3").touch()

@@ -22,7 +22,7 @@ from gpt_research.training.inputs import TrainingData
 from gpt_research.training.loop import Trainer, train
 from gpt_research.training.metrics import read_metrics
 from gpt_research.training.reporter import Reporter
-from gpt_research.training.run_folder import open_run
+from gpt_research.training.run_folder import locked_run_folder
 
 
 def make_trainer(config: TrainConfig) -> Trainer:
@@ -200,7 +200,7 @@ def test_another_tokenizer_than_the_shards_is_refused(tiny_run: TrainConfig, tmp
 def test_a_folder_in_use_is_refused_and_names_its_owner(tiny_run: TrainConfig) -> None:
     data = TrainingData.open(tiny_run)
     with (
-        open_run(tiny_run, data, is_main=True),
+        locked_run_folder(tiny_run, data, is_main=True),
         pytest.raises(UserError, match=f"in use by process {os.getpid()}"),
     ):
         train(tiny_run)

@@ -14,6 +14,9 @@ import os
 from pathlib import Path
 
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+MEMORY_LIMIT = ("memory.max", "memory.limit_in_bytes")
+MEMORY_USED = ("memory.current", "memory.usage_in_bytes")
+"""Files of a memory cgroup, in version 2 and in version 1."""
 
 
 def usable_cores() -> float:
@@ -41,6 +44,12 @@ def cpu_name() -> str | None:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return None
+
+
+def cpu_has_flag(flag: str) -> bool:
+    """Return whether the CPU has a feature, by its name in /proc/cpuinfo, such as avx512_bf16."""
+    lines = _read(PROC / "cpuinfo").splitlines()
+    return any(flag in line.split() for line in lines if line.startswith("flags"))
 
 
 def total_memory() -> int:
@@ -74,13 +83,13 @@ def peak_memory() -> int:
 def forget_peak() -> None:
     """Reset the peak that `peak_memory` returns; does nothing if the kernel does not allow it."""
     with contextlib.suppress(OSError):
-        (PROC / "self" / "clear_refs").write_text("5")
+        (PROC / "self" / "clear_refs").write_text("5")  # 5 resets VmHWM and nothing else
 
 
 def die_first() -> None:
     """Ask the kernel to kill this process before any other if memory runs out."""
     with contextlib.suppress(OSError):
-        (PROC / "self" / "oom_score_adj").write_text("1000")
+        (PROC / "self" / "oom_score_adj").write_text("1000")  # 1000 is the highest score
 
 
 def keep_freed_memory() -> None:
@@ -89,23 +98,19 @@ def keep_freed_memory() -> None:
     Otherwise every large tensor is a mapping of its own, and the kernel clears its pages again in each
     step, which takes a tenth of a training step on a CPU. Does nothing without glibc. Source: mallopt(3).
     """
+    # The C macros M_TRIM_THRESHOLD and M_MMAP_MAX, which ctypes does not see.
     trim_threshold, mmap_max = -1, -4
     with contextlib.suppress(OSError, AttributeError, TypeError):
         libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_max, 0)
-        libc.mallopt(trim_threshold, -1)  # never
+        libc.mallopt(mmap_max, 0)  # no tensor gets a mapping of its own
+        libc.mallopt(trim_threshold, -1)  # no freed memory goes back
 
 
 def cgroup_memory() -> int | None:
     """Return the bytes that the cgroup of this process may hold; None without a limit."""
-    found = [limit for folder in _cgroup_folders("memory") for limit in _numbers(folder, *MEMORY_LIMIT)]
+    limits = [limit for folder in _cgroup_folders("memory") for limit in _numbers(folder, *MEMORY_LIMIT)]
     # cgroup version 1 writes a huge number for "no limit".
-    limits = [limit for limit in found if limit < total_memory()]
-    return min(limits, default=None)
-
-
-MEMORY_LIMIT = ("memory.max", "memory.limit_in_bytes")
-MEMORY_USED = ("memory.current", "memory.usage_in_bytes")
+    return min((limit for limit in limits if limit < total_memory()), default=None)
 
 
 def cgroup_memory_used() -> int:
@@ -118,15 +123,15 @@ def cgroup_memory_used() -> int:
 
 def cgroup_cores() -> float | None:
     """Return how many cores the cgroup may use; None without a limit."""
-    found = []
+    quotas = []
     for folder in _cgroup_folders("cpu"):
         quota, _, period = _read(folder / "cpu.max").partition(" ")  # cgroup version 2
         if not quota:
             quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
         with contextlib.suppress(ValueError):
             if int(quota) > 0:
-                found.append(int(quota) / int(period))
-    return min(found, default=None)
+                quotas.append(int(quota) / int(period))
+    return min(quotas, default=None)
 
 
 def _cgroup_folders(controller: str) -> list[Path]:
@@ -149,12 +154,12 @@ def _numbers(folder: Path, *names: str) -> list[int]:
 
 def _fields(path: Path, unit: int = 1024) -> dict[str, int]:
     """Return the numbers of a file such as /proc/meminfo by their names, multiplied by `unit` to bytes."""
-    found = {}
+    fields = {}
     for line in _read(path).splitlines():
         parts = line.replace(":", " ").split()
         if len(parts) >= 2 and parts[1].isdigit():
-            found[parts[0]] = int(parts[1]) * unit
-    return found
+            fields[parts[0]] = int(parts[1]) * unit
+    return fields
 
 
 def _read(path: Path) -> str:

@@ -10,32 +10,16 @@ import contextlib
 import importlib.util
 import os
 import shutil
-import time
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.distributed as dist
 
+from gpt_research.base import machine
 from gpt_research.base.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
-
-# Dense bf16 FLOP/s as the makers state them; fp16 has the same. The key is a part of the device's name.
-PEAK_FLOPS = {
-    "H200": 989.5e12,
-    "H100": 989.5e12,
-    "GH200": 989.5e12,
-    "B200": 2250e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "A10G": 70e12,
-    "4090": 165.2e12,
-    "3090": 71e12,
-    "T4": 65e12,
-    "V100": 125e12,
-}
 
 
 @dataclass(frozen=True)
@@ -99,7 +83,7 @@ class Runtime:
         if self.device.type == "cuda":
             return torch.cuda.get_device_properties(self.device).total_memory
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // processes
+        return machine.total_memory() // processes
 
     @property
     def can_compile(self) -> bool:
@@ -123,14 +107,16 @@ def start(device: str = "auto", precision: str = "auto") -> Runtime:
     """
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    found = _find_device(device, local_rank)
-    if found.type == "cuda":
-        torch.cuda.set_device(found)
+    chosen = _find_device(device, local_rank)
+    if chosen.type == "cuda":
+        torch.cuda.set_device(chosen)
+        # Products that stay in fp32 may use tf32, which is several times as fast and rounds less
+        # than bf16.
         torch.set_float32_matmul_precision("high")
     if world_size > 1 and not dist.is_initialized():
         # Small messages between hosts go over gloo, so that no host has to wait for its GPU.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if found.type == "cuda" else "gloo")
-    return Runtime(found, _find_precision(found, precision), rank, local_rank, world_size)
+        dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
+    return Runtime(chosen, _find_precision(chosen, precision), rank, local_rank, world_size)
 
 
 def stop(runtime: Runtime) -> None:
@@ -145,20 +131,20 @@ def _find_device(name: str, local_rank: int) -> torch.device:
             return torch.device("cuda", local_rank)
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
-        found = torch.device(name)
+        device = torch.device(name)
     except RuntimeError:
         raise UserError(f'device is "{name}", but it must be auto, cpu, cuda, cuda:N or mps.') from None
-    if found.type == "cuda":
-        index = local_rank if found.index is None else found.index
+    if device.type == "cuda":
+        index = local_rank if device.index is None else device.index
         if index >= torch.cuda.device_count():
             raise UserError(
                 f'device is "{name}", but this machine shows {torch.cuda.device_count()} CUDA devices. '
                 "Leave --device out to take what is there."
             )
         return torch.device("cuda", index)
-    if found.type == "mps" and not torch.backends.mps.is_available():
+    if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError('device is "mps", but this machine has none. Leave --device out.')
-    return found
+    return device
 
 
 def _find_precision(device: torch.device, precision: str) -> Precision:
@@ -168,55 +154,14 @@ def _find_precision(device: torch.device, precision: str) -> Precision:
         raise UserError(f"precision is bf16, but {torch.cuda.get_device_name(device)} has none. Use fp16.")
     if precision not in ("fp32", "bf16", "fp16"):
         raise UserError(f'precision is "{precision}", but it must be auto, fp32, bf16 or fp16.')
-    return precision  # type: ignore[return-value]
+    return cast(Precision, precision)
 
 
 def _bf16_is_fast(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":  # without AVX-512 or AMX for bf16, bf16 is slower than fp32
+    if device.type == "cpu":
+        # Without AVX-512's instructions for bf16, products are emulated and slower than in fp32.
         capability = torch.backends.cpu.get_cpu_capability()
-        return capability.startswith("AVX512") and _cpu_has_flag("avx512_bf16")
+        return capability.startswith("AVX512") and machine.cpu_has_flag("avx512_bf16")
     return False
-
-
-def _cpu_has_flag(flag: str) -> bool:
-    try:
-        with open("/proc/cpuinfo", encoding="ascii", errors="replace") as file:
-            return any(flag in line.split() for line in file if line.startswith("flags"))
-    except OSError:
-        return False
-
-
-def peak_flops(runtime: Runtime) -> float:
-    """Return the dense FLOP/s of one device, the base of MFU: the maker's figure, or a timed matrix product."""
-    if runtime.device.type == "cuda" and runtime.precision != "fp32":
-        for part, flops in PEAK_FLOPS.items():
-            if part in torch.cuda.get_device_name(runtime.device):
-                return flops
-    return measured_flops(runtime)
-
-
-def measured_flops(runtime: Runtime, seconds: float = 0.4) -> float:
-    """Return the FLOP/s of matrix products of GPT shapes here: the best of repeated runs in about `seconds`.
-
-    The figure is too low if the machine is busy meanwhile. So a trainer whose steps are faster measures again,
-    and takes its own speed for the peak if that is still higher.
-    """
-    shapes = [(64, 768, 768), (1024, 768, 3072), (1024, 3072, 768)]
-    if runtime.device.type != "cpu":
-        shapes = [(8192, 8192, 8192)]
-    best = 0.0
-    for m, k, n in shapes:
-        if best and 2 * m * k * n / best > seconds:  # if 16 bits are emulated, one large product takes many seconds
-            break
-        a = torch.randn(m, k, device=runtime.device, dtype=runtime.dtype)
-        b = torch.randn(k, n, device=runtime.device, dtype=runtime.dtype)
-        runtime.synchronize()
-        started_at = time.perf_counter()
-        while time.perf_counter() - started_at < seconds / len(shapes):
-            before = time.perf_counter()
-            torch.mm(a, b)
-            runtime.synchronize()
-            best = max(best, 2 * m * k * n / (time.perf_counter() - before))
-    return best

@@ -67,57 +67,58 @@ def _table(run_plan: RunPlan, runtime: Runtime, price_per_hour: float) -> Table:
 
     from gpt_research.estimate.time_estimate import in_words
 
-    config, size, probed, ahead = run_plan.config, run_plan.resources, run_plan.probed, run_plan.time
+    config, resources, sweep, duration = run_plan.config, run_plan.resources, run_plan.sweep, run_plan.time
     model = config.model
     devices = f"{runtime.world_size} x {runtime.device_name}, {runtime.precision}"
     table = Table(show_header=False, title=f"Plan of {config.out} on {devices}", title_justify="left")
     table.add_row(
         "model",
-        f"{size.parameters / 1e6:,.1f}M parameters: {model.n_layer} layers, {model.n_embd} wide, "
+        f"{resources.parameters / 1e6:,.1f}M parameters: {model.n_layer} layers, {model.n_embd} wide, "
         f"context {model.block_size}, vocabulary {model.vocab_size:,}",
     )
     table.add_row(
         "tokens",
-        f"{_count(size.tokens)} in {config.max_steps:,} steps, {size.tokens / size.parameters:,.1f} a parameter"
-        " (Chinchilla: about 20)",
+        f"{_count(resources.tokens)} in {config.max_steps:,} steps, "
+        f"{resources.tokens / resources.parameters:,.1f} a parameter (Chinchilla: about 20)",
     )
     if run_plan.epochs:
         table.add_row("epochs", ", ".join(f"{name} {count:.2f}" for name, count in run_plan.epochs.items()))
     table.add_row(
         "arithmetic",
-        f"{size.flops_per_token / 1e9:.3g} GFLOP a token, {size.flops_per_token * size.tokens:.2e} FLOP in all",
+        f"{resources.flops_per_token / 1e9:.3g} GFLOP a token, "
+        f"{resources.flops_per_token * resources.tokens:.2e} FLOP in all",
     )
     table.add_row(
         "memory",
-        f"{size.memory_bytes / GB:.2f} GB by formula at micro_batch {config.micro_batch}: weights, gradients and "
-        f"optimizer {size.state_bytes / GB:.2f}, activations {size.activation_bytes / GB:.2f}, "
-        f"workspace {size.work_bytes / GB:.2f}",
+        f"{resources.memory_bytes / GB:.2f} GB by formula at micro_batch {config.micro_batch}: weights, gradients and "
+        f"optimizer {resources.state_bytes / GB:.2f}, activations {resources.activation_bytes / GB:.2f}, "
+        f"workspace {resources.work_bytes / GB:.2f}",
     )
-    if run_plan.measured is not None and probed is not None:
+    if run_plan.measured is not None and sweep is not None:
         table.add_row(
             "",
             f"{run_plan.measured.peak_bytes / GB:.2f} GB measured with all else of the process, "
-            f"{probed.room_bytes / GB:.1f} GB may be used",
+            f"{sweep.room_bytes / GB:.1f} GB may be used",
         )
-    if probed is not None:
-        for tried in probed.measured:
+    if sweep is not None:
+        for tried in sweep.measurements:
             table.add_row(
-                "tried" if tried is probed.measured[0] else "",
+                "tried" if tried is sweep.measurements[0] else "",
                 f"micro_batch {tried.micro_batch}: {tried.tokens_per_s:,.0f} tokens/s, {tried.peak_bytes / GB:.2f} GB",
             )
-        table.add_row("largest", f"micro_batch {probed.largest} fits, predicted from those")
-    if ahead is not None:
+        table.add_row("largest", f"micro_batch {sweep.largest} fits, predicted from those")
+    if duration is not None:
         table.add_row(
             "speed",
-            f"{ahead.tokens_per_s:,.0f} tokens/s at micro_batch {config.micro_batch}, "
-            f"MFU {ahead.mfu:.0%} of {run_plan.peak_flops / 1e12:,.3g} TFLOP/s",
+            f"{duration.tokens_per_s:,.0f} tokens/s at micro_batch {config.micro_batch}, "
+            f"MFU {duration.mfu:.0%} of {run_plan.peak_flops / 1e12:,.3g} TFLOP/s",
         )
-        table.add_row("time", f"{in_words(ahead.seconds)}, until {ahead.ends_at} if begun now")
+        table.add_row("time", f"{in_words(duration.seconds)}, until {duration.ends_at} if begun now")
         if price_per_hour:
-            table.add_row("cost", f"{ahead.seconds / 3600 * price_per_hour:,.2f} at {price_per_hour:,.2f} an hour")
+            table.add_row("cost", f"{duration.seconds / 3600 * price_per_hour:,.2f} at {price_per_hour:,.2f} an hour")
     table.add_row(
         "disk",
-        f"{size.disk_bytes / GB:,.2f} GB of checkpoints at most, {size.checkpoint_bytes / GB:,.2f} each; "
+        f"{resources.disk_bytes / GB:,.2f} GB of checkpoints at most, {resources.checkpoint_bytes / GB:,.2f} each; "
         f"{run_plan.free_disk / GB:,.0f} GB are free",
     )
     return table

@@ -27,10 +27,6 @@ DAMAGED = 3
 
 def run(config: PreprocessConfig) -> int:
     """Preprocess and print the result; return the exit code."""
-    from gpt_research.preprocessing import warm_up
-
-    # The fork server imports what workers need while this process imports the pipeline.
-    warm_up.start_fork_server(config)
     from rich.console import Console
 
     from gpt_research.preprocessing.pipeline import preprocess

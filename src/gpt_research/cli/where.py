@@ -65,7 +65,7 @@ def windows_of_run(config: TrainConfig, step: int, data: str) -> Iterator[list[O
     """
     from gpt_research.data.lineage import Lineage, windows_of_step
     from gpt_research.data.shards import Dataset
-    from gpt_research.training.batches import loader_of_run
+    from gpt_research.training.inputs import loader_of_run
 
     if not 1 <= step <= config.max_steps:
         raise UserError(f"step is {step}, but the run has steps 1 to {config.max_steps}.")

@@ -24,6 +24,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gpt_research.base import machine
 from gpt_research.base import runtime as runtimes
+from gpt_research.base.peak_flops import measured_flops
 from gpt_research.base.runtime import Precision, Runtime
 from gpt_research.config import TrainConfig
 from gpt_research.training.assembly import training_state_bytes
@@ -150,7 +151,7 @@ def look_at_precision(folder: Path) -> list[Finding]:
 
 
 def _rate(runtime: Runtime, precision: Precision) -> float:
-    return runtimes.measured_flops(dataclasses.replace(runtime, precision=precision), seconds=0.3)
+    return measured_flops(dataclasses.replace(runtime, precision=precision), seconds=0.3)
 
 
 def look_at_compile(folder: Path) -> list[Finding]:

@@ -11,7 +11,7 @@ from gpt_research.base.runtime import Runtime, start
 from gpt_research.base.settings import read_yaml
 from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import TrainConfig
-from gpt_research.estimate.probe import ROOM, fitting_micro_batches, free_memory, probe
+from gpt_research.estimate.probe import ROOM, fitting_micro_batches, free_memory, probe_micro_batches
 from gpt_research.estimate.resources import estimate_resources
 from gpt_research.training.assembly import plan_execution
 from gpt_research.training.inputs import TrainingData
@@ -67,12 +67,12 @@ def _choose(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], note: C
         }
         return max((size for size, memory in needed.items() if memory <= room), default=0)
     # Compiling would take longer than all tries. Compiled steps take less memory, so a size that fits here fits there.
-    probed = probe(dataclasses.replace(config, compile=False), runtime, sizes, AUTO_SECONDS)
-    if not probed.measured:
+    sweep = probe_micro_batches(dataclasses.replace(config, compile=False), runtime, sizes, AUTO_SECONDS)
+    if not sweep.measurements:
         return 0
-    best = probed.fastest
+    best = sweep.fastest
     note(
-        f"micro_batch auto: {best.micro_batch} of {', '.join(str(m.micro_batch) for m in probed.measured)} tried, "
+        f"micro_batch auto: {best.micro_batch} of {', '.join(str(m.micro_batch) for m in sweep.measurements)} tried, "
         f"{best.tokens_per_s:,.0f} tokens/s and {best.peak_bytes / 1e9:.1f} GB"
     )
     return best.micro_batch

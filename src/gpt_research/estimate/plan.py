@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base.peak_flops import peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import MicroBatch, TrainConfig
-from gpt_research.estimate.probe import Measured, Probe, Probed, fitting_micro_batches, probe
+from gpt_research.estimate.probe import Measurement, Probe, Sweep, fitting_micro_batches, probe_micro_batches
 from gpt_research.estimate.resources import ResourceEstimate, estimate_resources
 from gpt_research.estimate.time_estimate import SMALL_PRESET, TimeEstimate, estimate_time, hopeless_sentence
-from gpt_research.training.batches import loader_of_run
-from gpt_research.training.inputs import TrainingData
+from gpt_research.training.inputs import TrainingData, loader_of_run
 
 GB = 1e9
 SWEEP_SHARE = 0.4
@@ -38,8 +37,8 @@ class RunPlan:
     """Bytes that are free where the run folder will be."""
     peak_flops: float = 0.0
     """FLOP/s of all devices together; 0 if nothing was measured."""
-    probed: Probed | None = None
-    measured: Measured | None = None
+    sweep: Sweep | None = None
+    measured: Measurement | None = None
     """The steps that the speed was measured on."""
     time: TimeEstimate | None = None
 
@@ -62,51 +61,53 @@ def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
     if not seconds:
         config = dataclasses.replace(config, micro_batch=1) if config.micro_batch == "auto" else config
         return RunPlan(config, estimate_resources(config, runtime), epochs, disk)
-    peak = runtimes.peak_flops(runtime) * runtime.world_size
-    probed, measured = _measure(config, runtime, sizes, seconds)
+    peak = peak_flops(runtime) * runtime.world_size
+    sweep, measured = _measure(config, runtime, sizes, seconds)
     config = dataclasses.replace(config, micro_batch=measured.micro_batch if measured else sizes[0])
-    size = estimate_resources(config, runtime)
+    resources = estimate_resources(config, runtime)
     if measured is None:
-        return RunPlan(config, size, epochs, disk, peak, probed)
+        return RunPlan(config, resources, epochs, disk, peak, sweep)
     # A peak that was measured on a busy machine is too low.
-    peak = max(peak, measured.tokens_per_s * size.flops_per_token)
-    ahead = estimate_time(config, measured.tokens_per_s, size.flops_per_token, peak, corpora=max(1, len(epochs)))
-    return RunPlan(config, size, epochs, disk, peak, probed, measured, ahead)
+    peak = max(peak, measured.tokens_per_s * resources.flops_per_token)
+    duration = estimate_time(
+        config, measured.tokens_per_s, resources.flops_per_token, peak, corpora=max(1, len(epochs))
+    )
+    return RunPlan(config, resources, epochs, disk, peak, sweep, measured, duration)
 
 
 def _measure(
     config: TrainConfig, runtime: Runtime, sizes: list[int], seconds: float
-) -> tuple[Probed | None, Measured | None]:
+) -> tuple[Sweep | None, Measurement | None]:
     """Try micro-batches, then measure the one that the run will take, or the nearest for which there is time.
 
     Rank 0 chooses the size; then all ranks take the steps together.
     """
     began = time.perf_counter()
-    probed, number = None, 0
+    sweep, number = None, 0
     if runtime.is_main:
-        probed = probe(dataclasses.replace(config, compile=False), runtime, sizes, SWEEP_SHARE * seconds)
-        number = _number_to_measure(config, probed, seconds - (time.perf_counter() - began))
+        sweep = probe_micro_batches(dataclasses.replace(config, compile=False), runtime, sizes, SWEEP_SHARE * seconds)
+        number = _number_to_measure(config, sweep, seconds - (time.perf_counter() - began))
     number = runtime.broadcast(number)
     left = max(1.0, seconds - (time.perf_counter() - began))
     if number == 0:
-        return probed, None
+        return sweep, None
     if runtime.world_size > 1:
-        return probed, Probe(config, runtime).measure(number, left)
-    again = probe(config, runtime, [number], left).measured
-    tried = probed.measured if probed else []
-    return probed, next(iter(again + [m for m in tried if m.micro_batch == number]), None)
+        return sweep, Probe(config, runtime).measure(number, left)
+    again = probe_micro_batches(config, runtime, [number], left).measurements
+    tried = sweep.measurements if sweep else []
+    return sweep, next(iter(again + [m for m in tried if m.micro_batch == number]), None)
 
 
-def _number_to_measure(config: TrainConfig, probed: Probed, seconds: float) -> int:
+def _number_to_measure(config: TrainConfig, sweep: Sweep, seconds: float) -> int:
     """Return the configured micro-batch, or the one for auto; a smaller one if memory or time is short."""
-    if not probed.measured:
+    if not sweep.measurements:
         return 0
-    wanted = probed.fastest.micro_batch if config.micro_batch == "auto" else config.micro_batch
-    last = probed.measured[-1]
+    wanted = sweep.fastest.micro_batch if config.micro_batch == "auto" else config.micro_batch
+    last = sweep.measurements[-1]
     in_time = 2 * last.pass_s * wanted / last.micro_batch <= seconds
-    if wanted <= probed.largest and in_time:
+    if wanted <= sweep.largest and in_time:
         return wanted
-    return max((m.micro_batch for m in probed.measured if m.micro_batch <= wanted), default=last.micro_batch)
+    return max((m.micro_batch for m in sweep.measurements if m.micro_batch <= wanted), default=last.micro_batch)
 
 
 def _free_disk(folder: Path) -> int:
@@ -120,25 +121,25 @@ def _free_disk(folder: Path) -> int:
 def remarks(run_plan: RunPlan, wanted: MicroBatch, runtime: Runtime) -> list[str]:
     """Return sentences about the figures: the run is hopeless, too large, too slow, or too much for the disk."""
     sentences = []
-    probed, measured = run_plan.probed, run_plan.measured
-    if probed is not None and measured is None:
+    sweep, measured = run_plan.sweep, run_plan.measured
+    if sweep is not None and measured is None:
         need = run_plan.resources.memory_bytes / GB
         sentences.append(
-            f"It does not fit: even one sequence takes {need:.1f} GB, and {probed.room_bytes / GB:.1f} GB may be used. "
+            f"It does not fit: even one sequence takes {need:.1f} GB, and {sweep.room_bytes / GB:.1f} GB may be used. "
             "Add --gradient_checkpointing, or make the model smaller."
         )
-    elif probed is not None and measured is not None and probed.measured:
-        if wanted != "auto" and wanted > probed.largest:
+    elif sweep is not None and measured is not None and sweep.measurements:
+        if wanted != "auto" and wanted > sweep.largest:
             sentences.append(
-                f"micro_batch {wanted} does not fit: take --micro_batch {probed.largest}. The time is for "
+                f"micro_batch {wanted} does not fit: take --micro_batch {sweep.largest}. The time is for "
                 f"{measured.micro_batch}."
             )
         elif wanted not in ("auto", measured.micro_batch):
             sentences.append(
                 f"There was no time to measure micro_batch {wanted}: the speed is that of {measured.micro_batch}."
             )
-        best = probed.fastest
-        own = next((m for m in probed.measured if m.micro_batch == wanted), None)
+        best = sweep.fastest
+        own = next((m for m in sweep.measurements if m.micro_batch == wanted), None)
         if own is not None and best.tokens_per_s > 1.1 * own.tokens_per_s:
             sentences.append(
                 f"--micro_batch {best.micro_batch} is {best.tokens_per_s / own.tokens_per_s:.1f} times as fast."
@@ -155,29 +156,29 @@ def remarks(run_plan: RunPlan, wanted: MicroBatch, runtime: Runtime) -> list[str
 
 def as_dict(run_plan: RunPlan, price_per_hour: float = 0.0) -> dict[str, Any]:
     """Return a plan as a dictionary for JSON; bytes, seconds and FLOPs are plain numbers."""
-    size, ahead, probed = run_plan.resources, run_plan.time, run_plan.probed
+    resources, duration, sweep = run_plan.resources, run_plan.time, run_plan.sweep
     result: dict[str, Any] = {
-        **dataclasses.asdict(size),
-        "memory_bytes": size.memory_bytes,
+        **dataclasses.asdict(resources),
+        "memory_bytes": resources.memory_bytes,
         "micro_batch": run_plan.config.micro_batch,
         "epochs": run_plan.epochs,
         "free_disk_bytes": run_plan.free_disk,
     }
-    if probed is not None:
-        result["largest_micro_batch"] = probed.largest
-        result["room_bytes"] = probed.room_bytes
-        result["tried"] = [dataclasses.asdict(m) for m in probed.measured]
-    if ahead is not None and run_plan.measured is not None:
+    if sweep is not None:
+        result["largest_micro_batch"] = sweep.largest
+        result["room_bytes"] = sweep.room_bytes
+        result["tried"] = [dataclasses.asdict(m) for m in sweep.measurements]
+    if duration is not None and run_plan.measured is not None:
         result |= {
-            "tokens_per_s": ahead.tokens_per_s,
-            "mfu": ahead.mfu,
+            "tokens_per_s": duration.tokens_per_s,
+            "mfu": duration.mfu,
             "peak_flops": run_plan.peak_flops,
             "peak_bytes": run_plan.measured.peak_bytes,
-            "hours": ahead.seconds / 3600,
-            "hopeless": ahead.hopeless,
+            "hours": duration.seconds / 3600,
+            "hopeless": duration.hopeless,
         }
         if price_per_hour:
-            result["cost"] = ahead.seconds / 3600 * price_per_hour
+            result["cost"] = duration.seconds / 3600 * price_per_hour
     return result
 
 
@@ -189,6 +190,6 @@ def small_run(runtime: Runtime, config: TrainConfig, seconds: float = 3.0) -> Ti
         small = dataclasses.replace(small, model=model, precision=runtime.precision)
         alone = dataclasses.replace(runtime, rank=0, world_size=1)
         number = small.micro_batch if small.micro_batch != "auto" else fitting_micro_batches(small, 1)[-1]
-        measured = probe(small, alone, [number], seconds).measured[0]
+        measured = probe_micro_batches(small, alone, [number], seconds).measurements[0]
         return estimate_time(small, measured.tokens_per_s, 1.0, 1.0)
     return None

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 import gpt_research
-from gpt_research.base import machine
+from gpt_research.base import machine, plugins
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
@@ -41,8 +41,8 @@ PATIENCE = 3
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Steps of one micro-batch size, as measured."""
+class Measurement:
+    """The speed and memory of steps with one micro-batch size."""
 
     micro_batch: int
     tokens_per_s: float
@@ -54,10 +54,10 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Probed:
-    """All sizes that were tried, and what follows from them."""
+class Sweep:
+    """The micro-batch sizes that were tried, and what follows from them."""
 
-    measured: list[Measured]
+    measurements: list[Measurement]
     """Smallest micro-batch first; empty if not even the smallest fits."""
     room_bytes: int
     """Memory that the peak may reach."""
@@ -65,10 +65,10 @@ class Probed:
     """The largest micro-batch that fits, predicted from those that were tried; 0 if none does."""
 
     @property
-    def fastest(self) -> Measured:
+    def fastest(self) -> Measurement:
         """The smallest size that no other size beats by more than `GAIN`."""
-        top = max(m.tokens_per_s for m in self.measured)
-        return next(m for m in self.measured if m.tokens_per_s * GAIN >= top)
+        top = max(m.tokens_per_s for m in self.measurements)
+        return next(m for m in self.measurements if m.tokens_per_s * GAIN >= top)
 
 
 def fitting_micro_batches(config: TrainConfig, world_size: int) -> list[int]:
@@ -86,12 +86,12 @@ def fitting_micro_batches(config: TrainConfig, world_size: int) -> list[int]:
 
 
 def sweep_micro_batches(
-    measure: Callable[[int, float], Measured | None],
+    measure: Callable[[int, float], Measurement | None],
     sizes: Sequence[int],
     seconds: float,
     room: float,
     slope: float = 0.0,
-) -> Iterator[Measured]:
+) -> Iterator[Measurement]:
     """Measure sizes from the smallest up, until one would not fit, three in a row are no faster, or time is up.
 
     Args:
@@ -99,29 +99,35 @@ def sweep_micro_batches(
         room: bytes that a peak may reach; a size that is predicted to need more is not tried.
         slope: the fewest bytes to assume for one more sequence.
     """
-    found: list[Measured] = []
+    measurements: list[Measurement] = []
     ends_at = time.perf_counter() + seconds
     for index, size in enumerate(sizes):
         left = ends_at - time.perf_counter()
-        if found:
-            needed = 2 * found[-1].pass_s * size / found[-1].micro_batch  # once to warm up, once to measure
-            if needed > left or predicted_peak(found, size, slope) > room:
+        if measurements:
+            needed = (
+                2 * measurements[-1].pass_s * size / measurements[-1].micro_batch
+            )  # once to warm up, once to measure
+            if needed > left or predicted_peak(measurements, size, slope) > room:
                 return
         measured = measure(size, left / min(4, len(sizes) - index))
         if measured is None:
             return
         yield measured
-        found.append(measured)
-        before = found[:-PATIENCE]
-        if before and max(m.tokens_per_s for m in found[-PATIENCE:]) < GAIN * max(m.tokens_per_s for m in before):
+        measurements.append(measured)
+        before = measurements[:-PATIENCE]
+        if before and max(m.tokens_per_s for m in measurements[-PATIENCE:]) < GAIN * max(
+            m.tokens_per_s for m in before
+        ):
             return
 
 
-def predicted_peak(found: Sequence[Measured], size: int, slope: float = 0.0) -> float:
+def predicted_peak(measurements: Sequence[Measurement], size: int, slope: float = 0.0) -> float:
     """Predict the peak of a larger micro-batch: memory grows by the same amount, at least `slope`, per sequence."""
-    last = found[-1]
-    if len(found) > 1:
-        slope = max(slope, (last.peak_bytes - found[-2].peak_bytes) / (last.micro_batch - found[-2].micro_batch))
+    last = measurements[-1]
+    if len(measurements) > 1:
+        slope = max(
+            slope, (last.peak_bytes - measurements[-2].peak_bytes) / (last.micro_batch - measurements[-2].micro_batch)
+        )
     return last.peak_bytes + slope * (size - last.micro_batch)
 
 
@@ -151,7 +157,7 @@ class TimedStep(TrainStep):
 
 
 class Probe:
-    """A step whose micro-batch can be changed; all processes must use it alike."""
+    """Measures the steps of a run with any micro-batch size. All processes must make the same calls."""
 
     def __init__(self, config: TrainConfig, runtime: Runtime) -> None:
         self.config, self.runtime, self.step = dataclasses.replace(config, micro_batch=1), runtime, 0
@@ -159,7 +165,7 @@ class Probe:
         batches = RandomBatches(config.model, 1)
         self.train_step = build_step(self.config, plan, runtime, batches, TimedStep)
 
-    def measure(self, micro_batch: int, seconds: float) -> Measured:
+    def measure(self, micro_batch: int, seconds: float) -> Measurement:
         """Take steps of this micro-batch for about `seconds`, at least one after the first, which warms up.
 
         If the first step alone takes longer, it is the measurement; unless it compiled, which takes time of its own.
@@ -186,7 +192,7 @@ class Probe:
                     break
         pass_s = passes_s / steps / micro_steps
         step_s = real.micro_steps * pass_s + (taken_s - passes_s) / steps
-        return Measured(micro_batch, real.tokens_per_step / step_s, pass_s, _peak(runtime))
+        return Measurement(micro_batch, real.tokens_per_step / step_s, pass_s, _peak(runtime))
 
     def _take_step(self) -> tuple[float, float]:
         """Take a step; return the seconds of the step, and those of its passes."""
@@ -198,7 +204,7 @@ class Probe:
         return time.perf_counter() - began, self.train_step.passes_s
 
 
-def probe(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: float) -> Probed:
+def probe_micro_batches(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: float) -> Sweep:
     """Try micro-batches on this process's device alone, smallest first, for about `seconds`.
 
     With several processes, call it on one of them. Its figures leave out what the processes cost each other.
@@ -208,12 +214,12 @@ def probe(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: 
     share = config.tokens_per_step // runtime.world_size
     config = dataclasses.replace(config, micro_batch=sizes[0], tokens_per_step=share, precision=runtime.precision)
     if estimate_resources(config, alone).memory_bytes > room:
-        return Probed([], room, 0)
-    sweep = _sweep_in_child if runtime.device.type == "cpu" else _sweep_here
-    found = list(sweep(config, alone, sizes, seconds, room))
+        return Sweep([], room, 0)
+    run_sweep = _sweep_in_child if runtime.device.type == "cpu" else _sweep_here
+    measurements = list(run_sweep(config, alone, sizes, seconds, room))
     slope = _sequence_bytes(config, alone)
-    fitting = [size for size in sizes if found and predicted_peak(found, size, slope) <= room]
-    return Probed(found, room, max([*fitting, *(m.micro_batch for m in found)], default=0))
+    fitting = [size for size in sizes if measurements and predicted_peak(measurements, size, slope) <= room]
+    return Sweep(measurements, room, max([*fitting, *(m.micro_batch for m in measurements)], default=0))
 
 
 def free_memory(runtime: Runtime) -> int:
@@ -227,12 +233,12 @@ def free_memory(runtime: Runtime) -> int:
 
 def _sweep_here(
     config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: float, room: int
-) -> Iterator[Measured]:
+) -> Iterator[Measurement]:
     """Sweep in this process, and free the device's memory afterwards."""
     slope = _sequence_bytes(config, runtime) if runtime.device.type == "cpu" else 0.0
     tried: Probe | None = None
 
-    def measure(size: int, seconds: float) -> Measured | None:
+    def measure(size: int, seconds: float) -> Measurement | None:
         nonlocal tried
         try:
             tried = tried or Probe(config, runtime)
@@ -264,7 +270,7 @@ GROUP_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
 
 def _sweep_in_child(
     config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: float, room: int
-) -> list[Measured]:
+) -> list[Measurement]:
     """Sweep in another process; return what it measured before it ended, even if it was killed.
 
     Raises:
@@ -272,7 +278,7 @@ def _sweep_in_child(
     """
     request = {
         "config": to_dict(config), "precision": runtime.precision, "sizes": list(sizes), "seconds": seconds,
-        "room": room, "threads": torch.get_num_threads(),
+        "room": room, "threads": torch.get_num_threads(), "plugins": [str(path) for path in plugins.LOADED.values()],
     }  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name not in GROUP_VARIABLES}
     paths = [str(Path(gpt_research.__file__).parents[1]), environment.get("PYTHONPATH", "")]
@@ -283,13 +289,13 @@ def _sweep_in_child(
             capture_output=True, text=True, timeout=3 * seconds + LONGEST_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired as late:
-        found = _lines(late.stdout.decode() if late.stdout else "")
-        if not found:
+        measurements = _lines(late.stdout.decode() if late.stdout else "")
+        if not measurements:
             raise UserError(
                 f"One sequence takes more than {LONGEST_SECONDS / 60:.0f} minutes here: this model is hopeless on "
                 "this machine. Make it smaller, or take --config tiny-cpu."
             ) from None
-        return found
+        return measurements
     if child.returncode > 0 and not child.stderr.rstrip().endswith("MemoryError"):
         reason = child.stderr.strip().splitlines()[-1:]
         raise UserError(f"The steps that were to be measured failed, as training would: {''.join(reason)[:300]}")
@@ -300,8 +306,8 @@ LONGEST_SECONDS = 600.0
 """Seconds that a child may take beyond its time, because a large model takes long to start."""
 
 
-def _lines(text: str) -> list[Measured]:
-    return [Measured(**json.loads(line)) for line in text.splitlines() if line.endswith("}")]
+def _lines(text: str) -> list[Measurement]:
+    return [Measurement(**json.loads(line)) for line in text.splitlines() if line.endswith("}")]
 
 
 def _forget_peak(runtime: Runtime) -> None:
@@ -322,6 +328,8 @@ def _main() -> None:
     machine.die_first()
     request: dict[str, Any] = json.load(sys.stdin)
     torch.set_num_threads(request["threads"])
+    for path in request["plugins"]:
+        plugins.load(path)
     fields = request["config"]
     config = TrainConfig(
         **{

@@ -39,7 +39,7 @@ class Decoder:
         """Bytes of the keys and values of one text that fills the context."""
         return self._new_cache(1, 1).storage.nbytes * self.block_size
 
-    def place(
+    def fill_rows(
         self, rows: Sequence[int], prompts: Sequence[Sequence[int]], capacity: int, most_rows: int
     ) -> torch.Tensor:
         """Read one prompt into each of `rows`; return the logits of the next token, (len(rows), V).
@@ -100,24 +100,24 @@ class Decoder:
             texts: the tokens of each row, without the one that `decode` reads next.
         """
         assert self.cache is not None, "no row is in use"
-        self.empty(rows)
+        self.clear_rows(rows)
         if kept := self.block_size // 2:
             self.cache.replace(rows, self.prefill([text[-kept:] for text in texts])[0])
 
-    def empty(self, rows: Sequence[int]) -> None:
+    def clear_rows(self, rows: Sequence[int]) -> None:
         """Remove all tokens from these rows."""
         assert self.cache is not None, "no row is in use"
         for row in rows:
             self.cache.lengths[row] = 0
 
-    def keep(self, rows: Sequence[int]) -> None:
+    def keep_rows(self, rows: Sequence[int]) -> None:
         """Keep only these rows, in this order, and free the memory of the others."""
         if not rows:
             self.cache = None
         elif self.cache is not None:
             self.cache.select(rows)
 
-    def forget(self) -> None:
+    def free(self) -> None:
         """Free all memory."""
         self.cache = self._last_read = None
 

@@ -81,14 +81,14 @@ class LlamaCpp:
             row[entry["id"]] = entry["logprob"]
         return row.log_softmax(-1)  # llama.cpp normalises in fp32 with an error of 1e-4
 
-    def ask(self, place: str, **content: Any) -> dict[str, Any]:
-        """Send a JSON request to a path of the server; return the JSON answer.
+    def ask(self, endpoint: str, **content: Any) -> dict[str, Any]:
+        """Send a JSON request to an endpoint of the server; return the JSON answer.
 
         Raises:
             UserError: the server refuses the request.
         """
         request = urllib.request.Request(
-            self._server.listening_address + place,
+            self._server.listening_address + endpoint,
             data=json.dumps(content).encode(),
             headers={"Content-Type": "application/json"},
         )
@@ -125,8 +125,8 @@ class LlamaCppReader:
 
         There are only a few, because llama.cpp reports the distribution of the next token only.
         """
-        places = sorted({0, 1, 2, len(tokens) // 2, len(tokens) - 2} & set(range(len(tokens))))
-        return places, torch.stack([self._llama.next_log_probs(tokens[: place + 1]) for place in places])
+        positions = sorted({0, 1, 2, len(tokens) // 2, len(tokens) - 2} & set(range(len(tokens))))
+        return positions, torch.stack([self._llama.next_log_probs(tokens[: last + 1]) for last in positions])
 
     def greedy(self, tokens: list[int], count: int) -> list[int]:
         count = min(count, self._llama.block_size - len(tokens))

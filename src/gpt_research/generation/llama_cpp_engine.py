@@ -145,25 +145,25 @@ class LlamaCppEngine:
         request of its own.
         """
         given = iter(answer["completion_probabilities"])
-        found, text = [], b""
-        for place, token in enumerate(answer["tokens"]):
+        drawn, text = [], b""
+        for index, token in enumerate(answer["tokens"]):
             text += self.tokenizer.decode_bytes([token])
             entry = None if _ends_inside_character(text) else next(given, None)
             if entry is not None and entry["id"] == token:
                 logprob = float(entry["logprob"])
                 likeliest = {other["id"]: float(other["logprob"]) for other in entry["top_logprobs"][:count]}
             else:
-                before = window + answer["tokens"][:place]
+                before = window + answer["tokens"][:index]
                 scores = self._llama.next_log_probs(before, id_slot=slot, cache_prompt=True)
                 logprob = float(scores[token])
                 best = scores.topk(min(count, len(scores)))
                 likeliest = dict(zip(best.indices.tolist(), best.values.tolist(), strict=True))
-            found.append(Drawn(token, logprob, likeliest if count else None))
-        return found
+            drawn.append(Drawn(token, logprob, likeliest if count else None))
+        return drawn
 
 
 class _Text:
-    """A sequence, and the place where the context of the model begins in it."""
+    """A sequence, and the index of its token at which the context of the model begins."""
 
     def __init__(self, sequence: Sequence, block_size: int) -> None:
         self.sequence, self._block_size = sequence, block_size
@@ -179,7 +179,9 @@ class _Text:
 
 
 def _ends_inside_character(text: bytes) -> bool:
-    """Whether the last character of UTF-8 bytes is incomplete."""
+    """Return whether the last character of UTF-8 bytes is incomplete."""
+    # A character has at most four bytes; all but the first begin with the bits 10. The leading ones of
+    # the first byte say how many bytes there are.
     for length in range(1, min(3, len(text)) + 1):
         byte = text[-length]
         if byte >> 6 != 0b10:

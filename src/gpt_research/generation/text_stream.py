@@ -26,10 +26,11 @@ class TextStream:
     def push(self, token: int) -> str:
         """Add one token; return the text that is now certain, which may be none."""
         self._held += self._decoder.push(token)
-        found = [(at + len(stop), at) for stop in self._stop if (at := self._held.find(stop)) >= 0]
-        if found:  # the stop text that ends first counts, so the division into tokens makes no difference
+        complete = [(at + len(stop), at) for stop in self._stop if (at := self._held.find(stop)) >= 0]
+        if complete:
+            # The stop text that ends first counts, so the division into tokens makes no difference.
             self.stopped = True
-            return self._release(min(found)[1])
+            return self._release(min(complete)[1])
         return self._release(len(self._held) - self._possible_beginning())
 
     def flush(self) -> str:

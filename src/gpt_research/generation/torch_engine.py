@@ -134,7 +134,7 @@ class TorchEngine:
         for sequence in self._rows:
             if sequence.id == id:
                 sequence.live = False
-        self._forget_if_idle()
+        self._free_if_idle()
 
     @torch.inference_mode()
     def step(self) -> list[Piece]:
@@ -150,20 +150,20 @@ class TorchEngine:
         if logits is None:
             return []
         pieces = self._draw(logits[:, : self.tokenizer.vocab_size])
-        self._forget_if_idle()
+        self._free_if_idle()
         return pieces
 
-    def _forget_if_idle(self) -> None:
+    def _free_if_idle(self) -> None:
         if not self.busy:
             self._keep([])
-            self._decoder.forget()
+            self._decoder.free()
 
     def _keep(self, rows: list[int]) -> None:
         """Keep only these rows of the batch."""
-        self._decoder.keep(rows)
+        self._decoder.keep_rows(rows)
         self._rows = [self._rows[row] for row in rows]
         self._chosen = self._chosen[rows]
-        self._arrange()
+        self._regroup()
 
     def _decode(self) -> torch.Tensor:
         """Read the newest token of every row; return the logits of the next token, (B, V)."""
@@ -171,7 +171,7 @@ class TorchEngine:
         if full and self._decoder.capacity < self.block_size:
             # There is memory for every request as it was asked for, so these rows are full only because their
             # sequences have ended and the batch went on. Their tokens are of no use.
-            self._decoder.empty(full)
+            self._decoder.clear_rows(full)
         elif full:
             for row in full:
                 self._rows[row].slid = True
@@ -188,8 +188,8 @@ class TorchEngine:
             self._rows[row] = sequence
         self._rows += new[len(free) :]
         capacity = max(len(sequence.prompt) + sequence.settings.max_new_tokens for sequence in new)
-        first = self._decoder.place(rows, [sequence.prompt for sequence in new], capacity, self.max_rows)
-        self._arrange()
+        first = self._decoder.fill_rows(rows, [sequence.prompt for sequence in new], capacity, self.max_rows)
+        self._regroup()
         if logits is None:
             return first
         grown = first.new_empty(len(self._rows), first.size(1))
@@ -197,8 +197,8 @@ class TorchEngine:
         grown[rows] = first
         return grown
 
-    def _arrange(self) -> None:
-        """Update what depends on the sequences of the batch, after it has changed."""
+    def _regroup(self) -> None:
+        """Group the rows by settings, and mark the tokens that their texts have, after the batch has changed."""
         self._groups = rows_by_settings([sequence.settings for sequence in self._rows])
         self._seen = None
         if any(settings.repetition_penalty != 1 for settings, _ in self._groups):

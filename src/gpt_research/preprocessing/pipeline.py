@@ -65,11 +65,13 @@ def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared |
         UserError: wrong paths or settings, another data set at `config.out`, a full disk, or damage
             under `strict`.
     """
-    warm_up.start_fork_server(config)
     out = Path(config.out)
     plan = make_plan(config, [resolve(spec) for spec in config.corpora])
     if (out / "dataset.json").is_file():
         return _reuse(out, plan)
+    # A run of one task needs no workers, because it runs in this process.
+    if config.executor == "local" and executors.number_of_workers(config, len(plan.tasks)) > 1:
+        warm_up.start_fork_server(config.tokenizer)
     work = _work_folder(out, plan)
     try:
         stages, logs = _stages(work, plan, config), work.folder / "logs"

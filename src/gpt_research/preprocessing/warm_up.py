@@ -2,9 +2,8 @@
 
 A worker that begins as a new Python spends more than a second on imports and on GPT-2's encoder, in
 every stage. So workers are copies of one process, which Python calls the fork server, and that
-process imports and builds once what all of them need. It does so while the main process imports its
-own modules and looks at the corpora, if it is started first of all. If the function here did
-nothing, a run would write the same bytes, only later.
+process imports and builds once what all of them need. If the function here did nothing, a run would
+write the same bytes, only later.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ import multiprocessing
 import os
 from multiprocessing import forkserver
 from pathlib import Path
-
-from gpt_research.preprocessing.settings import PreprocessConfig
 
 GPT2 = "gpt_research.preprocessing.warm_gpt2"
 """Builds GPT-2's encoder when it is imported."""
@@ -27,11 +24,13 @@ IMPORTS = (
 )
 
 
-def start_fork_server(config: PreprocessConfig) -> None:
-    """Start the fork server unless it runs already, or the run has no workers on this machine."""
-    if config.executor != "local" or config.workers == 1:
-        return
-    multiprocessing.set_forkserver_preload([*([GPT2] if config.tokenizer == "gpt2" else []), *IMPORTS])
+def start_fork_server(tokenizer: str) -> None:
+    """Start the fork server unless it runs already.
+
+    Args:
+        tokenizer: the setting of that name.
+    """
+    multiprocessing.set_forkserver_preload([*([GPT2] if tokenizer == "gpt2" else []), *IMPORTS])
     # Before Python 3.13 the fork server does not get our sys.path, and in a bare clone only that
     # knows our package.
     before = os.environ.get("PYTHONPATH")

@@ -1,14 +1,20 @@
-"""What a run reads: its data set and the tokenizer that the data set was written with."""
+"""The inputs of a training run: its data set, the tokenizer of the data set, and the data loader.
+
+The trainer, the estimate of passes over the data and `gpt-research where` read the same windows,
+because all of them make their loader here.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from gpt_research.base.errors import UserError
 from gpt_research.config import GPTConfig, TrainConfig
-from gpt_research.data.shards import Dataset
+from gpt_research.data.loader import DataLoader
+from gpt_research.data.shards import Dataset, TokenFiles
 from gpt_research.data.tokenizer import Tokenizer
 
 
@@ -51,3 +57,20 @@ class TrainingData:
                 "entries. Leave model.vocab_size out."
             )
         return cls(dataset, tokenizer, path, dataclasses.replace(config.model, vocab_size=size))
+
+
+def loader_of_run(
+    config: TrainConfig, files: Mapping[str, TokenFiles], rank: int = 0, world_size: int = 1
+) -> DataLoader:
+    """Return the loader of the run of `config`, for one rank among `world_size`."""
+    return DataLoader(
+        files,
+        config.weights,
+        samples_per_step=config.tokens_per_step // config.model.block_size,
+        micro_batch=config.micro_batch,
+        seed=config.seed,
+        rank=rank,
+        world_size=world_size,
+        vocab_size=config.model.vocab_size,
+        temperature=config.mix_temperature,
+    )

@@ -18,6 +18,7 @@ import torch
 
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
+from gpt_research.base.peak_flops import peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.files import WHOLE, Checkpoint, Part, checkpoint_path, load_newest
 from gpt_research.checkpoint.saver import BackgroundSaver
@@ -27,17 +28,16 @@ from gpt_research.data.loader import evaluation_batches
 from gpt_research.generation.torch_engine import generate
 from gpt_research.model.variants import check_variants
 from gpt_research.training.assembly import build_step, plan_execution
-from gpt_research.training.batches import loader_of_run
 from gpt_research.training.black_box import describe_windows, write_black_box
 from gpt_research.training.health import MOST_BAD_STEPS, Health
-from gpt_research.training.inputs import TrainingData
+from gpt_research.training.inputs import TrainingData, loader_of_run
 from gpt_research.training.lineage import check_lineage, lineage
 from gpt_research.training.metrics import Metrics, draw_loss_curve
 from gpt_research.training.optimizer_state import optimizer_first_rows, optimizer_tensors, restore_optimizer
 from gpt_research.training.parallel import reshard
 from gpt_research.training.profiling import profiled
 from gpt_research.training.reporter import Beginning, Outcome, Reporter
-from gpt_research.training.run_folder import open_run
+from gpt_research.training.run_folder import locked_run_folder
 from gpt_research.training.signals import StopSignal, catch_stop_signals
 from gpt_research.training.step import TrainStep
 from gpt_research.training.validation import Loss, measure, total
@@ -62,7 +62,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     try:
         data = TrainingData.open(config)
         config = dataclasses.replace(config, precision=runtime.precision, model=data.model)
-        with open_run(config, data, is_main=runtime.is_main):
+        with locked_run_folder(config, data, is_main=runtime.is_main):
             runtime.barrier()  # no process goes on before the folder holds what a run needs
             trainer = Trainer(config, runtime, data, reporter)
             with catch_stop_signals(reporter.stopping) as stop:
@@ -134,7 +134,7 @@ class Trainer:
         last = min(until or config.max_steps, config.max_steps)
         if self.runtime.is_main:
             self.metrics = Metrics(self.run_folder, config, self.start_step)
-        self.peak_flops = runtimes.peak_flops(self.runtime)
+        self.peak_flops = peak_flops(self.runtime)
         self.reporter.start(self._beginning())
         self.started_at = self.window_at = time.perf_counter()
         self.window_step = step
@@ -181,7 +181,7 @@ class Trainer:
                 batches = evaluation_batches(
                     files, config.eval_tokens, config.micro_batch, runtime.rank, runtime.world_size
                 )
-                losses[name] = measure(self.train_step.placed.forward, batches, self.byte_lengths, runtime)
+                losses[name] = measure(self.train_step.placed.for_evaluation, batches, self.byte_lengths, runtime)
         reshard(self.model)
         return losses
 
@@ -272,7 +272,7 @@ class Trainer:
         tokens_per_s = steps * self.config.tokens_per_step / max(seconds, 1e-9)
         flops = tokens_per_s * self.model.flops_per_token() / self.runtime.world_size
         if flops > self.peak_flops:  # the machine was busy when its peak was measured
-            self.peak_flops = max(flops, runtimes.peak_flops(self.runtime))
+            self.peak_flops = max(flops, peak_flops(self.runtime))
         values = {
             "loss": loss,
             "learning_rate": self.train_step.learning_rate(step - 1),

@@ -28,10 +28,10 @@ class Placed:
 
     model: Any
     """The module that owns the parameters: a `GPT`."""
-    forward: nn.Module
-    """What to evaluate with."""
-    compute: nn.Module
-    """What to train with; it exchanges gradients with the other processes as well."""
+    for_evaluation: nn.Module
+    """Runs the model, compiled if the plan says so."""
+    for_training: nn.Module
+    """The same, and its backward pass also averages the gradients over the processes."""
 
 
 def place(model: Any, plan: ExecutionPlan, runtime: Runtime) -> Placed:
@@ -39,8 +39,8 @@ def place(model: Any, plan: ExecutionPlan, runtime: Runtime) -> Placed:
     on_cpu = runtime.device.type == "cpu"
     if plan.parallel == "none" and not (plan.compiled and on_cpu):
         model.to(runtime.device)
-        forward = cast(nn.Module, torch.compile(model)) if plan.compiled else model
-        return Placed(model, forward, forward)
+        compiled = cast(nn.Module, torch.compile(model)) if plan.compiled else model
+        return Placed(model, compiled, compiled)
     if plan.compiled:
         # Blocks are compiled one by one. So the gradients of one block travel while the next block is
         # computed, and all blocks share one compilation. On a CPU the compiled loss is slower than the plain one.
@@ -55,8 +55,10 @@ def place(model: Any, plan: ExecutionPlan, runtime: Runtime) -> Placed:
         return Placed(model, model, model)
     model.to(runtime.device)
     devices = [runtime.device.index] if runtime.device.type == "cuda" else None
-    compute = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
-    return Placed(model, model, compute)
+    # The buffers of a model are constants here, so there is nothing to broadcast. Gradients that are
+    # views of DDP's buckets need no copy of their own.
+    ddp = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+    return Placed(model, model, ddp)
 
 
 def _shard(model: Any, runtime: Runtime) -> None:
@@ -86,12 +88,12 @@ def reshard(model: Any) -> None:
             cast("FSDPModule", module).reshard()
 
 
-def gradients_stay_local(compute: nn.Module) -> contextlib.AbstractContextManager[None]:
+def gradients_stay_local(for_training: nn.Module) -> contextlib.AbstractContextManager[None]:
     """Let DDP add up gradients without exchanging them; used for all micro-batches of a step but the last.
 
     FSDP reduces gradients on every micro-batch. Deferring would need the full gradient, and saving that
     memory is why FSDP is used.
     """
-    if isinstance(compute, DistributedDataParallel):
-        return compute.no_sync()
+    if isinstance(for_training, DistributedDataParallel):
+        return for_training.no_sync()
     return contextlib.nullcontext()

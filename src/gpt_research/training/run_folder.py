@@ -24,7 +24,7 @@ from gpt_research.training.inputs import TrainingData
 
 
 @contextlib.contextmanager
-def open_run(config: TrainConfig, data: TrainingData, *, is_main: bool) -> Iterator[Path]:
+def locked_run_folder(config: TrainConfig, data: TrainingData, *, is_main: bool) -> Iterator[Path]:
     """Lock the run folder of `config`, check that the run may go on, and write config and tokenizer into it.
 
     Only the main process locks and writes; the others just get the path.

@@ -100,9 +100,9 @@ class TrainStep:
         The loss is divided by the tokens of the whole step, so neither the micro-batch nor the number of
         processes changes the gradient. If `stop` returns True, drops what was added up and returns None.
         """
-        plan, runtime, compute = self.plan, self.runtime, self.placed.compute
+        plan, runtime, model = self.plan, self.runtime, self.placed.for_training
         torch.manual_seed(seed_for(self.seed, "dropout", step, runtime.rank))
-        compute.train()
+        model.train()
         loss = torch.zeros((), device=runtime.device)
         for micro_step in range(plan.micro_steps):
             if stop():
@@ -110,8 +110,8 @@ class TrainStep:
                 return None
             tokens, targets = self._fetch(step, micro_step)  # (B, T) each
             last = micro_step == plan.micro_steps - 1
-            with contextlib.nullcontext() if last else gradients_stay_local(compute), runtime.autocast():
-                nats = compute(tokens, targets)
+            with contextlib.nullcontext() if last else gradients_stay_local(model), runtime.autocast():
+                nats = model(tokens, targets)
                 # The gradient is averaged over processes, so each divides by its own share of the tokens.
                 share = nats * (runtime.world_size / plan.tokens_per_step)
                 self.scaler.scale(share).backward()

@@ -132,14 +132,16 @@ def newest_run(root: Path) -> Path:
 
 
 def _written_at(run: Path) -> float:
-    """Return the time of a run's last logged step; of an imported run, which has no steps, its beginning."""
+    """Return the time at which a run was last written to."""
+    # An imported run has no metrics.
     metrics = run / "metrics.jsonl"
     return (metrics if metrics.is_file() else run / "config.yaml").stat().st_mtime
 
 
 def _lineage(checkpoint: Checkpoint) -> Mapping[str, Any]:
     state = checkpoint.state
-    # An import has no lineage, because it was not trained here; its state has these two entries instead.
+    # An import has no lineage, because it was not trained here; its state has these two entries
+    # instead.
     imported = {name: state[name] for name in ("tokenizer", "imported_from") if name in state}
     return dict(state.get("lineage") or imported)
 

@@ -110,7 +110,7 @@ def write(path: Path, run: Run, dtype: str, licence: str = "") -> None:
     writer.add_feed_forward_length(4 * config.n_embd)
     writer.add_block_count(config.n_layer)
     writer.add_head_count(config.n_head)
-    writer.add_layer_norm_eps(1e-5)
+    writer.add_layer_norm_eps(1e-5)  # torch's default, which our norms have
     _add_tokenizer(writer, run.tokenizer.vocabulary)
     for name, tensor in tensors.items():
         wanted = quantization if tensor.dim() == 2 and name != "position_embedding.weight" else "F32"

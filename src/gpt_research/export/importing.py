@@ -26,9 +26,9 @@ from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, unspell
 from gpt_research.export import hf as huggingface
 from gpt_research.export import plain
+from gpt_research.export.architecture import tensor_shapes
 from gpt_research.export.names import from_gpt2
 from gpt_research.export.new_folder import new_folder
-from gpt_research.export.shapes import tensor_shapes
 from gpt_research.run import Run
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")

@@ -10,7 +10,7 @@
     blocks.0.mlp.up.weight          transformer.h.0.mlp.c_fc.weight            (4C, C)
     blocks.0.mlp.down.weight        transformer.h.0.mlp.c_proj.weight          (C, 4C)
     norm.weight                     transformer.ln_f.weight                    (C,)
-    head.weight, where untied       lm_head.weight                             (V, C)
+    head.weight, if untied          lm_head.weight                             (V, C)
 
 Hugging Face keeps OpenAI's "conv1d" layout, which stores the four matrices of a block as (in, out).
 minGPT and nanoGPT have the "linear" layout, (out, in), as we do. Knows nothing about files or

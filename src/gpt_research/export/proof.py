@@ -184,6 +184,5 @@ def _first_difference(expected: Sequence[int], theirs: Sequence[int]) -> int | N
 def _refusal(other: Reader, what: str) -> UserError:
     return UserError(
         f"The export was not written: read back by {other.name}, it does not compute what the run computes: "
-        f"{what}. "
-        "Choose a finer --dtype, or report this."
+        f"{what}. Choose a finer --dtype, or report this."
     )

@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := $(or $(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.gpt-research-installed
+WITH_DOCS := $(VENV)/.gpt-research-docs-installed
 WITH_EVAL := $(VENV)/.gpt-research-eval-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
@@ -11,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= logical
 ON_ALL_CORES := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-faults check format install clean
+.PHONY: demo test test-faults check format docs install clean
 
 install: $(INSTALLED)
 
@@ -24,9 +25,13 @@ $(INSTALLED): $(BIN)/python requirements.txt constraints.txt pyproject.toml
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $(INSTALLED)
 
+$(WITH_DOCS): $(INSTALLED)
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,docs]"
+	@touch $(WITH_DOCS)
+
 # lm-eval brings 450 MB, so only the whole suite has it: to hold our benchmark scores against its own.
-$(WITH_EVAL): $(INSTALLED)
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,eval]"
+$(WITH_EVAL): $(WITH_DOCS)
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,docs,eval]"
 	@touch $(WITH_EVAL)
 
 demo: $(INSTALLED)
@@ -46,9 +51,13 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	$(PYTEST) -q $(ON_ALL_CORES) -m "not slow and not faults and not alone"
 
+# The site works without a network: open site/index.html, or serve it with `python -m http.server -d site`.
+docs: $(WITH_DOCS)
+	$(BIN)/zensical build --clean --strict
+
 format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf site .cache build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

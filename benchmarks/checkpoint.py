@@ -22,7 +22,8 @@ from gpt_research.checkpoint.saver import BackgroundSaver
 from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.model.gpt import GPT
-from gpt_research.training.optimizers import make_optimizer, optimizer_tensors
+from gpt_research.training.optimizer_state import optimizer_tensors
+from gpt_research.training.optimizers import make_optimizer
 
 SHAPES = {
     "small": GPTConfig(n_layer=6, n_head=6, n_embd=384, block_size=256),

@@ -93,8 +93,8 @@ def _tar(members: dict[str, str] | dict[str, bytes]) -> bytes:
 
 
 def write_benchmarks(folder: Path) -> None:
-    """Write a folder as `--benchmarks` takes it: files of full length with short rows, and one of a reader's own."""
-    for name in (*ITEMS, "endings"):
+    """Write a folder as `--benchmarks` takes it: files of full length with short rows."""
+    for name in ITEMS:
         (folder / name).mkdir(parents=True)
     article = [" ", " = The Crown = ", " ", " the king takes the crown . "]
     lines = article * (ITEMS["wikitext2"] // 4) + [" "] * (ITEMS["wikitext2"] % 4)
@@ -102,8 +102,6 @@ def write_benchmarks(folder: Path) -> None:
     (folder / "lambada/test.jsonl").write_text('{"text": "the king takes the crown"}\n' * ITEMS["lambada"])
     task = "Riding: The king sits. The king\n1\n" + "".join(f"{verb} the horse.\n" for verb in ("takes", "a", "b", "c"))
     (folder / "hellaswag/val.txt").write_text(task * ITEMS["hellaswag"])
-    row = {"line": "the king takes", "good": " the crown", "bad": " the the"}
-    (folder / "endings/rows.jsonl").write_text((json.dumps(row) + "\n") * 3)
 
 
 def copy_of(source: Path, target: Path) -> None:

@@ -50,7 +50,7 @@ class Run:
 
         Raises:
             UserError: no such run, nothing saved yet, damage, a tokenizer that is not the run's, or
-            a plugin of the run that this process has not run.
+                a plugin of the run that this process has not run.
         """
         folder = Path(folder)
         config = run_config(folder)

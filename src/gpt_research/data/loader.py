@@ -43,7 +43,8 @@ class DataLoader:
         """Fix the order of samples.
 
         Args:
-            weights, temperature: how corpora are mixed, as in `SampleOrder`.
+            weights: how often each corpus is drawn, as in `SampleOrder`.
+            temperature: of the weights that follow from the sizes, as in `SampleOrder`.
             samples_per_step: windows of one optimizer step over all ranks.
             vocab_size: if given, a token of this value or above is refused, because no embedding
                 has a row for it.

@@ -66,7 +66,7 @@ def stream(
 
     Raises:
         UserError: at the call, if a prompt is longer than the context, or if the tokenizer is
-        not the model's.
+            not the model's.
     """
     engine = TorchEngine(model, tokenizer)
     pieces = stream_samples(engine, prompts, config or GenerateConfig(), notice=notice)

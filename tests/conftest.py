@@ -8,10 +8,10 @@ import os
 # ten times as long as one. Torch reads it when it is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import random
 from pathlib import Path
 
 import pytest
+from small_texts import make_text
 
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.preprocessing.pipeline import preprocess
@@ -31,21 +31,6 @@ def shared() -> Path:
     if not (SHARED / "README.md").is_file():
         pytest.skip("no folder of real samples beside the checkout")
     return SHARED
-
-
-def make_text(seed: int, sentences: int) -> str:
-    """Return text with a grammar: learnable, and another one for every seed."""
-    rng = random.Random(seed)
-    people, things = (
-        ["the king", "a fool", "my lord", "the queen", "Romeo"],
-        ["crown", "sword", "letter", "horse"],
-    )
-    verbs = ["takes", "gives", "loves", "hates", "breaks"]
-    lines = [
-        f"{rng.choice(people)} {rng.choice(verbs)} the {rng.choice(things)} {rng.randrange(1000)}."
-        for _ in range(sentences)
-    ]
-    return "\n".join(lines)
 
 
 @pytest.fixture(scope="session")

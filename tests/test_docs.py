@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
-from conftest import make_text
 from docs_pages import PAGES, ROOT, SHELL, Block, Line, Page, read_page
 from docs_samples import copy_of, write_benchmarks, write_corpora
+from small_texts import make_text
 
 from gpt_research.base.settings import PRESETS, field_names
 from gpt_research.cli.main import COMMANDS, main, parse

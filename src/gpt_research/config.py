@@ -1,8 +1,9 @@
-"""The settings of model, training and generation: frozen dataclasses; every field has a docstring and a default.
+"""The settings of model, training and generation, as frozen dataclasses.
 
-A field is a flag of the command (`--max_steps 10`, `--model.n_layer 6`) and a key of its YAML file, by the same
-name. `__post_init__` checks the rules between fields; its errors name field, value and remedy. This module
-does not import torch, so that help and errors come at once.
+A field is a flag of the command (`--max_steps 10`, `--model.n_layer 6`) and a key of its YAML file,
+by the same name; its docstring is the help text (`base.settings` makes the flags). `__post_init__`
+checks rules; its errors name field, value and remedy. This module does not import torch, so that
+help and errors come at once.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpt_research.base.errors import require
 
-# A user may write `auto`. The command replaces it with a number first of all, so all other code sees an int.
+# A user may write `auto`. `estimate.micro_batch` replaces it with a number before anything is
+# built, so type checkers see an int, and only the parser of flags and YAML sees both.
 MicroBatch = int
 if not TYPE_CHECKING:
     MicroBatch = int | Literal["auto"]
@@ -203,17 +205,18 @@ class TrainConfig:
         require(
             not self.weights or temperature == 1, "mix_temperature", temperature, "left out where weights are given"
         )
-        least = 1 if self.micro_batch == "auto" else self.micro_batch
-        require(least >= 1, "micro_batch", least, "at least 1, or auto")
+        micro_batch = 1 if self.micro_batch == "auto" else self.micro_batch
+        require(micro_batch >= 1, "micro_batch", micro_batch, "at least 1, or auto")
+        micro_tokens = micro_batch * self.model.block_size
         require(
-            self.tokens_per_step % (least * self.model.block_size) == 0,
+            self.tokens_per_step % micro_tokens == 0,
             "tokens_per_step",
             self.tokens_per_step,
-            f"a multiple of micro_batch x model.block_size = {least * self.model.block_size}",
+            f"a multiple of micro_batch x model.block_size = {micro_tokens}",
         )
 
     def run_settings(self) -> TrainConfig:
-        """Return the settings of the run alone, without those that a command adds in a subclass."""
+        """Return the settings of the run alone, without the fields that a command's subclass adds."""
         return TrainConfig(**{field.name: getattr(self, field.name) for field in fields(TrainConfig)})
 
     @classmethod
@@ -227,7 +230,7 @@ class TrainConfig:
         Raises:
             UserError: the step does not divide evenly over `world_size` devices.
         """
-        assert self.micro_batch != "auto", "a number takes its place before anything is built"
+        assert self.micro_batch != "auto", "resolve_micro_batch comes first"
         micro_tokens = self.micro_batch * self.model.block_size * world_size
         require(
             self.tokens_per_step % micro_tokens == 0,

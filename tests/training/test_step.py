@@ -59,10 +59,11 @@ def test_memory_that_was_freed_is_not_asked_for_again() -> None:
         "from gpt_research.base import machine\n"
         "machine.keep_freed_memory()\n"
         "faults = []\n"
-        "for _ in range(10):\n"
+        "for _ in range(20):\n"
         "    torch.ones(16 << 20)\n"
         "    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)\n"
-        "assert faults[-1] - faults[0] < 4 * (16 << 10), faults\n"  # of nine times the pages of 64 MiB
+        # The heap grows for some rounds until it has room; then ten rounds may not ask for even one tensor's pages.
+        "assert faults[-1] - faults[9] < 16 << 10, faults\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 

@@ -1,7 +1,8 @@
 """The runtime of a command: device, precision, and this process among the others.
 
-A command makes one `Runtime` at its start and passes it on. No other code asks torch or the environment for the
-device or the rank. `torchrun` starts several processes; without it there is one.
+A command makes one `Runtime` at its start and passes it on. No other code asks torch or the
+environment for the device or the rank. `torchrun` starts several processes; without it there is
+one.
 """
 
 from __future__ import annotations

@@ -86,7 +86,8 @@ def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngin
     """Load the newest whole checkpoint of the run into PyTorch; yield the run's folder and the engine.
 
     Raises:
-        UserError: the run is missing or damaged, or this machine lacks the device or kernels for the weights.
+        UserError: the run is missing or damaged, or this machine lacks the device or kernels for
+            the weights.
     """
     from gpt_research.base import runtime
     from gpt_research.generation.torch_engine import TorchEngine

@@ -1,4 +1,4 @@
-"""`gpt-research plan`: what a run will take, from formulas and a measured minute, before it begins."""
+"""`gpt-research plan`: print the time, memory and disk that a run will take, before it begins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trace of a few early steps, by torch's own profiler."""
+"""Records a trace of a few early steps with torch's profiler."""
 
 from __future__ import annotations
 

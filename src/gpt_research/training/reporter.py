@@ -1,4 +1,4 @@
-"""What a run reports while it goes on, and how it ended."""
+"""The interface between training and its display: `Reporter` has a method for each event of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpt_research.training.validation import Loss
 
 @dataclass(frozen=True)
 class Beginning:
-    """What is known of a run when its first step begins."""
+    """The facts about a run when its first step begins."""
 
     config: TrainConfig
     runtime: Runtime

@@ -22,6 +22,7 @@ class StopSignal:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
+        # A handler may interrupt any line, so it only sets this number and writes one message.
         self.signal = number
         self._announce()
 

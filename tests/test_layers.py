@@ -1,4 +1,6 @@
-"""The house is as its plan says: imports go one way, in short chains, without a circle, and early."""
+"""The house is as its plan says: imports go one way, in short chains, without a circle, and
+early.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ MODULES = {
 
 
 def import_nodes(path: Path) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
-    """Yield every import of a file, and whether it is late: inside a function, or for type checkers alone."""
+    """Yield every import of a file, and whether it is late: inside a function, or for type checkers
+    alone.
+    """
 
     def visit(node: ast.AST, late: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
         for child in ast.iter_child_nodes(node):
@@ -99,7 +103,9 @@ def test_no_chain_of_imports_is_too_long_to_follow_and_none_is_a_circle() -> Non
 
 
 def test_only_commands_import_our_modules_late() -> None:
-    """A command does, so that `--help` needs no torch. A third-party package that may be missing is another matter."""
+    """A command does, so that `--help` needs no torch. A third-party package that may be missing is
+    another matter.
+    """
     late = {
         (module, name)
         for module, path in MODULES.items()

@@ -39,7 +39,8 @@ class GenerateCommand(GenerateConfig):
     json: bool = False
     """Print one JSON object for each sample instead: prompt, text, ended, tokens, logprobs."""
     engine: Literal["torch", "llamacpp"] = "torch"
-    """torch, or llamacpp: llama.cpp on the CPU, with a GGUF file of the run that is kept in its folder."""
+    """torch, or llamacpp: llama.cpp on the CPU, with a GGUF file of the run that is kept in its
+    folder."""
     weights: Literal["same", "int8"] = "same"
     """int8 keeps the matrices in 8 bits, which is faster and a little less exact."""
     device: str = "auto"
@@ -83,7 +84,8 @@ def run(command: GenerateCommand) -> int:
 
 @contextlib.contextmanager
 def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngine]]:
-    """Load the newest whole checkpoint of the run into PyTorch; yield the run's folder and the engine.
+    """Load the newest whole checkpoint of the run into PyTorch; yield the run's folder and the
+    engine.
 
     Raises:
         UserError: the run is missing or damaged, or this machine lacks the device or kernels for
@@ -103,7 +105,8 @@ def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngin
 
 @contextlib.contextmanager
 def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngine]]:
-    """Load the newest whole checkpoint of the run into llama.cpp; yield the run's folder and the engine.
+    """Load the newest whole checkpoint of the run into llama.cpp; yield the run's folder and the
+    engine.
 
     Raises:
         UserError: a package is missing, or `gguf_of_run` or llama.cpp fails.

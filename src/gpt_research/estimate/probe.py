@@ -134,7 +134,9 @@ def predicted_peak(measurements: Sequence[Measurement], size: int, slope: float 
 
 
 class RandomBatches:
-    """Random tokens of the right shape. Every batch is the same, so that making it is not measured."""
+    """Random tokens of the right shape. Every batch is the same, so that making it is not
+    measured.
+    """
 
     def __init__(self, model: GPTConfig, micro_batch: int) -> None:
         windows = torch.randint(model.vocab_size, (micro_batch, model.block_size + 1))
@@ -159,7 +161,9 @@ class TimedStep(TrainStep):
 
 
 class Probe:
-    """Measures the steps of a run with any micro-batch size. All processes must make the same calls."""
+    """Measures the steps of a run with any micro-batch size. All processes must make the same
+    calls.
+    """
 
     def __init__(self, config: TrainConfig, runtime: Runtime) -> None:
         self.config, self.runtime, self.step = dataclasses.replace(config, micro_batch=1), runtime, 0
@@ -226,7 +230,9 @@ def probe_micro_batches(config: TrainConfig, runtime: Runtime, sizes: Sequence[i
 
 
 def free_memory(runtime: Runtime) -> int:
-    """Return the bytes that this process may take on its device, those in torch's own cache included."""
+    """Return the bytes that this process may take on its device, those in torch's own cache
+    included.
+    """
     if runtime.device.type == "cuda":
         return torch.cuda.mem_get_info(runtime.device)[0] + torch.cuda.memory_reserved(runtime.device)
     if runtime.device.type == "mps":

@@ -42,7 +42,8 @@ HUB_FILES = (
 )
 GPT2_VOCABULARY = 50257
 MOST_PADDING = 256
-"""A model with this many rows more than the tokenizer has entries has another vocabulary, not padding."""
+"""A model with this many rows more than the tokenizer has entries has another vocabulary, not
+padding."""
 
 
 def import_model(

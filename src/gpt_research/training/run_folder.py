@@ -1,4 +1,5 @@
-"""Locks the run folder while a run trains in it, and checks that a resumed run has its old settings.
+"""Locks the run folder while a run trains in it, and checks that a resumed run has its old
+settings.
 
 config.yaml  tokenizer.json  metrics.jsonl  loss.png  samples.txt  checkpoints/  owner.json
 """

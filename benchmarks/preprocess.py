@@ -74,7 +74,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 # --- the peer
-# ---------------------------------------------------------------------------------------------------------
 
 
 def encode_row(row: dict[str, str], state: dict[str, Any] = {}) -> dict[str, Any]:  # noqa: B006  kept between calls
@@ -130,7 +129,6 @@ def watch_peer(text: Path, folder: Path) -> Watched:
 
 
 # --- ours
-# -------------------------------------------------------------------------------------------------------------
 
 
 def watch_ours(spec: str, folder: Path, *options: str) -> Watched:
@@ -238,7 +236,6 @@ def grown(folder: Path, size: int, grow: Callable[[], float]) -> float:
 
 
 # --- clean text
-# -------------------------------------------------------------------------------------------------------
 
 
 def measure_clean(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -261,7 +258,6 @@ def measure_form(form: str, folder: Path, arguments: argparse.Namespace) -> dict
 
 
 # --- every stage on
-# ---------------------------------------------------------------------------------------------------
 
 
 def measure_stages(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -296,7 +292,6 @@ def measure_corpus(name: str, folder: Path, arguments: argparse.Namespace) -> di
 
 
 # --- memory
-# -----------------------------------------------------------------------------------------------------------
 
 
 def measure_memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -119,7 +119,6 @@ def test_unclosed_markup_takes_no_more_than_linear_time(piece: str) -> None:
 
 
 # --- dumps
-# ------------------------------------------------------------------------------------------------
 
 
 def page(number: int, text: str, title: str = "", namespace: int = 0, extra: str = "") -> str:
@@ -307,7 +306,6 @@ def test_rows_of_the_hub_become_articles_without_closing_sections(tmp_path: Path
 
 
 # --- the real dump
-# ----------------------------------------------------------------------------------------
 
 
 def sample() -> Path:

@@ -1,4 +1,4 @@
-"""The numbers of a run: they are written to metrics.jsonl and a tracker, and drawn as a loss curve."""
+"""Writes the numbers of a run to metrics.jsonl and a tracker, and draws the loss curve."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Metrics:
     """Appends one JSON object a line to `metrics.jsonl`, and passes the numbers on to the tracker."""
 
     def __init__(self, run: Path, config: TrainConfig, start_step: int) -> None:
-        """Open the files; lines after `start_step` are dropped, because a resumed run writes them again.
+        """Open the files, and drop lines after `start_step`, which a resumed run writes again.
 
         Raises:
             UserError: there is no such tracker, or its package is not installed.

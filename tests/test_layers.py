@@ -85,6 +85,20 @@ def longest_chain(edges: dict[str, set[str]]) -> list[str]:
     return max((chain_from(module, ()) for module in edges), key=len)
 
 
+LISTED = ["base", "model", "model.fast", "checkpoint", "generation", "training", "evaluation", "evaluation.tasks",
+          "export", "estimate"]  # fmt: skip
+"""Packages whose docstring lists their modules, one a line."""
+
+
+@pytest.mark.parametrize("package", LISTED)
+def test_a_package_lists_its_modules(package: str) -> None:
+    name = f"gpt_research.{package}"
+    lines = MODULES[name].read_text(encoding="utf-8").splitlines()
+    listed = [line.split()[0] for line in lines if line.startswith("    ")]
+    inside = {module.removeprefix(f"{name}.").partition(".")[0] for module in MODULES if module.startswith(f"{name}.")}
+    assert sorted(listed) == sorted(inside)
+
+
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_a_module_imports_only_from_its_left(module: str) -> None:
     if module == "gpt_research":  # the package's public names

@@ -137,6 +137,7 @@ def write(engine: GenerationEngine, command: GenerateCommand, prompt: str, folde
     if not prompt:
         say("The prompt is empty: the text begins a new document.")
     logprobs = 0 if command.json else None
+    # JSON lists the log-probability of each token, and no alternatives.
     pieces = Counted(stream_samples(engine, prompt, command, logprobs=logprobs, notice=say))
     if command.json:
         print_json(pieces, prompt, out)
@@ -151,6 +152,7 @@ def read_prompt(prompt: str, standard_input: BinaryIO) -> str:
     Raises:
         UserError: standard input is empty, or the prompt is not UTF-8 text.
     """
+    # Bytes of the command line that are not UTF-8 arrive as surrogates; this restores them.
     data = standard_input.read() if prompt == "-" else prompt.encode("utf-8", "surrogateescape")
     where = "Standard input" if prompt == "-" else "The prompt"
     if prompt == "-" and not data:
@@ -196,6 +198,7 @@ def print_samples(pieces: Iterable[Piece], prompt: str, num_samples: int, out: T
         waiting[piece.id] += piece.text
         if piece.sample is not None:
             finished.add(piece.id)
+        # When a sample is finished, all that has gathered of the next one appears at once.
         while shown < num_samples:
             out.write(waiting[shown])
             waiting[shown] = ""

@@ -1,6 +1,4 @@
-"""The numbers of a run: they are written to metrics.jsonl and a tracker, and drawn as a loss
-curve.
-"""
+"""Writes the numbers of a run to metrics.jsonl and a tracker, and draws the loss curve."""
 
 from __future__ import annotations
 
@@ -23,8 +21,7 @@ class Metrics:
     """
 
     def __init__(self, run: Path, config: TrainConfig, start_step: int) -> None:
-        """Open the files; lines after `start_step` are dropped, because a resumed run writes them
-        again.
+        """Open the files, and drop lines after `start_step`, which a resumed run writes again.
 
         Raises:
             UserError: there is no such tracker, or its package is not installed.

@@ -1,6 +1,4 @@
-"""The interface between training and its display: `Reporter` has a method for each event of a
-run.
-"""
+"""The interface between training and a display: `Reporter` has a method for each event."""
 
 from __future__ import annotations
 

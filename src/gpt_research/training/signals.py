@@ -1,6 +1,4 @@
-"""Ctrl-C and SIGTERM set a flag, which the trainer checks at the places where it can stop
-safely.
-"""
+"""Ctrl-C and SIGTERM set a flag, which the trainer checks whenever it can stop safely."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ PARSED = {
     r"--executor (slurm|ray)": "needs a cluster",
     r"--micro_batch (auto|64)": "measures for some seconds, or needs a card",
     r"^gpt-research doctor$": "times this machine; tests/estimate/test_doctor.py runs it",
+    r"^gpt-research demo$": "fetches a corpus; tests/test_demo.py runs it",
     r"--allow_pickle": "needs nanoGPT's checkpoint; tests/export/test_importing.py imports one",
     r"--tasks \S*(lambada|hellaswag)\S*$|--harness": "needs the benchmarks from the hub",
     r"--plugin mine\.py": "needs a part of the reader's own; tests/test_extending.py trains with such parts",
@@ -74,7 +75,7 @@ SUBSTITUTES = {
     "--tokenizer gpt2": ("--tokenizer train --vocab_size 300", "a model of 50,257 entries is slow to export"),
     "--step 1500": ("--step 3", "the run is short"),
     "--step 1234": ("--step 3", "the run is short"),
-    "--step 390": ("--step 3", "the run is short"),
+    "--step 810": ("--step 3", "the run is short"),
 }
 """Settings of a page that fit a real run but not the small one: text -> (text, reason)."""
 

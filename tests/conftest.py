@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-# One thread for each test and the processes it starts: two threads that wait for each other on a busy machine take
-# ten times as long as one. Torch reads it when it is first imported.
+# One thread for each test and the processes it starts: two threads that wait for each other on a
+# busy machine take ten times as long as one. Torch reads it when it is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import functools

@@ -1,7 +1,8 @@
-"""What the pages of the documentation assume to be on a reader's disk, in miniature: corpora, a data set, runs.
+"""What the pages of the documentation assume to be on a reader's disk, in miniature: corpora, a
+data set, runs.
 
-Everything has the name that the pages give it, placeholders such as DIR and RUN included. So the commands of a page
-run as they stand there.
+Everything has the name that the pages give it, placeholders such as DIR and RUN included. So the
+commands of a page run as they stand there.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ ITEMS = {"wikitext2": 4358, "lambada": 5153, "hellaswag": 10042}
 
 
 def write_corpora(folder: Path, text_of: Callable[[int], str]) -> None:
-    """Write each corpus of docs/corpora.md in each form that its commands name, a few documents each.
+    """Write each corpus of docs/corpora.md in each form that its commands name, a few documents
+    each.
 
     Args:
         text_of: returns the text of a document from its number.
@@ -93,8 +95,8 @@ def _tar(members: dict[str, str] | dict[str, bytes]) -> bytes:
 
 
 def write_benchmarks(folder: Path) -> None:
-    """Write a folder as `--benchmarks` takes it: files of full length with short rows, and one of a reader's own."""
-    for name in (*ITEMS, "endings"):
+    """Write a folder as `--benchmarks` takes it: files of full length with short rows."""
+    for name in ITEMS:
         (folder / name).mkdir(parents=True)
     article = [" ", " = The Crown = ", " ", " the king takes the crown . "]
     lines = article * (ITEMS["wikitext2"] // 4) + [" "] * (ITEMS["wikitext2"] % 4)
@@ -102,8 +104,6 @@ def write_benchmarks(folder: Path) -> None:
     (folder / "lambada/test.jsonl").write_text('{"text": "the king takes the crown"}\n' * ITEMS["lambada"])
     task = "Riding: The king sits. The king\n1\n" + "".join(f"{verb} the horse.\n" for verb in ("takes", "a", "b", "c"))
     (folder / "hellaswag/val.txt").write_text(task * ITEMS["hellaswag"])
-    row = {"line": "the king takes", "good": " the crown", "bad": " the the"}
-    (folder / "endings/rows.jsonl").write_text((json.dumps(row) + "\n") * 3)
 
 
 def copy_of(source: Path, target: Path) -> None:

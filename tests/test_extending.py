@@ -1,4 +1,6 @@
-"""Each recipe of docs/extending.md adds a part from a file outside of the package, and the part works."""
+"""Each recipe of docs/extending.md adds a part from a file outside of the package, and the part
+works.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -99,6 +100,13 @@ def test_without_a_name_the_newest_run_is_taken(tmp_path: Path, monkeypatch: pyt
         named_or_newest("")
     write_run(tmp_path / "runs" / "one", {})
     assert named_or_newest("") == Path("runs/one")
+    (tmp_path / "runs" / "one" / "metrics.jsonl").write_text("")
+    write_run(tmp_path / "runs" / "imported", {})  # without metrics
+    for path, time in (("one/metrics.jsonl", 2e9), ("imported/config.yaml", 1e9)):
+        os.utime(tmp_path / "runs" / path, (time, time))
+    assert named_or_newest("") == Path("runs/one")
+    os.utime(tmp_path / "runs/imported/config.yaml", (3e9, 3e9))
+    assert named_or_newest("") == Path("runs/imported")
     assert named_or_newest("elsewhere") == Path("elsewhere")
     with pytest.raises(UserError, match="is not a run folder"):
         Run.open(named_or_newest("elsewhere"))

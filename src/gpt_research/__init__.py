@@ -31,7 +31,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs torch when it is first asked for, so that `--help` and errors come at once."""
+    """Import names that need torch at their first use, so that `--help` and errors come at once."""
     if name == "load":
         from gpt_research.run import load_model
 

@@ -6,7 +6,6 @@ time. Knows nothing about how a run is trained, generated from, evaluated or exp
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -74,7 +73,6 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the run folder."""
         return self.folder.resolve().name
 
     def check_vocabulary(self) -> None:
@@ -121,7 +119,7 @@ def named_or_newest(folder: str) -> Path:
 
 
 def newest_run(root: Path) -> Path:
-    """Return the run folder under `root` that was written to last.
+    """Return the run folder under `root` that training or an import wrote to last.
 
     Raises:
         UserError: there is none with a checkpoint.
@@ -129,17 +127,22 @@ def newest_run(root: Path) -> Path:
     runs = [path.parent for path in root.glob("*/config.yaml") if saved_steps(path.parent)]
     if not runs:
         raise UserError(f'No run with a checkpoint under {root}. Run "python trainer.py" first, or name a run folder.')
-    with contextlib.suppress(OSError):
-        return max(runs, key=lambda run: (run / "metrics.jsonl").stat().st_mtime)
-    return runs[-1]
+    return max(runs, key=_written_at)
+
+
+def _written_at(run: Path) -> float:
+    """Return the time at which a run was last written to."""
+    # An imported run has no metrics.
+    metrics = run / "metrics.jsonl"
+    return (metrics if metrics.is_file() else run / "config.yaml").stat().st_mtime
 
 
 def _lineage(checkpoint: Checkpoint) -> Mapping[str, Any]:
     state = checkpoint.state
-    lineage: Mapping[str, Any] = state.get("lineage") or {
-        k: state[k] for k in ("tokenizer", "imported_from") if k in state
-    }
-    return lineage
+    # An import has no lineage, because it was not trained here; its state has these two entries
+    # instead.
+    imported = {name: state[name] for name in ("tokenizer", "imported_from") if name in state}
+    return dict(state.get("lineage") or imported)
 
 
 def _weights_sha256(checkpoint: Checkpoint) -> str:

@@ -160,7 +160,7 @@ def spoil_weights(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     [
         pytest.param("hf", "f32", huggingface, "to_gpt2", marks=needs_transformers),
         pytest.param("hf", "bf16", huggingface, "to_gpt2", marks=needs_transformers),
-        pytest.param("gguf", "q8_0", gguf, "gpt2_form", marks=needs_gguf),
+        pytest.param("gguf", "q8_0", gguf, "as_gpt2", marks=needs_gguf),
     ],
 )
 def test_an_export_that_computes_something_else_is_refused_and_leaves_nothing(

@@ -87,7 +87,7 @@ def test_rows_that_join_a_cache_leave_the_others_alone() -> None:
     cache, other = make().new_cache(2, 8), make().new_cache(2, 6)
     model(tokens[:2, :8], cache=cache)
     model(tokens[2:, :6], cache=other)
-    cache.resize(4, 12, room=5)
+    cache.resize(4, 12, reserve=5)
     cache.replace([2, 3], other, [1, 1])
     assert cache.lengths == [8, 8, 6, 6]
     assert (cache.storage.size(2), cache.capacity) == (5, 12)
@@ -99,9 +99,9 @@ def test_rows_that_join_a_cache_leave_the_others_alone() -> None:
 
 def test_a_row_within_the_room_costs_no_new_memory() -> None:
     cache = make().new_cache(1, 4)
-    cache.resize(2, 4, room=3)
+    cache.resize(2, 4, reserve=3)
     storage = cache.storage
-    cache.resize(3, 4, room=100)
+    cache.resize(3, 4, reserve=100)
     assert cache.storage is storage
     assert cache.lengths == [0, 0, 0]
 

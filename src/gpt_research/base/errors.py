@@ -18,7 +18,9 @@ class UserError(Exception):
 
 
 def require(condition: bool, name: str, value: object, rule: str) -> None:
-    """Raise a `UserError` that names a setting, its value and the rule it breaks, unless `condition` holds."""
+    """Raise a `UserError` that names a setting, its value and its rule, unless `condition`
+    holds.
+    """
     if not condition:
         raise UserError(f"{name} is {value!r}, but it must be {rule}.")
 
@@ -33,7 +35,7 @@ def look_up(table: Mapping[str, T], name: str, setting: str) -> T:
     """Return the entry of a table that a setting names.
 
     Raises:
-        UserError: the table has no such entry; the message names the setting, the closest name and all names.
+        UserError: the table has no such entry; the message lists all entries.
     """
     if name in table:
         return table[name]

@@ -1,7 +1,7 @@
 """Files: their hashes, JSON, and the one way in which this project writes a file.
 
-A file is written beside its place, under a hidden name that ends in `.part`, and moved there when it is
-whole. So a reader, or a run that starts again after a crash, finds a whole file or none.
+A file is written beside its place, under a hidden name that ends in `.part`, and moved there when
+it is whole. So a reader, or a run that starts again after a crash, finds a whole file or none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def size_and_sha256(path: Path | str) -> tuple[int, str]:
     """Return the number of a file's bytes, and their SHA-256 in hexadecimal."""
     size, digest = 0, hashlib.sha256()
     with open(path, "rb", buffering=0) as file:
-        # The system gives new pages for a larger block, which takes longer than hashing a mail.
+        # A larger block would get fresh pages from the system for each file, and clearing them
+        # takes longer than hashing a small file.
         while block := file.read(1 << 16):
             size += len(block)
             digest.update(block)
@@ -35,10 +36,10 @@ def size_and_sha256(path: Path | str) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def written_whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yield a path beside `path`; move what the block wrote there to `path` when the block succeeds.
+    """Yield a path beside `path`, and move it to `path` when the block succeeds.
 
-    The block writes a file, or makes a folder. If the block raises, what it wrote is removed and
-    `path` stays as it was. An old file at `path` is replaced; an old folder must be empty.
+    The block writes a file or a folder under the yielded path. If the block raises, that is removed
+    and `path` stays as it was. An old file at `path` is replaced; an old folder must be empty.
 
     Args:
         durable: wait until the bytes are on the disk itself, so that they survive a power failure.
@@ -50,8 +51,8 @@ def written_whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
             flush(part)
         part.replace(path)
         if durable:
-            flush(path.parent)
-    except BaseException:
+            flush(path.parent)  # the new name is an entry of the folder
+    except BaseException:  # Ctrl-C must leave nothing behind either
         with contextlib.suppress(OSError):
             shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
         raise

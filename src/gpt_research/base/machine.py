@@ -1,8 +1,8 @@
 """Cores and memory of this machine, and how much of them this process may use.
 
-Containers and batch systems give a process less than the machine has. The kernel publishes these limits
-in control groups (cgroups). Every function reads /proc and /sys, and returns None if the system has no
-such file.
+Containers and batch systems give a process less than the machine has. The kernel publishes these
+limits in control groups (cgroups). The functions read /proc and /sys; each says what it returns if
+the system has no such file.
 Source: proc(5), cgroups(7), and the kernel's Documentation/admin-guide/cgroup-v2.rst.
 """
 
@@ -20,14 +20,14 @@ MEMORY_USED = ("memory.current", "memory.usage_in_bytes")
 
 
 def usable_cores() -> float:
-    """Return how many cores this process may use: its CPU affinity, limited by the quota of its cgroup."""
+    """Return how many cores this process may use, by its CPU affinity and its cgroup's quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_cores()
     return cores if quota is None else min(cores, quota)
 
 
 def physical_cores() -> int | None:
-    """Return the number of physical cores; two hyper-threads of one core count once."""
+    """Return the number of physical cores, or None; two hyper-threads of one core count once."""
     cores: set[tuple[str, str]] = set()
     package = ""
     for line in _read(PROC / "cpuinfo").splitlines():
@@ -58,11 +58,12 @@ def total_memory() -> int:
 
 
 def free_memory() -> int:
-    """Return the bytes that this process may still take without pushing anything out of memory."""
+    """Return the bytes that this process may still take, by the machine and by its cgroup."""
     free = _fields(PROC / "meminfo").get("MemAvailable")
-    room = total_memory() // 2 if free is None else free  # not Linux: half of the memory is a careful guess
+    if free is None:
+        free = total_memory() // 2  # not Linux: half of the memory is a careful guess
     limit = cgroup_memory()
-    return room if limit is None else max(0, min(room, limit - cgroup_memory_used()))
+    return free if limit is None else max(0, min(free, limit - cgroup_memory_used()))
 
 
 def resident_memory() -> int:
@@ -71,7 +72,9 @@ def resident_memory() -> int:
 
 
 def peak_memory() -> int:
-    """Return the most bytes of memory that this process has held since its start or `forget_peak`."""
+    """Return the most bytes of memory that this process has held since its start or
+    `forget_peak`.
+    """
     peak = _fields(PROC / "self" / "status").get("VmHWM")
     if peak is not None:
         return peak
@@ -95,9 +98,10 @@ def die_first() -> None:
 def keep_freed_memory() -> None:
     """Make malloc keep freed memory for the next tensor instead of returning it to the kernel.
 
-    Otherwise every large tensor is a mapping of its own, and the kernel clears its pages again in each
-    step, which takes a tenth of a training step on a CPU. Does nothing without glibc. Source: mallopt(3).
+    Does nothing without glibc. Source: mallopt(3).
     """
+    # Otherwise every large tensor is a mapping of its own, and the kernel clears its pages again in
+    # each step, which takes a tenth of a training step on a CPU.
     # The C macros M_TRIM_THRESHOLD and M_MMAP_MAX, which ctypes does not see.
     trim_threshold, mmap_max = -1, -4
     with contextlib.suppress(OSError, AttributeError, TypeError):
@@ -136,9 +140,12 @@ def cgroup_cores() -> float | None:
 
 def _cgroup_folders(controller: str) -> list[Path]:
     """Return the folders of this process's cgroup and of those above it."""
-    folders = [CGROUPS, CGROUPS / controller]  # inside a container the root folder belongs to the container
+    # Inside a container, /proc names the folder by its path outside. The root folder that the
+    # container sees is then its own, so it is always in the list.
+    folders = [CGROUPS, CGROUPS / controller]
     for line in _read(PROC / "self" / "cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
+        # A line of version 2 names no controllers, because its one hierarchy has all of them.
         if controllers and controller not in controllers.split(","):
             continue
         folder = CGROUPS / controller if controllers else CGROUPS
@@ -153,7 +160,9 @@ def _numbers(folder: Path, *names: str) -> list[int]:
 
 
 def _fields(path: Path, unit: int = 1024) -> dict[str, int]:
-    """Return the numbers of a file such as /proc/meminfo by their names, multiplied by `unit` to bytes."""
+    """Return the numbers of a file such as /proc/meminfo, in bytes, by name; `unit` is one in
+    bytes.
+    """
     fields = {}
     for line in _read(path).splitlines():
         parts = line.replace(":", " ").split()

@@ -1,8 +1,9 @@
 """Plugins: a researcher's own Python files, which add entries to the dictionaries of this project.
 
-`--plugin FILE.py`, given to any command, runs the file before the command reads its settings. The file adds what it
-brings, such as `POSITIONS["mine"] = MyPositions`. A run records the names and hashes of the plugins that it was
-trained with; a later command asks for them again and never runs code out of a run folder by itself.
+`--plugin FILE.py`, given to any command, runs the file before the command reads its settings. The
+file adds what it brings, such as `POSITIONS["mine"] = MyPositions`. A run records the names and
+hashes of the plugins that it was trained with; a later command asks for them again and never runs
+code out of a run folder by itself.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def load(path: Path | str) -> None:
     if spec is None or spec.loader is None:
         raise UserError(f"The plugin {path} is not a Python file: its name must end in .py.")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # so that classes of the plugin can be pickled by name
+    sys.modules[name] = module  # pickle and dataclasses look a class's module up by its name
     try:
         spec.loader.exec_module(module)
     except UserError:

@@ -1,7 +1,8 @@
 """The runtime of a command: device, precision, and this process among the others.
 
-A command makes one `Runtime` at its start and passes it on. No other code asks torch or the environment for the
-device or the rank. `torchrun` starts several processes; without it there is one.
+A command makes one `Runtime` at its start and passes it on. No other code asks torch or the
+environment for the device or the rank. `torchrun` starts several processes; without it there is
+one.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Runtime:
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Return a context in which matrix products run in `dtype`; weights, sums and norms stay in fp32."""
+        """Return a context in which matrix products run in `dtype`; weights, sums and norms stay in
+        fp32.
+        """
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
@@ -79,7 +82,9 @@ class Runtime:
             torch.cuda.synchronize(self.device)
 
     def device_memory(self) -> int:
-        """Return the bytes of memory of the GPU; on a CPU, this process's share of the machine's memory."""
+        """Return the bytes of memory of the GPU; on a CPU, this process's share of the machine's
+        memory.
+        """
         if self.device.type == "cuda":
             return torch.cuda.get_device_properties(self.device).total_memory
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -1,6 +1,7 @@
-"""Settings classes as flags and YAML files: a parser made of a class, reading, writing, and clear errors.
+"""Flags and YAML files from settings classes: each field of a dataclass is a flag and a key.
 
-The error for a wrong setting is one sentence: where it stands, its value, the rule, and the closest known name.
+`parser_for` makes the flags of a class, `read_yaml` and `write_yaml` its files. The error for a
+wrong setting is one sentence with the place, the value, the rule and the closest known name.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ def read_yaml(config_class: type[Config], path: Path) -> Config:
 def find_config(name: str) -> Path:
     """Return the config file of a path or of a preset's name.
 
-    `configs/demo.yaml` is where a clone has the preset `demo`; it names that preset in any folder.
+    A clone has the preset `demo` at `configs/demo.yaml`, so that path names the preset too, in any
+    folder.
 
     Raises:
         UserError: there is neither such a file nor such a preset.
@@ -67,7 +69,8 @@ def find_config(name: str) -> Path:
 
 
 def parser_for(config_class: type, prog: str = "gpt-research", positional: str = "", *, many: bool = False) -> Any:
-    """Return a jsonargparse parser with one flag for each field of a settings class; it raises instead of exiting.
+    """Return a jsonargparse parser with one flag for each field of a settings class; it raises
+    instead of exiting.
 
     Args:
         positional: the field that is given without a flag, if any.
@@ -75,6 +78,7 @@ def parser_for(config_class: type, prog: str = "gpt-research", positional: str =
     """
     from jsonargparse import ArgumentParser, set_parsing_settings
 
+    # The docstring of a field becomes the help text of its flag.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog=prog, exit_on_error=False, description=config_class.__doc__)
     parser.add_argument(
@@ -99,7 +103,11 @@ def field_names(config_class: type, prefix: str = "", *, nested: bool = True) ->
 
 
 def parse_error(error: Exception, config_class: type, where: str) -> UserError:
-    """Turn an error of jsonargparse into one sentence about the setting, with the closest known name."""
+    """Turn an error of jsonargparse into one sentence about the setting, with the closest known
+    name.
+    """
+    # jsonargparse has no error classes for these cases, so its messages are matched. A message that
+    # matches nothing is passed on as it is.
     text = " ".join(str(error).split())
     known = field_names(config_class)
     unknown = re.search(r"unrecognized arguments: (\S+)|(?:accept option|Key|key) ['\"]([\w.]+)['\"]", text)
@@ -112,7 +120,7 @@ def parse_error(error: Exception, config_class: type, where: str) -> UserError:
     if wrong:
         kind = re.sub(r"<class '(\w+)'>", r"\1", wrong[2])
         choices = ", ".join(re.findall(r"'([^']*)'", kind)) if "Literal[" in kind else ""
-        said = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(kind, f"of type {kind}")
-        said = f"one of {choices}" if choices else said
-        return UserError(f"{where}: {wrong[1]} is {wrong[3]!r}, but it must be {said}.")
+        rule = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(kind, f"of type {kind}")
+        rule = f"one of {choices}" if choices else rule
+        return UserError(f"{where}: {wrong[1]} is {wrong[3]!r}, but it must be {rule}.")
     return UserError(f"{where}: {text}")

@@ -172,7 +172,7 @@ def verify_checkpoint(folder: Path, *, optimizer: bool = True) -> dict[str, Any]
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         files = state["files"]
-        count = max(1, len(files) // 2)
+        count = max(1, len(files) // 2)  # each part has a file of the model and one of the optimizer
         for index in range(count):
             for kind in ("model", "optimizer") if optimizer else ("model",):
                 name = f"{Part(index, count).file(kind)}.safetensors"

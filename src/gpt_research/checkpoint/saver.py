@@ -80,6 +80,7 @@ def _write_tensors(folder: Path, checkpoint: Checkpoint, part: Part) -> dict[str
         path = folder / f"{part.file(name)}.safetensors"
         rows = {key: checkpoint.first_rows[key] for key in tensors if checkpoint.first_rows.get(key)}
         header = {"first_rows": json.dumps(rows)} if rows else None
+        # safetensors refuses tensors that are not contiguous.
         safetensors.torch.save_file({k: v.contiguous() for k, v in tensors.items()}, path, header)
         flush(path)
         files[path.name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
@@ -102,6 +103,7 @@ def _await_report(folder: Path, part: Part) -> dict[str, Any]:
     A process that died never reports; then `torchrun` ends this one too.
     """
     path = _report_path(folder, part)
+    # Reports are files, because this thread must not use the process group while training does.
     while not path.is_file():
         time.sleep(0.02)
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -136,6 +138,7 @@ class BackgroundSaver:
     def save(self, checkpoint: Checkpoint) -> None:
         """Write `checkpoint` when the one before is done; its tensors must not change any more."""
         self.wait()
+        # No part may be written before the folder for all parts is there.
         if self.part.count > 1:
             if self.part.index == 0:
                 with contextlib.suppress(OSError):  # writing raises it again, on every process

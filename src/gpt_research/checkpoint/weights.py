@@ -25,7 +25,7 @@ class PaddedModule(Protocol):
 
 def is_sharded(tensor: torch.Tensor) -> bool:
     """Return whether a tensor is FSDP's, of which each process holds some rows."""
-    return hasattr(tensor, "to_local")  # to import its class, DTensor, takes a second
+    return hasattr(tensor, "to_local")  # importing its class, DTensor, would take a second
 
 
 def held_rows(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:

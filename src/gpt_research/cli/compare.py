@@ -38,12 +38,13 @@ def run(command: CompareCommand) -> int:
     """Print the comparison and write it to a file if one is named; return the exit code."""
     from gpt_research.evaluation import comparison, results
 
-    places = [results.find(place) for place in command.runs]
-    (first, a), (second, b) = (results.read(path) for path in places)
+    paths = [results.find(run) for run in command.runs]
+    (first, a), (second, b) = (results.read(path) for path in paths)
     compared = comparison.compare(a, b, command.confidence)
+    # Precision and device belong to the whole evaluation, and `compare` sees only its tasks.
     compared.remarks.extend(comparison.setting_remarks(first, second))
     if not compared.differences:
-        raise UserError(f"{places[0]} and {places[1]} have no items in common. {' '.join(compared.remarks)}")
+        raise UserError(f"{paths[0]} and {paths[1]} have no items in common. {' '.join(compared.remarks)}")
     _print(f"A: {_name(first)}   B: {_name(second)}", compared, command.confidence)
     if command.json:
         try:

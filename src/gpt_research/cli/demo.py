@@ -1,6 +1,7 @@
-"""`gpt-research demo`: the whole way on a small real corpus, Shakespeare's works to a GPT that writes.
+"""`gpt-research demo`: preprocess Shakespeare's works, train a GPT on them, evaluate and generate.
 
-It takes about five minutes on 2 cores. Each step is a command that anyone can type, and is shown before it runs.
+It takes about five minutes on 2 cores. Each step is a command that anyone can type; the demo prints
+the command and runs it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def run(training: list[str]) -> int:
     """Fetch, preprocess, train, evaluate and generate; return the exit code.
 
     Args:
-        training: flags for `gpt-research train`, which win over the preset `demo`.
+        training: flags for `gpt-research train`, which overrule the preset `demo`.
     """
     from gpt_research.preprocessing.demo_corpus import fetch_demo_corpus
 

@@ -1,4 +1,4 @@
-"""`gpt-research doctor`: what this machine has, and what that means for training."""
+"""`gpt-research doctor`: print findings about this machine, and what they mean for training."""
 
 from __future__ import annotations
 

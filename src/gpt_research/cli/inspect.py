@@ -1,4 +1,4 @@
-"""`gpt-research inspect`: what a run folder holds, without loading a weight."""
+"""`gpt-research inspect`: print the content of a run folder, without loading a weight."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class InspectCommand:
 
 
 def run(command: InspectCommand) -> int:
-    """Print settings, last numbers, checkpoints and lineage of a run; return 1 if a checkpoint is damaged."""
+    """Print settings, numbers, checkpoints and lineage; return 1 if a checkpoint is damaged."""
     from rich.console import Console
     from rich.table import Table
 

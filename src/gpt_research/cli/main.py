@@ -1,8 +1,13 @@
-"""The command line: one subcommand for each stage, whose flags are the fields of its settings class.
+"""The command line: `COMMANDS` names the module and the settings class of each subcommand.
 
-`main(argv)` returns the exit code: 0 done, 2 the user's mistake (one sentence, no traceback), 3 done with damaged input
-set aside, 128 + n stopped by signal n. A command's module holds its settings class and its `run(settings)`; it is
-imported when the command is called, and imports what needs torch inside `run`, so that `--help` answers at once.
+A command's module has its settings class, whose fields are the flags (`base.settings` makes them),
+and
+`run(settings)`. It is imported when the command is called, and imports what needs torch inside
+`run`, so that `--help` answers at once.
+
+`main(argv)` returns the exit code: 0 done; 1 a check found damage or a difference; 2 the user's
+mistake (one sentence, no traceback); 3 done, with damaged input set aside; 128 + n stopped by
+signal n.
 """
 
 from __future__ import annotations
@@ -116,7 +121,7 @@ def _overview() -> str:
 
 
 def parse(name: str, arguments: list[str]) -> Any:
-    """Load the plugins that arguments name, and return the command's settings; None if they asked for help.
+    """Load the plugins and return the command's settings, or None if the arguments ask for help.
 
     Raises:
         UserError: as `parse_settings` and `plugins.load` do.

@@ -1,7 +1,7 @@
-"""From a command's arguments to its settings object.
+"""Parses a command's arguments into its settings object.
 
-Flags are made of the fields of the command's settings class (`base.settings`); this module adds what people
-expect of a command line beside them: positional arguments anywhere, switches without a value, repeated flags.
+`base.settings.parser_for` makes the flags from the fields of the settings class. This module adds
+positional arguments between flags, switches without a value, repeated flags and `--resume RUN`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def parse_settings(
         many: the positional field takes any number of values.
 
     Raises:
-        UserError: an unknown flag or key (with the closest known one), a wrong type, a broken rule, no such file.
+        UserError: a flag or key is unknown, a value has the wrong type or breaks a rule, or there
+            is no such file.
     """
     parser = parser_for(settings_class, f"gpt-research {command}", positional, many=many)
     if "resume" in field_names(settings_class):
@@ -46,7 +47,7 @@ def parse_settings(
 
 
 def _resume_arguments(arguments: list[str]) -> list[str]:
-    """Replace `--resume RUN` by that run's own config and folder; flags given beside it still count."""
+    """Replace `--resume RUN` by the config and the folder of that run; other flags still count."""
     for index, argument in enumerate(arguments):
         flag, equals, value = argument.partition("=")
         if flag != "--resume":
@@ -60,11 +61,9 @@ def _resume_arguments(arguments: list[str]) -> list[str]:
 
 
 def _normalise(arguments: list[str], settings_class: type, short: dict[str, str]) -> list[str]:
-    """Return arguments in the form that argparse understands: positional ones first, then `--flag=value`.
-
-    So `--compile` may stand for `--compile true`, the flag of a list may be repeated, and positional arguments
-    may stand between flags.
-    """
+    """Return arguments in the form that argparse understands: positional ones first, then flags."""
+    # Every flag becomes `--flag=value`, so a value may begin with a dash. `--compile` becomes
+    # `--compile=true`, and the values of a repeated flag become one JSON list.
     kinds = {f"--{name}": kind for name, kind in _leaf_types(settings_class)}
     positional: list[str] = []
     flags: list[str] = []
@@ -77,6 +76,8 @@ def _normalise(arguments: list[str], settings_class: type, short: dict[str, str]
         if not argument.startswith("--"):
             positional.append(argument)
         elif kind in (bool, bool | None) and not equals:
+            # `--compile false` has a value, and in `--compile runs/a` the next argument is
+            # positional.
             explicit = bool(rest) and rest[0].lower() in ("true", "false")
             flags.append(f"{flag}={rest.pop(0) if explicit else 'true'}")
         elif kind == list[str] and (equals or rest):

@@ -1,4 +1,4 @@
-"""`gpt-research plan`: what a run will take, from formulas and a measured minute, before it begins."""
+"""`gpt-research plan`: print the time, memory and disk that a run will take, before it begins."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ def run(command: PlanCommand) -> int:
         run_plan = plan_run(command.run_settings(), runtime, command.seconds)
         if not runtime.is_main:
             return 0
+        # `run_plan.config` has the measured micro-batch, and the remarks compare it with the
+        # setting.
         sentences = remarks(run_plan, command.micro_batch, runtime)
         if command.json:
             print(json.dumps(as_dict(run_plan, command.price_per_hour) | {"remarks": sentences}, indent=2))

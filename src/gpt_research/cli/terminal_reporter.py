@@ -1,4 +1,4 @@
-"""What the terminal shows of a run that trains: a progress bar, and a line for each event."""
+"""Shows a training run on the terminal: a progress bar, and a line for each event."""
 
 from __future__ import annotations
 
@@ -81,7 +81,8 @@ class TerminalReporter(Reporter):
         self.console.print(f"step {step:,}  saved {path}")
 
     def stopping(self) -> None:
-        # A signal handler may run while the console holds its lock, so this writes past the console.
+        # A signal handler may run while the console holds its lock, so this must not use the
+        # console.
         print("\nStopping: saving a checkpoint first. Ctrl-C again leaves at once.", file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:

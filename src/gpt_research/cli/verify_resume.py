@@ -1,4 +1,4 @@
-"""`gpt-research verify-resume`: prove on this machine that an interrupted run equals an uninterrupted one."""
+"""`gpt-research verify-resume`: prove that an interrupted run equals an uninterrupted one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine has, and what that means for training.
+"""The doctor: examines this machine, and says what each finding means for training.
 
 Each probe looks at one thing. If it fails, its row says so, and the other probes still run.
 """
@@ -91,7 +91,8 @@ def look_at_memory(folder: Path) -> list[Finding]:
 
 
 def _trainable(free: int) -> str:
-    """Say how large a model fits, if half of the memory holds weights, gradients and optimizer state."""
+    """Return how large a model fits, in words."""
+    # Half of the memory is for weights, gradients and optimizer state; activations need the rest.
     millions = free / 2 / training_state_bytes(TrainConfig()) / 1e6
     return f"room for a model of about {millions:,.0f}M parameters and its activations"
 
@@ -101,7 +102,7 @@ def look_at_huge_pages(folder: Path) -> list[Finding]:
     chosen = text.partition("[")[2].partition("]")[0]
     means = {
         "always": "large tensors get huge pages by themselves",
-        "madvise": "large tensors get huge pages only where a program asks; torch does with THP_MEM_ALLOC_ENABLE=1",
+        "madvise": "large tensors get huge pages only if a program asks; torch does with THP_MEM_ALLOC_ENABLE=1",
         "never": "large tensors are made of 4 kB pages, which costs a little",
     }
     return [Finding("huge pages", chosen, means.get(chosen, ""))]
@@ -131,7 +132,7 @@ def look_at_gpus(folder: Path) -> list[Finding]:
 
 
 def look_at_precision(folder: Path) -> list[Finding]:
-    """Time a matrix product in each type; a type is fast if it is at least as fast as fp32."""
+    """Time a matrix product in each type."""
     runtime = runtimes.start()
     rates: dict[str, float] = {}
     for name in ("fp32", "bf16", "fp16"):
@@ -140,7 +141,7 @@ def look_at_precision(folder: Path) -> list[Finding]:
         rates[name] = _rate(runtime, name)
     found = ", ".join(f"{name} {rate / 1e12:.3g} TFLOP/s" for name, rate in rates.items())
     if runtime.device.type == "cuda":
-        found += "; fp32 products run in tf32 where the card has it"
+        found += "; fp32 products run in tf32 if the card has it"
     taken = runtimes.start().precision
     if taken == "fp32":
         slow = rates.get("bf16", 0) < rates["fp32"]
@@ -155,7 +156,8 @@ def _rate(runtime: Runtime, precision: Precision) -> float:
 
 
 def look_at_compile(folder: Path) -> list[Finding]:
-    """Compile a tiny function in another process with an empty cache, so that a missing tool shows."""
+    """Compile a tiny function."""
+    # Another process with an empty cache must compile everything, so a missing tool shows.
     runtime = runtimes.start()
     if not runtime.can_compile:
         if runtime.device.type == "cuda":
@@ -225,7 +227,8 @@ def _attends(backend: SDPBackend, runtime: Runtime) -> bool:
 
 
 def look_at_disk(folder: Path) -> list[Finding]:
-    """Write a short file to the disk that runs go to, and time it."""
+    """Write a short file to the disk of the runs, and time it."""
+    # A folder that does not exist yet will be on the disk of its closest parent.
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     free = shutil.disk_usage(folder).free

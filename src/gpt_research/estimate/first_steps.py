@@ -1,4 +1,7 @@
-"""What to expect of a run, estimated once from the speed of its first passes."""
+"""Estimates the time of a run once, from the speed of its first passes.
+
+`cli.terminal_reporter` prints the sentences; `gpt-research plan` estimates before a run instead.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ WORTH_SAYING_S = 120.0
 
 
 class FirstSteps:
-    """Times the first passes of a run and, once, returns what to expect of the rest."""
+    """Times the first passes of a run, and returns the estimate when the speed is known."""
 
     def __init__(self, beginning: Beginning) -> None:
         self._run = beginning
@@ -28,7 +31,9 @@ class FirstSteps:
         self._done = False
 
     def before_pass(self) -> list[str]:
-        """Count a pass that begins; return the sentences for the user when the speed is known, else none."""
+        """Count a pass that begins; return sentences for the user when the speed is known, else
+        none.
+        """
         if self._done:
             return []
         self._passes += 1
@@ -40,13 +45,14 @@ class FirstSteps:
         if time.perf_counter() - self._began < WATCH_S:
             return []
         self._done = True
-        # The estimate builds a model on the meta device, which must not touch the draws of the step that goes on.
+        # The estimate builds a model on the meta device, which must not change the random numbers
+        # of the step that goes on.
         device = self._run.runtime.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             return self._estimate()
 
     def paused(self, seconds: float) -> None:
-        """Leave out time that no step took."""
+        """Leave out seconds that an evaluation or a save took."""
         self._began += seconds
 
     def _estimate(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""`micro_batch: auto`: the number that training takes, measured before anything else is built."""
+"""Resolves `micro_batch: auto` to a number by measuring, before anything else is built."""
 
 from __future__ import annotations
 
@@ -17,16 +17,14 @@ from gpt_research.training.assembly import plan_execution
 from gpt_research.training.inputs import TrainingData
 
 AUTO_SECONDS = 20.0
-"""Time that `--micro_batch auto` spends at most on trying sizes, start-up apart."""
+"""The longest that `--micro_batch auto` tries sizes, without start-up."""
 
 
 def resolve_micro_batch(config: TrainConfig, note: Callable[[str], None]) -> TrainConfig:
-    """Put a number in the place of `micro_batch: auto`, the same on all processes.
-
-    A run that goes on keeps its number, because another one adds up in another order and so rounds differently.
+    """Return the settings with a number in place of `micro_batch: auto`, the same on all processes.
 
     Args:
-        note: takes the sentence that says what was tried.
+        note: called with a sentence about the sizes that were tried.
 
     Raises:
         UserError: not even one sequence fits, or the step does not divide over the devices.
@@ -38,6 +36,8 @@ def resolve_micro_batch(config: TrainConfig, note: Callable[[str], None]) -> Tra
     sizes = fitting_micro_batches(shaped, runtime.world_size)
     number = 0
     if runtime.is_main:
+        # A resumed run keeps its number, because another one would add up gradients in another
+        # order, and so round differently.
         number = _number_of_run(config, sizes) or _choose(shaped, runtime, sizes, note)
     number = runtime.broadcast(number)
     if number == 0:
@@ -49,7 +49,9 @@ def resolve_micro_batch(config: TrainConfig, note: Callable[[str], None]) -> Tra
 
 
 def _number_of_run(config: TrainConfig, sizes: Sequence[int]) -> int:
-    """Return the micro-batch of the run that `config` goes on with; 0 if there is none that divides the step."""
+    """Return the micro-batch of the run that `config` resumes; 0 if none, or if it divides no
+    step.
+    """
     run = Path(config.out)
     if not ((run / "config.yaml").is_file() and saved_steps(run)):
         return 0
@@ -60,13 +62,15 @@ def _number_of_run(config: TrainConfig, sizes: Sequence[int]) -> int:
 def _choose(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], note: Callable[[str], None]) -> int:
     config = dataclasses.replace(config, micro_batch=1)
     if plan_execution(config, runtime).parallel == "fsdp":
+        # One device cannot hold the model, so nothing can be measured on rank 0 alone.
         room = ROOM * free_memory(runtime)
         needed = {
             size: estimate_resources(dataclasses.replace(config, micro_batch=size), runtime).memory_bytes
             for size in sizes
         }
         return max((size for size, memory in needed.items() if memory <= room), default=0)
-    # Compiling would take longer than all tries. Compiled steps take less memory, so a size that fits here fits there.
+    # Compiling would take longer than all tries. Compiled steps take less memory, so a size that
+    # fits without compilation fits with it.
     sweep = probe_micro_batches(dataclasses.replace(config, compile=False), runtime, sizes, AUTO_SECONDS)
     if not sweep.measurements:
         return 0

@@ -1,4 +1,7 @@
-"""What a run will take, from formulas and a measured minute, before it begins."""
+"""Estimates time, memory and disk of a run before it begins, from formulas and measured steps.
+
+`cli.plan` prints the result.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,12 @@ from gpt_research.training.inputs import TrainingData, loader_of_run
 
 GB = 1e9
 SWEEP_SHARE = 0.4
-"""Share of the time that goes into trying micro-batches; the rest measures the one that is taken."""
+"""Share of the time that goes into trying micro-batches; the rest measures the chosen one."""
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run will take."""
+    """The estimate of one run."""
 
     config: TrainConfig
     """With the vocabulary of the data set, and the micro-batch that the figures are for."""
@@ -44,10 +47,14 @@ class RunPlan:
 
 
 def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
-    """Return what `config` takes on the devices of `runtime`; with `seconds`, measure steps for about that long.
+    """Return the estimate for `config` on the devices of `runtime`.
+
+    Args:
+        seconds: measure steps for about this long; 0 gives the formulas only.
 
     Raises:
-        UserError: the data set is damaged or of another vocabulary, or the step does not divide over the devices.
+        UserError: the data set is damaged or has another vocabulary, or the step does not divide
+            over the devices.
     """
     config = dataclasses.replace(config, precision=runtime.precision)
     epochs: dict[str, float] = {}
@@ -78,10 +85,7 @@ def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
 def _measure(
     config: TrainConfig, runtime: Runtime, sizes: list[int], seconds: float
 ) -> tuple[Sweep | None, Measurement | None]:
-    """Try micro-batches, then measure the one that the run will take, or the nearest for which there is time.
-
-    Rank 0 chooses the size; then all ranks take the steps together.
-    """
+    """Try micro-batches on rank 0, then measure the chosen one on all ranks together."""
     began = time.perf_counter()
     sweep, number = None, 0
     if runtime.is_main:
@@ -99,11 +103,12 @@ def _measure(
 
 
 def _number_to_measure(config: TrainConfig, sweep: Sweep, seconds: float) -> int:
-    """Return the configured micro-batch, or the one for auto; a smaller one if memory or time is short."""
+    """Return the micro-batch to measure: that of the run, or a smaller one if time is short."""
     if not sweep.measurements:
         return 0
     wanted = sweep.fastest.micro_batch if config.micro_batch == "auto" else config.micro_batch
     last = sweep.measurements[-1]
+    # One step warms up and one is measured.
     in_time = 2 * last.pass_s * wanted / last.micro_batch <= seconds
     if wanted <= sweep.largest and in_time:
         return wanted
@@ -119,7 +124,7 @@ def _free_disk(folder: Path) -> int:
 
 
 def remarks(run_plan: RunPlan, wanted: MicroBatch, runtime: Runtime) -> list[str]:
-    """Return sentences about the figures: the run is hopeless, too large, too slow, or too much for the disk."""
+    """Return sentences for the user if the run is too large, too slow, or too much for the disk."""
     sentences = []
     sweep, measured = run_plan.sweep, run_plan.measured
     if sweep is not None and measured is None:
@@ -183,7 +188,9 @@ def as_dict(run_plan: RunPlan, price_per_hour: float = 0.0) -> dict[str, Any]:
 
 
 def small_run(runtime: Runtime, config: TrainConfig, seconds: float = 3.0) -> TimeEstimate | None:
-    """Measure what the small preset takes on one device here, with the vocabulary of `config`; None if that fails."""
+    """Return the time of the small preset on one device, with the vocabulary of `config`, or
+    None.
+    """
     with contextlib.suppress(Exception):  # the sentence is only a remark, so a failure here must not end the command
         small = read_yaml(TrainConfig, find_config(SMALL_PRESET))
         model = dataclasses.replace(small.model, vocab_size=config.model.vocab_size)

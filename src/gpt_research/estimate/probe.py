@@ -1,8 +1,8 @@
-"""Measure real steps on this machine: their speed, their memory, and the best micro-batch.
+"""Measures real steps on this machine: their speed, their memory, and the best micro-batch.
 
-A probe takes the steps that training would take, with a `TrainStep`, on random tokens. On a CPU it runs in a process
-of its own (`python -m gpt_research.estimate.probe`), because the peak of that process is then the peak of the steps,
-and if memory runs out, nothing else dies.
+A probe takes the steps that training would take, with a `TrainStep`, on random tokens. On a CPU it
+runs in a process of its own (`python -m gpt_research.estimate.probe`): the peak of that process is
+the peak of the steps, and if memory runs out, nothing else is killed.
 """
 
 from __future__ import annotations
@@ -72,10 +72,10 @@ class Sweep:
 
 
 def fitting_micro_batches(config: TrainConfig, world_size: int) -> list[int]:
-    """Return the micro-batches that divide a step evenly over the devices, each at least twice the one before.
+    """Return micro-batches that divide a step evenly, each at least twice the one before it.
 
     Raises:
-        UserError: not even single sequences divide it.
+        UserError: the sequences of a step do not divide over the devices.
     """
     share = dataclasses.replace(config, micro_batch=1).accumulation_steps(world_size)
     sizes = [1]
@@ -92,7 +92,7 @@ def sweep_micro_batches(
     room: float,
     slope: float = 0.0,
 ) -> Iterator[Measurement]:
-    """Measure sizes from the smallest up, until one would not fit, three in a row are no faster, or time is up.
+    """Measure sizes in order, until one would not fit, `PATIENCE` are no faster, or time is up.
 
     Args:
         measure: takes a size and the seconds to spend on it; returns None if memory ran out.
@@ -122,7 +122,9 @@ def sweep_micro_batches(
 
 
 def predicted_peak(measurements: Sequence[Measurement], size: int, slope: float = 0.0) -> float:
-    """Predict the peak of a larger micro-batch: memory grows by the same amount, at least `slope`, per sequence."""
+    """Return the peak that a larger micro-batch would have, in bytes."""
+    # Memory grows by the same amount for each sequence. Two measurements give that amount; with
+    # one, or if they are too close to each other, it is at least `slope`.
     last = measurements[-1]
     if len(measurements) > 1:
         slope = max(
@@ -132,7 +134,9 @@ def predicted_peak(measurements: Sequence[Measurement], size: int, slope: float 
 
 
 class RandomBatches:
-    """Random tokens of the right shape; always the same ones, so that making them is not measured."""
+    """Random tokens of the right shape. Every batch is the same, so that making it is not
+    measured.
+    """
 
     def __init__(self, model: GPTConfig, micro_batch: int) -> None:
         windows = torch.randint(model.vocab_size, (micro_batch, model.block_size + 1))
@@ -143,7 +147,7 @@ class RandomBatches:
 
 
 class TimedStep(TrainStep):
-    """Times the passes of a step apart from its update, which comes once however many passes there are."""
+    """Times the passes of a step apart from the optimizer's update, which comes once a step."""
 
     passes_s = 0.0
 
@@ -157,7 +161,9 @@ class TimedStep(TrainStep):
 
 
 class Probe:
-    """Measures the steps of a run with any micro-batch size. All processes must make the same calls."""
+    """Measures the steps of a run with any micro-batch size. All processes must make the same
+    calls.
+    """
 
     def __init__(self, config: TrainConfig, runtime: Runtime) -> None:
         self.config, self.runtime, self.step = dataclasses.replace(config, micro_batch=1), runtime, 0
@@ -166,13 +172,11 @@ class Probe:
         self.train_step = build_step(self.config, plan, runtime, batches, TimedStep)
 
     def measure(self, micro_batch: int, seconds: float) -> Measurement:
-        """Take steps of this micro-batch for about `seconds`, at least one after the first, which warms up.
-
-        If the first step alone takes longer, it is the measurement; unless it compiled, which takes time of its own.
-        """
+        """Take steps of this micro-batch for about `seconds`; return their speed and memory."""
         train_step, runtime = self.train_step, self.runtime
         real = plan_execution(dataclasses.replace(self.config, micro_batch=micro_batch), runtime)
-        # On a GPU a pass is short and the host runs ahead of it; several passes make a step like that of training.
+        # On a GPU a pass is short and the host runs ahead of it, so a step of one pass would be
+        # unlike a step of training.
         micro_steps = min(real.micro_steps, 4) if runtime.device.type == "cuda" else 1
         tokens = micro_steps * micro_batch * self.config.model.block_size * runtime.world_size
         train_step.plan = dataclasses.replace(real, micro_steps=micro_steps, tokens_per_step=tokens)
@@ -182,6 +186,8 @@ class Probe:
         began = time.perf_counter()
         taken_s, passes_s = self._take_step()
         steps = 1
+        # The first step warms up. If it took all the time, it is the measurement after all, unless
+        # it compiled, which takes time of its own.
         if real.compiled or not runtime.any_rank(taken_s > seconds):
             steps, taken_s, passes_s = 0, 0.0, 0.0
             began = time.perf_counter() if real.compiled else began
@@ -207,12 +213,13 @@ class Probe:
 def probe_micro_batches(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], seconds: float) -> Sweep:
     """Try micro-batches on this process's device alone, smallest first, for about `seconds`.
 
-    With several processes, call it on one of them. Its figures leave out what the processes cost each other.
+    With several processes, call it on one of them. The figures leave out their communication.
     """
     room = int(ROOM * free_memory(runtime))
     alone = dataclasses.replace(runtime, rank=0, world_size=1)
     share = config.tokens_per_step // runtime.world_size
     config = dataclasses.replace(config, micro_batch=sizes[0], tokens_per_step=share, precision=runtime.precision)
+    # A model that is far too large may not even be built.
     if estimate_resources(config, alone).memory_bytes > room:
         return Sweep([], room, 0)
     run_sweep = _sweep_in_child if runtime.device.type == "cpu" else _sweep_here
@@ -223,7 +230,9 @@ def probe_micro_batches(config: TrainConfig, runtime: Runtime, sizes: Sequence[i
 
 
 def free_memory(runtime: Runtime) -> int:
-    """Return the bytes that this process may take on its device, those in torch's own cache included."""
+    """Return the bytes that this process may take on its device, those in torch's own cache
+    included.
+    """
     if runtime.device.type == "cuda":
         return torch.cuda.mem_get_info(runtime.device)[0] + torch.cuda.memory_reserved(runtime.device)
     if runtime.device.type == "mps":
@@ -260,12 +269,12 @@ def _sweep_here(
 
 
 def _sequence_bytes(config: TrainConfig, runtime: Runtime) -> float:
-    """Return the bytes of one more sequence by the formula, for use before two sizes have been measured."""
+    """Return the bytes of one more sequence, by formula."""
     return estimate_resources(dataclasses.replace(config, micro_batch=1), runtime).activation_bytes
 
 
 GROUP_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE")
-"""Variables that torchrun sets for its processes; they are removed for a child that is none of them."""
+"""Variables that torchrun sets for its processes. The child is not one of them, so it gets none."""
 
 
 def _sweep_in_child(
@@ -281,6 +290,7 @@ def _sweep_in_child(
         "room": room, "threads": torch.get_num_threads(), "plugins": [str(path) for path in plugins.LOADED.values()],
     }  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name not in GROUP_VARIABLES}
+    # The child must find this package, which may be in a clone that is not installed.
     paths = [str(Path(gpt_research.__file__).parents[1]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     try:
@@ -296,6 +306,7 @@ def _sweep_in_child(
                 "this machine. Make it smaller, or take --config tiny-cpu."
             ) from None
         return measurements
+    # A negative code is a signal: the kernel killed the child, because memory ran out.
     if child.returncode > 0 and not child.stderr.rstrip().endswith("MemoryError"):
         reason = child.stderr.strip().splitlines()[-1:]
         raise UserError(f"The steps that were to be measured failed, as training would: {''.join(reason)[:300]}")
@@ -307,6 +318,7 @@ LONGEST_SECONDS = 600.0
 
 
 def _lines(text: str) -> list[Measurement]:
+    # A child that was killed may leave half a line.
     return [Measurement(**json.loads(line)) for line in text.splitlines() if line.endswith("}")]
 
 
@@ -324,7 +336,7 @@ def _peak(runtime: Runtime) -> int:
 
 
 def _main() -> None:
-    """Carry out the request of `_sweep_in_child`; print one line for each size."""
+    """Carry out the request of `_sweep_in_child`; print one JSON line for each size."""
     machine.die_first()
     request: dict[str, Any] = json.load(sys.stdin)
     torch.set_num_threads(request["threads"])

@@ -1,6 +1,7 @@
-"""What a run takes by formula, from its settings alone: parameters, arithmetic, memory, tokens, disk.
+"""Parameters, FLOPs, memory, tokens and disk of a run, by formula, from its settings alone.
 
-The parts of the model state what they take; this module adds it up. `probe` measures real steps.
+The parts of the model state their FLOPs and bytes, and this module adds them up. `probe` measures
+real steps.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from gpt_research.training.optimizers import state_bytes
 
 @dataclass(frozen=True)
 class ResourceEstimate:
-    """What a run takes on each device and on the disk."""
+    """The resources of a run, on each device and on the disk."""
 
     parameters: int
     """Number of parameters, without the padding of the vocabulary."""
@@ -30,7 +31,7 @@ class ResourceEstimate:
     state_bytes: int
     """Weights, gradients and optimizer on each device."""
     activation_bytes: int
-    """What the forward pass of a micro-batch keeps for the backward pass."""
+    """Tensors that the forward pass of a micro-batch keeps for the backward pass."""
     work_bytes: int
     """Copies of the weights in 16 bits, and the workspace of the loss."""
     checkpoint_bytes: int
@@ -40,12 +41,14 @@ class ResourceEstimate:
 
     @property
     def memory_bytes(self) -> int:
-        """The most that tensors take on each device, without torch itself."""
+        """Largest size of all tensors on each device, without torch itself."""
         return self.state_bytes + self.activation_bytes + self.work_bytes
 
 
 def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimate:
-    """Return what `config`, whose micro_batch is a number, takes on the devices of `runtime`."""
+    """Return the resources of `config` on the devices of `runtime`; its micro_batch must be a
+    number.
+    """
     with torch.device("meta"):  # shapes only, so a model of any size is counted at once
         model = GPT(config.model)
     held = sum(p.numel() for p in model.parameters())
@@ -68,7 +71,8 @@ def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimat
 
 
 def _work_bytes(config: TrainConfig, runtime: Runtime, held: int, chunk: int) -> int:
-    """Return the bytes for autocast's copies of the weights and the loss, whatever the micro-batch."""
+    """Return the bytes of the workspace that does not depend on the micro-batch."""
+    # Autocast keeps a copy of each weight in 16 bits.
     copies = 0 if runtime.precision == "fp32" else 2 * held
     if not chunk:
         return copies
@@ -77,7 +81,8 @@ def _work_bytes(config: TrainConfig, runtime: Runtime, held: int, chunk: int) ->
 
 
 def _checkpoints_that_stay(config: TrainConfig) -> int:
-    """Count the checkpoints on the disk while the last one is written beside all that are kept."""
+    """Return the most checkpoints that are on the disk at once."""
+    # The last one is written before the oldest is removed, hence keep_last + 1.
     interval = config.save_interval or config.max_steps
     saved = -(-config.max_steps // interval)
     milestones = 0

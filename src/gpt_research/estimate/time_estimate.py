@@ -1,4 +1,4 @@
-"""How long a run takes at the speed that was measured, in numbers and in words."""
+"""The time that a run takes at a measured speed, in numbers and in words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALL_PRESET = "tiny-cpu"
 
 @dataclass(frozen=True)
 class TimeEstimate:
-    """What a run still takes at a given speed."""
+    """The rest of a run at a given speed."""
 
     tokens_per_s: float
     mfu: float
@@ -30,7 +30,7 @@ class TimeEstimate:
     @property
     def ends_at(self) -> str:
         """Date and time of the end if it began now; without the time if that is weeks away."""
-        if self.seconds > 1000 * 365 * 86400:
+        if self.seconds > 1000 * 365 * 86400:  # datetime ends with the year 9999
             return "in thousands of years"
         end = datetime.datetime.now() + datetime.timedelta(seconds=self.seconds)
         return f"{end:%Y-%m-%d}" if self.hopeless else f"{end:%Y-%m-%d %H:%M}"
@@ -50,17 +50,17 @@ def estimate_time(
     Args:
         tokens_per_s: over all processes.
         peak_flops: FLOP/s of all devices together, the base of MFU.
-        corpora: how many are evaluated, each on `eval_tokens`. An evaluated token takes a third of a trained
-            one, because it needs the forward pass only.
+        corpora: how many are evaluated, each on `eval_tokens`.
     """
     steps = config.max_steps - done
     evaluations = max(1, steps // config.eval_interval) if config.eval_interval else 1
+    # An evaluated token takes a third of a trained one, because it needs the forward pass only.
     tokens = steps * config.tokens_per_step + evaluations * corpora * config.eval_tokens / 3
     return TimeEstimate(tokens_per_s, tokens_per_s * flops_per_token / peak_flops, tokens / tokens_per_s)
 
 
 def in_words(seconds: float) -> str:
-    """Return a time as one would say it: 40 seconds, 6 minutes, 3.2 hours, 87 days, 4.1 years."""
+    """Return a time in one unit: 40 seconds, 6 minutes, 3.2 hours, 87 days, 4.1 years."""
     for unit, size, most in (("second", 1, 90), ("minute", 60, 90), ("hour", 3600, 48), ("day", 86400, 1000)):
         count = seconds / size
         if count < most:
@@ -70,10 +70,10 @@ def in_words(seconds: float) -> str:
 
 
 def hopeless_sentence(estimate: TimeEstimate, runtime: Runtime, instead: TimeEstimate | None = None) -> str:
-    """Return the sentence that calls a run hopeless and names what to do.
+    """Return the sentence for a run that is hopeless, with remedies.
 
     Args:
-        instead: what the small preset takes here, if that was measured.
+        instead: the time of the small preset on this machine, if it was measured.
     """
     small = f"--config {SMALL_PRESET}"
     small += f": {in_words(instead.seconds)} here" if instead else ", made for a CPU"

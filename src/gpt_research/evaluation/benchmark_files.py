@@ -58,10 +58,10 @@ class BenchmarkFiles:
 
 @dataclass(frozen=True)
 class Source:
-    """The rows of a benchmark, and the place that they come from."""
+    """The rows of a benchmark, and the file or data set that holds them."""
 
     where: str
-    """The place as messages name it: a path, or hub:name."""
+    """The file or data set as messages name it: a path, or hub:name."""
     rows: Sequence[Any]
     """Lines of a text file without line ends, or dictionaries: the rows of .jsonl or of the hub."""
     facts: dict[str, str]

@@ -102,10 +102,10 @@ class EvaluatedModel:
         # Token boundaries need not be piece boundaries, so bytes tell which piece a token is in.
         owner = _owners([len(piece.encode()) for piece in pieces], lengths)
 
-        places = list(sliding_windows(len(tokens), self.context, stride))
-        scores = self.score([Window(tokens[begin:end], end - first) for begin, first, end in places])
+        spans = list(sliding_windows(len(tokens), self.context, stride))
+        scores = self.score([Window(tokens[begin:end], end - first) for begin, first, end in spans])
         scored, nats = np.zeros(len(tokens)), np.zeros(len(tokens))
-        for (_, first, end), window in zip(places, scores, strict=True):
+        for (_, first, end), window in zip(spans, scores, strict=True):
             scored[first:end], nats[first:end] = 1.0, window.nats
 
         def by_piece(values: np.ndarray) -> np.ndarray:
@@ -128,6 +128,7 @@ def encode_pair(tokenizer: Tokenizer, before: str, after: str) -> tuple[list[int
     if not before:
         return [tokenizer.end_of_text], tokenizer.encode(after)
     context = tokenizer.encode(before)
+    # Tokens may cross the border of the two texts, so both are encoded together and then cut.
     return context, tokenizer.encode(before + after)[len(context) :]
 
 

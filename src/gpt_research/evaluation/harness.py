@@ -46,7 +46,7 @@ class HarnessModel(TemplateLM):
     def __init__(self, evaluated: EvaluatedModel) -> None:
         super().__init__()
         self.evaluated = evaluated
-        self._device = evaluated.runtime.device
+        self._device = evaluated.runtime.device  # lm-eval's base class reads this name
 
     @classmethod
     def load(cls, run: Path | str, device: str = "auto", precision: str = "fp32", batch_size: int = 8) -> HarnessModel:

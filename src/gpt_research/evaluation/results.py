@@ -103,7 +103,7 @@ def write(path: Path, summary: dict[str, Any], results: Iterable[Result]) -> Non
 
 def _plain(values: np.ndarray) -> list[float]:
     """Return numbers for JSON, with the 9 digits that tell any two float32 apart."""
-    whole = values.dtype.kind in "biu"
+    whole = values.dtype.kind in "biu"  # booleans, and integers with or without a sign
     return [int(v) if whole else float(f"{v:.9g}") for v in values.tolist()]
 
 
@@ -111,19 +111,19 @@ def items_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".json") + ".items.jsonl")
 
 
-def find(place: str) -> Path:
-    """Return the result file of a run folder; if `place` is a file, return it.
+def find(run_or_file: str) -> Path:
+    """Return the result file of a run folder, or the path itself if it is that of a file.
 
     Raises:
         UserError: there is no such run or file, or the run was not evaluated yet.
     """
-    path = Path(place)
+    path = Path(run_or_file)
     if path.is_dir():
         path /= RESULT_NAME
         if not path.is_file():
-            raise UserError(f'{place} was not evaluated yet. Run "gpt-research evaluate {place}" first.')
+            raise UserError(f'{run_or_file} was not evaluated yet. Run "gpt-research evaluate {run_or_file}" first.')
     if not path.is_file():
-        raise UserError(f"There is no run folder or result file {place}.")
+        raise UserError(f"There is no run folder or result file {run_or_file}.")
     return path
 
 

@@ -42,6 +42,7 @@ class Metric:
     exponential: bool = False
     """The score is the exponential of the ratio."""
     scale: float = 1.0
+    """Factor of the numerator."""
     higher_is_better: bool = False
 
     def estimate(self, columns: Columns) -> Estimate:
@@ -55,7 +56,7 @@ class Metric:
         if self.exponential:
             # exp(710) is more than a float64 holds.
             value = math.exp(ratio) if ratio < 700 else math.inf
-        slope = value if self.exponential else 1.0
+        slope = value if self.exponential else 1.0  # g'(R): exp is its own derivative
         with np.errstate(invalid="ignore"):  # because the error of an infinite perplexity is nan
             return Estimate(float(value), slope * (a - ratio * b) / b.sum())
 
@@ -76,7 +77,7 @@ class Estimate:
 ACCURACY = Metric("correct", higher_is_better=True)
 LOSS = Metric("nats", "tokens")
 PERPLEXITY = Metric("nats", "tokens", exponential=True)
-BITS_PER_BYTE = Metric("nats", "bytes", scale=1 / math.log(2))
+BITS_PER_BYTE = Metric("nats", "bytes", scale=1 / math.log(2))  # a nat is 1 / ln 2 bits
 
 
 @dataclass(frozen=True)

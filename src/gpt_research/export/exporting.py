@@ -28,10 +28,10 @@ class Format:
     """A format of exports."""
 
     write: Callable[[Path, Run, str, str], Path]
-    """Take folder, run, type of weights and licence; write the run, return the weights' file.
-    """
+    """Takes folder, run, type of weights and licence; writes the run and returns the file of
+    weights."""
     readers: Callable[[Path, Run, str], Iterator[tuple[Reader, Bound]]]
-    """Take that file, run and type; yield programs that read it back, each with its bound."""
+    """Takes that file, run and type; yields programs that read it back, each with its bound."""
     usage: str
     """How to run the model, in Markdown; FILE and RUN stand for the names of file and run."""
     dtypes: tuple[str, ...] = ("f32", "f16", "bf16")
@@ -67,19 +67,19 @@ def export_run(
         UserError: no such run or format, a missing extra, a taken folder, a model that the format
             cannot say, or an export that fails its proof. Nothing is left in the folder then.
     """
-    form = look_up(FORMATS, format, "format")
-    *others, last = form.dtypes
+    chosen = look_up(FORMATS, format, "format")
+    *others, last = chosen.dtypes
     known = f"{', '.join(others)} or {last}" if others else last
-    require(dtype in form.dtypes, "dtype", dtype, f"{known} for --format {format}")
-    if form.needs and importlib.util.find_spec(form.needs) is None:
-        raise UserError(f'--format {format} needs {form.needs}. Run: pip install "gpt-research[export]"')
+    require(dtype in chosen.dtypes, "dtype", dtype, f"{known} for --format {format}")
+    if chosen.needs and importlib.util.find_spec(chosen.needs) is None:
+        raise UserError(f'--format {format} needs {chosen.needs}. Run: pip install "gpt-research[export]"')
     text = _read_text(text_file)
     source = Run.open(run)
     source.check_vocabulary()
     with new_folder(out) as folder:
-        file = form.write(folder, source, dtype, licence)
-        proofs = prove_all(source.model, source.tokenizer, form.readers(file, source, dtype), text)
-        card = model_card(source, dtype, licence, proofs, usage=form.usage, library=form.library, file=file.name)
+        file = chosen.write(folder, source, dtype, licence)
+        proofs = prove_all(source.model, source.tokenizer, chosen.readers(file, source, dtype), text)
+        card = model_card(source, dtype, licence, proofs, usage=chosen.usage, library=chosen.library, file=file.name)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return proofs
 

@@ -21,8 +21,8 @@ from gpt_research.checkpoint.weights import restore_model
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, spell, unspell
+from gpt_research.export.architecture import as_gpt2
 from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
-from gpt_research.export.shapes import gpt2_form
 from gpt_research.generation.llama_cpp import LlamaCppReader
 from gpt_research.model.gpt import GPT
 from gpt_research.run import Run
@@ -93,7 +93,7 @@ def write(path: Path, run: Run, dtype: str, licence: str = "") -> None:
     """
     import gguf
 
-    config, tensors = gpt2_form(run.model)
+    config, tensors = as_gpt2(run.model)
     if dtype == "q8_0" and config.n_embd % Q8_0_BLOCK:
         raise UserError(
             f"q8_0 packs {Q8_0_BLOCK} weights together, and model.n_embd is {config.n_embd}. Use --dtype f16."
@@ -110,7 +110,7 @@ def write(path: Path, run: Run, dtype: str, licence: str = "") -> None:
     writer.add_feed_forward_length(4 * config.n_embd)
     writer.add_block_count(config.n_layer)
     writer.add_head_count(config.n_head)
-    writer.add_layer_norm_eps(1e-5)
+    writer.add_layer_norm_eps(1e-5)  # torch's default, which our norms have
     _add_tokenizer(writer, run.tokenizer.vocabulary)
     for name, tensor in tensors.items():
         wanted = quantization if tensor.dim() == 2 and name != "position_embedding.weight" else "F32"
@@ -124,6 +124,7 @@ def write(path: Path, run: Run, dtype: str, licence: str = "") -> None:
 
 def _add_tokenizer(writer: Any, vocabulary: Vocabulary) -> None:
     types = dict.fromkeys(vocabulary.specials.values(), CONTROL) | dict.fromkeys(vocabulary.added.values(), ADDED)
+    # These tokens stand in the file as plain text; all others in GPT-2's spelling of bytes.
     names = {index: name for name, index in (vocabulary.specials | vocabulary.added).items()}
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
@@ -132,7 +133,7 @@ def _add_tokenizer(writer: Any, vocabulary: Vocabulary) -> None:
     writer.add_token_merges([f"{spell(left)} {spell(right)}" for left, right in vocabulary.merges])
     writer.add_bos_token_id(vocabulary.specials[END_OF_TEXT])
     writer.add_eos_token_id(vocabulary.specials[END_OF_TEXT])
-    writer.add_add_bos_token(False)
+    writer.add_add_bos_token(False)  # a prompt is not the beginning of a document
 
 
 def read(path: Path) -> tuple[GPT, Tokenizer]:
@@ -152,6 +153,7 @@ def read(path: Path) -> tuple[GPT, Tokenizer]:
     )
     model = GPT(config)
     names = {gguf_name(name): name for name, _ in model.named_parameters()}
+    # The reader's arrays are read-only views of the file, and torch wants memory of its own.
     tensors = {names[name]: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     restore_model(model, tensors, str(path))
     return model, _read_tokenizer(values)

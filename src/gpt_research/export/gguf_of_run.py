@@ -1,9 +1,9 @@
 """The GGUF file of a run's newest checkpoint, made when it is first needed, and kept.
 
-    <run>/gguf/step_00001000-f32.gguf <run>/gguf/step_00001000-f32.json    what it was made of and
-    with, its size and SHA-256, and its proofs
+    <run>/gguf/step_00001000-f32.gguf    the model
+    <run>/gguf/step_00001000-f32.json    hashes of its sources, its own size and SHA-256, its proofs
 
-Both are written beside their place and moved there after the proof. Files of older checkpoints are
+Both are written into a hidden folder and moved after the proof. Files of older checkpoints are
 removed.
 """
 
@@ -93,6 +93,7 @@ def _make(folder: Path, dtype: str, notice: Callable[[str], None]) -> GgufOfRun:
             made_of = _made_of(folder, run.step, run.tokenizer)
             record = {"made_of": made_of, "bytes": size, "sha256": sha256, "proofs": [str(proof) for proof in proofs]}
             write_json(file.with_suffix(".json"), record)
+            # Without its record a file counts as none, so a crash between these lines does no harm.
             os.replace(file, path)
             os.replace(file.with_suffix(".json"), path.with_suffix(".json"))
         for old in path.parent.glob("step_*"):
@@ -110,7 +111,8 @@ def _path(folder: Path, step: int, dtype: str) -> Path:
 
 
 def _made_of(folder: Path, step: int, tokenizer: Tokenizer) -> dict[str, Any]:
-    """Return what decides a file's content; `state.json` has the checkpoint's hashes."""
+    """Return the hashes of everything that decides a file's content."""
+    # `state.json` has the hashes of the checkpoint's files, so no weight need be read.
     return {
         "state": file_sha256(checkpoint_path(folder, step) / "state.json"),
         "config": file_sha256(folder / "config.yaml"),

@@ -22,9 +22,9 @@ import torch
 from gpt_research.base.errors import UserError
 from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.vocabulary import END_OF_TEXT
+from gpt_research.export.architecture import as_gpt2
 from gpt_research.export.names import from_gpt2, to_gpt2
 from gpt_research.export.proof import BOUNDS, Bound, Reader
-from gpt_research.export.shapes import gpt2_form
 from gpt_research.export.tensor_files import TORCH_TYPES, read_json, read_safetensors
 from gpt_research.run import Run
 
@@ -58,13 +58,14 @@ def write(folder: Path, run: Run, dtype: str, licence: str = "") -> Path:
     Raises:
         UserError: the model has settings that GPT-2 does not have.
     """
-    config, tensors = gpt2_form(run.model)
+    config, tensors = as_gpt2(run.model)
     stored = {name: t.to(TORCH_TYPES[dtype]).contiguous() for name, t in to_gpt2(tensors).items()}
     # transformers refuses a file without this entry.
     file = folder / "model.safetensors"
     safetensors.torch.save_file(stored, file, metadata={"format": "pt"})
     end_of_text = run.tokenizer.end_of_text
     settings = _gpt2_config(config, str(TORCH_TYPES[dtype]).removeprefix("torch."), end_of_text)
+    # An import of our own export removes the biases that only GPT-2's form needs.
     settings["gpt_research"] = {"bias": run.model.config.bias}
     _write_json(folder / "config.json", settings)
     drawn = GenerateConfig()

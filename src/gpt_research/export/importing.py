@@ -26,9 +26,9 @@ from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, unspell
 from gpt_research.export import hf as huggingface
 from gpt_research.export import plain
+from gpt_research.export.architecture import tensor_shapes
 from gpt_research.export.names import from_gpt2
 from gpt_research.export.new_folder import new_folder
-from gpt_research.export.shapes import tensor_shapes
 from gpt_research.run import Run
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -42,7 +42,7 @@ HUB_FILES = (
 )
 GPT2_VOCABULARY = 50257
 MOST_PADDING = 256
-"""So many rows more than the tokenizer has entries are not padding but another vocabulary."""
+"""With this many rows more than the tokenizer has entries, a model has another vocabulary."""
 
 
 def import_model(
@@ -81,7 +81,7 @@ def import_model(
         vocabulary.save(folder / "tokenizer.json")
         state = {"tokenizer": vocabulary.fingerprint, "imported_from": source}
         save_checkpoint(folder, Checkpoint(0, tensors, {}, state), keep_last=1)
-        Run.open(folder)
+        Run.open(folder)  # the folder appears only if it can be opened
     lines.append(f"Wrote the run folder {out}.")
     return lines
 
@@ -135,6 +135,7 @@ def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, 
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path} is not a checkpoint that torch.save writes, or it was cut short.")
     try:
+        # mmap reads only the tensors that are used, not the optimizer's state.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a hostile or broken file can provoke any error
         reason = " ".join(str(error).split())[:200]
@@ -152,9 +153,10 @@ def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, 
             bias=bool(arguments.get("bias", True)),
         )
         if not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
-            raise TypeError("its model holds more than tensors")
+            raise TypeError("its model holds more than tensors")  # becomes a sentence below
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a checkpoint of nanoGPT ({type(error).__name__}: {error}).") from None
+    # The clone leaves the mapped file, which may be removed after the import.
     ours = {name: tensor.float().clone() for name, tensor in from_gpt2(tensors, str(path)).items()}
     return replace(config, tie_weights="head.weight" not in ours), ours
 
@@ -162,7 +164,8 @@ def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, 
 def _check(config: GPTConfig, tensors: dict[str, torch.Tensor], where: str) -> None:
     """Refuse names and shapes that do not fit the config, and numbers that are not finite."""
     blocks = {match[1] for name in tensors if (match := re.match(r"blocks\.(\d+)\.", name))}
-    if len(blocks) != config.n_layer:  # a made-up count would be slow to build
+    # This comes first, because a model with a made-up number of layers would be slow to build.
+    if len(blocks) != config.n_layer:
         raise UserError(f"{where} is damaged: its config says {config.n_layer} layers, its weights {len(blocks)}.")
     expected = tensor_shapes(config)
     if differ := sorted(expected.keys() ^ tensors.keys()):
@@ -178,7 +181,11 @@ def _check(config: GPTConfig, tensors: dict[str, torch.Tensor], where: str) -> N
 
 
 def _find_tokenizer(wanted: str, path: Path, vocab_size: int) -> Tokenizer:
-    """Return the tokenizer; it may have a few entries less than the model has rows, not more."""
+    """Return the tokenizer of a source, or the one that the user wants.
+
+    Raises:
+        UserError: there is none, or its size does not fit the model's.
+    """
     folder = path if path.is_dir() else path.parent
     if wanted == "gpt2":
         tokenizer = Tokenizer.gpt2()

@@ -12,8 +12,8 @@ from pathlib import Path
 from gpt_research.base.errors import UserError
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.shards import read_manifests
+from gpt_research.export.architecture import architecture_of
 from gpt_research.export.proof import Proof
-from gpt_research.export.shapes import shape_of
 from gpt_research.run import Run
 from gpt_research.training.metrics import read_metrics
 from gpt_research.version import __version__
@@ -45,7 +45,7 @@ def model_card(
 
 
 def _front_matter(config: GPTConfig, library: str, licence: str) -> str:
-    tags = [shape for shape in (shape_of(config),) if shape] + ["gpt-research"]
+    tags = [name for name in (architecture_of(config), "gpt-research") if name]
     lines = ["pipeline_tag: text-generation", f"tags: [{', '.join(tags)}]"]
     if library:
         lines.insert(0, f"library_name: {library}")
@@ -56,17 +56,15 @@ def _front_matter(config: GPTConfig, library: str, licence: str) -> str:
 
 def _model(run: Run, dtype: str) -> str:
     config = run.model.config
-    kind = "A GPT-2" if shape_of(config) else "A decoder-only transformer"
+    kind = "A GPT-2" if architecture_of(config) else "A decoder-only transformer"
     return (
-        f"{kind} of {run.model.num_parameters():,} parameters: {config.n_layer} layers, {config.n_head} "
-        "heads, "
+        f"{kind} of {run.model.num_parameters():,} parameters: {config.n_layer} layers, {config.n_head} heads, "
         f"width {config.n_embd}, context {config.block_size} tokens, {config.positions} positions, "
         f"{'' if config.bias else 'no '}biases, {'tied' if config.tie_weights else 'untied'} head. "
         f"Vocabulary: byte-level BPE of {config.vocab_size:,} entries, fingerprint "
         f"`{run.tokenizer.fingerprint[:16]}`. Weights in {dtype}, from step {run.step:,}, exported by "
         f"gpt-research {__version__}. It continues text; it follows no instructions and may write what is "
-        "untrue "
-        "or harmful."
+        "untrue or harmful."
     )
 
 
@@ -88,16 +86,16 @@ def _recipe(run: Run) -> str:
     if run.step == 0:
         return "## Recipe\n\nImported weights; how they were trained is not known here."
     tokens = run.step * config.tokens_per_step
+    optimizer = f"Optimizer {config.optimizer.name}"  # a plugin's optimizer may read the settings in its own way
+    if config.optimizer.name == "adamw":
+        optimizer = f"AdamW, betas {config.beta1} and {config.beta2}"
     return (
         f"## Recipe\n\n{run.step:,} of {config.max_steps:,} steps of {config.tokens_per_step:,} tokens "
-        f"({tokens:,} in all). AdamW, betas {config.beta1} and {config.beta2}, weight decay "
-        f"{config.weight_decay} on "
-        f"matrices and embeddings, gradients clipped at {config.grad_clip}. Learning rate "
-        f"{config.learning_rate}, "
+        f"({tokens:,} in all). {optimizer}, weight decay {config.weight_decay} on matrices and embeddings, "
+        f"gradients clipped at {config.grad_clip}. Learning rate {config.learning_rate}, "
         f"{config.warmup_steps} steps of warm-up, {config.schedule} decay to {config.min_lr_ratio:.0%}. "
-        "Dropout "
-        f"{config.model.dropout}, precision {config.precision}, seed {config.seed}. The run's `config.yaml` "
-        "repeats it."
+        f"Dropout {config.model.dropout}, precision {config.precision}, seed {config.seed}. "
+        "The run's `config.yaml` repeats it."
     )
 
 
@@ -125,6 +123,5 @@ def _licence(licence: str) -> str:
     chosen = f"The weights are under {licence}." if licence else "No licence was chosen for the weights."
     return (
         f"## Licence\n\n{chosen} Texts they were trained on keep their own licences and owners, given above "
-        "where they "
-        "are known; some may not allow every use."
+        "where they are known; some may not allow every use."
     )

@@ -10,7 +10,7 @@
     blocks.0.mlp.up.weight          transformer.h.0.mlp.c_fc.weight            (4C, C)
     blocks.0.mlp.down.weight        transformer.h.0.mlp.c_proj.weight          (C, 4C)
     norm.weight                     transformer.ln_f.weight                    (C,)
-    head.weight, where untied       lm_head.weight                             (V, C)
+    head.weight, if untied          lm_head.weight                             (V, C)
 
 Hugging Face keeps OpenAI's "conv1d" layout, which stores the four matrices of a block as (in, out).
 minGPT and nanoGPT have the "linear" layout, (out, in), as we do. Knows nothing about files or
@@ -116,6 +116,8 @@ def _is_matrix(name: str) -> bool:
 
 
 def _layout_of(ours: Mapping[str, torch.Tensor]) -> Layout:
-    """Return the layout, which the shape of a matrix that is not square shows."""
+    """Return the layout: in conv1d, the matrix of queries, keys and values is wider than it is
+    high.
+    """
     qkv = ours.get("blocks.0.attention.qkv.weight")
     return "conv1d" if qkv is not None and qkv.dim() == 2 and qkv.shape[0] < qkv.shape[1] else "linear"

@@ -31,8 +31,10 @@ PASSAGE = (
 """Prose (Melville 1851), code, digits, several scripts and odd spaces."""
 
 PASSAGE_TOKENS = 128
+"""Tokens of the passage that are compared."""
 PROMPT_TOKENS = 16
 NEW_TOKENS = 24
+"""Tokens of the prompt of the greedy comparison, and of its continuation."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> 
     expected = ours.log_probs(tokens)[1][positions]
     if theirs.shape != expected.shape:
         raise _refusal(other, f"its vocabulary has {theirs.shape[-1]} entries, not {expected.shape[-1]}")
-    spread = float(expected.std(dim=-1).mean()) or 1.0
+    spread = float(expected.std(dim=-1).mean()) or 1.0  # a vocabulary of one token has no spread
     largest = float((theirs - expected).abs().max()) / spread
     divergence = float((expected.exp() * (expected - theirs)).sum(-1).mean())
     # The comparisons are written so that NaN fails.
@@ -184,6 +186,5 @@ def _first_difference(expected: Sequence[int], theirs: Sequence[int]) -> int | N
 def _refusal(other: Reader, what: str) -> UserError:
     return UserError(
         f"The export was not written: read back by {other.name}, it does not compute what the run computes: "
-        f"{what}. "
-        "Choose a finer --dtype, or report this."
+        f"{what}. Choose a finer --dtype, or report this."
     )

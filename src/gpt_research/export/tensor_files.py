@@ -33,8 +33,7 @@ def read_safetensors(folder: Path) -> dict[str, torch.Tensor]:
         pickles = sorted(path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern))
         if pickles:
             raise UserError(
-                f"{folder} holds its weights only as a pickle ({pickles[0]}), which can run code when "
-                "opened. "
+                f"{folder} holds its weights only as a pickle ({pickles[0]}), which can run code when opened. "
                 "Get the model as safetensors."
             )
         raise UserError(f"{folder} holds no model.safetensors.")

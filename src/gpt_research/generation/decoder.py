@@ -22,8 +22,7 @@ class Decoder:
     """A model in evaluation mode, with a cache row for each text of the batch."""
 
     def __init__(self, model: GPT) -> None:
-        weight = model.token_embedding.weight
-        self.model, self.device, self.dtype = model, weight.device, weight.dtype
+        self.model, self.device = model, model.token_embedding.weight.device
         self.block_size = model.config.block_size
         self.cache: KVCache | None = None
         self._last_prompt: tuple[int, ...] = ()
@@ -37,7 +36,7 @@ class Decoder:
     @property
     def row_bytes(self) -> int:
         """Bytes of the keys and values of one text that fills the context."""
-        return self._new_cache(1, 1).storage.nbytes * self.block_size
+        return self.model.new_cache(1, 1).storage.nbytes * self.block_size
 
     def fill_rows(
         self, rows: Sequence[int], prompts: Sequence[Sequence[int]], capacity: int, most_rows: int
@@ -49,24 +48,23 @@ class Decoder:
             capacity: the most tokens that any of the texts will have.
             most_rows: the most rows that memory may be allocated for.
         """
+        # The samples of one prompt share its prefill: the model reads each different prompt once.
         different = list(dict.fromkeys(map(tuple, prompts)))
         source_of = {prompt: row for row, prompt in enumerate(different)}
         sources = [source_of[tuple(prompt)] for prompt in prompts]
         read, h = self._read(different)
         capacity, used = min(capacity, self.block_size), max(rows) + 1
         if self.cache is None:
-            self.cache = self._new_cache(used, capacity)
+            self.cache = self.model.new_cache(used, capacity)
         elif used > len(self.cache.lengths) or capacity > self.cache.capacity:
             used = max(used, len(self.cache.lengths))
-            self.cache.resize(used, capacity, room=min(2 * used, most_rows))
+            self.cache.resize(used, capacity, reserve=min(2 * used, most_rows))
         self.cache.replace(rows, read, sources)
         return self._logits(h[sources])
 
     def _read(self, prompts: list[tuple[int, ...]]) -> tuple[KVCache, torch.Tensor]:
-        """Prefill prompts, or reuse the last result if it was for the same single prompt.
-
-        Many samples of one prompt often join one after another, and then the prompt is read once.
-        """
+        """Prefill prompts, or reuse the last result if it was for the same single prompt."""
+        # Many samples of one prompt often join one after another; the prompt is then read once.
         if len(prompts) > 1:
             return self.prefill(prompts)
         if self._last_read is None or self._last_prompt != prompts[0]:
@@ -74,18 +72,20 @@ class Decoder:
         return self._last_read
 
     def prefill(self, prompts: Sequence[Sequence[int]]) -> tuple[KVCache, torch.Tensor]:
-        """Read prompts, padded on the right; return their cache and their last hidden states, (B, C)."""
+        """Read prompts, padded on the right; return their cache and last hidden states, (B, C)."""
         lengths = [len(prompt) for prompt in prompts]
         tokens = torch.zeros(len(prompts), max(lengths), dtype=torch.long)
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt)] = torch.tensor(prompt)
-        cache = self._new_cache(len(prompts), max(lengths))
+        cache = self.model.new_cache(len(prompts), max(lengths))
         h = self.model.hidden(tokens.to(self.device), cache)  # (B, T, C)
         cache.truncate(lengths)
         return cache, h[torch.arange(len(prompts)), torch.tensor(lengths) - 1]
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Read one token of every row, (B,); return logits of the next, (B, V). No row may be full."""
+        """Read one token of every row, (B,); return logits of the next, (B, V). No row may be
+        full.
+        """
         return self._logits(self.model.hidden(tokens.to(self.device)[:, None], self.cache)[:, -1])
 
     def full_rows(self) -> list[int]:
@@ -125,6 +125,3 @@ class Decoder:
         """Return the fp32 logits (B, V) of hidden states (B, C)."""
         logits = self.model.logits(h).float()
         return logits.cpu() if logits.device.type == "mps" else logits  # sampling needs float64, which mps lacks
-
-    def _new_cache(self, rows: int, capacity: int) -> KVCache:
-        return self.model.new_cache(rows, capacity)

@@ -1,7 +1,7 @@
 """A client of llama.cpp, which runs in this process.
 
-The package xllamacpp offers llama.cpp only as an HTTP server, so this module starts that server on a
-free local port and sends requests to it.
+The package xllamacpp offers llama.cpp only as an HTTP server, so this module starts that server on
+a free local port and sends requests to it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LlamaCpp:
         params.warmup = False
         params.fit_params = False
         params.ui = False
-        params.cache_ram_mib = 0  # llama.cpp would keep earlier texts in memory, and we never need them
+        params.cache_ram_mib = 0  # otherwise llama.cpp keeps earlier texts, which nobody asks for again
         params.verbosity = -1
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
@@ -62,17 +62,18 @@ class LlamaCpp:
         return list(self.ask("/tokenize", content=text, add_special=False, parse_special=False)["tokens"])
 
     def complete(self, tokens: list[int], count: int, **settings: Any) -> dict[str, Any]:
-        """Return llama.cpp's answer. Its `tokens` are up to `count` new ones, with the end of the text."""
-        asked = {"prompt": tokens, "n_predict": count, "return_tokens": True, "cache_prompt": False, **settings}
-        answer = self.ask("/completion", **asked)
+        """Return llama.cpp's answer; its `tokens` are up to `count` new ones."""
+        content = {"prompt": tokens, "n_predict": count, "return_tokens": True, "cache_prompt": False, **settings}
+        answer = self.ask("/completion", **content)
+        # llama.cpp may leave out the token that ended the text, and our engine reports every token.
         if answer["stop_type"] == "eos" and answer["tokens"][-1:] != [self.tokenizer.end_of_text]:
             answer["tokens"].append(self.tokenizer.end_of_text)
         return answer
 
     def next_log_probs(self, tokens: list[int], **settings: Any) -> torch.Tensor:
         """Return the log-probabilities of the next token, (V,)."""
-        # llama.cpp reports no probabilities while a character is incomplete. The bias makes it draw a token
-        # that is a whole character. The probabilities that it reports do not include the bias.
+        # llama.cpp reports no probabilities while a character is incomplete. The bias makes it draw
+        # a token that is a whole character. The probabilities that it reports leave out the bias.
         bias = [[self.encode("a")[0], 1e4]]
         size = self.tokenizer.vocab_size
         answer = self.complete(tokens, 1, temperature=0, n_probs=size, logit_bias=bias, **settings)

@@ -1,8 +1,8 @@
 """The generation engine that runs llama.cpp.
 
-llama.cpp draws a few tokens at a time. Our code turns them into text, looks for stop texts and slides
-the context, so that settings mean the same with both engines. llama.cpp's stream of single tokens is
-not used, because it omits tokens that end inside a character.
+llama.cpp draws a few tokens at a time. Our code turns them into text, looks for stop texts and
+slides the context, so that settings mean the same with both engines. llama.cpp's stream of single
+tokens is not used, because it omits tokens that end inside a character.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ class LlamaCppEngine:
         """Queue a request; return its id.
 
         Raises:
-            UserError: as `GenerationEngine.add` does, and if the prompt fills the context, because llama.cpp
+            UserError: as `GenerationEngine.add` does, and if the prompt fills the context, because
+                llama.cpp
             leaves the last position unused.
         """
         request = encoded(request, self.tokenizer, self.block_size)
@@ -95,7 +96,7 @@ class LlamaCppEngine:
         self._live = {slot: text for slot, text in self._live.items() if text.sequence.id != id}
 
     def step(self) -> list[Piece]:
-        """Start waiting requests if slots are free, and draw up to TOKENS_AT_A_TIME tokens of each sample."""
+        """Start waiting requests if slots are free, and draw a few tokens of each sample."""
         for slot in range(self._llama.slots):
             if slot not in self._live and self._waiting:
                 id, request = self._waiting.popitem(last=False)
@@ -139,11 +140,11 @@ class LlamaCppEngine:
         return self._with_logprobs(answer, window, slot, logprobs)
 
     def _with_logprobs(self, answer: dict[str, Any], window: list[int], slot: int, count: int) -> list[Drawn]:
-        """Return the tokens of an answer with their log-probabilities and those of the `count` most likely ones.
-
-        llama.cpp reports none for a token that leaves a character incomplete, so each of those needs a
-        request of its own.
+        """Return the tokens of an answer with log-probabilities, also of the `count` most
+        likely.
         """
+        # llama.cpp reports none for a token that leaves a character incomplete, so each of those
+        # needs a request of its own.
         given = iter(answer["completion_probabilities"])
         drawn, text = [], b""
         for index, token in enumerate(answer["tokens"]):
@@ -170,7 +171,7 @@ class _Text:
         self._begin = 0
 
     def window(self) -> list[int]:
-        """Return the tokens that the model sees. If they fill the context, the older half is dropped first."""
+        """Return the tokens that the model sees; drop the older half if they fill the context."""
         tokens = self.sequence.prompt + self.sequence.tokens
         if len(tokens) - self._begin == self._block_size:
             self._begin += self._block_size - self._block_size // 2
@@ -180,8 +181,8 @@ class _Text:
 
 def _ends_inside_character(text: bytes) -> bool:
     """Return whether the last character of UTF-8 bytes is incomplete."""
-    # A character has at most four bytes; all but the first begin with the bits 10. The leading ones of
-    # the first byte say how many bytes there are.
+    # A character has at most four bytes; all but the first begin with the bits 10. The leading ones
+    # of the first byte say how many bytes there are.
     for length in range(1, min(3, len(text)) + 1):
         byte = text[-length]
         if byte >> 6 != 0b10:

@@ -31,7 +31,9 @@ def choose_by_row(
     uniforms: torch.Tensor,
     seen: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return one token for each row, (B,), with one `choose` for each group of `rows_by_settings`."""
+    """Return one token for each row, (B,), with one `choose` for each group of
+    `rows_by_settings`.
+    """
     if len(groups) == 1:
         return choose(logits, groups[0][0], uniforms, seen)
     tokens = torch.empty(len(logits), dtype=torch.long, device=logits.device)
@@ -69,7 +71,8 @@ def choose(
 def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
     """Divide the positive logits of seen tokens by `penalty`, and multiply the negative ones by it.
 
-    Source: Keskar et al. 2019, "CTRL", section 4.1. Hugging Face treats negative logits in the same way.
+    Source: Keskar et al. 2019, "CTRL", section 4.1. Hugging Face treats negative logits in the same
+        way.
     """
     weakened = torch.where(logits > 0, logits / penalty, logits * penalty)
     return torch.where(seen, weakened, logits)
@@ -87,7 +90,8 @@ def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
     Source: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration", section 3.1.
     """
     probabilities = logits.softmax(-1)
-    for size in (min(1024, logits.size(-1)), logits.size(-1)):  # most nuclei are small, and sorting all tokens is slow
+    # Sorting all tokens is slow and most nuclei are small, so the likeliest 1,024 are tried first.
+    for size in (min(1024, logits.size(-1)), logits.size(-1)):
         ordered = probabilities.topk(size).values
         reached = ordered.cumsum(-1, dtype=torch.float64)
         if (reached[:, -1] >= p).all():
@@ -103,11 +107,15 @@ def keep_min_p(logits: torch.Tensor, min_p: float) -> torch.Tensor:
     Source: Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling".
     """
     likeliest = logits.amax(-1, keepdim=True)
+    # p >= min_p * p_max is the same as a comparison of logits, without a softmax.
     return logits.masked_fill(logits < likeliest + torch.tensor(min_p).log().item(), -torch.inf)
 
 
 def draw(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """Return the first token of each row whose cumulative probability exceeds its uniform number."""
+    """Return the first token of each row whose cumulative probability exceeds its uniform
+    number.
+    """
+    # In fp32, sums over 50,000 tokens would lose the unlikely ones.
     cumulative = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
     total = cumulative[:, -1:]
     # The point stays below the total, because beyond it there are only tokens of probability 0.

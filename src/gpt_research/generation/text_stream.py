@@ -13,8 +13,8 @@ from gpt_research.data.tokenizer import Tokenizer
 class TextStream:
     """Turns the tokens of one sample into text.
 
-    `push` returns the new text. Once a stop text is complete, `stopped` is true and there is no more
-    text. If the last token leaves a character incomplete, that character is dropped.
+    `push` returns the new text. Once a stop text is complete, `stopped` is true and there is no
+    more text. If the last token leaves a character incomplete, that character is dropped.
     """
 
     def __init__(self, tokenizer: Tokenizer, stop: Sequence[str] = ()) -> None:

@@ -1,10 +1,11 @@
 """The generation engine that runs our model in PyTorch; the calls `generate` and `stream`.
 
-    step: decode one token of every row -> requests join (prefill) -> choose a token for every row -> pieces
+    step: decode one token of every row -> requests join (prefill) -> choose a token for every row
+        -> pieces
 
 A sample depends on the weights, its prompt, its settings and its number, and never on its batch. It
-has its own random stream, keyed by seed and number, and its own row in the cache. The number of rows
-is limited so that the cache fits into memory; further requests wait.
+has its own random stream, keyed by seed and number, and its own row in the cache. The number of
+rows is limited so that the cache fits into memory; further requests wait.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ def stream(
     The id of a piece is `index of the prompt * num_samples + number of the sample`.
 
     Args:
-        prompts: one or many. If a prompt is empty, the sample begins a document: it follows `<|endoftext|>`.
+        prompts: one or many. If a prompt is empty, the sample begins a document: it follows
+            `<|endoftext|>`.
         notice: is called once, with a sentence for the user, if a text outgrows the context.
 
     Raises:
@@ -103,8 +105,8 @@ class TorchEngine:
         self._waiting: OrderedDict[int, Request] = OrderedDict()
         self._next_id = 0
         self._rows: list[Sequence] = []
-        """The sequence of each row. A row is free if its sequence has ended. It stays in the batch until
-        another sequence takes it or the batch is compacted."""
+        """The sequence of each row. A row is free if its sequence has ended. It stays in the batch
+        until another sequence takes it or the batch is compacted."""
         self._chosen = torch.empty(0, dtype=torch.long)  # (B,) the newest tokens; the model has not read them
         self._groups: list[tuple[GenerateConfig, list[int]]] = []
         self._seen: torch.Tensor | None = None  # (B, V) True if the row's text has the token
@@ -138,7 +140,9 @@ class TorchEngine:
 
     @torch.inference_mode()
     def step(self) -> list[Piece]:
-        """Read the newest tokens, start waiting requests if rows are free, and draw a token for each row."""
+        """Decode the newest tokens, start waiting requests if rows are free, and draw a token a
+        row.
+        """
         live = [row for row, sequence in enumerate(self._rows) if sequence.live]
         joining = min(len(self._waiting), self.max_rows - len(live))
         # Compaction copies the cache. It is rare because it waits until half of the rows are free.
@@ -169,8 +173,8 @@ class TorchEngine:
         """Read the newest token of every row; return the logits of the next token, (B, V)."""
         full = self._decoder.full_rows()
         if full and self._decoder.capacity < self.block_size:
-            # There is memory for every request as it was asked for, so these rows are full only because their
-            # sequences have ended and the batch went on. Their tokens are of no use.
+            # Every live sequence has memory for its whole request. So the sequences of these rows
+            # have ended while the batch went on, and their tokens are of no use.
             self._decoder.clear_rows(full)
         elif full:
             for row in full:
@@ -180,7 +184,7 @@ class TorchEngine:
         return self._decoder.decode(self._chosen)
 
     def _join(self, count: int, logits: torch.Tensor | None) -> torch.Tensor:
-        """Move the first `count` requests from the queue to rows; return the logits of all rows, (B, V)."""
+        """Move `count` requests from the queue to rows; return the logits of all rows, (B, V)."""
         new = [Sequence(*self._waiting.popitem(last=False), self.tokenizer) for _ in range(count)]
         free = [row for row, sequence in enumerate(self._rows) if not sequence.live]
         rows = [*free, *range(len(self._rows), len(self._rows) + count)][:count]
@@ -198,7 +202,9 @@ class TorchEngine:
         return grown
 
     def _regroup(self) -> None:
-        """Group the rows by settings, and mark the tokens that their texts have, after the batch has changed."""
+        """Group the rows by settings and mark the tokens of their texts, after the batch has
+        changed.
+        """
         self._groups = rows_by_settings([sequence.settings for sequence in self._rows])
         self._seen = None
         if any(settings.repetition_penalty != 1 for settings, _ in self._groups):
@@ -225,14 +231,18 @@ class TorchEngine:
         return pieces
 
     def _alternatives(self, logits: torch.Tensor, totals: torch.Tensor) -> dict[int, dict[int, float]]:
-        """Return the most likely tokens, with log-probabilities, of each row whose request asks for them."""
-        asked = {row: sequence.request.logprobs for row, sequence in enumerate(self._rows) if sequence.request.logprobs}
-        if not asked:
+        """Return the log-probabilities of the likeliest tokens, for each row whose request has
+        `logprobs`.
+        """
+        counts = {
+            row: sequence.request.logprobs for row, sequence in enumerate(self._rows) if sequence.request.logprobs
+        }
+        if not counts:
             return {}
-        rows = list(asked)
-        likeliest = logits[rows].topk(min(max(asked.values()), logits.size(1)))
+        rows = list(counts)
+        likeliest = logits[rows].topk(min(max(counts.values()), logits.size(1)))
         values = (likeliest.values - totals[rows, None]).tolist()
         return {
-            row: dict(zip(ids[: asked[row]], scores, strict=False))
+            row: dict(zip(ids[: counts[row]], scores, strict=False))
             for row, ids, scores in zip(rows, likeliest.indices.tolist(), values, strict=True)
         }

@@ -107,6 +107,7 @@ class GPT(nn.Module):
         self.head = nn.Linear(config.n_embd, config.padded_vocab_size, bias=False)
         if config.tie_weights:
             self.head.weight = self.token_embedding.weight
+        # On the meta device there are only shapes, which estimates and exporters need.
         if not self.token_embedding.weight.is_meta:
             self.initialise(int(torch.randint(2**62, (), device="cpu")) if seed is None else seed)
 
@@ -115,7 +116,7 @@ class GPT(nn.Module):
         """Draw Normal(0, 0.02), divided by sqrt(2 n_layer) for residual projections; biases are 0.
 
         A parameter depends on the seed and on its own name and shape only. So two models that share
-        a part start with the same part, and the device makes no difference.
+        a part start with the same part.
         """
         residual = {
             f"{name}.{projection}.weight"
@@ -125,7 +126,10 @@ class GPT(nn.Module):
         for name, parameter in self.named_parameters():
             if parameter.dim() < 2:
                 continue  # torch sets the scales of norms to 1; biases follow below
+            # Each block adds two branches to the residual stream. With this divisor their sum has
+            # the same spread for any number of blocks.
             std = 0.02 / math.sqrt(2 * self.config.n_layer) if name in residual else 0.02
+            # The draw is made on the CPU, because other devices draw other numbers from one seed.
             generator = torch.Generator("cpu").manual_seed(seed_for(seed, "weights", name))
             drawn = torch.empty(parameter.shape, device="cpu").normal_(std=std, generator=generator)
             parameter.copy_(drawn)
@@ -153,6 +157,7 @@ class GPT(nn.Module):
             weight = self.head.weight if torch.is_grad_enabled() else self.head.weight.detach()
             nats: torch.Tensor = losses.ChunkedCrossEntropy.apply(h, weight, targets, vocab_size, self.loss_chunk)
             return nats
+        # The logarithm of a sum over the whole vocabulary needs fp32.
         return F.cross_entropy(self.logits(h).float(), targets, ignore_index=-1, reduction="sum")
 
     def hidden(self, tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:

@@ -58,15 +58,17 @@ class KVCache:
         assert self.end <= self.capacity, "the cache is full: the caller must slide the context first"
         device = self.storage.device
         steps = torch.arange(new_tokens, device=device)
-        if self.begin + new_tokens == self.end:  # slices are enough, often without a mask
+        if self.begin + new_tokens == self.end:
+            # All rows have the same length, so slices of the storage are enough.
             self.columns, positions = None, steps + self.begin
-            asking = positions[None]
+            queries = positions[None]
         else:
-            self.columns = positions = asking = torch.tensor(self.lengths, device=device)[:, None] + steps
+            self.columns = positions = queries = torch.tensor(self.lengths, device=device)[:, None] + steps
         self.mask = None
+        # One new token may attend to everything, and tokens of an empty cache need only causality.
         if self.columns is not None or (self.begin > 0 and new_tokens > 1):
-            seen = torch.arange(self.end, device=device)
-            self.mask = (seen <= asking[..., None])[:, None]  # (B or 1, 1, T, S)
+            keys = torch.arange(self.end, device=device)
+            self.mask = (keys <= queries[..., None])[:, None]  # (B or 1, 1, T, S)
         self.lengths = [length + new_tokens for length in self.lengths]
         return positions
 
@@ -80,20 +82,20 @@ class KVCache:
         index = torch.tensor(rows, device=self.storage.device)
         self._adopt(self.storage.index_select(2, index), [self.lengths[row] for row in rows])
 
-    def resize(self, rows: int, capacity: int, *, room: int) -> None:
+    def resize(self, rows: int, capacity: int, *, reserve: int) -> None:
         """Add empty rows until there are `rows`, each with memory for at least `capacity` tokens.
 
-        If more memory is needed, it is allocated for `room` rows. If `room` is larger than `rows`,
-        rows that are added one by one rarely need a copy.
+        If more memory is needed, it is allocated for `reserve` rows, at least `rows` of them. With
+        a reserve, rows that are added one by one rarely need a copy.
         """
         old, used = self.storage, len(self.lengths)
-        layers, two, had, heads, columns, size = old.shape
+        layers, two, old_rows, heads, old_capacity, size = old.shape
         lengths = self.lengths + [0] * (rows - used)
-        if rows <= had and capacity <= columns:
+        if rows <= old_rows and capacity <= old_capacity:
             return self._adopt(old, lengths)
-        storage = old.new_zeros(layers, two, max(room, had), heads, max(capacity, columns), size)
-        written = max(self.lengths, default=0)
-        storage[:, :, :used, :, :written] = old[:, :, :used, :, :written]
+        storage = old.new_zeros(layers, two, max(reserve, old_rows), heads, max(capacity, old_capacity), size)
+        longest = max(self.lengths, default=0)
+        storage[:, :, :used, :, :longest] = old[:, :, :used, :, :longest]
         return self._adopt(storage, lengths)
 
     def replace(self, rows: Sequence[int], other: KVCache, sources: Sequence[int] | None = None) -> None:

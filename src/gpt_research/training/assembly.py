@@ -1,6 +1,9 @@
-"""From settings to a step that can be taken: the execution plan first, then the parts, each made once.
+"""Builds a training step from settings: the execution plan first, then the parts.
 
-settings + runtime -> ExecutionPlan -> model -> placed on the processes -> optimizer, learning rate -> TrainStep
+    settings + runtime -> ExecutionPlan -> model -> DDP or FSDP -> optimizer, schedule -> TrainStep
+
+`plan_execution` makes every decision that depends on the machine: parallelism, compilation, passes
+of a step, and the chunk of the loss.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ from gpt_research.training.step import Batches, TrainStep
 WEIGHT_BYTES = GRADIENT_BYTES = 4
 """Of a parameter in training; both are fp32."""
 LARGEST_STATE = 0.5
-"""Share of a device's memory that weights, gradients and optimizer may take; activations need the rest."""
+"""Share of a device's memory that weights, gradients and optimizer may take; activations need the
+rest."""
 LARGEST_LOGITS = {"cpu": 8 << 20, "cuda": 4 << 30}
-"""Bytes of fp32 logits that are held at a time by default: on a CPU as many as its caches hold."""
+"""Bytes of fp32 logits to hold at a time by default, by device; a CPU's share fits its caches."""
 LEAST_CHUNK = 512
 """Tokens of a chunk at least, because the products of smaller chunks are slow."""
 
@@ -56,10 +60,10 @@ def build_step(
     batches: Batches,
     kind: type[Step],
 ) -> Step:
-    """Build the model from its seed, place it as the plan says, and give it an optimizer and a schedule.
+    """Return the step of `config`, with a new model on this process's device.
 
     Args:
-        kind: `TrainStep`, or a class made of it; the probe has one that times its passes.
+        kind: `TrainStep` or a subclass; the probe has one that times its passes.
 
     Raises:
         UserError: no optimizer, schedule or part of the model has the name that a setting gives.
@@ -70,6 +74,7 @@ def build_step(
     model = GPT(config.model, config.seed)
     model.gradient_checkpointing, model.loss_chunk = plan.gradient_checkpointing, plan.loss_chunk
     placed = place(model, plan, runtime)
+    # The optimizer comes after `place`, because FSDP replaces the parameters by shards of them.
     optimizer = make_optimizer(model, config)
     return kind(placed, optimizer, learning_rate, batches, plan, runtime, seed=config.seed, grad_clip=config.grad_clip)
 
@@ -80,7 +85,7 @@ def training_state_bytes(config: TrainConfig) -> int:
 
 
 def _parallel(config: TrainConfig, runtime: Runtime) -> Parallel:
-    """Choose DDP or FSDP: `auto` shards only a model whose state would fill half of a device."""
+    """Choose DDP or FSDP; `auto` shards only a model whose state would fill half of a device."""
     if runtime.world_size == 1:
         return "none"
     if config.parallel != "auto":
@@ -93,7 +98,8 @@ def _parallel(config: TrainConfig, runtime: Runtime) -> Parallel:
 
 
 def _compiled(asked_for: bool | None, runtime: Runtime) -> bool:
-    """Compile by default on a GPU, where it pays within a minute; on a CPU a compiled step is hardly faster."""
+    # By default only a GPU compiles. There it pays within a minute; on a CPU a compiled step is
+    # hardly faster.
     if asked_for is None:
         return runtime.device.type == "cuda" and runtime.can_compile
     return asked_for
@@ -101,8 +107,9 @@ def _compiled(asked_for: bool | None, runtime: Runtime) -> bool:
 
 def _loss_chunk(asked_for: int | None, micro_batch: int, model: GPTConfig, runtime: Runtime) -> int:
     """Return how many tokens' logits to hold at a time; 0 for all of a micro-batch."""
-    # fp16 must know the scale of the loss before its gradient is rounded, and the chunked loss computes
-    # the gradient of a chunk together with its value. So fp16 takes all logits at once.
+    # The chunked loss computes a chunk's gradient together with its value, before the scale that
+    # fp16 needs is multiplied in, so small gradients would be rounded to 0. fp16 takes all logits
+    # at once.
     if asked_for is not None or runtime.precision == "fp16":
         return asked_for or 0
     fits = LARGEST_LOGITS.get(runtime.device.type, 1 << 30) // (4 * model.padded_vocab_size)

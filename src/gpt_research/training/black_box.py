@@ -1,6 +1,8 @@
-"""The black box of a step gone wrong: what it read, the state of its layers, and how to run it again.
+"""The record of a step that went wrong: its windows of text, the norms of its layers, its seeds.
 
-<run>/black_box/step_00000123.json
+    <run>/black_box/step_00000123.json
+
+`gpt-research replay` takes the step again from these facts (`training.replay`).
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from gpt_research.training.inputs import TrainingData
 from gpt_research.training.step import TrainStep
 
 EXCERPT_TOKENS = 64
+"""Tokens at the beginning of each window that the record shows as text."""
 
 
 def write_black_box(
@@ -31,14 +34,16 @@ def write_black_box(
 ) -> Path:
     """Write the black box of `step` (counted from 1) and return its path.
 
-    A skipped step left the weights as they were, so its gradient is computed again, to show in which layer it
-    went wrong. All ranks take part in that, and the main one writes.
+    All ranks must call this, because the norms of a sharded model need all of them; rank 0 writes.
 
     Args:
-        facts: finding ("not_finite" or "spike"), loss and grad_norm, as text because JSON has no NaN.
+        facts: finding ("not_finite" or "spike"), loss and grad_norm, as text because JSON has no
+            NaN.
         windows: what this rank read, as `describe_windows` returns it.
     """
     path = run / "black_box" / f"step_{step:08d}.json"
+    # A skipped step left the weights as they were, so its gradient can be computed again. That
+    # shows in which layer it went wrong.
     if facts["finding"] == "not_finite":
         train_step.accumulate(step - 1)
     layers = {name: _layer(parameter) for name, parameter in train_step.model.named_parameters()}
@@ -59,7 +64,9 @@ def write_black_box(
 
 
 def _layer(parameter: torch.nn.Parameter) -> dict[str, str]:
-    """Return norm and largest entry of a weight and, if it has one, of its gradient, as text."""
+    """Return norm and largest entry of a weight and of its gradient, as text, because JSON has no
+    NaN.
+    """
     numbers = {"weight_norm": parameter.detach().norm(), "weight_max": parameter.detach().abs().max()}
     if parameter.grad is not None:
         numbers |= {"grad_norm": parameter.grad.norm(), "grad_max": parameter.grad.abs().max()}
@@ -68,12 +75,19 @@ def _layer(parameter: torch.nn.Parameter) -> dict[str, str]:
 
 
 def describe_windows(loader: DataLoader, data: TrainingData, step: int) -> list[dict[str, Any]]:
-    """Return, for each window that this rank read in `step` (counted from 0), its place and its first words."""
-    names = {id(a): (c, s) for c, f in data.dataset.train.items() for s, a in enumerate(f.arrays)}
+    """Return the position and the first words of each window of `step` (counted from 0) on this
+    rank.
+    """
+    # The loader returns arrays without names, and an array is found again by its identity.
+    shards = {
+        id(array): (corpus, number)
+        for corpus, files in data.dataset.train.items()
+        for number, array in enumerate(files.arrays)
+    }
     windows = []
     for micro_step in range(loader.micro_steps):
         for array, start in loader.windows(step, micro_step):
-            corpus, shard = names[id(array)]
+            corpus, shard = shards[id(array)]
             tokens = np.asarray(array[start : start + EXCERPT_TOKENS])
             windows.append(
                 {
@@ -81,6 +95,7 @@ def describe_windows(loader: DataLoader, data: TrainingData, step: int) -> list[
                     "shard": data.dataset.manifests[corpus].splits["train"][shard].path,
                     "first_token": start,
                     "largest_id": int(np.max(array[start : start + loader.block_size + 1])),
+                    # A damaged shard may hold ids that the tokenizer lacks.
                     "begins": data.tokenizer.decode(tokens[tokens < data.tokenizer.vocab_size].tolist()),
                 }
             )

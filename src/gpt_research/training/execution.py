@@ -1,4 +1,4 @@
-"""How a run is carried out on this machine: decided once, then passed to whatever carries it out."""
+"""How a run is carried out on this machine. `assembly.plan_execution` decides it, once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ Parallel = Literal["none", "ddp", "fsdp"]
 class ExecutionPlan:
     """Everything about a run's steps that depends on the machine and on the number of processes.
 
-    `assembly.plan_execution` makes it from the settings and the runtime. The step, the probe and the
-    estimate of memory take it, so none of them decides anything again.
+    The step, the probe and the estimate of memory take the plan, and decide nothing again.
     """
 
     parallel: Parallel

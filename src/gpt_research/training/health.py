@@ -1,4 +1,4 @@
-"""The health of a run: it finds gradients that are not finite and losses far above the recent ones."""
+"""Finds gradients that are not finite, and losses far above the recent ones."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any, Literal
 Finding = Literal["not_finite", "spike"]
 
 WINDOW, FEWEST = 100, 20
+"""A loss is compared with the last 100 losses; before there are 20, no loss is a spike."""
 MOST_BAD_STEPS = 3
+"""Steps in a row without a finite gradient, after which training stops."""
 
 
 class Health:
-    """The last losses, and the number of steps in a row without a finite gradient."""
+    """The recent losses, and the number of steps in a row without a finite gradient."""
 
     def __init__(self, spike_z: float) -> None:
         self.spike_z = spike_z
@@ -22,11 +24,11 @@ class Health:
         self.bad_in_a_row = 0
 
     def is_spike(self, loss: float) -> bool:
-        """Return True if a loss is not finite, or `spike_z` standard deviations above the mean of the last ones."""
+        """Return True if a loss is not finite, or more than `spike_z` deviations above the mean."""
         return not math.isfinite(loss) or (len(self.losses) >= FEWEST and self.z(loss) > self.spike_z)
 
     def z(self, loss: float) -> float:
-        """Return how many standard deviations a loss lies above the mean of the last ones."""
+        """Return how many standard deviations a loss lies above the mean of the recent ones."""
         spread = statistics.pstdev(self.losses)
         # The floor keeps rounding from counting as a spike when the loss has stopped moving.
         return (loss - statistics.fmean(self.losses)) / max(spread, 1e-3)
@@ -35,7 +37,7 @@ class Health:
         """Record the numbers of the next step; return what is wrong with them, or None.
 
         Args:
-            counts: False if a gradient that is not finite is expected: fp16 overflows while it looks for its scale.
+            counts: False if the gradient may overflow, as in fp16 while the scale is too large.
         """
         if not math.isfinite(grad_norm):
             self.bad_in_a_row += counts

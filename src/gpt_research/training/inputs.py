@@ -35,8 +35,8 @@ class TrainingData:
         """Open the data set that a run reads; with `config.verify_data`, hash every shard first.
 
         Raises:
-            UserError: no data set, damage, a tokenizer that is not the one the shards were written with, or a model
-                of another vocabulary than the tokenizer's.
+            UserError: no data set, damage, a tokenizer that is not the one the shards were written
+                with, or a model of another vocabulary than the tokenizer's.
         """
         dataset = Dataset(config.data, config.model.block_size)
         if config.verify_data:

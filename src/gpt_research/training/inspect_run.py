@@ -21,7 +21,7 @@ LAST_NUMBERS = ("loss", "val_loss", "val_bits_per_byte")
 
 @dataclass(frozen=True)
 class CheckpointSummary:
-    """One checkpoint, as far as its files' headers tell."""
+    """Facts about one checkpoint, from its directory and the headers of its files."""
 
     step: int
     weights: str
@@ -46,7 +46,7 @@ class RunSummary:
 
 
 def inspect_run(run: Path, *, hashes: bool = False) -> RunSummary:
-    """Return what a run folder holds; with `hashes`, check the SHA-256 of every checkpoint's files too.
+    """Return a summary of a run folder; with `hashes`, check the SHA-256 of all checkpoint files.
 
     Raises:
         UserError: the folder is not a run.
@@ -84,7 +84,7 @@ def _count(files: list[Path]) -> str:
 
 
 def _state(folder: Path) -> dict[str, Any]:
-    """Return what state.json says, or nothing if it is missing or damaged."""
+    """Return the content of state.json, or an empty dictionary if it is missing or damaged."""
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -19,13 +19,13 @@ from gpt_research.version import __version__
 
 
 def lineage(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
-    """Return what the weights of a run come from; its plugins too, if it has any."""
+    """Return fingerprints of everything that the weights of a run come from."""
     changeable = TrainConfig.changeable_fields()
     loaded = plugins.hashes()
     return {
         "tokenizer": data.tokenizer.fingerprint,
         "data": data_fingerprint(data.dataset.manifests),
-        "config": _digest({k: v for k, v in to_dict(config).items() if k not in changeable}),
+        "config": _digest({name: value for name, value in to_dict(config).items() if name not in changeable}),
         "code": f"gpt-research {__version__}, torch {torch.__version__}",
         **({"plugins": loaded} if loaded else {}),
     }
@@ -35,7 +35,7 @@ def check_lineage(before: Mapping[str, Any], now: Mapping[str, Any], where: str,
     """Refuse weights of another tokenizer or plugin, and other data unless the user allows it.
 
     Raises:
-        UserError: naming what differs and the remedy.
+        UserError: they differ; the message names the difference and the remedy.
     """
     plugins.require(before.get("plugins", {}), where)
     if before.get("tokenizer", now["tokenizer"]) != now["tokenizer"]:

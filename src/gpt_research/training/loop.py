@@ -1,10 +1,11 @@
-"""Training: batches become a model.
+"""The training loop: take a step, log, evaluate, save; resume where a run stopped.
 
-    settings -> runtime -> data -> run folder -> TrainStep -> resume -> [step, log, evaluate, save] until max_steps
+    settings -> runtime -> data -> run folder -> TrainStep -> resume -> [step, log, evaluate, save]
 
-A step is a pure function of the weights, the optimizer's state and the step's number: data, dropout and
-learning rate all follow from (seed, step). So a checkpoint is weights, optimizer state, scaler and one
-number, and an interrupted run equals an uninterrupted one.
+A step is a pure function of the weights, the optimizer's state and the step's number: data, dropout
+and learning rate all follow from (seed, step). So a checkpoint is weights, optimizer state, scaler
+and one number, and an interrupted run equals an uninterrupted one. `Trainer.restore` resumes;
+`run_folder` checks that a run may be resumed with the given settings.
 """
 
 from __future__ import annotations
@@ -43,18 +44,18 @@ from gpt_research.training.step import TrainStep
 from gpt_research.training.validation import Loss, measure, total
 
 LONGEST_SAMPLE = 200
-"""Tokens of the sample that is written after an evaluation, at most."""
+"""The most tokens of the sample that is written after an evaluation."""
 
 
 def train(config: TrainConfig, reporter: Reporter | None = None, until: int | None = None) -> Outcome:
     """Train as `config` says, from the start or from the step at which its run folder stopped.
 
     Args:
-        config: its `micro_batch` is a number; the command puts one in the place of `auto`.
+        config: `micro_batch` must be a number (`estimate.micro_batch` resolves `auto`).
         until: stop after this step, as a signal would, although `max_steps` is further.
 
     Raises:
-        UserError: anything that the user can mend: data, settings, folder, disk, or numbers gone wrong.
+        UserError: data, settings, folder or disk are wrong, or gradients are not finite.
     """
     reporter = reporter or Reporter()
     check_variants(config.model)
@@ -63,12 +64,13 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
         data = TrainingData.open(config)
         config = dataclasses.replace(config, precision=runtime.precision, model=data.model)
         with locked_run_folder(config, data, is_main=runtime.is_main):
-            runtime.barrier()  # no process goes on before the folder holds what a run needs
+            runtime.barrier()  # only rank 0 has written the folder, and the other ranks read it
             trainer = Trainer(config, runtime, data, reporter)
             with catch_stop_signals(reporter.stopping) as stop:
                 outcome = trainer.run(stop, until)
-            # The trainer must end before the group of processes does. If DDP's reducer outlived the group, it would
-            # wait for gloo's thread while holding the interpreter's lock, which that thread may need.
+            # The trainer must end before the process group. If DDP's reducer outlived the group, it
+            # would wait for gloo's thread with the interpreter's lock held, which that thread may
+            # need.
             del trainer
             return outcome
     finally:
@@ -76,7 +78,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
 
 
 class Trainer:
-    """One run: a `TrainStep` on a data set, and the logging, evaluation and saving around its steps."""
+    """A `TrainStep` on a data set, with logging, evaluation and saving around its steps."""
 
     def __init__(
         self,
@@ -87,7 +89,7 @@ class Trainer:
         *,
         resume: bool = True,
     ) -> None:
-        """Build everything for `config`; with `resume`, restore the newest checkpoint of its run folder."""
+        """Build the parts of a run; with `resume`, restore the newest checkpoint of its folder."""
         self.config, self.runtime, self.data = config, runtime, data
         self.reporter = reporter if runtime.is_main else Reporter()
         self.run_folder = Path(config.out)
@@ -139,12 +141,14 @@ class Trainer:
         self.started_at = self.window_at = time.perf_counter()
         self.window_step = step
         refuse = self.health.is_spike if config.skip_spikes else None
+        # Hundreds of thousands of objects stay for the whole run. Frozen ones are not searched for
+        # garbage again and again.
         gc.collect()
-        gc.freeze()  # objects that stay for the whole run need not be searched for garbage again and again
+        gc.freeze()
         try:
             profile = self.run_folder / "profile" if config.profile and self.runtime.is_main else None
             with profiled(profile, self.runtime.device) as profiler:
-                while step < last and not self._agreed(stop):
+                while step < last and not self._stop_requested(stop):
                     result = self.train_step.take_step(step, lambda: self._before_pass(stop), refuse)
                     if result is None:  # stopped inside the step; a resumed run takes it again
                         break
@@ -153,17 +157,19 @@ class Trainer:
                     self.unread.append((step, *result))
                     if self._reads_every_step or step % config.log_interval == 0 or step == last:
                         self._read_results()
+                    # The reported speed is that of steps alone, so evaluating and saving are left
+                    # out.
                     paused_at = time.perf_counter()
                     if self._due(step, config.eval_interval):
                         self._record_evaluation(step)
                     if self._due(step, config.save_interval):
                         self.save(step)
-                    pause = time.perf_counter() - paused_at  # the reported speed is that of steps alone
+                    pause = time.perf_counter() - paused_at
                     self.window_at += pause
                     self.reporter.paused(pause)
             if step > self.saved_step:
                 self.save(step)
-            self.saver.wait()
+            self.saver.wait()  # an error of the writing thread is raised here
         finally:
             gc.unfreeze()
             if self.metrics:
@@ -187,6 +193,7 @@ class Trainer:
 
     def save(self, step: int) -> None:
         """Copy the state of `step`, and let a thread write the copy while training goes on."""
+        # The health of all steps so far is part of the state.
         self._read_results()
         self.saved_step = step
         if not (self.runtime.is_main or self.sharded):
@@ -233,30 +240,35 @@ class Trainer:
             peak_flops=self.peak_flops,
         )
 
-    def _agreed(self, stop: StopSignal) -> bool:
-        """Return True on all processes if any of them was asked to stop."""
+    def _stop_requested(self, stop: StopSignal) -> bool:
+        """Return True on all ranks if any of them got a signal."""
+        # All ranks must stop at the same step, because the others would wait for one that left.
         return self.runtime.any_rank(bool(stop))
 
     def _before_pass(self, stop: StopSignal) -> bool:
-        """Return True to stop between two micro-batches, because a step may take longer than a signal allows."""
+        """Report that a pass begins; return True if training is to stop before it."""
         self.reporter.before_pass()
-        return self.plan.micro_steps > 1 and self._agreed(stop)
+        # A step of many passes may take minutes, and a batch system kills a job that does not stop
+        # soon.
+        return self.plan.micro_steps > 1 and self._stop_requested(stop)
 
     def _due(self, step: int, interval: int) -> bool:
         return step == self.config.max_steps or (interval > 0 and step % interval == 0)
 
     @property
     def _reads_every_step(self) -> bool:
-        """On a GPU the host must wait for the device to read a number, so it reads those of many steps at once."""
+        # On a GPU the host must wait for the device to read a number, so it reads many steps at
+        # once.
         return self.runtime.device.type == "cpu" or self.config.skip_spikes
 
     def _read_results(self) -> None:
-        """Fetch the numbers of the steps since the last time, check their health, and log the last one if due."""
+        """Fetch loss and norm of the steps since the last call, check them, and log what is due."""
         if not self.unread:
             return
         numbers = torch.stack([torch.stack(pair) for _, *pair in self.unread]).tolist()
         steps, self.unread = [step for step, *_ in self.unread], []
-        # fp16 finds its scale by letting the gradient overflow; only a scale of 1 or less means trouble.
+        # fp16 finds its scale by letting the gradient overflow; only a scale of 1 or less means
+        # trouble.
         scaler = self.train_step.scaler
         counts = not scaler.is_enabled() or scaler.get_scale() <= 1
         for step, (loss, norm) in zip(steps, numbers, strict=True):
@@ -271,7 +283,8 @@ class Trainer:
         seconds, steps = now - self.window_at, step - self.window_step
         tokens_per_s = steps * self.config.tokens_per_step / max(seconds, 1e-9)
         flops = tokens_per_s * self.model.flops_per_token() / self.runtime.world_size
-        if flops > self.peak_flops:  # the machine was busy when its peak was measured
+        # No step is faster than the peak, so the machine was busy when its peak was measured.
+        if flops > self.peak_flops:
             self.peak_flops = max(flops, peak_flops(self.runtime))
         values = {
             "loss": loss,
@@ -289,7 +302,7 @@ class Trainer:
         self.window_at, self.window_step, self.train_step.data_s = now, step, 0.0
 
     def _record_finding(self, step: int, finding: str, loss: float, norm: float) -> None:
-        """Write a black box of a step gone wrong; stop the run if it is one too many."""
+        """Write a black box of a step that went wrong; stop the run after too many in a row."""
         path = write_black_box(
             self.run_folder,
             step,
@@ -321,12 +334,14 @@ class Trainer:
             {"val_loss": overall.loss, "val_bits_per_byte": overall.bits_per_byte, "corpora": corpora},
         )
         self.reporter.evaluated(step, self.losses)
-        if not self.sharded:  # no process holds the whole model otherwise
+        if not self.sharded:  # with FSDP no process holds the whole model
             self._write_sample(step)
         draw_loss_curve(self.run_folder)
 
     def _write_sample(self, step: int) -> None:
-        """Append one sample to `samples.txt`; its draw touches no random stream of training."""
+        """Append one sample to `samples.txt`. Its random stream is its own, so training is
+        unchanged.
+        """
         prompt, length = self.config.sample_prompt, max(1, self.config.model.block_size // 2)
         settings = GenerateConfig(max_new_tokens=min(LONGEST_SAMPLE, length), seed=self.config.seed)
         self.model.eval()

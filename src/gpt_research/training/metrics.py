@@ -1,4 +1,4 @@
-"""The numbers of a run: metrics.jsonl always, a tracker by choice, and the loss curve drawn from the file."""
+"""Writes the numbers of a run to metrics.jsonl and a tracker, and draws the loss curve."""
 
 from __future__ import annotations
 
@@ -16,24 +16,28 @@ from gpt_research.training.trackers import TRACKERS
 
 
 class Metrics:
-    """Appends one JSON object a line to `metrics.jsonl`, and passes the numbers on to the tracker."""
+    """Appends one JSON object a line to `metrics.jsonl`, and passes the numbers on to the
+    tracker.
+    """
 
     def __init__(self, run: Path, config: TrainConfig, start_step: int) -> None:
-        """Open the file without the lines after `start_step`, because a resumed run writes them again.
+        """Open the files, and drop lines after `start_step`, which a resumed run writes again.
 
         Raises:
-            UserError: no tracker has the name that `config.tracker` gives, or its package is not installed.
+            UserError: there is no such tracker, or its package is not installed.
         """
+        # An unknown tracker must not cost the old lines, so it is looked up first.
         tracker = look_up(TRACKERS, config.tracker, "tracker")
         path = run / "metrics.jsonl"
         kept = [line for line in read_metrics(run) if line["step"] <= start_step]
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        # Line-buffered, so that the file can be followed and a crash loses no line.
         self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  closed in finish
         self._tracker = tracker(run, to_dict(config)) if tracker is not None else None
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
-        """Write the numbers of a step; a number that is not finite becomes null, because JSON has no NaN."""
-        plain = {k: _plain(v) for k, v in values.items()}
+        """Write the numbers of a step."""
+        plain = {name: _plain(value) for name, value in values.items()}
         self._file.write(json.dumps({"step": step, **plain}) + "\n")
         if self._tracker is not None:
             self._tracker.log(step, dict(_flatten(values)))
@@ -60,9 +64,9 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
-        return None
+        return None  # JSON has no NaN and no infinity
     if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
+        return {name: _plain(inner) for name, inner in value.items()}
     return value
 
 
@@ -77,7 +81,9 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, flo
 
 
 def draw_loss_curve(run: Path) -> Path | None:
-    """Draw `loss.png` from `metrics.jsonl`: the smoothed training loss, and the validation loss of each corpus."""
+    """Draw `loss.png` from `metrics.jsonl`: smoothed training loss, and validation loss by
+    corpus.
+    """
     lines = read_metrics(run)
     train = [(m["step"], m["loss"]) for m in lines if m.get("loss") is not None]
     val = [m for m in lines if m.get("val_loss") is not None]
@@ -108,7 +114,9 @@ def draw_loss_curve(run: Path) -> Path | None:
 
 
 def _smoothed(values: tuple[float, ...]) -> list[float]:
-    """Return an exponential moving average over about a twentieth of the curve, corrected for its start."""
+    """Return an exponential moving average over a twentieth of the curve, corrected for its
+    start.
+    """
     weight = max(0.0, 1 - 20 / len(values))
     smooth, norm, out = 0.0, 0.0, []
     for value in values:

@@ -1,7 +1,7 @@
-"""The state of an optimizer by the names of the model's parameters, as a checkpoint holds it.
+"""Saves and restores the state of an optimizer, by the names of the model's parameters.
 
-It works for every optimizer that keeps its state in `optimizer.state[parameter]` as torch's do. If the
-model is sharded, each process saves and restores the rows that it holds.
+It works for every optimizer that keeps its state in `optimizer.state[parameter]` as torch's do. If
+the model is sharded, each process saves and restores the rows that it holds.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ from gpt_research.model.gpt import GPT
 def optimizer_tensors(optimizer: torch.optim.Optimizer, model: GPT) -> dict[str, torch.Tensor]:
     """Return the optimizer's state as `<moment>/<parameter>`, copied to the CPU.
 
-    If the model is sharded, only the rows that this process holds; the process with the first row also
-    returns the step counts.
+    If the model is sharded, only the rows that this process holds.
     """
-    found = {}
+    tensors = {}
     for name, parameter in model.named_parameters():
         for moment, value in optimizer.state[parameter].items():
             held, first = held_rows(value if value.dim() else parameter)
-            if held.numel() and (value.dim() or first == 0):  # the process with the first row saves the step count
-                found[f"{moment}/{name}"] = (held if value.dim() else value).detach().to("cpu", copy=True)
-    return found
+            # A scalar, such as a step count, is equal on all processes. The one with the first row
+            # saves it.
+            if held.numel() and (value.dim() or first == 0):
+                tensors[f"{moment}/{name}"] = (held if value.dim() else value).detach().to("cpu", copy=True)
+    return tensors
 
 
 def optimizer_first_rows(optimizer: torch.optim.Optimizer, model: GPT) -> dict[str, int]:
-    """Return the first row that this process holds of each tensor of `optimizer_tensors`, if it is not 0."""
+    """Return the first row of each tensor of `optimizer_tensors`, if it is not 0."""
     return {
         f"{moment}/{name}": first
         for name, parameter in model.named_parameters()
@@ -41,10 +42,10 @@ def optimizer_first_rows(optimizer: torch.optim.Optimizer, model: GPT) -> dict[s
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, model: GPT, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Load saved state into the optimizer; if the model is sharded, the rows that this process holds.
+    """Load saved state into the optimizer; if the model is sharded, this process's rows.
 
     Raises:
-        UserError: the state is of a parameter that the model does not have, or of another shape.
+        UserError: the model has no such parameter, or it has another shape.
     """
     parameters = dict(model.named_parameters())
     for key in tensors:

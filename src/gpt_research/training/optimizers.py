@@ -31,7 +31,7 @@ OPTIMIZERS: dict[str, MakeOptimizer] = {"adamw": adamw}
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the optimizer that `config.optimizer.name` names, for all trainable parameters of a model.
+    """Return the optimizer that `config.optimizer.name` names, for a model's trainable parameters.
 
     Raises:
         UserError: no optimizer has that name.
@@ -41,7 +41,8 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGroup]:
-    """Sort the parameters into kinds: matrices and embeddings decay, vectors (norms and biases) do not.
+    """Sort the parameters into kinds: matrices and embeddings decay, vectors (norms and biases) do
+    not.
 
     The step sets the learning rate of a group to the schedule's rate times the group's `lr_scale`.
     """
@@ -63,12 +64,10 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGro
 
 
 def step_unless(optimizer: torch.optim.Optimizer, leave_out: torch.Tensor) -> None:
-    """Take the optimizer's step, unless `leave_out`, a boolean scalar on the device, is true.
-
-    torch's fused optimizers read the flag on the device: they take it as the `found_inf` of a gradient
-    scaler and then change nothing, so the host does not have to wait for it. For every other optimizer
-    the host reads the flag.
-    """
+    """Take the optimizer's step, unless `leave_out`, a boolean scalar on the device, is true."""
+    # torch's fused optimizers read the flag on the device: they take it as the `found_inf` of a
+    # gradient scaler and then change nothing, so the host does not wait for it. For every other
+    # optimizer the host reads the flag.
     if getattr(optimizer, "_step_supports_amp_scaling", False):
         optimizer.found_inf = leave_out.float()  # type: ignore[attr-defined]
         optimizer.step()
@@ -77,11 +76,12 @@ def step_unless(optimizer: torch.optim.Optimizer, leave_out: torch.Tensor) -> No
 
 
 def state_bytes(config: TrainConfig) -> int:
-    """Return the bytes of optimizer state for one fp32 parameter, read off one small matrix.
+    """Return the bytes of optimizer state for one fp32 parameter.
 
     Raises:
         UserError: no optimizer has the name that `config.optimizer.name` gives.
     """
+    # One step on a small matrix shows it, so an optimizer of a plugin need not state its bytes.
     module, weight = nn.Module(), nn.Parameter(torch.ones(64, 64))
     module.register_parameter("weight", weight)
     optimizer = make_optimizer(module, config)

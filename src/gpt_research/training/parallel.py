@@ -1,7 +1,7 @@
 """One model on many processes: DDP if it fits each device, FSDP2 if it does not.
 
-Either way a step reads the same samples and ends with the mean gradient over all processes, so the loss
-does not depend on their number.
+Either way a step reads the same samples and ends with the mean gradient over all processes, so the
+loss does not depend on their number.
 Source: torch.nn.parallel.DistributedDataParallel and torch.distributed.fsdp.fully_shard.
 """
 
@@ -35,15 +35,18 @@ class Placed:
 
 
 def place(model: Any, plan: ExecutionPlan, runtime: Runtime) -> Placed:
-    """Move a model to this process's device, compile it and spread it over the processes as the plan says."""
+    """Move a model to this process's device, compile it, and wrap it in DDP or FSDP, by the
+    plan.
+    """
     on_cpu = runtime.device.type == "cpu"
     if plan.parallel == "none" and not (plan.compiled and on_cpu):
         model.to(runtime.device)
         compiled = cast(nn.Module, torch.compile(model)) if plan.compiled else model
         return Placed(model, compiled, compiled)
     if plan.compiled:
-        # Blocks are compiled one by one. So the gradients of one block travel while the next block is
-        # computed, and all blocks share one compilation. On a CPU the compiled loss is slower than the plain one.
+        # Blocks are compiled one by one. So the gradients of one block travel while the next block
+        # is computed, and all blocks share one compilation. On a CPU the compiled loss is slower
+        # than the plain one.
         for block in model.blocks:
             block.compile()
         if not on_cpu:
@@ -55,19 +58,22 @@ def place(model: Any, plan: ExecutionPlan, runtime: Runtime) -> Placed:
         return Placed(model, model, model)
     model.to(runtime.device)
     devices = [runtime.device.index] if runtime.device.type == "cuda" else None
-    # The buffers of a model are constants here, so there is nothing to broadcast. Gradients that are
-    # views of DDP's buckets need no copy of their own.
+    # The buffers of a model are constants here, so there is nothing to broadcast. Gradients that
+    # are views of DDP's buckets need no copy of their own.
     ddp = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
     return Placed(model, model, ddp)
 
 
 def _shard(model: Any, runtime: Runtime) -> None:
-    """Let each process hold its rows of every tensor; a block's weights are gathered when it runs."""
+    """Shard every tensor by rows over the processes; a block's weights are gathered when it
+    runs.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(runtime.device.type, (runtime.world_size,))
-    # Weights travel in the type they are multiplied in, gradients in fp32; the residual stream keeps its type.
+    # Weights are gathered in the type of the products, which halves the traffic. Gradients are
+    # summed in fp32. The inputs are not cast, because the residual stream stays in fp32.
     policy = MixedPrecisionPolicy(
         param_dtype=None if runtime.precision == "fp32" else runtime.dtype,
         reduce_dtype=torch.float32,
@@ -82,18 +88,19 @@ def _shard(model: Any, runtime: Runtime) -> None:
 
 
 def reshard(model: Any) -> None:
-    """Free the weights that an evaluation gathered: FSDP keeps the outermost ones for a backward pass."""
+    """Free the weights that an evaluation gathered."""
+    # FSDP keeps the outermost weights for a backward pass, and an evaluation has none.
     for module in (model, *model.blocks):
         if hasattr(module, "reshard"):  # an FSDPModule
             cast("FSDPModule", module).reshard()
 
 
 def gradients_stay_local(for_training: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Let DDP add up gradients without exchanging them; used for all micro-batches of a step but the last.
-
-    FSDP reduces gradients on every micro-batch. Deferring would need the full gradient, and saving that
-    memory is why FSDP is used.
+    """Return a context for all micro-batches but the last, in which DDP does not average
+    gradients.
     """
+    # FSDP reduces gradients on every micro-batch. Deferring would need the full gradient, and
+    # saving that memory is why FSDP is used.
     if isinstance(for_training, DistributedDataParallel):
         return for_training.no_sync()
     return contextlib.nullcontext()

@@ -1,7 +1,8 @@
 """Repeat one step of a run in fp32, and record what its modules compute.
 
-A step is a pure function of its checkpoint and its number. So the steps between the newest checkpoint before it
-and the step itself are repeated in memory; nothing is written to the run folder.
+A step is a pure function of its checkpoint and its number. So the steps between the newest
+checkpoint before it and the step itself are repeated in memory; nothing is written to the run
+folder.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from gpt_research.training.reporter import Reporter
 
 @dataclass
 class Seen:
-    """The numbers of one module's output, or of one parameter's gradient."""
+    """The largest number of a module's output, or of a parameter's gradient."""
 
     module: str
     largest: float
@@ -48,7 +49,7 @@ class Replay:
 
     @property
     def first_bad(self) -> str | None:
-        """The place of the first number that is not finite; the forward pass comes before the backward pass."""
+        """The module or parameter with the first number that is not finite, in words, or None."""
         for kind, seen in (("output of", self.forward), ("gradient of", self.gradients)):
             for record in seen:
                 if not record.finite:
@@ -57,7 +58,8 @@ class Replay:
 
 
 def replay(run_folder: Path, step: int, data: str = "", device: str = "auto") -> Replay:
-    """Take the steps before `step` again, then `step` itself in fp32, and record what its modules compute.
+    """Take `step` again in fp32, after the steps since the checkpoint before it; record its
+    modules.
 
     Args:
         step: counted from 1, as in metrics.jsonl.
@@ -76,10 +78,12 @@ def replay(run_folder: Path, step: int, data: str = "", device: str = "auto") ->
         train_step.take_step(number)
     train_step.runtime = dataclasses.replace(train_step.runtime, precision="fp32")
     train_step.scaler = torch.amp.GradScaler(train_step.runtime.device.type, enabled=False)
-    train_step.model.loss_chunk = 0  # the chunked loss never runs the head as a module, so no hook would see it
+    # The chunked loss multiplies by the head's weight and never calls the module, so no hook would
+    # run.
+    train_step.model.loss_chunk = 0
     with _watched(trainer.model) as forward:
         loss = train_step.accumulate(step - 1)
-    assert loss is not None, "nothing asks it to stop"
+    assert loss is not None, "without a stop function a step is always complete"
     gradients = [
         Seen(name, float(p.grad.abs().max()), bool(torch.isfinite(p.grad).all()))
         for name, p in reversed(list(trainer.model.named_parameters()))
@@ -90,7 +94,7 @@ def replay(run_folder: Path, step: int, data: str = "", device: str = "auto") ->
 
 
 def _trainer_before(config: TrainConfig, step: int, device: str) -> Trainer:
-    """Make a trainer at the newest whole checkpoint not after `step`; without one, at the run's first step."""
+    """Return a trainer at the newest whole checkpoint up to `step`, or at the start of the run."""
     data = TrainingData.open(config)
     trainer = Trainer(config, start(device, config.precision), data, Reporter(), resume=False)
     if (checkpoint := load_newest(trainer.run_folder, last_step=step)) is not None:

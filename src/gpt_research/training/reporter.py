@@ -1,4 +1,4 @@
-"""What a run reports while it goes on, and how it ended."""
+"""The interface between training and a display: `Reporter` has a method for each event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gpt_research.training.validation import Loss
 
 @dataclass(frozen=True)
 class Beginning:
-    """What is known of a run when its first step begins."""
+    """The facts about a run when its first step begins."""
 
     config: TrainConfig
     runtime: Runtime
@@ -52,7 +52,9 @@ class Reporter:
         """Called once, before the first step."""
 
     def before_pass(self) -> None:
-        """Called before each forward and backward pass; it must not touch torch's global random state."""
+        """Called before each forward and backward pass; it must not touch torch's global random
+        state.
+        """
 
     def paused(self, seconds: float) -> None:
         """Called after an evaluation or a save, with the seconds that it took from training."""

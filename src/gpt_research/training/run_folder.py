@@ -1,4 +1,4 @@
-"""The run folder while a run trains in it: one owner at a time, and one config for its whole life.
+"""Locks the run folder while a run trains in it, and checks the settings of a resumed run.
 
 config.yaml  tokenizer.json  metrics.jsonl  loss.png  samples.txt  checkpoints/  owner.json
 """
@@ -25,12 +25,13 @@ from gpt_research.training.inputs import TrainingData
 
 @contextlib.contextmanager
 def locked_run_folder(config: TrainConfig, data: TrainingData, *, is_main: bool) -> Iterator[Path]:
-    """Lock the run folder of `config`, check that the run may go on, and write config and tokenizer into it.
+    """Lock the run folder of `config`, check its settings, and write config and tokenizer into it.
 
-    Only the main process locks and writes; the others just get the path.
+    Only rank 0 locks and writes; the others get the path alone.
 
     Raises:
-        UserError: another process has it, `resume` is never and it holds a run, or a setting changed.
+        UserError: another process has it, `resume` is never and it holds a run, or a setting
+            changed.
     """
     run = Path(config.out)
     if not is_main:
@@ -41,7 +42,7 @@ def locked_run_folder(config: TrainConfig, data: TrainingData, *, is_main: bool)
         lock = _take_lock(run)
     except OSError as error:
         raise UserError(f"The run folder {run} cannot be used ({error.strerror}). Name another with --out.") from None
-    with lock:  # closing the file frees the lock; if the process dies, the kernel does it
+    with lock:  # closing the file frees the lock
         _check_and_fill(run, config, data)
         yield run
 
@@ -63,7 +64,9 @@ def _check_and_fill(run: Path, config: TrainConfig, data: TrainingData) -> None:
 
 
 def _take_lock(run: Path) -> IO[str]:
-    """Lock `owner.json`. The lock dies with its process, so the folder of a dead owner is simply free."""
+    """Lock `owner.json` and write who holds it."""
+    # The kernel frees the lock when the process ends, however it ends. So a crash never leaves a
+    # folder locked, as a file whose existence is the lock would.
     file = open(run / "owner.json", "a+", encoding="utf-8")  # noqa: SIM115  stays open while the run lives
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -82,13 +85,14 @@ def _take_lock(run: Path) -> IO[str]:
 
 
 def _check_changes(old: TrainConfig, new: TrainConfig, run: Path) -> None:
-    """Refuse settings that decide the result and differ from those of the run, unless the user allows it."""
+    """Refuse changed settings that decide the result, unless the user allows the change."""
     changeable = TrainConfig.changeable_fields()
     changes = [
         f"{name}: {before!r} -> {after!r}"
         for name, before, after in _differences(to_dict(old), to_dict(new))
         if name not in changeable
     ]
+    # No flag allows these, because the weights would not fit the model.
     shape = [change for change in changes if change.startswith("model.")]
     if shape:
         raise UserError(f"{run} holds a model of another shape ({'; '.join(shape)}). Name another folder with --out.")
@@ -104,6 +108,7 @@ def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> 
     differences: list[tuple[str, Any, Any]] = []
     for name in new:
         before, after = old.get(name), new[name]
+        # Two dictionaries of weights may have different keys, so they are compared as a whole.
         if prefix + name == "weights":
             differences += [("weights", before, after)] if before != after else []
         elif isinstance(after, dict):

@@ -1,7 +1,7 @@
-"""The learning rate of a step: a pure function of its number, so that a resumed run needs no state.
+"""The learning rate of a step, a pure function of its number: a resumed run needs no state for it.
 
-Every schedule begins with a linear warm-up; `SCHEDULES` holds what comes after it. To add one, write a
-function like those below and put it into the dictionary under its name.
+Every schedule begins with a linear warm-up; `SCHEDULES` holds what comes after it. To add one,
+write a function like those below and put it into the dictionary under its name.
 Source: Loshchilov and Hutter 2017, "SGDR", for the cosine (without restarts).
 """
 
@@ -25,12 +25,14 @@ class Horizon:
     """The last learning rate as a share of the highest."""
 
     def progress(self, step: int) -> float:
-        """Return how much of the way from the end of the warm-up (0) to the last step (1) is behind `step`."""
+        """Return the share of the steps after the warm-up that come before `step`, 0 to 1."""
         steps = max(1, self.max_steps - 1 - self.warmup_steps)
         return min((step - self.warmup_steps) / steps, 1.0)
 
     def fall(self, remaining: float) -> float:
-        """Return the share of the highest rate at which `remaining` (1 to 0) of the fall lies ahead."""
+        """Return the share of the highest rate when `remaining` (1 to 0) of the fall is still to
+        come.
+        """
         return self.min_ratio + (1 - self.min_ratio) * remaining
 
 
@@ -47,7 +49,8 @@ def constant(step: int, horizon: Horizon) -> float:
 
 
 Schedule = Callable[[int, Horizon], float]
-"""Takes a step after the warm-up, counted from 0, and returns its share of the highest learning rate."""
+"""Takes a step after the warm-up, counted from 0, and returns its share of the highest learning
+rate."""
 
 SCHEDULES: dict[str, Schedule] = {"cosine": cosine, "linear": linear, "constant": constant}
 

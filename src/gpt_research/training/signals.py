@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM set a flag, which the trainer checks at the places where it can stop safely."""
+"""Ctrl-C and SIGTERM set a flag, which the trainer checks whenever it can stop safely."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ class StopSignal:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
+        # A handler may interrupt any line, so it only sets this number and writes one message.
         self.signal = number
         self._announce()
 
 
 @contextlib.contextmanager
 def catch_stop_signals(announce: Callable[[], None]) -> Iterator[StopSignal]:
-    """Catch SIGINT and SIGTERM inside the block; the first one calls `announce` from the signal handler."""
+    """Catch SIGINT and SIGTERM inside the block; the first one calls `announce` from the signal
+    handler.
+    """
     stop = StopSignal(announce)
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield stop

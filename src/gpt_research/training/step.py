@@ -1,8 +1,8 @@
-"""The training step: batches become a gradient, and the gradient a change of the weights.
+"""The training step: batches become a gradient, and the gradient changes the weights.
 
-It is the same for every device, precision and number of processes, and a pure function of the weights,
-the optimizer's state and the step's number. It gets its parts ready made (`assembly.build_step`) and
-knows nothing of files, of what is logged, or of the shape of the model.
+It is the same for every device, precision and number of processes, and a pure function of the
+weights, the optimizer's state and the step's number. `assembly.build_step` makes its parts. It
+knows nothing about files, logs or the shape of the model.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 
 class Batches(Protocol):
-    """Gives the tokens and targets of any micro-batch of this process, each (micro_batch, block_size) int64."""
+    """Gives the tokens and targets of any micro-batch of this process, each (micro_batch,
+    block_size) int64.
+    """
 
     def batch(self, step: int, micro_step: int) -> tuple[torch.Tensor, torch.Tensor]: ...
 
 
 class TrainStep:
-    """The model and the optimizer of one process, and what turns batches into steps."""
+    """The model, the optimizer and the batches of one process, and the step that joins them."""
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class TrainStep:
         seed: int,
         grad_clip: float,
     ) -> None:
-        """Take the parts of a step.
+        """Keep the parts of a step.
 
         Args:
             learning_rate: from a step, counted from 0, to its rate.
@@ -67,10 +69,11 @@ class TrainStep:
         stop: Callable[[], bool] = lambda: False,
         refuse: Callable[[float], bool] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Take one optimizer step; return its mean loss and gradient norm, or None if `stop` cut it short.
+        """Take one optimizer step; return its mean loss and gradient norm, or None if `stop` cut it
+        short.
 
-        If the gradient is not finite, or `refuse` returns True for the loss, weights and optimizer stay as
-        they were. All processes decide alike, because each has the mean gradient of all of them.
+        If the gradient is not finite, or `refuse` returns True for the loss, weights and optimizer
+        stay as they were.
         """
         rate = self.learning_rate(step)
         for group in self.optimizer.param_groups:
@@ -82,9 +85,12 @@ class TrainStep:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip or math.inf)
         if self.plan.parallel == "fsdp":
             norm = cast("DTensor", norm).full_tensor()
+        # Every process has the mean gradient and the mean loss of all, so all decide alike. The
+        # flag stays on the device, because reading it would make the host wait.
         leave_out = ~torch.isfinite(norm)
         if refuse is not None and refuse(loss.item()):
             leave_out = torch.ones_like(leave_out)
+        # fp16's scaler leaves a step out by itself if the gradient is not finite.
         if not self.scaler.is_enabled():
             step_unless(self.optimizer, leave_out)
         elif not (refuse is not None and leave_out.item()):
@@ -95,12 +101,13 @@ class TrainStep:
         return loss, norm
 
     def accumulate(self, step: int, stop: Callable[[], bool] = lambda: False) -> torch.Tensor | None:
-        """Add up the gradient of a step, micro-batch by micro-batch; return the mean loss over all processes.
+        """Add up the gradient of a step over its micro-batches; return the mean loss of all
+        processes.
 
-        The loss is divided by the tokens of the whole step, so neither the micro-batch nor the number of
-        processes changes the gradient. If `stop` returns True, drops what was added up and returns None.
+        If `stop` returns True, drops the gradient and returns None.
         """
         plan, runtime, model = self.plan, self.runtime, self.placed.for_training
+        # Dropout depends on the step and not on the steps before it, so a resumed run repeats it.
         torch.manual_seed(seed_for(self.seed, "dropout", step, runtime.rank))
         model.train()
         loss = torch.zeros((), device=runtime.device)
@@ -112,20 +119,20 @@ class TrainStep:
             last = micro_step == plan.micro_steps - 1
             with contextlib.nullcontext() if last else gradients_stay_local(model), runtime.autocast():
                 nats = model(tokens, targets)
-                # The gradient is averaged over processes, so each divides by its own share of the tokens.
+                # The loss is divided by the tokens of the whole step, so neither the micro-batch
+                # nor the number of processes changes the gradient. DDP and FSDP average the
+                # gradients of the processes, so each multiplies by their number.
                 share = nats * (runtime.world_size / plan.tokens_per_step)
                 self.scaler.scale(share).backward()
             loss += nats.detach() / plan.tokens_per_step
         return runtime.sum_over_ranks(loss)
 
     def _fetch(self, step: int, micro_step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a micro-batch on the device.
-
-        On a GPU the host runs ahead of the device, and a copy from pinned memory does not block the host. So
-        the batch has arrived before the device needs it.
-        """
+        """Return a micro-batch on the device."""
         began = time.perf_counter()
         batch = self.batches.batch(step, micro_step)
+        # A copy from pinned memory does not block the host, which runs ahead of a GPU. So the batch
+        # arrives before the device needs it.
         if self.runtime.device.type == "cuda":
             batch = batch[0].pin_memory(), batch[1].pin_memory()
         tokens, targets = (x.to(self.runtime.device, non_blocking=True) for x in batch)

@@ -1,4 +1,7 @@
-"""Trackers: other places that take a run's numbers. To add one, put a class like these into `TRACKERS`."""
+"""Trackers: services that record a run's numbers beside metrics.jsonl.
+
+To add one, put a class like these into `TRACKERS`.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,16 @@ from gpt_research.base.errors import UserError
 
 
 class Tracker(Protocol):
-    """A place that takes numbers by step."""
+    """Records numbers by step."""
 
     def __init__(self, run: Path, settings: Mapping[str, Any]) -> None:
-        """Open it for a run folder and the run's settings."""
+        """Begin to record a run, given its folder and its settings."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Take the numbers of a step."""
+        """Record the numbers of a step."""
 
     def finish(self) -> None:
-        """Take no more."""
+        """Write what is not written yet, and close."""
 
 
 class WandbTracker:

@@ -1,8 +1,7 @@
-"""The loss of a model on token batches, in nats, as perplexity and in bits per byte.
+"""The validation loss: nats per token, perplexity and bits per byte.
 
-It takes any iterable of batches, so the trainer and the evaluation of a split both use it.
-Bits per byte = nats of all targets / ln 2 / bytes of their text. Models with different tokenizers can be
-compared by it.
+Bits per byte = nats of all targets / ln 2 / bytes of their text. It compares models with different
+tokenizers. `evaluation.statistics` has the same scores with standard errors, from sums by document.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from gpt_research.base.runtime import Runtime
 
 @dataclass(frozen=True)
 class Loss:
-    """Nats, tokens and bytes summed over targets. Add two of them to get the loss over both."""
+    """Nats, tokens and bytes, summed over targets. The sum of two is the loss over both."""
 
     nats: float
     tokens: int
@@ -31,7 +30,7 @@ class Loss:
 
     @property
     def perplexity(self) -> float:
-        return math.exp(self.loss) if self.loss < 700 else math.inf
+        return math.exp(self.loss) if self.loss < 700 else math.inf  # exp(710) overflows
 
     @property
     def bits_per_byte(self) -> float:
@@ -59,12 +58,15 @@ def measure(
         byte_lengths: (vocab_size,) bytes of text of each token, on the runtime's device.
     """
     model.eval()
+    # Sums over millions of tokens need float64, which mps lacks.
     sums = torch.zeros(3, dtype=torch.float64, device=runtime.device if runtime.device.type != "mps" else "cpu")
     for tokens, targets in batches:
         tokens, targets = tokens.to(runtime.device), targets.to(runtime.device)
         with runtime.autocast():
             nats = model(tokens, targets)
         counted = targets[targets >= 0]
-        sums += torch.stack((nats.double(), torch.tensor(len(counted)).to(nats), byte_lengths[counted].sum())).to(sums)
+        sums[0] += nats.to(sums.device)
+        sums[1] += len(counted)
+        sums[2] += byte_lengths[counted].sum().to(sums.device)
     nats, tokens_seen, bytes_seen = runtime.sum_over_ranks(sums).tolist()
     return Loss(nats, int(tokens_seen), int(bytes_seen))

@@ -1,7 +1,6 @@
-"""The same steps of a run in one go and in two halves, compared bit by bit.
+"""Checks that an interrupted run equals an uninterrupted one, bit for bit.
 
-So anyone can check, on their own machine and with their own settings and data, that an interrupted run
-equals an uninterrupted one.
+The same steps are taken in one go and in two halves, with the user's own settings and data.
 """
 
 from __future__ import annotations
@@ -40,7 +39,8 @@ class Verdict:
 
 
 def verify_resume(config: TrainConfig, steps: int) -> Verdict:
-    """Run the steps both ways in folders under `config.out` and compare weights, optimizer state and losses.
+    """Run the steps both ways in folders under `config.out` and compare weights, optimizer state
+    and losses.
 
     Raises:
         UserError: what `train` raises, or a folder that holds something else.

@@ -142,13 +142,13 @@ def _is_original(row: Any) -> bool:
 
 
 def measure(model: LanguageModel, items: Sequence[Question]) -> Measurement:
-    """Return if the model prefers the true ending, and the nats of all four endings."""
+    """Return whether the model prefers the true ending, and the nats of all four endings."""
     pairs = [(question.context, " " + ending) for question in items for ending in question.endings]
     endings = model.continuations(pairs)
     nats = endings.nats.reshape(-1, 4)
     characters = np.array([[len(ending) for ending in question.endings] for question in items])
     labels = np.array([question.label for question in items])
-    # An ending may be empty in a damaged file; it then counts as one character.
+    # `np.maximum`: an ending may be empty in a damaged file; it then counts as one character.
     columns = {
         "correct": nats.argmin(1) == labels,
         "correct_norm": (nats / np.maximum(characters, 1)).argmin(1) == labels,

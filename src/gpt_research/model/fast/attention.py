@@ -42,12 +42,14 @@ def kept_weights(device: str, dtype: torch.dtype, length: int, dropout: float = 
 
 def _in_blocks(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
     B, H, T, D = q.shape
+    # The queries are scaled, because they have T x D entries a head and the scores T x T.
     q, k, v = (x.reshape(B * H, T, D) for x in (q / math.sqrt(D), k, v))
     unseen = torch.full((BLOCK, BLOCK), -math.inf, dtype=q.dtype).triu(1)
     blocks = []
     for begin, queries in zip(range(0, T, BLOCK), q.split(BLOCK, 1), strict=True):
         n, end = queries.size(1), begin + queries.size(1)
         scores = queries @ k[:, :end].mT
+        # Keys before the block are in every query's past, so only the diagonal block has a mask.
         scores[..., begin:] += unseen[:n, :n]
         blocks.append(scores.softmax(-1) @ v[:, :end])
     return torch.cat(blocks, 1).view(B, H, T, D)

@@ -136,7 +136,7 @@ class Int8Linear(nn.Module):
         weight = linear.weight.detach()
         scales = weight.abs().amax(1).clamp(min=1e-12).double() / 127
         zeros = torch.zeros(len(scales), dtype=torch.long)
-        with warnings.catch_warnings():  # PyTorch will retire these tensors
+        with warnings.catch_warnings():  # PyTorch warns that it will remove quantized tensors
             warnings.simplefilter("ignore")
             quantized = torch.quantize_per_channel(weight, scales, zeros, axis=0, dtype=torch.qint8)
         self.weight = torch.ops.quantized.linear_prepack(quantized, None)

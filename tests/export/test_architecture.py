@@ -17,11 +17,11 @@ from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.export.architecture import architecture_of, as_gpt2, unsupported_settings
 from gpt_research.export.exporting import FORMATS, Format, export_run
 from gpt_research.export.importing import import_model
 from gpt_research.export.plain import read_model
 from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
-from gpt_research.export.shapes import gpt2_form, in_the_way, shape_of
 from gpt_research.model.gpt import GPT
 from gpt_research.model.variants import ACTIVATIONS
 from gpt_research.run import Run
@@ -43,14 +43,14 @@ def toy_run(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatc
 )
 def test_every_model_of_0_1_is_a_gpt2(changes: dict[str, object]) -> None:
     config = replace(SMALL, **changes)  # type: ignore[arg-type]
-    assert shape_of(config) == "gpt2"
-    assert in_the_way(config) == []
+    assert architecture_of(config) == "gpt2"
+    assert unsupported_settings(config) == []
 
 
 def test_each_setting_that_gpt2_does_not_have_is_named() -> None:
     config = replace(SMALL, norm="toy_norm", activation="toy_relu2", positions="toy_rope", attention="toy_window")
-    assert shape_of(config) is None
-    assert in_the_way(config) == [
+    assert architecture_of(config) is None
+    assert unsupported_settings(config) == [
         "model.norm is toy_norm (GPT-2: layernorm)",
         "model.activation is toy_relu2 (GPT-2: gelu_tanh)",
         "model.positions is toy_rope (GPT-2: learned or sinusoidal)",
@@ -99,9 +99,9 @@ def test_a_format_from_outside_is_one_entry(make_run: MakeRun, tmp_path: Path, m
         export_run(make_run("untied")[0], tmp_path / "two", format="npz", dtype="f16")
 
 
-def test_a_gpt2_form_has_every_bias_and_a_table_of_positions() -> None:
+def test_a_model_as_gpt2_has_every_bias_and_a_table_of_positions() -> None:
     bare = GPTConfig(n_layer=1, n_head=1, n_embd=16, block_size=8, vocab_size=50, positions="sinusoidal", bias=False)
-    config, tensors = gpt2_form(GPT(bare, 0))
+    config, tensors = as_gpt2(GPT(bare, 0))
     padded = GPT(config).saved_rows()
     expected = {name: tuple(p.shape) for name, p in GPT(config).named_parameters() if name not in padded}
     assert {name: tuple(tensor.shape) for name, tensor in tensors.items() if name not in padded} == expected

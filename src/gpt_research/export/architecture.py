@@ -1,4 +1,4 @@
-"""Which architecture other programs know a model by, what stands in the way, and its tensors.
+"""The architecture under which other programs know a model, and the model in that form.
 
 GPT-2 as other programs know it has every bias and learned positions. Our models may lack biases,
 which become zeros. They may have sinusoidal positions, which become a table; the embedding takes
@@ -21,45 +21,47 @@ from gpt_research.config import GPTConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.model.variants import sinusoidal_positions
 
-Shape = Literal["gpt2"]
+Architecture = Literal["gpt2"]
 
-_FREE = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size", "dropout", "bias", "tie_weights")
+_ANY_VALUE = ("n_layer", "n_head", "n_embd", "block_size", "vocab_size", "dropout", "bias", "tie_weights")
 """Settings that may have any value in a GPT-2."""
 
 _GPT2 = {"positions": ("learned", "sinusoidal")}
-"""Values that GPT-2 allows. A setting that is neither here nor free must have its default."""
+"""Values that GPT-2 allows. A setting in neither table must have its default."""
 
 
-def shape_of(config: GPTConfig) -> Shape | None:
-    """Return the architecture by which other programs know this config, or None."""
-    return None if in_the_way(config) else "gpt2"
+def architecture_of(config: GPTConfig) -> Architecture | None:
+    """Return the name of the architecture that this config describes, or None if there is none."""
+    return None if unsupported_settings(config) else "gpt2"
 
 
-def in_the_way(config: GPTConfig) -> list[str]:
+def unsupported_settings(config: GPTConfig) -> list[str]:
     """Return the settings, with their values, that GPT-2's architecture does not have."""
     settings = []
     for field in dataclasses.fields(config):
         value, allowed = getattr(config, field.name), _GPT2.get(field.name, (field.default,))
-        if field.name not in _FREE and value not in allowed:
+        if field.name not in _ANY_VALUE and value not in allowed:
             settings.append(f"model.{field.name} is {value} (GPT-2: {' or '.join(map(str, allowed))})")
     return settings
 
 
-def gpt2_form(model: GPT) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
+def as_gpt2(model: GPT) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
     """Return config and tensors of an equal model with GPT-2's biases and learned positions.
 
-    A tied head comes as no tensor of its own.
+    If the head is tied, it has no tensor.
 
     Raises:
         UserError: the model has settings that GPT-2 does not have; the message lists them.
     """
     config = model.config
-    if settings := in_the_way(config):
+    if settings := unsupported_settings(config):
         raise UserError(
             f"This model has no form as a GPT-2, because {'; '.join(settings)}. --format safetensors takes any model."
         )
     tensors = model_tensors(model)
     if config.positions == "sinusoidal":
+        # Our model multiplies the embeddings by sqrt(C) and GPT-2 does not, so the weights take the
+        # factor. The head must not, so it becomes a tensor of its own.
         if config.tie_weights:
             tensors["head.weight"] = tensors["token_embedding.weight"]
         tensors["token_embedding.weight"] = tensors["token_embedding.weight"] * math.sqrt(config.n_embd)

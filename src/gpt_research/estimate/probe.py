@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-import gpt_research
 from gpt_research.base import machine, plugins
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
@@ -291,7 +290,7 @@ def _sweep_in_child(
     }  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name not in GROUP_VARIABLES}
     # The child must find this package, which may be in a clone that is not installed.
-    paths = [str(Path(gpt_research.__file__).parents[1]), environment.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     try:
         child = subprocess.run(

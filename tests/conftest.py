@@ -30,7 +30,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def peak_measured_once() -> Iterator[None]:
-    """Measure the peak of this machine once, not at the start of each run, where it takes half a second."""
+    """Measure the peak of this machine once; each run would take half a second to do it again."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(peak_flops, "measured_flops", functools.cache(peak_flops.measured_flops))
         yield

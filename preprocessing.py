@@ -1,4 +1,7 @@
-"""Turn corpora into token shards: `python preprocessing.py --help`. The same as `gpt-research preprocess`."""
+"""Turn corpora into token shards: `python preprocessing.py --help` shows every setting.
+
+The same as `gpt-research preprocess`.
+"""
 
 import sys
 from pathlib import Path

@@ -1,17 +1,19 @@
-"""Does the product still do what it did? Fingerprints of all that a checkout produces, and what two of them differ in.
+"""Does the product still do what it did? Fingerprints of all that a checkout produces, and what two
+of them differ in.
 
-    python benchmarks/behaviour.py --checkout DIR --samples ../shared --start-runs DIR --out old.json
-    python benchmarks/behaviour.py --checkout DIR --samples ../shared --start-runs DIR --out new.json
-    python benchmarks/behaviour.py --compare old.json new.json [--except PREFIX ...]
+    python benchmarks/behaviour.py --checkout DIR --samples ../shared --start-runs DIR --out
+    old.json python benchmarks/behaviour.py --checkout DIR --samples ../shared --start-runs DIR
+    --out new.json python benchmarks/behaviour.py --compare old.json new.json [--except PREFIX ...]
 
-The product is driven by its command line alone, so this does not care how it is built inside. Each output has a
-SHA-256 and, where it is a short text, the text itself, so that `--compare` shows the first lines that differ; it exits
-with 1 where anything differs or is there on one side only. `--except` passes over names that begin with PREFIX, for
-changes that were meant.
+The product is driven by its command line alone, so this does not care how it is built inside. Each
+output has a SHA-256 and, where it is a short text, the text itself, so that `--compare` shows the
+first lines that differ; it exits with 1 where anything differs or is there on one side only.
+`--except` passes over names that begin with PREFIX, for changes that were meant.
 
-`--start-runs` is a folder of runs that stopped early, with their data set. The first call, with the old code, makes it;
-every call copies the runs from it and takes them to their end. So the weights that the losses follow from are the same,
-though new code may draw other first weights. Only the stage `fresh` begins a run from its seed.
+`--start-runs` is a folder of runs that stopped early, with their data set. The first call, with the
+old code, makes it; every call copies the runs from it and takes them to their end. So the weights
+that the losses follow from are the same, though new code may draw other first weights. Only the
+stage `fresh` begins a run from its seed.
 
 preprocess  each sample corpus, forms of files, all at once with a tokenizer of their own; every file of each data set
 train       runs of each precision with and without dropout, two processes, a run that breaks: losses, weights, moments
@@ -21,10 +23,11 @@ evaluate    corpora and benchmarks, lm-eval, and two runs compared
 export      each format and type, and imports of what others write
 look        where, inspect, replay, plan, print_config, verify-resume, the flags of each command, mistakes
 
-`--only` takes some stages; they are then all that is compared. Left out is what no two runs share: times, speeds, free
-disk space, process numbers (owner.json), versions of programs, the hash of a run's settings, and what only describes
-the machine (doctor). Of .safetensors files the order of the header's entries, which its writer does not fix, does not
-count. Numbers depend on the processor and the version of torch: make both sides on one machine.
+`--only` takes some stages; they are then all that is compared. Left out is what no two runs share:
+times, speeds, free disk space, process numbers (owner.json), versions of programs, the hash of a
+run's settings, and what only describes the machine (doctor). Of .safetensors files the order of the
+header's entries, which its writer does not fix, does not count. Numbers depend on the processor and
+the version of torch: make both sides on one machine.
 """
 
 from __future__ import annotations
@@ -57,7 +60,8 @@ LONGEST_TEXT = 20_000
 TIMED = {"tokens_per_s", "mfu", "data_wait", "elapsed_s"}
 """Fields of metrics.jsonl and of a result that tell times."""
 VERSIONS = {"versions", "code", "config"}
-"""Fields that name the versions of programs, and the hash of all settings, which each new setting changes."""
+"""Fields that name the versions of programs, and the hash of all settings, which each new setting
+changes."""
 TEXT_KINDS = {".json", ".jsonl", ".md", ".txt", ".yaml"}
 CORPORA = {
     "gutenberg": "gutenberg",
@@ -84,7 +88,9 @@ OTHER = (
 
 @dataclass(frozen=True)
 class StartRun:
-    """A run that is trained to its end once, then cut back to `start`, from where it is taken to its end again."""
+    """A run that is trained to its end once, then cut back to `start`, from where it is taken to
+    its end again.
+    """
 
     flags: str
     start: int = 4
@@ -135,7 +141,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def take(arguments: argparse.Namespace, work: Path) -> int:
-    """Run the stages and write the file of fingerprints; return 1 where a command ended in a way it should not."""
+    """Run the stages and write the file of fingerprints; return 1 where a command ended in a way it
+    should not.
+    """
     work.mkdir(parents=True, exist_ok=True)
     session = Session(arguments.checkout.resolve(), arguments.samples.resolve(), work)
     found = session.product("", program=["-c", "import gpt_research; print(gpt_research.__file__)"]).stdout.strip()
@@ -171,7 +179,9 @@ def machine() -> dict[str, str]:
 
 
 def processor() -> str:
-    """Return the name of the processor and the vector sets by which programs choose their kernels."""
+    """Return the name of the processor and the vector sets by which programs choose their
+    kernels.
+    """
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -182,12 +192,14 @@ def processor() -> str:
     return f"{name[1] if name else platform.processor()}: {' '.join(sets)}"
 
 
-# --- running the product and keeping what it says ---------------------------------------------------------------------
+# --- running the product and keeping what it says
 
 
 @dataclass
 class Session:
-    """One checkout at work in one folder, and what was seen so far. Commands run in that folder, by relative paths."""
+    """One checkout at work in one folder, and what was seen so far. Commands run in that folder, by
+    relative paths.
+    """
 
     checkout: Path
     samples: Path
@@ -208,7 +220,8 @@ class Session:
         code: int = 0,
         processes: int = 1,
     ) -> subprocess.CompletedProcess[str]:
-        """Run one command line and return what came of it; an exit code that is not `code` is a surprise.
+        """Run one command line and return what came of it; an exit code that is not `code` is a
+        surprise.
 
         Args:
             command: arguments without spaces in them, apart by spaces.
@@ -250,7 +263,9 @@ class Session:
         return done
 
     def command(self, name: str, command: str, *more: str, **how: Any) -> None:
-        """Run a command line and keep under `name` its exit code, its output, and its errors and warnings."""
+        """Run a command line and keep under `name` its exit code, its output, and its errors and
+        warnings.
+        """
         done = self.product(command, *more, **how)
         wrong = [f"{line}\n" for line in done.stderr.splitlines() if line.startswith(("error:", "warning:"))]
         self.keep_text(name, f"exit code {done.returncode}\n{done.stdout}{''.join(wrong)}")
@@ -261,7 +276,9 @@ class Session:
         self.fingerprints[name] = hashlib.sha256(content).hexdigest()
 
     def keep_text(self, name: str, text: str) -> None:
-        """Keep a text without what belongs to this folder, checkout or version; a short one also as it is."""
+        """Keep a text without what belongs to this folder, checkout or version; a short one also as
+        it is.
+        """
         text = text.replace(str(self.work), "WORK").replace(str(self.checkout), "CHECKOUT")
         text = re.sub(r"(gpt-research|torch) \d+\.\d+[\w.+-]*\w", r"\1 VERSION", text)
         text = re.sub(r"^( +config +)[0-9a-f]{64}$", r"\1HASH", text, flags=re.MULTILINE)
@@ -299,7 +316,8 @@ def without(value: Any, leave_out: set[str]) -> Any:
 
 
 def tensor_forms(content: bytes) -> dict[str, bytes]:
-    """Return what to hash of a .safetensors file: all of it, its tensors by name, and its tensors whatever their names.
+    """Return what to hash of a .safetensors file: all of it, its tensors by name, and its tensors
+    whatever their names.
 
     The last tells a mere change of names from a change of numbers. The header's entries are sorted.
     """
@@ -318,11 +336,13 @@ def tensor_forms(content: bytes) -> dict[str, bytes]:
     }
 
 
-# --- what is read -----------------------------------------------------------------------------------------------------
+# --- what is read
 
 
 def lay_out_inputs(samples: Path, inputs: Path) -> None:
-    """Copy the samples to a folder of ours, of the books a few, and write files in the forms that there are none of."""
+    """Copy the samples to a folder of ours, of the books a few, and write files in the forms that
+    there are none of.
+    """
     corpora = samples / "corpora"
     for name in ("gutenberg_old", "enron", "wikipedia", "openwebtext", "cnn"):
         copy_folder(corpora / name, inputs / name)
@@ -369,7 +389,9 @@ def write_transweb(folder: Path, texts: Sequence[str]) -> None:
 
 
 def write_own(folder: Path, texts: Sequence[str], passage: str) -> None:
-    """Write a folder of text, JSON lines, CSV and Parquet, packed and not, with damage, copies and benchmark text."""
+    """Write a folder of text, JSON lines, CSV and Parquet, packed and not, with damage, copies and
+    benchmark text.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -422,7 +444,9 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 def write_models(folder: Path, fixture: Path) -> None:
-    """Write the tiny random GPT-2 as Hugging Face and as nanoGPT have it; what its file lacks is ones and zeros."""
+    """Write the tiny random GPT-2 as Hugging Face and as nanoGPT have it; what its file lacks is
+    ones and zeros.
+    """
     import numpy as np
     import torch
     from safetensors.numpy import save_file
@@ -446,11 +470,13 @@ def write_models(folder: Path, fixture: Path) -> None:
     torch.save({"model": weights, "model_args": {**settings, "block_size": 512, "bias": True}}, folder / "ckpt.pt")
 
 
-# --- runs to go on from -----------------------------------------------------------------------------------------------
+# --- runs to go on from
 
 
 def make_start_runs(session: Session, place: Path) -> None:
-    """Prepare a data set, train each run to its end on it, and cut the runs back to where they begin again."""
+    """Prepare a data set, train each run to its end on it, and cut the runs back to where they
+    begin again.
+    """
     print(f"making the start runs {place}", flush=True)
     if place.exists():
         sys.exit(f"{place} holds no whole set of start runs. Name another folder, or delete that one.")
@@ -490,7 +516,9 @@ def place_run(session: Session, name: str, place: str) -> None:
 
 
 def ended_run(session: Session, name: str) -> str:
-    """Take a start run to its end if no stage did so before, keep what it then holds, and return its folder."""
+    """Take a start run to its end if no stage did so before, keep what it then holds, and return
+    its folder.
+    """
     place = f"runs/{name}"
     if name not in session.ended:
         session.ended.add(name)
@@ -505,7 +533,9 @@ def ended_run(session: Session, name: str) -> str:
 
 
 def keep_run(session: Session, name: str, run: Path) -> None:
-    """Keep what a run folder holds: settings, numbers without times, samples, curve and the checkpoints."""
+    """Keep what a run folder holds: settings, numbers without times, samples, curve and the
+    checkpoints.
+    """
     for file in ("config.yaml", "tokenizer.json", "samples.txt", "loss.png", "checkpoints/latest"):
         session.keep_file(f"{name}/{file}", run / file)
     if (run / "metrics.jsonl").is_file():
@@ -525,11 +555,13 @@ def keep_json_file(session: Session, name: str, path: Path, leave_out: set[str] 
         session.keep_json(name, json.loads(path.read_text(encoding="utf-8")), leave_out)
 
 
-# --- the stages -------------------------------------------------------------------------------------------------------
+# --- the stages
 
 
 def preprocess(session: Session) -> None:
-    """Prepare each corpus by itself, odd forms, all corpora with a tokenizer learnt from them, and with options."""
+    """Prepare each corpus by itself, odd forms, all corpora with a tokenizer learnt from them, and
+    with options.
+    """
 
     def prepare(name: str, corpora: str, options: str, code: int = 0, **how: Any) -> None:
         command = f"{corpora} --out data/{name} {options}"
@@ -704,7 +736,7 @@ STAGES: dict[str, Callable[[Session], None]] = {
 }
 
 
-# --- two sides --------------------------------------------------------------------------------------------------------
+# --- two sides
 
 
 def compare(first: Path, second: Path, passed_over: Sequence[str]) -> int:

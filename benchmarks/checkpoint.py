@@ -1,9 +1,11 @@
-"""What a checkpoint costs: how long training stands still, how long it is until it is on the disk, size, loading.
+"""What a checkpoint costs: how long training stands still, how long it is until it is on the disk,
+size, loading.
 
     python benchmarks/checkpoint.py --config small --rounds 5 --json out.json
 
-Beside `torch.save` of the same state, which training waits for. The two take turns; medians over the rounds. "one step"
-is a training step of 2,048 tokens on this machine, to compare the stall with.
+Beside `torch.save` of the same state, which training waits for. The two take turns; medians over
+the rounds. "one step" is a training step of 2,048 tokens on this machine, to compare the stall
+with.
 """
 
 from __future__ import annotations

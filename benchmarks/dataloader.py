@@ -2,9 +2,10 @@
 
     python benchmarks/dataloader.py --tokens 200000000 --rounds 5 --json out.json
 
-Contenders, all over the same file of uint16 tokens: ours; batches at random places of a memory map, as nanoGPT draws
-them; torch's DataLoader over a data set of windows; and a bare gather of windows at places known beforehand, which is
-what is left when nothing is shuffled, mixed or checked. They take turns within each round; medians over the rounds.
+Contenders, all over the same file of uint16 tokens: ours; batches at random places of a memory map,
+as nanoGPT draws them; torch's DataLoader over a data set of windows; and a bare gather of windows
+at places known beforehand, which is what is left when nothing is shuffled, mixed or checked. They
+take turns within each round; medians over the rounds.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def bare_gather(dataset: Dataset, batch: int) -> Draw:
 
 
 def random_places(dataset: Dataset, batch: int) -> Draw:
-    """A memory map opened for each batch, random starts, one tensor for tokens and one for targets."""
+    """A memory map opened for each batch, random starts, one tensor for tokens and one for
+    targets.
+    """
     path, T = dataset.folder / "train.bin", dataset.block_size
 
     def draw(i: int) -> object:

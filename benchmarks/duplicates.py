@@ -2,9 +2,9 @@
 
     python benchmarks/duplicates.py [--text FOLDER] [--benchmarks FOLDER] [--documents N]
 
-One thread, in processor time, so that other jobs on the machine disturb less; MB are 10**6 bytes of UTF-8;
-each figure is the median of seven runs, the contenders taking turns.
-Without `--text` the text is generated, without `--benchmarks` the index is made of generated passages too.
+One thread, in processor time, so that other jobs on the machine disturb less; MB are 10**6 bytes of
+UTF-8; each figure is the median of seven runs, the contenders taking turns. Without `--text` the
+text is generated, without `--benchmarks` the index is made of generated passages too.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ def near_and_contamination(texts: list[str], index: BenchmarkIndex) -> None:
 
 
 def datatrove_signatures() -> Callable[[list[str]], object]:
-    """datatrove's signatures, with `str.split` for its word tokenizer (spaCy), which takes far longer."""
+    """datatrove's signatures, with `str.split` for its word tokenizer (spaCy), which takes far
+    longer.
+    """
     from datatrove.pipeline.dedup import minhash
 
     class Splitter:
@@ -132,7 +134,9 @@ def print_curve(pairs: int = 500) -> None:
 
 
 def print_reduce(documents: int) -> None:
-    """Time and memory of the reduce step, a tenth of the documents being copies with a few bytes changed."""
+    """Time and memory of the reduce step, a tenth of the documents being copies with a few bytes
+    changed.
+    """
     rng = np.random.default_rng(0)
     rows = rng.integers(0, 256, (documents, MINHASH.num_hashes), dtype=np.uint8)
     hashes = rng.integers(0, 2**64, (documents, 2), dtype=np.uint64)

@@ -1,15 +1,16 @@
-"""Tokens a second of `gpt_research.generate` beside Hugging Face `generate`, llama.cpp and nanoGPT's loop.
+"""Tokens a second of `gpt_research.generate` beside Hugging Face `generate`, llama.cpp and
+nanoGPT's loop.
 
     python benchmarks/generation.py --threads 2 --batch 1 16 --rounds 5 --nanogpt PATH --json out.json
     python benchmarks/generation.py --loss RUN_DIR --text FILE      what 16 and 8 bit weights cost, in nats a token
 
-The weights are random, the prompt is one token, and sampling is greedy. The contenders take turns in
-each round, so that other load slows all of them. The table has medians over the rounds, and the
+The weights are random, the prompt is one token, and sampling is greedy. The contenders take turns
+in each round, so that other load slows all of them. The table has medians over the rounds, and the
 median of the ratios of each round. Each contender has a process of its own, because the threads of
-one library disturb those of another. nanoGPT reads the whole text again for each token, so its speed
-is the mean over a few lengths. llama.cpp runs our export of the same weights, with one request for
-each text. "limit" is the speed at which weights, keys and values can be read once for each step; the
-speed of memory is measured in the same rounds.
+one library disturb those of another. nanoGPT reads the whole text again for each token, so its
+speed is the mean over a few lengths. llama.cpp runs our export of the same weights, with one
+request for each text. "limit" is the speed at which weights, keys and values can be read once for
+each step; the speed of memory is measured in the same rounds.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ class Contender:
 
 
 class Endless(Tokenizer):
-    """A tokenizer without an end-of-text token, so that all contenders write the same number of tokens."""
+    """A tokenizer without an end-of-text token, so that all contenders write the same number of
+    tokens.
+    """
 
     @property
     def end_of_text(self) -> int:
@@ -141,7 +144,9 @@ def memory_speed(machine: Runtime) -> float:
 
 
 def bytes_a_step(config: GPTConfig, batch: int, tokens: int, contender: Contender) -> float:
-    """Bytes that a step reads: every matrix once, and the keys and values of each row at half the final length."""
+    """Bytes that a step reads: every matrix once, and the keys and values of each row at half the
+    final length.
+    """
     matrices = 12 * config.n_layer * config.n_embd**2 + config.padded_vocab_size * config.n_embd
     cached = batch * config.n_layer * 2 * config.n_embd * tokens / 2
     return matrices * contender.weight_bytes + cached * contender.cache_bytes
@@ -188,7 +193,9 @@ def _run_here(threads: int, batch: int, make: Callable[..., Run], arguments: tup
 
 
 def apart(make: Callable[..., Run], *arguments: object) -> Run:
-    """Run `make(*arguments)` in a process of its own; return a function that calls the result there."""
+    """Run `make(*arguments)` in a process of its own; return a function that calls the result
+    there.
+    """
     pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
     threads = torch.get_num_threads()
     return lambda batch: pool.submit(_run_here, threads, batch, make, arguments).result()

@@ -1,6 +1,7 @@
 """Corpora of any size made of small samples: what `preprocess.py` beside this file measures with.
 
-Each corpus keeps its own form and files; its text is repeated with other words, so that no copy is a duplicate.
+Each corpus keeps its own form and files; its text is repeated with other words, so that no copy is
+a duplicate.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ Documents = Iterator[str]
 
 
 def clean_documents(samples: Path) -> Documents:
-    """Yield web-sized pieces of clean books; when they are over, again with their words in another order."""
+    """Yield web-sized pieces of clean books; when they are over, again with their words in another
+    order.
+    """
     for turn in range(1_000):
         for path in sorted((samples / "gutenberg").rglob("*.txt")):
             book = repair(strip_boilerplate(decode(path.read_bytes()).replace("\r\n", "\n")))
@@ -50,13 +53,17 @@ def clean_documents(samples: Path) -> Documents:
 
 
 def dealt(text: str, turn: int) -> str:
-    """Return another text of the same words: they are dealt into `turn` + 1 piles, which are joined."""
+    """Return another text of the same words: they are dealt into `turn` + 1 piles, which are
+    joined.
+    """
     words, piles = text.split(" "), turn + 1
     return " ".join(word for pile in range(piles) for word in words[pile::piles])
 
 
 def write_documents(path: Path, documents: Documents, megabytes: float = math.inf) -> float:
-    """Write documents as JSON lines or Parquet until their text has so many MB; return how many it has."""
+    """Write documents as JSON lines or Parquet until their text has so many MB; return how many it
+    has.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     size, texts = 0, []
     for text in documents:
@@ -76,7 +83,9 @@ _PLAIN_WORD = re.compile(r"(?<= )[a-z]{4,}(?= )")
 
 
 def changed(text: str, turn: int) -> str:
-    """Return a text with every third plain word another one, turn by turn; marks, tags and headers stay."""
+    """Return a text with every third plain word another one, turn by turn; marks, tags and headers
+    stay.
+    """
     if turn == 0:
         return text
     chance = random.Random(f"{turn} {len(text)} {text[-100:]}")
@@ -229,4 +238,5 @@ GROWERS = {
     "wikipedia_hub": ("wikipedia", grow_wiki_rows),
     "transweb": ("openwebtext", grow_chunks),
 }
-"""For each corpus the folder of its sample and what makes a larger corpus of it, yielding the raw texts."""
+"""For each corpus the folder of its sample and what makes a larger corpus of it, yielding the raw
+texts."""

@@ -1,19 +1,23 @@
-"""How fast is preprocessing, the whole way from raw text to shards, and how much memory does it take?
+"""How fast is preprocessing, the whole way from raw text to shards, and how much memory does it
+take?
 
-    python benchmarks/preprocess.py [clean] [stages] [memory] [--samples FOLDER] [--grown FOLDER] [--json FILE]
+    python benchmarks/preprocess.py [clean] [stages] [memory] [--samples FOLDER] [--grown FOLDER]
+    [--json FILE]
 
-The peer is the usual way, as nanoGPT prepares OpenWebText: `datasets.map` with tiktoken in two processes, then one
-memory map for each split. Both have GPT-2's vocabulary, two processes, the same text on the same machine, and begin
-with a new Python and empty caches of their own; the files were just read, so that no disk is measured. Rounds are
-interleaved and medians shown; MB are 10**6 bytes of raw text. Processor time is that of all processes together: on a
-busy machine it says more than the clock.
+The peer is the usual way, as nanoGPT prepares OpenWebText: `datasets.map` with tiktoken in two
+processes, then one memory map for each split. Both have GPT-2's vocabulary, two processes, the same
+text on the same machine, and begin with a new Python and empty caches of their own; the files were
+just read, so that no disk is measured. Rounds are interleaved and medians shown; MB are 10**6 bytes
+of raw text. Processor time is that of all processes together: on a busy machine it says more than
+the clock.
 
 clean   web-sized pieces of clean books as JSON lines and as Parquet; exact duplicates only
 stages  each corpus of the samples, repeated to a useful size with changed words, every stage on; the peer gets the raw
         text without any cleaning
 memory  2 GB of text; the most that any worker held at once
 
-To grow the texts takes longer than to measure: with `--grown FOLDER` they stay there and serve again.
+To grow the texts takes longer than to measure: with `--grown FOLDER` they stay there and serve
+again.
 
 The peer needs `datasets` and tiktoken.
 """
@@ -69,11 +73,13 @@ def main(argv: list[str] | None = None) -> None:
         arguments.json.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
 
 
-# --- the peer ---------------------------------------------------------------------------------------------------------
+# --- the peer
 
 
 def encode_row(row: dict[str, str], state: dict[str, Any] = {}) -> dict[str, Any]:  # noqa: B006  kept between calls
-    """Return the tokens of one document with the end-of-text token, one at a time as nanoGPT has it."""
+    """Return the tokens of one document with the end-of-text token, one at a time as nanoGPT has
+    it.
+    """
     if not state:
         import tiktoken
 
@@ -122,7 +128,7 @@ def watch_peer(text: Path, folder: Path) -> Watched:
     return found
 
 
-# --- ours -------------------------------------------------------------------------------------------------------------
+# --- ours
 
 
 def watch_ours(spec: str, folder: Path, *options: str) -> Watched:
@@ -229,7 +235,7 @@ def grown(folder: Path, size: int, grow: Callable[[], float]) -> float:
     return float(done.read_text())
 
 
-# --- clean text -------------------------------------------------------------------------------------------------------
+# --- clean text
 
 
 def measure_clean(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -251,11 +257,13 @@ def measure_form(form: str, folder: Path, arguments: argparse.Namespace) -> dict
     return found
 
 
-# --- every stage on ---------------------------------------------------------------------------------------------------
+# --- every stage on
 
 
 def measure_stages(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Compare on each corpus as it comes, every stage on; the peer's input is the text it holds, extracted for it."""
+    """Compare on each corpus as it comes, every stage on; the peer's input is the text it holds,
+    extracted for it.
+    """
     print_head("every stage")
     return {name: measure_corpus(name, folder, arguments) for name in arguments.corpora}
 
@@ -283,7 +291,7 @@ def measure_corpus(name: str, folder: Path, arguments: argparse.Namespace) -> di
     return found
 
 
-# --- memory -----------------------------------------------------------------------------------------------------------
+# --- memory
 
 
 def measure_memory(folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
     python benchmarks/scaling.py [--ranks 1 2] [--rounds 3] [--json FILE]
 
-Measured: the small model, the same tokens a step on each number of processes (gloo, one thread each), by DDP and by
-FSDP2; efficiency is the speed over so many times that of one process. Processes beyond the cores share them.
+Measured: the small model, the same tokens a step on each number of processes (gloo, one thread
+each), by DDP and by FSDP2; efficiency is the speed over so many times that of one process.
+Processes beyond the cores share them.
 
-Reckoned: the preset on H100s. A step's arithmetic against the bytes that its gradient moves, nothing overlapped and all
-of it hidden behind the backward pass (two thirds of the arithmetic); the truth lies between. A ring all-reduce moves
-2 (n - 1) / n times the gradient through each link (Patarasuk and Yuan 2009); over nodes, NCCL reduces inside a node
-first, so each network card carries an eighth.
+Reckoned: the preset on H100s. A step's arithmetic against the bytes that its gradient moves,
+nothing overlapped and all of it hidden behind the backward pass (two thirds of the arithmetic); the
+truth lies between. A ring all-reduce moves 2 (n - 1) / n times the gradient through each link
+(Patarasuk and Yuan 2009); over nodes, NCCL reduces inside a node first, so each network card
+carries an eighth.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
-"""Which encoder is fast, exact and bounded? GPT-2's vocabulary, one thread, a new process each time.
+"""Which encoder is fast, exact and bounded? GPT-2's vocabulary, one thread, a new process each
+time.
 
     python benchmarks/tokenizer.py --text FILE_OR_FOLDER
 
-Rounds are interleaved (every encoder once, then all again) and medians are shown. `fresh` is a new process's
-first pass over the text, `warm` the second pass, when caches know every word; both count seconds of processor
-time, all threads together, so that a busy machine matters less. `exact` compares all ids with tiktoken's: on
-the text, and around every Unicode code point, where the class of the code point decides the split. Memory is
-what encoding adds to the resident set: its peak on the text, and its peak on random words, few of which come
-twice, so that a cache without a limit shows. Encoders that are not installed are left out.
+Rounds are interleaved (every encoder once, then all again) and medians are shown. `fresh` is a new
+process's first pass over the text, `warm` the second pass, when caches know every word; both count
+seconds of processor time, all threads together, so that a busy machine matters less. `exact`
+compares all ids with tiktoken's: on the text, and around every Unicode code point, where the class
+of the code point decides the split. Memory is what encoding adds to the resident set: its peak on
+the text, and its peak on random words, few of which come twice, so that a cache without a limit
+shows. Encoders that are not installed are left out.
 """
 
 from __future__ import annotations
@@ -94,7 +96,9 @@ def read_texts(path: Path, megabytes: float) -> list[str]:
 
 
 def code_points() -> list[str]:
-    """Every code point where its class matters; 2,000 to a text, since documents are not so small."""
+    """Every code point where its class matters; 2,000 to a text, since documents are not so
+    small.
+    """
     points = [point for point in range(0x110000) if not 0xD800 <= point < 0xE000]
     around = [f"{chr(point)}'t {chr(point)}!! " for point in points]
     return ["".join(around[i : i + 2000]) for i in range(0, len(around), 2000)]
@@ -115,7 +119,9 @@ def resident_mb() -> float:
 
 
 def encode_all(encode: Encode, texts: list[str]) -> tuple[float, str, float]:
-    """Return processor seconds spent encoding, a digest of all ids, and the peak of resident memory (MB)."""
+    """Return processor seconds spent encoding, a digest of all ids, and the peak of resident memory
+    (MB).
+    """
     digest, processor_s, peak = hashlib.sha256(), 0.0, 0.0
     for start in range(0, len(texts), BATCH):
         batch = texts[start : start + BATCH]

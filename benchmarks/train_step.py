@@ -1,17 +1,19 @@
 """Tokens a second of training steps, beside nanoGPT's model and loop in the same run.
 
-    python benchmarks/train_step.py --nanogpt PATH [--config small gpt2-124m] [--rounds 5] [--json FILE]
-    python benchmarks/train_step.py --starts [--config small]
+    python benchmarks/train_step.py --nanogpt PATH [--config small gpt2-124m] [--rounds 5] [--json
+    FILE] python benchmarks/train_step.py --starts [--config small]
 
-A step is forward, backward, clipping and AdamW on random tokens. Every contender is a process of its own, so that
-none works with another's allocator or compiled code; they take turns, one step each in a round. Medians are shown,
-and as a ratio to the first row: nanoGPT as its README runs it on a CPU, fp32 and not compiled. nanoGPT's model is read
-from a checkout given by path; its loop is its train.py's, and autocast where a row says bf16. `product` is what a
-matrix product of GPT shape reached in the same rounds in the best precision: the bound. `first step` is from the
-start of the process to the end of its first step.
+A step is forward, backward, clipping and AdamW on random tokens. Every contender is a process of
+its own, so that none works with another's allocator or compiled code; they take turns, one step
+each in a round. Medians are shown, and as a ratio to the first row: nanoGPT as its README runs it
+on a CPU, fp32 and not compiled. nanoGPT's model is read from a checkout given by path; its loop is
+its train.py's, and autocast where a row says bf16. `product` is what a matrix product of GPT shape
+reached in the same rounds in the best precision: the bound. `first step` is from the start of the
+process to the end of its first step.
 
-`--starts` measures `gpt-research train` itself, twice on the same cache of compiled code, empty at first: seconds from
-the start of the process until its first step is reported, then speed and the share of a step that waits for data.
+`--starts` measures `gpt-research train` itself, twice on the same cache of compiled code, empty at
+first: seconds from the start of the process until its first step is reported, then speed and the
+share of a step that waits for data.
 """
 
 from __future__ import annotations
@@ -199,7 +201,9 @@ def ask(pipe: Connection) -> float:
 
 
 def measure_starts(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Start `gpt-research train` twice, plain and compiled: with an empty cache of compiled code, then a full one."""
+    """Start `gpt-research train` twice, plain and compiled: with an empty cache of compiled code,
+    then a full one.
+    """
     rows = {}
     print(f"\n{name}: gpt-research train\n")
     print("| | first start, s | second start, s | tokens/s | waiting for data |\n| --- | ---: | ---: | ---: | ---: |")
@@ -217,7 +221,9 @@ def measure_starts(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def start(name: str, folder: Path, number: int, compiled: bool, arguments: argparse.Namespace) -> dict[str, float]:
-    """Train for some steps in a new process; return when the first was done, the speed, and the wait for data."""
+    """Train for some steps in a new process; return when the first was done, the speed, and the
+    wait for data.
+    """
     model, micro_batch = SHAPES[name]
     data, out = folder / "data", folder / f"run_{number}"
     data.mkdir(exist_ok=True)

@@ -1,4 +1,6 @@
-"""Continue a prompt: `python src/generate.py --prompt TEXT` does the same as `gpt-research generate`."""
+"""Continue a prompt: `python src/generate.py --prompt TEXT` does the same as `gpt-research
+generate`.
+"""
 
 import sys
 

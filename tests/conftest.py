@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 
-# One thread for each test and the processes it starts: two threads that wait for each other on a busy machine take
-# ten times as long as one. Torch reads it when it is first imported.
+# One thread for each test and the processes it starts: two threads that wait for each other on a
+# busy machine take ten times as long as one. Torch reads it when it is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from small_texts import make_text
 
+from gpt_research.base import peak_flops
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.preprocessing.pipeline import preprocess
 from gpt_research.preprocessing.settings import PreprocessConfig
@@ -23,6 +26,14 @@ SHARED = Path(__file__).parents[1].parent / "shared"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the longest test, so that no core waits for it at the end."""
     items.sort(key=lambda item: item.path.name != "test_demo.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def peak_measured_once() -> Iterator[None]:
+    """Measure the peak of this machine once; each run would take half a second to do it again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(peak_flops, "measured_flops", functools.cache(peak_flops.measured_flops))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
-"""The pages of the documentation, taken apart: blocks of code, shell lines, prose, inline code, links and headings.
+"""The pages of the documentation, taken apart: blocks of code, shell lines, prose, inline code,
+links and headings.
 
-A block's label says what it holds: `python`, `sh` or no label (shell lines), `bash` (a script) or `text` (anything
-else). A block with lines that begin with `$ ` is a session: those lines are commands, and the others are output.
+A block's label says what it holds: `python`, `sh` or no label (shell lines), `bash` (a script) or
+`text` (anything else). A block with lines that begin with `$ ` is a session: those lines are
+commands, and the others are output.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ class Block:
         return f"{self.page}:{self.number}"
 
     def commands(self) -> Iterator[Line]:
-        """Yield each command of a shell block: without its comment, lines joined, `&&` taken apart."""
+        """Yield each command of a shell block: without its comment, lines joined, `&&` taken
+        apart.
+        """
         lines = self.code.split("\n")
         session = any(line.startswith("$ ") for line in lines)
         index = 0
@@ -68,7 +72,9 @@ class Block:
 
 
 def _goes_on(text: str) -> bool:
-    """Return whether a command needs the next line: an open quotation, or a backslash at the end."""
+    """Return whether a command needs the next line: an open quotation, or a backslash at the
+    end.
+    """
     if text.endswith("\\"):
         return True
     try:
@@ -101,7 +107,9 @@ class Page:
     """All lines outside blocks."""
 
     def inline_code(self) -> Iterator[Line]:
-        """Yield each `piece of code` of the prose; one that is broken over two lines belongs to the first."""
+        """Yield each `piece of code` of the prose; one that is broken over two lines belongs to the
+        first.
+        """
         text = "\n".join(line.text for line in self.prose)
         for match in INLINE_CODE.finditer(text):
             line = self.prose[text.count("\n", 0, match.start())]

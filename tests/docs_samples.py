@@ -1,7 +1,8 @@
-"""What the pages of the documentation assume to be on a reader's disk, in miniature: corpora, a data set, runs.
+"""What the pages of the documentation assume to be on a reader's disk, in miniature: corpora, a
+data set, runs.
 
-Everything has the name that the pages give it, placeholders such as DIR and RUN included. So the commands of a page
-run as they stand there.
+Everything has the name that the pages give it, placeholders such as DIR and RUN included. So the
+commands of a page run as they stand there.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ ITEMS = {"wikitext2": 4358, "lambada": 5153, "hellaswag": 10042}
 
 
 def write_corpora(folder: Path, text_of: Callable[[int], str]) -> None:
-    """Write each corpus of docs/corpora.md in each form that its commands name, a few documents each.
+    """Write each corpus of docs/corpora.md in each form that its commands name, a few documents
+    each.
 
     Args:
         text_of: returns the text of a document from its number.

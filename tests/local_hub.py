@@ -1,4 +1,6 @@
-"""A hub on this machine: what huggingface_hub and datasets ask of the real one, answered from folders."""
+"""A hub on this machine: what huggingface_hub and datasets ask of the real one, answered from
+folders.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Training on several ranks without torchrun: `python rank_launcher.py [[CONFIG, RANKS, UNTIL], ...]`.
+"""Training on several ranks without torchrun: `python rank_launcher.py [[CONFIG, RANKS, UNTIL],
+...]`.
 
-The jobs run one after another, and torch is imported once: each rank is a fork of this process with the variables
-that torchrun would set.
+The jobs run one after another, and torch is imported once: each rank is a fork of this process with
+the variables that torchrun would set.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from gpt_research.training.loop import train
 
 
 def train_on_ranks(*jobs: tuple[TrainConfig, int, int]) -> None:
-    """Train each configuration on so many ranks up to a step, all in one new process and its forks."""
+    """Train each configuration on so many ranks up to a step, all in one new process and its
+    forks.
+    """
     request = []
     for config, ranks, until in jobs:
         path = Path(f"{config.out}-{ranks}-{until}.yaml")
@@ -34,7 +37,9 @@ def train_on_ranks(*jobs: tuple[TrainConfig, int, int]) -> None:
 
 
 def _fork_ranks(config: TrainConfig, ranks: int, until: int) -> bool:
-    """Return whether all ranks ended well. The first that fails ends the others, which would wait for it."""
+    """Return whether all ranks ended well. The first that fails ends the others, which would wait
+    for it.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,6 @@
-"""Every mistake on the command line is one sentence with the remedy, exit code 2 and no traceback."""
+"""Every mistake on the command line is one sentence with the remedy, exit code 2 and no
+traceback.
+"""
 
 from __future__ import annotations
 

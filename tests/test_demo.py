@@ -1,4 +1,6 @@
-"""The demo, shortened: its model beats a bigram model of the same tokens, and what it writes reads like a play."""
+"""The demo, shortened: its model beats a bigram model of the same tokens, and what it writes reads
+like a play.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ def read_split(folder: Path, split: str) -> np.ndarray:
 
 
 def bigram_bits_per_byte(tokens: Path) -> float:
-    """Bits per byte of an add-one bigram model, trained on the training split, on the validation split."""
+    """Bits per byte of an add-one bigram model, trained on the training split, on the validation
+    split.
+    """
     train, val = read_split(tokens, "train"), read_split(tokens, "val")
     tokenizer = Tokenizer.load(tokens / "tokenizer.json")
     V = tokenizer.vocab_size

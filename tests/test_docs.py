@@ -1,8 +1,9 @@
-"""The documentation tells the truth: its Python runs, its commands run or parse, its names, flags and links exist.
+"""The documentation tells the truth: its Python runs, its commands run or parse, its names, flags
+and links exist.
 
-Each page is worked through from top to bottom in a folder that holds what the page assumes (`docs_samples`). A command
-that no test can run is in a table below with the reason. A command that is neither run nor in a table fails the test,
-so a new line of the documentation cannot escape it.
+Each page is worked through from top to bottom in a folder that holds what the page assumes
+(`docs_samples`). A command that no test can run is in a table below with the reason. A command that
+is neither run nor in a table fails the test, so a new line of the documentation cannot escape it.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ SMALLER = {
     "evaluate": ["--max_tokens", "256", "--limit", "3", "--device", "cpu"],
     "generate": ["--max_new_tokens", "8", "--device", "cpu"],
 }  # fmt: skip
-"""What a command gets besides the settings on the page, so that it fits a test. The last of two flags counts."""
+"""What a command gets besides the settings on the page, so that it fits a test. The last of two
+flags counts."""
 SMALLER["verify-resume"] = SMALLER["train"]
 
 SUBSTITUTES = {
@@ -138,12 +140,16 @@ def row_of(table: dict[str, str], text: str) -> str:
 
 
 def arguments_of(text: str) -> list[str]:
-    """Return the arguments of a gpt-research command; "..." stands for arguments that are left out."""
+    """Return the arguments of a gpt-research command; "..." stands for arguments that are left
+    out.
+    """
     return [argument for argument in shlex.split(text)[1:] if argument != "..."]
 
 
 def output_of(arguments: list[str]) -> str:
-    """Return the folder that a command makes, or an empty string; a resumed run is there already."""
+    """Return the folder that a command makes, or an empty string; a resumed run is there
+    already.
+    """
     if arguments[0] in ("preprocess", "train", "export", "import") and "--resume" not in arguments:
         return str(parse(arguments[0], arguments[1:]).out)
     return ""
@@ -187,8 +193,8 @@ def run_line(line: Line, made: set[str], namespace: dict[str, object]) -> None:
     """Run a command, or parse it if a table says why it cannot be run.
 
     Args:
-        made: folders that earlier lines of the block have written. A page shows several ways to one folder in one
-            block, so the folder of an earlier way is removed first.
+        made: folders that earlier lines of the block have written. A page shows several ways to one
+            folder in one block, so the folder of an earlier way is removed first.
     """
     text = line.text
     for long, (short, _) in SUBSTITUTES.items():
@@ -222,7 +228,9 @@ def parse_line(arguments: list[str]) -> None:
 
 
 def check_other_program(text: str) -> None:
-    """Check what a command of another program names of this repository: make's targets, extras, files, commands."""
+    """Check what a command of another program names of this repository: make's targets, extras,
+    files, commands.
+    """
     words = shlex.split(text)
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.M)
@@ -241,7 +249,8 @@ def run_python(block: Block, namespace: dict[str, object], monkeypatch: pytest.M
     if "import lm_eval" in block.code:
         if importlib.util.find_spec("lm_eval") is None:
             return  # only `make test` installs it
-        # Its tasks come from the hub; tests/evaluation/test_harness.py evaluates with files of its own.
+        # Its tasks come from the hub; tests/evaluation/test_harness.py evaluates with files of its
+        # own.
         monkeypatch.setattr("lm_eval.simple_evaluate", lambda model, tasks: None)
     exec(compile("\n" * (block.number - 1) + block.code, block.page, "exec"), namespace)
 
@@ -288,7 +297,9 @@ def flags_of(command: str) -> set[str]:
 
 
 def is_known_file(path: str, page: str) -> bool:
-    """Return whether a file that the prose names exists, or is one that a reader or a command writes."""
+    """Return whether a file that the prose names exists, or is one that a reader or a command
+    writes.
+    """
     written = {"config.yaml", "mine.py", "endings.py", "my.yaml", "data_card.md", "README.md"}
     roots = (ROOT, ROOT / "src/gpt_research", (ROOT / page).parent, *(ROOT / "src/gpt_research").iterdir())
     return path in written or any((root / path).exists() for root in roots)

@@ -1,4 +1,6 @@
-"""The whole way on the command line: text, shards, a loss that falls, text again, a measure of it, another format."""
+"""The whole way on the command line: text, shards, a loss that falls, text again, a measure of it,
+another format.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Each recipe of docs/extending.md adds a part from a file outside of the package, and the part works."""
+"""Each recipe of docs/extending.md adds a part from a file outside of the package, and the part
+works.
+"""
 
 from __future__ import annotations
 
@@ -118,6 +120,7 @@ def test_a_position_encoding_of_ones_own_generates_with_the_cache_what_it_comput
         assert torch.allclose(torch.cat(steps, 1), model(tokens), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_plan_measures_a_part_of_ones_own_too(
     plugin: Plugin, tiny_run: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

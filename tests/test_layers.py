@@ -1,4 +1,6 @@
-"""The house is as its plan says: imports go one way, in short chains, without a circle, and early."""
+"""The house is as its plan says: imports go one way, in short chains, without a circle, and
+early.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ MODULES = {
 
 
 def import_nodes(path: Path) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
-    """Yield every import of a file, and whether it is late: inside a function, or for type checkers alone."""
+    """Yield every import of a file, and whether it is late: inside a function, or for type checkers
+    alone.
+    """
 
     def visit(node: ast.AST, late: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
         for child in ast.iter_child_nodes(node):
@@ -81,6 +85,20 @@ def longest_chain(edges: dict[str, set[str]]) -> list[str]:
     return max((chain_from(module, ()) for module in edges), key=len)
 
 
+LISTED = ["base", "model", "model.fast", "checkpoint", "generation", "training", "evaluation", "evaluation.tasks",
+          "export", "estimate"]  # fmt: skip
+"""Packages whose docstring lists their modules, one a line."""
+
+
+@pytest.mark.parametrize("package", LISTED)
+def test_a_package_lists_its_modules(package: str) -> None:
+    name = f"gpt_research.{package}"
+    lines = MODULES[name].read_text(encoding="utf-8").splitlines()
+    listed = [line.split()[0] for line in lines if line.startswith("    ")]
+    inside = {module.removeprefix(f"{name}.").partition(".")[0] for module in MODULES if module.startswith(f"{name}.")}
+    assert sorted(listed) == sorted(inside)
+
+
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_a_module_imports_only_from_its_left(module: str) -> None:
     if module == "gpt_research":  # the package's public names
@@ -99,7 +117,9 @@ def test_no_chain_of_imports_is_too_long_to_follow_and_none_is_a_circle() -> Non
 
 
 def test_only_commands_import_our_modules_late() -> None:
-    """A command does, so that `--help` needs no torch. A third-party package that may be missing is another matter."""
+    """A command does, so that `--help` needs no torch. A third-party package that may be missing is
+    another matter.
+    """
     late = {
         (module, name)
         for module, path in MODULES.items()

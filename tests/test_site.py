@@ -1,4 +1,6 @@
-"""`make docs` builds the site without a warning; it holds every page, the reference, and an index for searching."""
+"""`make docs` builds the site without a warning; it holds every page, the reference, and an index
+for searching.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Installed from a wheel, the program is whole: the demo and one's own way, in a folder without the tree."""
+"""Installed from a wheel, the program is whole: the demo and one's own way, in a folder without the
+tree.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,17 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def program(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`gpt-research` in an environment that holds the wheel, and what it depends on, and no other copy of it."""
+    """`gpt-research` in an environment that holds the wheel, and what it depends on, and no other
+    copy of it.
+    """
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, symlinks=True)
     python = environment / "bin" / "python"
     install = ["--python", str(python), "install", "--quiet", "--no-deps", "--no-index", str(wheel)]
     run([sys.executable, "-m", "pip", *install], environment)
-    # The dependencies are those of the suite. A path file is not read within a path file's folder, so the suite's
-    # own editable installation stays out. It comes after the installation, because pip would replace what it sees.
+    # The dependencies are those of the suite. A path file is not read within a path file's folder,
+    # so the suite's own editable installation stays out. It comes after the installation, because
+    # pip would replace what it sees.
     packages = run([str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], environment)
     Path(packages.strip(), "dependencies.pth").write_text(sysconfig.get_path("purelib"))
     installed = run([str(python), "-c", "import gpt_research; print(gpt_research.__file__)"], environment)

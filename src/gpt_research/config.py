@@ -45,7 +45,8 @@ class GPTConfig:
     vocab_size: int = 50257
     """Entries of the tokenizer. Training reads the number from the data set."""
     dropout: float = 0.0
-    """Share of activations that training drops, after the embedding, in attention and after each residual branch."""
+    """Share of activations that training drops, after the embedding, in attention and after each
+    residual branch."""
     bias: bool = True
     """Give linear layers and norms a bias, as GPT-2 does."""
     norm: str = "layernorm"
@@ -99,28 +100,33 @@ class TrainConfig:
     out: str = changeable("runs/gpt2-124m")
     """Run folder: config, metrics, samples, checkpoints."""
     resume: str = changeable("auto")
-    """auto: continue the run that is in the folder. never: refuse a folder that holds a run. A run folder: continue
-    that run with its own settings."""
+    """auto: continue the run that is in the folder. never: refuse a folder that holds a run. A run
+    folder: continue that run with its own settings."""
     allow_change: bool = changeable(False)
     """Continue a run although a setting that decides the result has changed."""
     model: GPTConfig = field(default_factory=GPTConfig)
     """Shape of the model."""
     weights: dict[str, float] = field(default_factory=dict)
-    """Share of each corpus in training, by name (scaled to sum to 1). Empty: by size and mix_temperature."""
+    """Share of each corpus in training, by name (scaled to sum to 1). Empty: by size and
+    mix_temperature."""
     mix_temperature: float = 1.0
-    """Without weights, shares go by size to the power of 1 / mix_temperature: above 1, small corpora gain."""
+    """Without weights, shares go by size to the power of 1 / mix_temperature: above 1, small
+    corpora gain."""
     max_steps: int = 20_000
     """Optimizer steps of the whole run."""
     tokens_per_step: int = 262_144
-    """Tokens of one optimizer step over all devices; gradients of several passes are added up to reach it."""
+    """Tokens of one optimizer step over all devices; gradients of several passes are added up to
+    reach it."""
     micro_batch: MicroBatch = field(default=8, metadata=CHANGEABLE)
-    """Sequences of one forward and backward pass on one device. auto: the fastest that fits, measured at the start."""
+    """Sequences of one forward and backward pass on one device. auto: the fastest that fits,
+    measured at the start."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimizer."""
     learning_rate: float = 6e-4
     """Highest learning rate, reached after warm-up."""
     schedule: str = "cosine"
-    """cosine, linear or constant: the learning rate after warm-up, down to min_lr_ratio at max_steps."""
+    """cosine, linear or constant: the learning rate after warm-up, down to min_lr_ratio at
+    max_steps."""
     min_lr_ratio: float = 0.1
     """Last learning rate as a share of the highest."""
     warmup_steps: int = 700
@@ -134,17 +140,21 @@ class TrainConfig:
     grad_clip: float = 1.0
     """Largest global gradient norm; 0 does not clip."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Type of the matrix products; weights stay fp32. auto: bf16 if the device is fast at it, otherwise fp32."""
+    """Type of the matrix products; weights stay fp32. auto: bf16 if the device is fast at it,
+    otherwise fp32."""
     device: str = changeable("auto")
     """auto, cpu, cuda, cuda:1, mps."""
     compile: bool | None = changeable(None)
     """Compile the model with torch.compile. Default: on a GPU."""
     parallel: Literal["auto", "ddp", "fsdp"] = changeable("auto")
-    """On several devices: ddp keeps the whole model on each, fsdp shards it. auto: ddp if the model fits."""
+    """On several devices: ddp keeps the whole model on each, fsdp shards it. auto: ddp if the model
+    fits."""
     loss_chunk: int | None = changeable(None)
-    """Tokens whose logits are held at a time, to bound memory; 0 holds all. Default: depends on the device."""
+    """Tokens whose logits are held at a time, to bound memory; 0 holds all. Default: depends on the
+    device."""
     gradient_checkpointing: bool = changeable(False)
-    """Recompute each block's activations in the backward pass: less memory, about a third more time."""
+    """Recompute each block's activations in the backward pass: less memory, about a third more
+    time."""
     log_interval: int = changeable(10)
     """Steps between two lines of metrics.jsonl."""
     eval_interval: int = changeable(250)
@@ -158,11 +168,11 @@ class TrainConfig:
     keep_every: int = changeable(0)
     """Also keep checkpoints whose step is a multiple of this; 0 keeps only the newest."""
     spike_z: float = changeable(6.0)
-    """A loss this many standard deviations above the mean of the last 100 steps is a spike: it is logged, and a
-    black box is written."""
+    """A loss this many standard deviations above the mean of the last 100 steps is a spike: it is
+    logged, and a black box is written."""
     skip_spikes: bool = False
-    """Leave the weights as they were if the loss is a spike. Training then reads the loss of every step, which costs
-    a little on a GPU."""
+    """Leave the weights as they were if the loss is a spike. Training then reads the loss of every
+    step, which costs a little on a GPU."""
     verify_data: bool = changeable(False)
     """Check the SHA-256 of every shard before the first step."""
     sample_prompt: str = changeable("\n")
@@ -170,9 +180,11 @@ class TrainConfig:
     seed: int = 1337
     """Root of every random draw: initial weights, data order, dropout."""
     profile: bool = changeable(False)
-    """Write a trace of a few early steps to profile/ in the run folder, for Perfetto or chrome://tracing."""
+    """Write a trace of a few early steps to profile/ in the run folder, for Perfetto or
+    chrome://tracing."""
     tracker: str = changeable("none")
-    """none, wandb or tensorboard: where metrics go besides metrics.jsonl. W&B works offline with WANDB_MODE=offline."""
+    """none, wandb or tensorboard: where metrics go besides metrics.jsonl. W&B works offline with
+    WANDB_MODE=offline."""
 
     def __post_init__(self) -> None:
         for name in (
@@ -216,7 +228,9 @@ class TrainConfig:
         )
 
     def run_settings(self) -> TrainConfig:
-        """Return the settings of the run alone, without the fields that a command's subclass adds."""
+        """Return the settings of the run alone, without the fields that a command's subclass
+        adds.
+        """
         return TrainConfig(**{field.name: getattr(self, field.name) for field in fields(TrainConfig)})
 
     @classmethod
@@ -255,10 +269,11 @@ class GenerateConfig:
     top_p: float = 1.0
     """Draw only from the fewest tokens whose probabilities add up to p; 1 draws from all."""
     min_p: float = 0.0
-    """Draw only from tokens that are at least this share as likely as the likeliest; 0 draws from all."""
+    """Draw only from tokens that are at least this share as likely as the likeliest; 0 draws from
+    all."""
     repetition_penalty: float = 1.0
-    """Make tokens that the text holds already less likely: divide their positive logits by this and multiply
-    their negative ones; 1 changes nothing."""
+    """Make tokens that the text holds already less likely: divide their positive logits by this and
+    multiply their negative ones; 1 changes nothing."""
     num_samples: int = 1
     """Samples for each prompt."""
     seed: int = 1337

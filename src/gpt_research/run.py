@@ -73,7 +73,6 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Name of the run folder."""
         return self.folder.resolve().name
 
     def check_vocabulary(self) -> None:

@@ -1,4 +1,6 @@
-"""A token is led back to the document and file it came from, and a step of training to all it read."""
+"""A token is led back to the document and file it came from, and a step of training to all it
+read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A batch is a pure function of (seed, step); every window comes once a pass; ranks share one order."""
+"""A batch is a pure function of (seed, step); every window comes once a pass; ranks share one
+order.
+"""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""Data sets are read as they were written, from here and elsewhere, and damage is refused by name."""
+"""Data sets are read as they were written, from here and elsewhere, and damage is refused by
+name.
+"""
 
 import json
 import shutil

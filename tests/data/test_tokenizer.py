@@ -1,4 +1,6 @@
-"""Tokenizers: ids against tiktoken and Hugging Face's tokenizers, round trips, training, processes."""
+"""Tokenizers: ids against tiktoken and Hugging Face's tokenizers, round trips, training,
+processes.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def own_peer(own: Tokenizer) -> tokenizers.Tokenizer:
 
 
 def readings(path: Path) -> list[str]:
-    """A file's text, read as UTF-8 and, where that fails, as latin-1: both are text to a tokenizer."""
+    """A file's text, read as UTF-8 and, where that fails, as latin-1: both are text to a
+    tokenizer.
+    """
     data = path.read_bytes()
     try:
         return [data.decode("utf-8")]
@@ -122,7 +126,9 @@ def test_ids_of_an_own_vocabulary_equal_hugging_faces(
 
 @pytest.mark.parametrize("seed", range(12))
 def test_ids_equal_hugging_faces_for_merges_in_any_order(seed: int) -> None:
-    """Vocabularies no trainer makes: shuffled ids and merges, two merges for one token, a special id amid."""
+    """Vocabularies no trainer makes: shuffled ids and merges, two merges for one token, a special
+    id amid.
+    """
     rng = np.random.default_rng(seed)
     tokens, merges = [b"a", b"b", b"c", b" "], {}
     for _ in range(25):

@@ -72,7 +72,8 @@ def test_activations_are_about_what_autograd_keeps(tiny_run: TrainConfig, checkp
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = model(tokens, tokens)
     predicted = estimate_resources(config, CPU).activation_bytes
-    # With checkpointing the formula also counts the block that is computed again, which the backward pass holds.
+    # With checkpointing the formula also counts the block that is computed again, which the
+    # backward pass holds.
     assert 0.5 < predicted / sum(kept.values()) < (5 if checkpointing else 2.5)
     assert loss.isfinite()
 

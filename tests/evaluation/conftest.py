@@ -1,4 +1,6 @@
-"""A small model that has learnt a little, and benchmarks of full length in the language it speaks."""
+"""A small model that has learnt a little, and benchmarks of full length in the language it
+speaks.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,8 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
     (folder / "wikitext2" / "wiki.test.raw").write_text(wikitext_file(rng), encoding="utf-8")
     rows = [{"text": ". ".join(sentence(rng) for _ in range(rng.randrange(1, 8)))} for _ in range(5153)]
-    # Two odd passages, after those that tests with few items take: in a mean of 20 they would outweigh all others.
+    # Two odd passages, after those that tests with few items take: in a mean of 20 they would
+    # outweigh all others.
     rows[33] = {"text": "Queen"}  # nothing before the word
     rows[34] = {"text": "my lord \n\tloves the  letter"}
     (folder / "lambada" / "test.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
@@ -88,7 +91,9 @@ def benchmarks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wikitext_file(rng: random.Random) -> str:
-    """Return 4,358 lines with articles, sections, a formula that looks like a heading, and letters beyond ASCII."""
+    """Return 4,358 lines with articles, sections, a formula that looks like a heading, and letters
+    beyond ASCII.
+    """
     lines = [" "]
     while len(lines) < 4358:
         lines += [f" = The Crown № {len(lines)} = ", " "]

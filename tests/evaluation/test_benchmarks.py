@@ -1,4 +1,6 @@
-"""Each benchmark's scores are those of a plain loop over its definition; its files are read as they are."""
+"""Each benchmark's scores are those of a plain loop over its definition; its files are read as they
+are.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def measured(evaluated: EvaluatedModel, task: str, folder: Path | str, limit: in
 
 
 def likelihood(evaluated: EvaluatedModel, before: str, after: str) -> tuple[float, bool]:
-    """Return ln p of `after` and whether it is greedy, token by token, as lm-eval defines a continuation."""
+    """Return ln p of `after` and whether it is greedy, token by token, as lm-eval defines a
+    continuation.
+    """
     encode = evaluated.tokenizer.encode
     context = encode(before) or [evaluated.tokenizer.end_of_text]
     tokens = context + (encode(before + after)[len(context) :] if before else encode(after))

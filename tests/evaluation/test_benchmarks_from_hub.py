@@ -1,4 +1,6 @@
-"""A benchmark of the hub gives the scores of its file, fetched by `datasets` from a hub on this machine."""
+"""A benchmark of the hub gives the scores of its file, fetched by `datasets` from a hub on this
+machine.
+"""
 
 from __future__ import annotations
 

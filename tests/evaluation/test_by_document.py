@@ -1,4 +1,6 @@
-"""The loss by document adds up to the loss of training's own evaluation, and the documents are the shards' own."""
+"""The loss by document adds up to the loss of training's own evaluation, and the documents are the
+shards' own.
+"""
 
 from __future__ import annotations
 

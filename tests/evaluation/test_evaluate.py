@@ -1,4 +1,6 @@
-"""`evaluate` writes all it takes to repeat and compare a result; what is wrong with its input is one sentence."""
+"""`evaluate` writes all it takes to repeat and compare a result; what is wrong with its input is
+one sentence.
+"""
 
 from __future__ import annotations
 

@@ -68,7 +68,9 @@ def our_scores(evaluated: EvaluatedModel, folder: Path) -> dict[str, dict[str, f
 
 
 def assert_equal(found: dict[str, dict[str, float]], ours: dict[str, dict[str, float]]) -> None:
-    """Accuracies to the last bit, perplexities to what fp32 keeps: sums differ with the machine's order of adding."""
+    """Accuracies to the last bit, perplexities to what fp32 keeps: sums differ with the machine's
+    order of adding.
+    """
     assert found.keys() == ours.keys()
     for task, scores in ours.items():
         assert found[task].keys() == scores.keys()

@@ -14,7 +14,9 @@ from gpt_research.evaluation.windows import Window, rolling_windows, sliding_win
 
 
 def nats_by_hand(evaluated: EvaluatedModel, tokens: list[int], place: int) -> tuple[float, bool]:
-    """Return -ln p of the token at `place` given all before it in `tokens`, by a forward pass of its own."""
+    """Return -ln p of the token at `place` given all before it in `tokens`, by a forward pass of
+    its own.
+    """
     with torch.no_grad():
         logits = evaluated.model(torch.tensor([tokens[:place]]))[0, -1].double()
     return -logits.log_softmax(-1)[tokens[place]].item(), int(logits.argmax()) == tokens[place]

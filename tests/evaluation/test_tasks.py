@@ -1,4 +1,6 @@
-"""A task is one record: what `TASKS` holds is evaluated, shown, compared and looked for in training data."""
+"""A task is one record: what `TASKS` holds is evaluated, shown, compared and looked for in training
+data.
+"""
 
 from __future__ import annotations
 

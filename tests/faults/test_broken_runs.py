@@ -1,4 +1,6 @@
-"""Runs broken on purpose: killed, signalled, given bad numbers, other ranks, hostile files. What is promised holds."""
+"""Runs broken on purpose: killed, signalled, given bad numbers, other ranks, hostile files. What is
+promised holds.
+"""
 
 from __future__ import annotations
 

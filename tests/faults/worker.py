@@ -1,4 +1,6 @@
-"""A run in a process of its own, for tests that break it: python worker.py CONFIG UNTIL [nan-on-rank STEP,...]."""
+"""A run in a process of its own, for tests that break it: python worker.py CONFIG UNTIL
+[nan-on-rank STEP,...].
+"""
 
 from __future__ import annotations
 

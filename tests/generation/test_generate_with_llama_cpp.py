@@ -1,4 +1,6 @@
-"""`gpt-research generate --engine llamacpp` writes the same text as PyTorch, from a GGUF file that it keeps."""
+"""`gpt-research generate --engine llamacpp` writes the same text as PyTorch, from a GGUF file that
+it keeps.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +132,9 @@ def test_each_filter_that_leaves_one_token_is_greedy(
 
 
 def finish(engine: GenerationEngine, first: list[Piece]) -> dict[int, list[Piece]]:
-    """The pieces of each request: the first ones, and those that come until the engine has nothing to do."""
+    """The pieces of each request: the first ones, and those that come until the engine has nothing
+    to do.
+    """
     pieces = list(first)
     while engine.busy:
         pieces += engine.step()

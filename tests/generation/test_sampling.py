@@ -92,7 +92,8 @@ def test_top_p_keeps_the_fewest_tokens_that_reach_p(p: float) -> None:
 
 @pytest.mark.parametrize(("p", "expected"), [(0.01, {1, 4}), (0.3, {1, 4}), (0.65, {1, 2, 3, 4, 6})])
 def test_top_p_keeps_equals_together(p: float, expected: set[int]) -> None:
-    # exp(3) twice, exp(2) thrice, exp(1), exp(0): the two most likely have 0.60, and the first five 0.94
+    # exp(3) twice, exp(2) thrice, exp(1), exp(0): the two most likely have 0.60, and the first five
+    # 0.94
     assert kept(keep_top_p(TIES, p)) == [expected]
 
 

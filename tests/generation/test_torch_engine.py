@@ -46,7 +46,9 @@ def make(tokenizer: Tokenizer, **shape: Any) -> GPT:
 
 
 class Scripted(GPT):
-    """A model that writes given tokens, one after another, from the first position after the prompt."""
+    """A model that writes given tokens, one after another, from the first position after the
+    prompt.
+    """
 
     def __init__(self, script: list[int], prompt_length: int, vocab_size: int, block_size: int = 64) -> None:
         super().__init__(GPTConfig(n_layer=1, n_head=1, n_embd=2, block_size=block_size, vocab_size=vocab_size))

@@ -41,7 +41,9 @@ def flat(items: Iterable[Batch | Drop]) -> list[Document | Drop]:
 
 
 def both_ways(corpus: Corpus) -> tuple[list[Document | Drop], list[Document | Drop]]:
-    """Return what is read one by one, and by the batch: the documents, and then what was dropped."""
+    """Return what is read one by one, and by the batch: the documents, and then what was
+    dropped.
+    """
     units = corpus.units()
     one_by_one = [item for unit in units for item in corpus.read(unit, OPTIONS)]
     by_the_batch = flat(batched(item for unit in units for item in corpus.stream(unit, OPTIONS)))

@@ -1,4 +1,6 @@
-"""The data card tells the numbers of the manifest, escapes what it quotes, needs no network and is always the same."""
+"""The data card tells the numbers of the manifest, escapes what it quotes, needs no network and is
+always the same.
+"""
 
 from __future__ import annotations
 

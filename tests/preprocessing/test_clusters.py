@@ -1,4 +1,6 @@
-"""Slurm and Ray run the same stages and leave the same bytes; without them, a sentence says what is missing."""
+"""Slurm and Ray run the same stages and leave the same bytes; without them, a sentence says what is
+missing.
+"""
 
 from __future__ import annotations
 

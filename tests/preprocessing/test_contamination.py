@@ -60,7 +60,8 @@ def test_a_repeated_passage_counts_once_in_a_text(index: BenchmarkIndex) -> None
 
 
 def test_counts_equal_those_of_sets_of_words() -> None:
-    # Of so few different words that most 13-grams are near misses; several benchmarks share passages.
+    # Of so few different words that most 13-grams are near misses; several benchmarks share
+    # passages.
     benchmarks = {f"benchmark{j}": [random_text(60, j // 2 + 7 * i, 3) for i in range(30)] for j in range(5)}
     rng = random.Random(4)
     texts = []
@@ -163,7 +164,8 @@ def test_real_books_hold_the_lambada_passages_that_a_search_of_words_finds() -> 
         pytest.skip("no books or benchmarks in ../shared")
     index = index_of(SHARED / "benchmarks")
     texts = [path.read_text(encoding="utf-8") for path in (book, clean)]
-    # Two of LAMBADA's passages are of Mansfield Park, with 15 and 43 13-grams (counted as tuples of words).
+    # Two of LAMBADA's passages are of Mansfield Park, with 15 and 43 13-grams (counted as tuples of
+    # words).
     found = dict(zip(index.names, index.overlaps(hash_words(texts)).T.tolist(), strict=True))
     assert found.pop("lambada") == [58, 0]
     assert {"hellaswag", "wikitext2"} <= found.keys()

@@ -54,7 +54,7 @@ def jaccard(a: str, b: str) -> float:
     return len(shingles[0] & shingles[1]) / len(shingles[0] | shingles[1])
 
 
-# -- words ---------------------------------------------------------------------------------------------------
+# -- words
 
 
 @settings(deadline=None)
@@ -139,7 +139,7 @@ def test_white_space_around_a_text_makes_no_difference(texts: list[str]) -> None
     assert np.array_equal(text_hashes(encoded(texts)), text_hashes(encoded([text.strip() for text in texts])))
 
 
-# -- signatures ----------------------------------------------------------------------------------------------
+# -- signatures
 
 
 def test_equal_bytes_estimate_the_jaccard_similarity() -> None:
@@ -187,7 +187,7 @@ def test_a_senseless_setting_is_named(field: dict[str, float]) -> None:
         MinHash(**field)  # type: ignore[arg-type]
 
 
-# -- duplicates ----------------------------------------------------------------------------------------------
+# -- duplicates
 
 
 def test_the_first_of_equal_texts_is_the_original_over_all_tasks() -> None:
@@ -285,7 +285,8 @@ def test_short_texts_are_near_to_nothing() -> None:
 
 
 def test_texts_with_half_their_words_in_common_are_not_near() -> None:
-    # 296 shingles each, 148 of them shared: a similarity of a third, at which one pair in three meets.
+    # 296 shingles each, 148 of them shared: a similarity of a third, at which one pair in three
+    # meets.
     texts = []
     for seed in range(100):
         words = generated_words(152, seed)

@@ -1,4 +1,6 @@
-"""Documents between reading and sharding: whatever is chosen of them, a shard holds just their tokens."""
+"""Documents between reading and sharding: whatever is chosen of them, a shard holds just their
+tokens.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ def test_a_shard_holds_the_chosen_documents_and_no_others(tmp_path_factory, toke
     folder = tmp_path_factory.mktemp("work")
     documents = written(WorkFolder(folder / ".work"), tokenizer, batches)
     items = [item for group in batches for item in group]
-    # Sometimes all of one split, which is then taken as it is; sometimes documents that have changed splits.
+    # Sometimes all of one split, which is then taken as it is; sometimes documents that have
+    # changed splits.
     split = data.draw(st.integers(0, 1))
     mine = [row for row, (_, own) in enumerate(items) if own == split]
     some = st.lists(st.sampled_from(range(len(items))), min_size=1, unique=True).map(sorted)

@@ -1,4 +1,6 @@
-"""Tasks run once each, on any number of processes, and the death of a process is an error rather than a wait."""
+"""Tasks run once each, on any number of processes, and the death of a process is an error rather
+than a wait.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ class UnpicklableError(Exception):
 
 
 class Note:
-    """A stage that notes in a folder which of its tasks ran, and fails or dies where a file says so."""
+    """A stage that notes in a folder which of its tasks ran, and fails or dies where a file says
+    so.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,6 @@
-"""A corpus of the hub gives the documents of its rows, streamed by `datasets` from a hub on this machine."""
+"""A corpus of the hub gives the documents of its rows, streamed by `datasets` from a hub on this
+machine.
+"""
 
 from __future__ import annotations
 

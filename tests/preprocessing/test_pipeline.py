@@ -1,4 +1,6 @@
-"""From text to shards: what comes out is what went in, whatever the workers, and however often it was killed."""
+"""From text to shards: what comes out is what went in, whatever the workers, and however often it
+was killed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A reader that a plugin adds works in every process of a run, and the data set says which plugin made it."""
+"""A reader that a plugin adds works in every process of a run, and the data set says which plugin
+made it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""An inline template reads as on Wikipedia's page: no number, name or unit is missing, and none is wrong."""
+"""An inline template reads as on Wikipedia's page: no number, name or unit is missing, and none is
+wrong.
+"""
 
 from __future__ import annotations
 

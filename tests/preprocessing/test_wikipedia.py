@@ -1,4 +1,6 @@
-"""Of a dump remain the articles, of an article its prose; damage costs the pages it lies in and no others."""
+"""Of a dump remain the articles, of an article its prose; damage costs the pages it lies in and no
+others.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +118,7 @@ def test_unclosed_markup_takes_no_more_than_linear_time(piece: str) -> None:
     plain_text(piece * 100_000)
 
 
-# --- dumps ------------------------------------------------------------------------------------------------
+# --- dumps
 
 
 def page(number: int, text: str, title: str = "", namespace: int = 0, extra: str = "") -> str:
@@ -303,7 +305,7 @@ def test_rows_of_the_hub_become_articles_without_closing_sections(tmp_path: Path
     assert first.text == f"Cat\n\n{prose.strip()}"
 
 
-# --- the real dump ----------------------------------------------------------------------------------------
+# --- the real dump
 
 
 def sample() -> Path:

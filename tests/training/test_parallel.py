@@ -1,4 +1,6 @@
-"""One, two or four processes, sharded or not, learn the same from the same samples; checkpoints fit any number."""
+"""One, two or four processes, sharded or not, learn the same from the same samples; checkpoints fit
+any number.
+"""
 
 from __future__ import annotations
 

@@ -62,14 +62,17 @@ def test_memory_that_was_freed_is_not_asked_for_again() -> None:
         "for _ in range(20):\n"
         "    torch.ones(16 << 20)\n"
         "    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)\n"
-        # The heap grows for some rounds until it has room; then ten rounds may not ask for even one tensor's pages.
+        # The heap grows for some rounds until it has room; then ten rounds may not ask for even one
+        # tensor's pages.
         "assert faults[-1] - faults[9] < 16 << 10, faults\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_settings_pass_few_places_on_their_way_to_the_first_step(tiny_run: TrainConfig, tmp_path: Path) -> None:
-    """Each function that is handed the settings of a run may decide something by them, so there are few."""
+    """Each function that is handed the settings of a run may decide something by them, so there are
+    few.
+    """
     write_yaml(tiny_run, tmp_path / "run.yaml")
     taking: dict[str, None] = {}
     returning: dict[str, None] = {}

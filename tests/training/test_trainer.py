@@ -1,4 +1,6 @@
-"""Training is right: interrupted equals uninterrupted bit for bit, and neither micro-batch nor ranks change a step."""
+"""Training is right: interrupted equals uninterrupted bit for bit, and neither micro-batch nor
+ranks change a step.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Numbers gone wrong are seen, kept and explained; the promise of resuming can be checked by anyone."""
+"""Numbers gone wrong are seen, kept and explained; the promise of resuming can be checked by
+anyone.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ from gpt_research.training.verify_resume import verify_resume
 
 
 def poison(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
-    """Make the loss of some steps (counted from 0) not a number, as a damaged weight or overflow would."""
+    """Make the loss of some steps (counted from 0) not a number, as a damaged weight or overflow
+    would.
+    """
     plain = TrainStep.accumulate
 
     def accumulate(self: TrainStep, step: int, *args: object, **kwargs: object) -> torch.Tensor | None:

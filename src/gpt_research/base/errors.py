@@ -18,7 +18,9 @@ class UserError(Exception):
 
 
 def require(condition: bool, name: str, value: object, rule: str) -> None:
-    """Raise a `UserError` that names a setting, its value and its rule, unless `condition` holds."""
+    """Raise a `UserError` that names a setting, its value and its rule, unless `condition`
+    holds.
+    """
     if not condition:
         raise UserError(f"{name} is {value!r}, but it must be {rule}.")
 

@@ -72,7 +72,9 @@ def resident_memory() -> int:
 
 
 def peak_memory() -> int:
-    """Return the most bytes of memory that this process has held since its start or `forget_peak`."""
+    """Return the most bytes of memory that this process has held since its start or
+    `forget_peak`.
+    """
     peak = _fields(PROC / "self" / "status").get("VmHWM")
     if peak is not None:
         return peak
@@ -158,7 +160,9 @@ def _numbers(folder: Path, *names: str) -> list[int]:
 
 
 def _fields(path: Path, unit: int = 1024) -> dict[str, int]:
-    """Return the numbers of a file such as /proc/meminfo, in bytes, by name; `unit` is one in bytes."""
+    """Return the numbers of a file such as /proc/meminfo, in bytes, by name; `unit` is one in
+    bytes.
+    """
     fields = {}
     for line in _read(path).splitlines():
         parts = line.replace(":", " ").split()

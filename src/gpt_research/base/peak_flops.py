@@ -25,8 +25,8 @@ PEAK_FLOPS = {
     "T4": 65e12,
     "V100": 125e12,
 }
-"""Dense bf16 FLOP/s as the makers state them; fp16 has the same. The first key that is a part of the
-device's name counts, so L40S stands before L4."""
+"""Dense bf16 FLOP/s as the makers state them; fp16 has the same. The first key that is a part of
+the device's name counts, so L40S stands before L4."""
 
 
 def peak_flops(runtime: Runtime) -> float:

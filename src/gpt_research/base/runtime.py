@@ -43,7 +43,9 @@ class Runtime:
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Return a context in which matrix products run in `dtype`; weights, sums and norms stay in fp32."""
+        """Return a context in which matrix products run in `dtype`; weights, sums and norms stay in
+        fp32.
+        """
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=self.dtype)
@@ -80,7 +82,9 @@ class Runtime:
             torch.cuda.synchronize(self.device)
 
     def device_memory(self) -> int:
-        """Return the bytes of memory of the GPU; on a CPU, this process's share of the machine's memory."""
+        """Return the bytes of memory of the GPU; on a CPU, this process's share of the machine's
+        memory.
+        """
         if self.device.type == "cuda":
             return torch.cuda.get_device_properties(self.device).total_memory
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -69,7 +69,8 @@ def find_config(name: str) -> Path:
 
 
 def parser_for(config_class: type, prog: str = "gpt-research", positional: str = "", *, many: bool = False) -> Any:
-    """Return a jsonargparse parser with one flag for each field of a settings class; it raises instead of exiting.
+    """Return a jsonargparse parser with one flag for each field of a settings class; it raises
+    instead of exiting.
 
     Args:
         positional: the field that is given without a flag, if any.
@@ -102,7 +103,9 @@ def field_names(config_class: type, prefix: str = "", *, nested: bool = True) ->
 
 
 def parse_error(error: Exception, config_class: type, where: str) -> UserError:
-    """Turn an error of jsonargparse into one sentence about the setting, with the closest known name."""
+    """Turn an error of jsonargparse into one sentence about the setting, with the closest known
+    name.
+    """
     # jsonargparse has no error classes for these cases, so its messages are matched. A message that
     # matches nothing is passed on as it is.
     text = " ".join(str(error).split())

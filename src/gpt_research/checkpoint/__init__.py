@@ -1,1 +1,7 @@
-"""Checkpoints: tensors and small values in files, whole or not there."""
+"""Checkpoints: tensors and small values in files, whole or not there.
+
+Modules:
+    files    names, files and verification; `load_newest` finds where a run resumes
+    saver    writing, on a thread, by one process or by several
+    weights  the tensors of a module: the rows to save, and the rows to restore
+"""

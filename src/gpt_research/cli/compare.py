@@ -41,6 +41,7 @@ def run(command: CompareCommand) -> int:
     paths = [results.find(run) for run in command.runs]
     (first, a), (second, b) = (results.read(path) for path in paths)
     compared = comparison.compare(a, b, command.confidence)
+    # Precision and device belong to the whole evaluation, and `compare` sees only its tasks.
     compared.remarks.extend(comparison.setting_remarks(first, second))
     if not compared.differences:
         raise UserError(f"{paths[0]} and {paths[1]} have no items in common. {' '.join(compared.remarks)}")

@@ -40,7 +40,7 @@ def run(command: EvaluateCommand) -> int:
     from gpt_research.evaluation.tasks.table import check_names
     from gpt_research.run import Run, named_or_newest
 
-    check_names(command.named_tasks)
+    check_names(command.named_tasks)  # before the model is loaded, which takes longer
     folder = named_or_newest(command.run)
     runtime = runtimes.start(command.device, command.precision)
     with _progress() as progress:

@@ -39,7 +39,8 @@ class GenerateCommand(GenerateConfig):
     json: bool = False
     """Print one JSON object for each sample instead: prompt, text, ended, tokens, logprobs."""
     engine: Literal["torch", "llamacpp"] = "torch"
-    """torch, or llamacpp: llama.cpp on the CPU, with a GGUF file of the run that is kept in its folder."""
+    """torch, or llamacpp: llama.cpp on the CPU, with a GGUF file of the run that is kept in its
+    folder."""
     weights: Literal["same", "int8"] = "same"
     """int8 keeps the matrices in 8 bits, which is faster and a little less exact."""
     device: str = "auto"
@@ -83,7 +84,8 @@ def run(command: GenerateCommand) -> int:
 
 @contextlib.contextmanager
 def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngine]]:
-    """Load the newest whole checkpoint of the run into PyTorch; yield the run's folder and the engine.
+    """Load the newest whole checkpoint of the run into PyTorch; yield the run's folder and the
+    engine.
 
     Raises:
         UserError: the run is missing or damaged, or this machine lacks the device or kernels for
@@ -103,7 +105,8 @@ def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngin
 
 @contextlib.contextmanager
 def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngine]]:
-    """Load the newest whole checkpoint of the run into llama.cpp; yield the run's folder and the engine.
+    """Load the newest whole checkpoint of the run into llama.cpp; yield the run's folder and the
+    engine.
 
     Raises:
         UserError: a package is missing, or `gguf_of_run` or llama.cpp fails.
@@ -134,6 +137,7 @@ def write(engine: GenerationEngine, command: GenerateCommand, prompt: str, folde
     if not prompt:
         say("The prompt is empty: the text begins a new document.")
     logprobs = 0 if command.json else None
+    # JSON lists the log-probability of each token, and no alternatives.
     pieces = Counted(stream_samples(engine, prompt, command, logprobs=logprobs, notice=say))
     if command.json:
         print_json(pieces, prompt, out)
@@ -148,6 +152,7 @@ def read_prompt(prompt: str, standard_input: BinaryIO) -> str:
     Raises:
         UserError: standard input is empty, or the prompt is not UTF-8 text.
     """
+    # Bytes of the command line that are not UTF-8 arrive as surrogates; this restores them.
     data = standard_input.read() if prompt == "-" else prompt.encode("utf-8", "surrogateescape")
     where = "Standard input" if prompt == "-" else "The prompt"
     if prompt == "-" and not data:
@@ -193,6 +198,7 @@ def print_samples(pieces: Iterable[Piece], prompt: str, num_samples: int, out: T
         waiting[piece.id] += piece.text
         if piece.sample is not None:
             finished.add(piece.id)
+        # When a sample is finished, all that has gathered of the next one appears at once.
         while shown < num_samples:
             out.write(waiting[shown])
             waiting[shown] = ""

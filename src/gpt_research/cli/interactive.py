@@ -57,6 +57,7 @@ def converse(
             if line.startswith("/"):
                 config = obey(line, config)
                 continue
+            # The text of a long conversation would outgrow the context, which a prompt must not.
             text = line or fitting_end(engine, text)
             settings = dataclasses.replace(config, num_samples=1, seed=config.seed + answers)
             answers += 1

@@ -50,6 +50,8 @@ def run(command: PlanCommand) -> int:
         run_plan = plan_run(command.run_settings(), runtime, command.seconds)
         if not runtime.is_main:
             return 0
+        # `run_plan.config` has the measured micro-batch, and the remarks compare it with the
+        # setting.
         sentences = remarks(run_plan, command.micro_batch, runtime)
         if command.json:
             print(json.dumps(as_dict(run_plan, command.price_per_hour) | {"remarks": sentences}, indent=2))

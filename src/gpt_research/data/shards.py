@@ -5,7 +5,7 @@ A data set is a folder:
     dataset.json                    names of the corpora; written last, so that a folder without it
                                     is known to be unfinished
     tokenizer.json                  the tokenizer
-    <corpus>/manifest.json          fingerprint of the tokenizer, type of the tokens, sources, drops,
+    <corpus>/manifest.json          fingerprint of the tokenizer, token type, sources, drops,
                                     and the shards with their counts and SHA-256
     <corpus>/<split>_00000.bin      tokens without a header, little-endian: uint16 if every id fits,
                                     else uint32

@@ -1,0 +1,11 @@
+"""Estimates of time, memory and disk, before a run and at its beginning.
+
+Modules:
+    plan           the estimate of a whole run, which `gpt-research plan` prints
+    resources      parameters, FLOPs, memory and disk, by formula
+    probe          measures real steps
+    time_estimate  from a speed to hours and MFU
+    micro_batch    resolves `micro_batch: auto`
+    first_steps    the estimate that training prints after its first steps
+    doctor         examines the machine
+"""

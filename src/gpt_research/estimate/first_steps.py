@@ -31,7 +31,9 @@ class FirstSteps:
         self._done = False
 
     def before_pass(self) -> list[str]:
-        """Count a pass that begins; return sentences for the user when the speed is known, else none."""
+        """Count a pass that begins; return sentences for the user when the speed is known, else
+        none.
+        """
         if self._done:
             return []
         self._passes += 1

@@ -49,7 +49,9 @@ def resolve_micro_batch(config: TrainConfig, note: Callable[[str], None]) -> Tra
 
 
 def _number_of_run(config: TrainConfig, sizes: Sequence[int]) -> int:
-    """Return the micro-batch of the run that `config` resumes; 0 if none, or if it divides no step."""
+    """Return the micro-batch of the run that `config` resumes; 0 if none, or if it divides no
+    step.
+    """
     run = Path(config.out)
     if not ((run / "config.yaml").is_file() and saved_steps(run)):
         return 0

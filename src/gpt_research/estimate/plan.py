@@ -188,7 +188,9 @@ def as_dict(run_plan: RunPlan, price_per_hour: float = 0.0) -> dict[str, Any]:
 
 
 def small_run(runtime: Runtime, config: TrainConfig, seconds: float = 3.0) -> TimeEstimate | None:
-    """Return the time of the small preset on one device, with the vocabulary of `config`, or None."""
+    """Return the time of the small preset on one device, with the vocabulary of `config`, or
+    None.
+    """
     with contextlib.suppress(Exception):  # the sentence is only a remark, so a failure here must not end the command
         small = read_yaml(TrainConfig, find_config(SMALL_PRESET))
         model = dataclasses.replace(small.model, vocab_size=config.model.vocab_size)

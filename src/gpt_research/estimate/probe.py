@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-import gpt_research
 from gpt_research.base import machine, plugins
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
@@ -134,7 +133,9 @@ def predicted_peak(measurements: Sequence[Measurement], size: int, slope: float 
 
 
 class RandomBatches:
-    """Random tokens of the right shape. Every batch is the same, so that making it is not measured."""
+    """Random tokens of the right shape. Every batch is the same, so that making it is not
+    measured.
+    """
 
     def __init__(self, model: GPTConfig, micro_batch: int) -> None:
         windows = torch.randint(model.vocab_size, (micro_batch, model.block_size + 1))
@@ -159,7 +160,9 @@ class TimedStep(TrainStep):
 
 
 class Probe:
-    """Measures the steps of a run with any micro-batch size. All processes must make the same calls."""
+    """Measures the steps of a run with any micro-batch size. All processes must make the same
+    calls.
+    """
 
     def __init__(self, config: TrainConfig, runtime: Runtime) -> None:
         self.config, self.runtime, self.step = dataclasses.replace(config, micro_batch=1), runtime, 0
@@ -226,7 +229,9 @@ def probe_micro_batches(config: TrainConfig, runtime: Runtime, sizes: Sequence[i
 
 
 def free_memory(runtime: Runtime) -> int:
-    """Return the bytes that this process may take on its device, those in torch's own cache included."""
+    """Return the bytes that this process may take on its device, those in torch's own cache
+    included.
+    """
     if runtime.device.type == "cuda":
         return torch.cuda.mem_get_info(runtime.device)[0] + torch.cuda.memory_reserved(runtime.device)
     if runtime.device.type == "mps":
@@ -285,7 +290,7 @@ def _sweep_in_child(
     }  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name not in GROUP_VARIABLES}
     # The child must find this package, which may be in a clone that is not installed.
-    paths = [str(Path(gpt_research.__file__).parents[1]), environment.get("PYTHONPATH", "")]
+    paths = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     try:
         child = subprocess.run(

@@ -46,7 +46,9 @@ class ResourceEstimate:
 
 
 def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimate:
-    """Return the resources of `config` on the devices of `runtime`; its micro_batch must be a number."""
+    """Return the resources of `config` on the devices of `runtime`; its micro_batch must be a
+    number.
+    """
     with torch.device("meta"):  # shapes only, so a model of any size is counted at once
         model = GPT(config.model)
     held = sum(p.numel() for p in model.parameters())

@@ -1,0 +1,19 @@
+"""Evaluation: scores with standard errors, on benchmarks and on a data set's corpora.
+
+Modules:
+    evaluate         evaluates a run
+    tasks            one file for each benchmark, and their table
+    task             what a task is: files, items, questions to the model, metrics
+    corpora          the loss on each document of a data set
+    evaluated_model  log-likelihoods of continuations and of running text
+    windows          cuts long texts into windows that fit the context
+    statistics       scores (accuracy, perplexity, bits per byte) and their errors
+    comparison       two evaluations, paired item by item
+    results          the result files
+    report           the tables for the terminal
+    settings         the settings of an evaluation
+    benchmark_files  finds and reads the files of a benchmark
+    passages         the benchmark texts that preprocessing looks for in training data
+    provenance       versions, and benchmark text in the training data
+    harness          lm-eval runs our models
+"""

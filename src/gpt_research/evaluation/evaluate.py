@@ -58,6 +58,7 @@ def evaluate(
     if context > run.model.config.block_size:
         raise UserError(f"context is {context}, but the model's is {run.model.config.block_size}. Choose at most that.")
     chosen = _chosen_tasks(settings, run.config.data)
+    # The result file names the tasks and the data that were measured, not the empty defaults.
     settings = replace(settings, tasks=",".join(chosen), data=settings.data or run.config.data)
     tasks = {name: TASKS[name] for name in chosen if name != CORPORA}
     # All files are read before the model is asked, so that a damaged one is noticed at once.

@@ -1,1 +1,16 @@
-"""Models to and from other programs: transformers, llama.cpp, nanoGPT, plain safetensors."""
+"""Models to and from other programs: transformers, llama.cpp, nanoGPT, plain safetensors.
+
+Modules:
+    exporting     `FORMATS`, the table of formats, and the way of an export
+    importing     makes a run folder from foreign weights
+    hf            Hugging Face's layout
+    gguf          llama.cpp's file
+    plain         our own names in safetensors
+    gguf_of_run   the GGUF file that `generate --engine llamacpp` keeps in a run folder
+    proof         compares what another program computes with our model
+    architecture  whether a model is a GPT-2 to other programs, and its tensors then
+    names         parameter names, ours and theirs
+    model_card    README.md of an export
+    tensor_files  reads safetensors and JSON from elsewhere
+    new_folder    a folder that appears whole or not at all
+"""

@@ -28,7 +28,8 @@ class Format:
     """A format of exports."""
 
     write: Callable[[Path, Run, str, str], Path]
-    """Takes folder, run, type of weights and licence; writes the run and returns the file of weights."""
+    """Takes folder, run, type of weights and licence; writes the run and returns the file of
+    weights."""
     readers: Callable[[Path, Run, str], Iterator[tuple[Reader, Bound]]]
     """Takes that file, run and type; yields programs that read it back, each with its bound."""
     usage: str

@@ -124,6 +124,7 @@ def write(path: Path, run: Run, dtype: str, licence: str = "") -> None:
 
 def _add_tokenizer(writer: Any, vocabulary: Vocabulary) -> None:
     types = dict.fromkeys(vocabulary.specials.values(), CONTROL) | dict.fromkeys(vocabulary.added.values(), ADDED)
+    # These tokens stand in the file as plain text; all others in GPT-2's spelling of bytes.
     names = {index: name for name, index in (vocabulary.specials | vocabulary.added).items()}
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("gpt-2")
@@ -132,7 +133,7 @@ def _add_tokenizer(writer: Any, vocabulary: Vocabulary) -> None:
     writer.add_token_merges([f"{spell(left)} {spell(right)}" for left, right in vocabulary.merges])
     writer.add_bos_token_id(vocabulary.specials[END_OF_TEXT])
     writer.add_eos_token_id(vocabulary.specials[END_OF_TEXT])
-    writer.add_add_bos_token(False)
+    writer.add_add_bos_token(False)  # a prompt is not the beginning of a document
 
 
 def read(path: Path) -> tuple[GPT, Tokenizer]:
@@ -152,6 +153,7 @@ def read(path: Path) -> tuple[GPT, Tokenizer]:
     )
     model = GPT(config)
     names = {gguf_name(name): name for name, _ in model.named_parameters()}
+    # The reader's arrays are read-only views of the file, and torch wants memory of its own.
     tensors = {names[name]: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     restore_model(model, tensors, str(path))
     return model, _read_tokenizer(values)

@@ -93,6 +93,7 @@ def _make(folder: Path, dtype: str, notice: Callable[[str], None]) -> GgufOfRun:
             made_of = _made_of(folder, run.step, run.tokenizer)
             record = {"made_of": made_of, "bytes": size, "sha256": sha256, "proofs": [str(proof) for proof in proofs]}
             write_json(file.with_suffix(".json"), record)
+            # Without its record a file counts as none, so a crash between these lines does no harm.
             os.replace(file, path)
             os.replace(file.with_suffix(".json"), path.with_suffix(".json"))
         for old in path.parent.glob("step_*"):

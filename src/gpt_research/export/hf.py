@@ -65,6 +65,7 @@ def write(folder: Path, run: Run, dtype: str, licence: str = "") -> Path:
     safetensors.torch.save_file(stored, file, metadata={"format": "pt"})
     end_of_text = run.tokenizer.end_of_text
     settings = _gpt2_config(config, str(TORCH_TYPES[dtype]).removeprefix("torch."), end_of_text)
+    # An import of our own export removes the biases that only GPT-2's form needs.
     settings["gpt_research"] = {"bias": run.model.config.bias}
     _write_json(folder / "config.json", settings)
     drawn = GenerateConfig()

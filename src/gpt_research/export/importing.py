@@ -42,7 +42,7 @@ HUB_FILES = (
 )
 GPT2_VOCABULARY = 50257
 MOST_PADDING = 256
-"""A model with this many rows more than the tokenizer has entries has another vocabulary, not padding."""
+"""With this many rows more than the tokenizer has entries, a model has another vocabulary."""
 
 
 def import_model(
@@ -135,6 +135,7 @@ def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, 
     if not zipfile.is_zipfile(path):
         raise UserError(f"{path} is not a checkpoint that torch.save writes, or it was cut short.")
     try:
+        # mmap reads only the tensors that are used, not the optimizer's state.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a hostile or broken file can provoke any error
         reason = " ".join(str(error).split())[:200]
@@ -152,9 +153,10 @@ def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, 
             bias=bool(arguments.get("bias", True)),
         )
         if not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
-            raise TypeError("its model holds more than tensors")
+            raise TypeError("its model holds more than tensors")  # becomes a sentence below
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a checkpoint of nanoGPT ({type(error).__name__}: {error}).") from None
+    # The clone leaves the mapped file, which may be removed after the import.
     ours = {name: tensor.float().clone() for name, tensor in from_gpt2(tensors, str(path)).items()}
     return replace(config, tie_weights="head.weight" not in ours), ours
 

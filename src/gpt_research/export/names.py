@@ -116,6 +116,8 @@ def _is_matrix(name: str) -> bool:
 
 
 def _layout_of(ours: Mapping[str, torch.Tensor]) -> Layout:
-    """Return the layout: in conv1d, the matrix of queries, keys and values is wider than it is high."""
+    """Return the layout: in conv1d, the matrix of queries, keys and values is wider than it is
+    high.
+    """
     qkv = ours.get("blocks.0.attention.qkv.weight")
     return "conv1d" if qkv is not None and qkv.dim() == 2 and qkv.shape[0] < qkv.shape[1] else "linear"

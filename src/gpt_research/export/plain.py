@@ -1,4 +1,4 @@
-"""Plain exports: weights under our own names, with the config in the file's header, and the tokenizer.
+"""Plain exports: weights under our own names, the config in the file's header, the tokenizer.
 
 Reading it needs nothing but `safetensors` and `tokenizers`. `gpt-research import` turns it back
 into a run, bit for bit.

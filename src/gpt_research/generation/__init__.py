@@ -1,0 +1,12 @@
+"""Generation: requests in, pieces of text out.
+
+Modules:
+    engine            the interface: `Request`, `Piece`, `Sample`, `GenerationEngine`
+    torch_engine      the engine that runs our model; `generate` and `stream`
+    decoder           prefill and decode with the KV cache
+    sampling          temperature, top-k, top-p, min-p, repetition penalty, the draw
+    sequence          one text while an engine generates it
+    text_stream       from tokens to whole characters, and stop texts
+    llama_cpp_engine  the engine that runs llama.cpp
+    llama_cpp         a client of llama.cpp
+"""

@@ -83,7 +83,9 @@ class Decoder:
         return cache, h[torch.arange(len(prompts)), torch.tensor(lengths) - 1]
 
     def decode(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Read one token of every row, (B,); return logits of the next, (B, V). No row may be full."""
+        """Read one token of every row, (B,); return logits of the next, (B, V). No row may be
+        full.
+        """
         return self._logits(self.model.hidden(tokens.to(self.device)[:, None], self.cache)[:, -1])
 
     def full_rows(self) -> list[int]:

@@ -44,7 +44,8 @@ class Sample:
     tokens: list[int]
     """Every token drawn, including the tokens of the stop text and `<|endoftext|>`."""
     logprobs: list[float]
-    """Natural logarithm of each token's probability in the model, before temperature and filters."""
+    """Natural logarithm of each token's probability in the model, before temperature and
+    filters."""
     ended: Ended
     """Why the sample ended: at a stop text, at the end-of-text token, or at max_new_tokens."""
 
@@ -58,7 +59,8 @@ class Piece:
     text: str
     """Whole characters. Only the last piece of a sample may have none."""
     tokens: list[int]
-    """The tokens drawn since the previous piece of the sample. Some of their text may come later."""
+    """The tokens drawn since the previous piece of the sample. Some of their text may come
+    later."""
     logprobs: list[float]
     """The log-probability of each token, as in `Sample`."""
     alternatives: list[dict[int, float]]

@@ -140,7 +140,9 @@ class LlamaCppEngine:
         return self._with_logprobs(answer, window, slot, logprobs)
 
     def _with_logprobs(self, answer: dict[str, Any], window: list[int], slot: int, count: int) -> list[Drawn]:
-        """Return the tokens of an answer with log-probabilities, also of the `count` most likely."""
+        """Return the tokens of an answer with log-probabilities, also of the `count` most
+        likely.
+        """
         # llama.cpp reports none for a token that leaves a character incomplete, so each of those
         # needs a request of its own.
         given = iter(answer["completion_probabilities"])

@@ -31,7 +31,9 @@ def choose_by_row(
     uniforms: torch.Tensor,
     seen: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Return one token for each row, (B,), with one `choose` for each group of `rows_by_settings`."""
+    """Return one token for each row, (B,), with one `choose` for each group of
+    `rows_by_settings`.
+    """
     if len(groups) == 1:
         return choose(logits, groups[0][0], uniforms, seen)
     tokens = torch.empty(len(logits), dtype=torch.long, device=logits.device)
@@ -110,7 +112,9 @@ def keep_min_p(logits: torch.Tensor, min_p: float) -> torch.Tensor:
 
 
 def draw(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
-    """Return the first token of each row whose cumulative probability exceeds its uniform number."""
+    """Return the first token of each row whose cumulative probability exceeds its uniform
+    number.
+    """
     # In fp32, sums over 50,000 tokens would lose the unlikely ones.
     cumulative = logits.softmax(-1).cumsum(-1, dtype=torch.float64)
     total = cumulative[:, -1:]

@@ -105,8 +105,8 @@ class TorchEngine:
         self._waiting: OrderedDict[int, Request] = OrderedDict()
         self._next_id = 0
         self._rows: list[Sequence] = []
-        """The sequence of each row. A row is free if its sequence has ended. It stays in the batch until
-        another sequence takes it or the batch is compacted."""
+        """The sequence of each row. A row is free if its sequence has ended. It stays in the batch
+        until another sequence takes it or the batch is compacted."""
         self._chosen = torch.empty(0, dtype=torch.long)  # (B,) the newest tokens; the model has not read them
         self._groups: list[tuple[GenerateConfig, list[int]]] = []
         self._seen: torch.Tensor | None = None  # (B, V) True if the row's text has the token
@@ -140,7 +140,9 @@ class TorchEngine:
 
     @torch.inference_mode()
     def step(self) -> list[Piece]:
-        """Decode the newest tokens, start waiting requests if rows are free, and draw a token a row."""
+        """Decode the newest tokens, start waiting requests if rows are free, and draw a token a
+        row.
+        """
         live = [row for row, sequence in enumerate(self._rows) if sequence.live]
         joining = min(len(self._waiting), self.max_rows - len(live))
         # Compaction copies the cache. It is rare because it waits until half of the rows are free.
@@ -200,7 +202,9 @@ class TorchEngine:
         return grown
 
     def _regroup(self) -> None:
-        """Group the rows by settings and mark the tokens of their texts, after the batch has changed."""
+        """Group the rows by settings and mark the tokens of their texts, after the batch has
+        changed.
+        """
         self._groups = rows_by_settings([sequence.settings for sequence in self._rows])
         self._seen = None
         if any(settings.repetition_penalty != 1 for settings, _ in self._groups):
@@ -227,7 +231,9 @@ class TorchEngine:
         return pieces
 
     def _alternatives(self, logits: torch.Tensor, totals: torch.Tensor) -> dict[int, dict[int, float]]:
-        """Return the log-probabilities of the likeliest tokens, for each row whose request has `logprobs`."""
+        """Return the log-probabilities of the likeliest tokens, for each row whose request has
+        `logprobs`.
+        """
         counts = {
             row: sequence.request.logprobs for row, sequence in enumerate(self._rows) if sequence.request.logprobs
         }

@@ -1,1 +1,8 @@
-"""The model: token ids in, logits or a loss out."""
+"""The model: token ids in, logits or a loss out.
+
+Modules:
+    gpt       `GPT` and its blocks: initialisation, forward pass, FLOPs and bytes
+    variants  the tables of norms, activations, positions and attention
+    kv_cache  keys and values of the tokens that the model has read
+    fast      attention, loss and linear layers that are fast on a CPU
+"""

@@ -37,7 +37,8 @@ def run(name: str, stage: TaskFunction, tasks: int, logs: Path, config: Preproce
         UserError: a task failed, or a process was killed.
     """
     workers = number_of_workers(config, tasks)
-    # fsspec keeps a relative folder at its first absolute place, also after the process has changed its directory.
+    # fsspec keeps a relative folder at its first absolute place, also after the process has changed
+    # its directory.
     if failed := EXECUTORS[config.executor](stage, tasks, workers, (logs / name).absolute()):
         raise UserError(
             f"{len(failed)} of {tasks} tasks of the stage {name} failed; {logs / name} says why. Start again: "

@@ -3,13 +3,13 @@
     <out>/.work/
         tokenizer.json                 the vocabulary
         plan.json                      the `JobPlan`
-        tokens/00000.train.bin         tokens of a task's documents that their hash assigns to this split
-        documents/00000.arrow          a row for each document, in order: split, tokens, bytes, source, position
+        tokens/00000.train.bin         tokens of a task's documents whose hash says train
+        documents/00000.arrow          a row for each document: split, tokens, bytes, ...
         hashes/00000.npy               their exact-duplicate keys
         signatures/00000.npy           their MinHash signatures, if near-duplicates are looked for
         hits/00000.npy                 the 13-grams they share with benchmarks
         read/00000.json                what the task read and dropped
-        chosen/00000.npy               which documents stay, in which split, and what dropped ones are copies of
+        chosen/00000.npy               which documents stay, where, and who is a copy
         assembled/00000.json           shards the task wrote, and what it dropped
         benchmarks/00000.npy           13-grams of a benchmark, if contamination is looked for
         progress.npy                   counters that the progress bar reads

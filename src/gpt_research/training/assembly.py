@@ -25,7 +25,8 @@ from gpt_research.training.step import Batches, TrainStep
 WEIGHT_BYTES = GRADIENT_BYTES = 4
 """Of a parameter in training; both are fp32."""
 LARGEST_STATE = 0.5
-"""Share of a device's memory that weights, gradients and optimizer may take; activations need the rest."""
+"""Share of a device's memory that weights, gradients and optimizer may take; activations need the
+rest."""
 LARGEST_LOGITS = {"cpu": 8 << 20, "cuda": 4 << 30}
 """Bytes of fp32 logits to hold at a time by default, by device; a CPU's share fits its caches."""
 LEAST_CHUNK = 512

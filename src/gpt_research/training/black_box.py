@@ -64,7 +64,9 @@ def write_black_box(
 
 
 def _layer(parameter: torch.nn.Parameter) -> dict[str, str]:
-    """Return norm and largest entry of a weight and of its gradient, as text, because JSON has no NaN."""
+    """Return norm and largest entry of a weight and of its gradient, as text, because JSON has no
+    NaN.
+    """
     numbers = {"weight_norm": parameter.detach().norm(), "weight_max": parameter.detach().abs().max()}
     if parameter.grad is not None:
         numbers |= {"grad_norm": parameter.grad.norm(), "grad_max": parameter.grad.abs().max()}
@@ -73,7 +75,9 @@ def _layer(parameter: torch.nn.Parameter) -> dict[str, str]:
 
 
 def describe_windows(loader: DataLoader, data: TrainingData, step: int) -> list[dict[str, Any]]:
-    """Return the position and the first words of each window of `step` (counted from 0) on this rank."""
+    """Return the position and the first words of each window of `step` (counted from 0) on this
+    rank.
+    """
     # The loader returns arrays without names, and an array is found again by its identity.
     shards = {
         id(array): (corpus, number)

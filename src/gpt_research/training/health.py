@@ -10,7 +10,7 @@ from typing import Any, Literal
 Finding = Literal["not_finite", "spike"]
 
 WINDOW, FEWEST = 100, 20
-"""The number of recent losses that a loss is compared with; with fewer than 20 nothing is a spike."""
+"""A loss is compared with the last 100 losses; before there are 20, no loss is a spike."""
 MOST_BAD_STEPS = 3
 """Steps in a row without a finite gradient, after which training stops."""
 

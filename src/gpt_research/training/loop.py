@@ -339,7 +339,9 @@ class Trainer:
         draw_loss_curve(self.run_folder)
 
     def _write_sample(self, step: int) -> None:
-        """Append one sample to `samples.txt`. Its random stream is its own, so training is unchanged."""
+        """Append one sample to `samples.txt`. Its random stream is its own, so training is
+        unchanged.
+        """
         prompt, length = self.config.sample_prompt, max(1, self.config.model.block_size // 2)
         settings = GenerateConfig(max_new_tokens=min(LONGEST_SAMPLE, length), seed=self.config.seed)
         self.model.eval()

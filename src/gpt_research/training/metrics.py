@@ -1,4 +1,4 @@
-"""The numbers of a run: they are written to metrics.jsonl and a tracker, and drawn as a loss curve."""
+"""Writes the numbers of a run to metrics.jsonl and a tracker, and draws the loss curve."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from gpt_research.training.trackers import TRACKERS
 
 
 class Metrics:
-    """Appends one JSON object a line to `metrics.jsonl`, and passes the numbers on to the tracker."""
+    """Appends one JSON object a line to `metrics.jsonl`, and passes the numbers on to the
+    tracker.
+    """
 
     def __init__(self, run: Path, config: TrainConfig, start_step: int) -> None:
-        """Open the files; lines after `start_step` are dropped, because a resumed run writes them again.
+        """Open the files, and drop lines after `start_step`, which a resumed run writes again.
 
         Raises:
             UserError: there is no such tracker, or its package is not installed.
@@ -79,7 +81,9 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, flo
 
 
 def draw_loss_curve(run: Path) -> Path | None:
-    """Draw `loss.png` from `metrics.jsonl`: smoothed training loss, and validation loss by corpus."""
+    """Draw `loss.png` from `metrics.jsonl`: smoothed training loss, and validation loss by
+    corpus.
+    """
     lines = read_metrics(run)
     train = [(m["step"], m["loss"]) for m in lines if m.get("loss") is not None]
     val = [m for m in lines if m.get("val_loss") is not None]
@@ -110,7 +114,9 @@ def draw_loss_curve(run: Path) -> Path | None:
 
 
 def _smoothed(values: tuple[float, ...]) -> list[float]:
-    """Return an exponential moving average over a twentieth of the curve, corrected for its start."""
+    """Return an exponential moving average over a twentieth of the curve, corrected for its
+    start.
+    """
     weight = max(0.0, 1 - 20 / len(values))
     smooth, norm, out = 0.0, 0.0, []
     for value in values:

@@ -41,7 +41,8 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGroup]:
-    """Sort the parameters into kinds: matrices and embeddings decay, vectors (norms and biases) do not.
+    """Sort the parameters into kinds: matrices and embeddings decay, vectors (norms and biases) do
+    not.
 
     The step sets the learning rate of a group to the schedule's rate times the group's `lr_scale`.
     """

@@ -35,7 +35,9 @@ class Placed:
 
 
 def place(model: Any, plan: ExecutionPlan, runtime: Runtime) -> Placed:
-    """Move a model to this process's device, compile it, and wrap it in DDP or FSDP, by the plan."""
+    """Move a model to this process's device, compile it, and wrap it in DDP or FSDP, by the
+    plan.
+    """
     on_cpu = runtime.device.type == "cpu"
     if plan.parallel == "none" and not (plan.compiled and on_cpu):
         model.to(runtime.device)
@@ -63,7 +65,9 @@ def place(model: Any, plan: ExecutionPlan, runtime: Runtime) -> Placed:
 
 
 def _shard(model: Any, runtime: Runtime) -> None:
-    """Shard every tensor by rows over the processes; a block's weights are gathered when it runs."""
+    """Shard every tensor by rows over the processes; a block's weights are gathered when it
+    runs.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
@@ -92,7 +96,9 @@ def reshard(model: Any) -> None:
 
 
 def gradients_stay_local(for_training: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Return a context for all micro-batches but the last, in which DDP does not average gradients."""
+    """Return a context for all micro-batches but the last, in which DDP does not average
+    gradients.
+    """
     # FSDP reduces gradients on every micro-batch. Deferring would need the full gradient, and
     # saving that memory is why FSDP is used.
     if isinstance(for_training, DistributedDataParallel):

@@ -27,7 +27,8 @@ class _Off:
 
 @contextlib.contextmanager
 def profiled(folder: Path | None, device: torch.device) -> Iterator[Profiler]:
-    """Yield an object whose `.step()` is called after each step; record a trace of a few early ones.
+    """Yield an object whose `.step()` is called after each step; record a trace of a few early
+    ones.
 
     Args:
         folder: where trace.json and table.txt go; None records nothing.

@@ -58,7 +58,8 @@ class Replay:
 
 
 def replay(run_folder: Path, step: int, data: str = "", device: str = "auto") -> Replay:
-    """Take `step` again in fp32, after the steps since the checkpoint before it; record its modules.
+    """Take `step` again in fp32, after the steps since the checkpoint before it; record its
+    modules.
 
     Args:
         step: counted from 1, as in metrics.jsonl.

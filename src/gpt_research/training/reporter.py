@@ -1,4 +1,4 @@
-"""The interface between training and its display: `Reporter` has a method for each event of a run."""
+"""The interface between training and a display: `Reporter` has a method for each event."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ class Reporter:
         """Called once, before the first step."""
 
     def before_pass(self) -> None:
-        """Called before each forward and backward pass; it must not touch torch's global random state."""
+        """Called before each forward and backward pass; it must not touch torch's global random
+        state.
+        """
 
     def paused(self, seconds: float) -> None:
         """Called after an evaluation or a save, with the seconds that it took from training."""

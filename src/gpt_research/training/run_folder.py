@@ -1,4 +1,4 @@
-"""Locks the run folder while a run trains in it, and checks that a resumed run has its old settings.
+"""Locks the run folder while a run trains in it, and checks the settings of a resumed run.
 
 config.yaml  tokenizer.json  metrics.jsonl  loss.png  samples.txt  checkpoints/  owner.json
 """

@@ -30,7 +30,9 @@ class Horizon:
         return min((step - self.warmup_steps) / steps, 1.0)
 
     def fall(self, remaining: float) -> float:
-        """Return the share of the highest rate when `remaining` (1 to 0) of the fall is still to come."""
+        """Return the share of the highest rate when `remaining` (1 to 0) of the fall is still to
+        come.
+        """
         return self.min_ratio + (1 - self.min_ratio) * remaining
 
 
@@ -47,7 +49,8 @@ def constant(step: int, horizon: Horizon) -> float:
 
 
 Schedule = Callable[[int, Horizon], float]
-"""Takes a step after the warm-up, counted from 0, and returns its share of the highest learning rate."""
+"""Takes a step after the warm-up, counted from 0, and returns its share of the highest learning
+rate."""
 
 SCHEDULES: dict[str, Schedule] = {"cosine": cosine, "linear": linear, "constant": constant}
 

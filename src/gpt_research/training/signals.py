@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM set a flag, which the trainer checks at the places where it can stop safely."""
+"""Ctrl-C and SIGTERM set a flag, which the trainer checks whenever it can stop safely."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ class StopSignal:
 
 @contextlib.contextmanager
 def catch_stop_signals(announce: Callable[[], None]) -> Iterator[StopSignal]:
-    """Catch SIGINT and SIGTERM inside the block; the first one calls `announce` from the signal handler."""
+    """Catch SIGINT and SIGTERM inside the block; the first one calls `announce` from the signal
+    handler.
+    """
     stop = StopSignal(announce)
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield stop

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 
 class Batches(Protocol):
-    """Gives the tokens and targets of any micro-batch of this process, each (micro_batch, block_size) int64."""
+    """Gives the tokens and targets of any micro-batch of this process, each (micro_batch,
+    block_size) int64.
+    """
 
     def batch(self, step: int, micro_step: int) -> tuple[torch.Tensor, torch.Tensor]: ...
 
@@ -67,7 +69,8 @@ class TrainStep:
         stop: Callable[[], bool] = lambda: False,
         refuse: Callable[[float], bool] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Take one optimizer step; return its mean loss and gradient norm, or None if `stop` cut it short.
+        """Take one optimizer step; return its mean loss and gradient norm, or None if `stop` cut it
+        short.
 
         If the gradient is not finite, or `refuse` returns True for the loss, weights and optimizer
         stay as they were.
@@ -98,7 +101,8 @@ class TrainStep:
         return loss, norm
 
     def accumulate(self, step: int, stop: Callable[[], bool] = lambda: False) -> torch.Tensor | None:
-        """Add up the gradient of a step over its micro-batches; return the mean loss of all processes.
+        """Add up the gradient of a step over its micro-batches; return the mean loss of all
+        processes.
 
         If `stop` returns True, drops the gradient and returns None.
         """

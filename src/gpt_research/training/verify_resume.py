@@ -39,7 +39,8 @@ class Verdict:
 
 
 def verify_resume(config: TrainConfig, steps: int) -> Verdict:
-    """Run the steps both ways in folders under `config.out` and compare weights, optimizer state and losses.
+    """Run the steps both ways in folders under `config.out` and compare weights, optimizer state
+    and losses.
 
     Raises:
         UserError: what `train` raises, or a folder that holds something else.

@@ -2,10 +2,10 @@
 
     IndexBenchmarks  (a benchmark)  its 13-grams, if contamination is looked for
     TrainTokenizer   (once)         a sample of the texts -> tokenizer, if none is given
-    Read             (a task)       read -> repair -> filter -> hashes, signatures, benchmark overlaps -> tokenise
+    Read             (a task)       read -> repair -> filter -> hash, sign -> tokenise
     Select           (once)         exact duplicates -> near duplicates -> contamination -> split
     Assemble         (a task)       tokens of the documents that stay -> shards
-    Finish           (once)         manifests of the corpora, the data card, then the data set's own manifest
+    Finish           (once)         manifests of the corpora, data card, manifest of the data set
 
 A stage knows only its work folder. If it is killed at any moment it can be run again, and leaves
 the same bytes.

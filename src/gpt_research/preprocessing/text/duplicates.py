@@ -3,9 +3,11 @@ of their words.
 
 Each task turns its texts into arrays, and one reduce step compares the arrays of all tasks:
 
-    text_hashes(texts) ---------------------------> exact_duplicates --> the document each one copies
-    hash_words(texts) --> MinHash.signatures -----> near_duplicates ---> the one it is near to, its cluster
-                                                          group_keys --> keys by which documents are split
+    text_hashes(texts) ---------------------------> exact_duplicates --> the document each one
+    copies hash_words(texts) --> MinHash.signatures -----> near_duplicates ---> the one it is near
+    to, its cluster
+                                                          group_keys --> keys by which documents are
+                                                          split
 
 Every result depends on the documents and their order alone, not on tasks, workers, batches or the
 machine. Documents are numbered over all tasks in order, and of equal or near documents the first is

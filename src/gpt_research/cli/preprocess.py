@@ -7,7 +7,7 @@ import dataclasses
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,12 +21,19 @@ if TYPE_CHECKING:
     from gpt_research.preprocessing.work_folder import WorkFolder
 
 RAW, DEMO = Path("data/raw"), Path("data/demo/shakespeare")
+ONE_TASK = 8 << 20
+"""Bytes on disk that one task reads at least, if there are as many."""
 DAMAGED = 3
 """Exit code if damaged input was set aside."""
 
 
 def run(config: PreprocessConfig) -> int:
     """Preprocess and print the result; return the exit code."""
+    from gpt_research.preprocessing import warm_up
+
+    if config.executor == "local" and config.workers != 1 and (config.tasks > 1 or _is_large(config.corpora)):
+        # The fork server imports what the workers need while this process imports the pipeline.
+        warm_up.start_fork_server(config.tokenizer)
     from rich.console import Console
 
     from gpt_research.preprocessing.pipeline import preprocess
@@ -55,6 +62,19 @@ def run(config: PreprocessConfig) -> int:
         )
         return DAMAGED
     return 0
+
+
+def _is_large(corpora: Sequence[str]) -> bool:
+    """Return True if the named files take more bytes than one task does."""
+    total = 0
+    for corpus in corpora:
+        path = Path(corpus.partition("=")[2])
+        for file in (path,) if path.is_file() else path.rglob("*"):
+            with contextlib.suppress(OSError):  # the reader reports it
+                total += file.stat().st_size
+            if total > ONE_TASK:
+                return True
+    return False
 
 
 def find_corpora(console: Console) -> list[str]:

@@ -61,8 +61,8 @@ def dealt(text: str, turn: int) -> str:
 
 
 def write_documents(path: Path, documents: Documents, megabytes: float = math.inf) -> float:
-    """Write documents as JSON lines or Parquet until their text has so many MB; return how many it
-    has.
+    """Write documents as JSON lines or Parquet until their text reaches `megabytes`; return
+    its size in MB.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     size, texts = 0, []

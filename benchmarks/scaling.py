@@ -3,7 +3,8 @@
     python benchmarks/scaling.py [--ranks 1 2] [--rounds 3] [--json FILE]
 
 Measured: the small model, the same tokens a step on each number of processes (gloo, one thread
-each), by DDP and by FSDP2; efficiency is the speed over so many times that of one process.
+each), by DDP and by FSDP2; efficiency is the speed of N
+processes divided by N times the speed of one.
 Processes beyond the cores share them.
 
 Reckoned: the preset on H100s. A step's arithmetic against the bytes that its gradient moves,

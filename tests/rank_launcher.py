@@ -23,9 +23,7 @@ from gpt_research.training.loop import train
 
 
 def train_on_ranks(*jobs: tuple[TrainConfig, int, int]) -> None:
-    """Train each configuration on so many ranks up to a step, all in one new process and its
-    forks.
-    """
+    """Run jobs of (settings, number of ranks, last step) in one new process and its forks."""
     request = []
     for config, ranks, until in jobs:
         path = Path(f"{config.out}-{ranks}-{until}.yaml")

@@ -66,11 +66,6 @@ def free_memory() -> int:
     return free if limit is None else max(0, min(free, limit - cgroup_memory_used()))
 
 
-def resident_memory() -> int:
-    """Return the bytes of memory that this process holds now."""
-    return _fields(PROC / "self" / "status").get("VmRSS", 0)
-
-
 def peak_memory() -> int:
     """Return the most bytes of memory that this process has held since its start or
     `forget_peak`.

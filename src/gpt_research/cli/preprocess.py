@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpt_research.preprocessing.settings import PreprocessConfig
+from gpt_research.preprocessing.settings import SMALLEST_TASK, PreprocessConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from gpt_research.preprocessing.work_folder import WorkFolder
 
 RAW, DEMO = Path("data/raw"), Path("data/demo/shakespeare")
-ONE_TASK = 8 << 20
-"""Bytes on disk that one task reads at least, if there are as many."""
 DAMAGED = 3
 """Exit code if damaged input was set aside."""
 
@@ -72,7 +70,7 @@ def _is_large(corpora: Sequence[str]) -> bool:
         for file in (path,) if path.is_file() else path.rglob("*"):
             with contextlib.suppress(OSError):  # the reader reports it
                 total += file.stat().st_size
-            if total > ONE_TASK:
+            if total > SMALLEST_TASK:
                 return True
     return False
 

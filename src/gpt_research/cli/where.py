@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gpt_research.base.errors import UserError, require
-from gpt_research.base.settings import read_yaml
-from gpt_research.config import TrainConfig
 
 if TYPE_CHECKING:
+    from gpt_research.config import TrainConfig
     from gpt_research.data.lineage import Origin
 
 DEFAULT_DATA = "data/tokens"
@@ -75,7 +74,9 @@ def windows_of_run(config: TrainConfig, step: int, data: str) -> Iterator[list[O
 
 def _print_step(command: WhereCommand) -> None:
     """Print the sources of each window of a step of a run."""
-    config = read_yaml(TrainConfig, Path(command.run) / "config.yaml")
+    from gpt_research.run import run_config
+
+    config = run_config(Path(command.run))
     for number, origins in enumerate(windows_of_run(config, command.step, command.data or config.data)):
         if command.json:
             print(json.dumps({"window": number, "documents": [asdict(o) for o in origins]}, ensure_ascii=False))

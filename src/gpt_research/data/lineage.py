@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from gpt_research.base.errors import UserError, closest
-from gpt_research.data.loader import DataLoader
+from gpt_research.data.loader import DataLoader, shards_by_array
 from gpt_research.data.shards import Manifest, Shard, TokenFiles, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 
@@ -219,7 +219,7 @@ def windows_of_step(
         files: the training split of the data set of `lineage`, by corpus.
         loader: one that reads `files` as the run does, for one rank among one.
     """
-    names = {id(array): (name, n) for name, tokens in files.items() for n, array in enumerate(tokens.arrays)}
+    names = shards_by_array(files)
     for micro_step in range(loader.micro_steps):
         for array, start in loader.windows(step - 1, micro_step):
             corpus, shard = names[id(array)]

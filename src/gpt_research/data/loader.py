@@ -102,6 +102,14 @@ class DataLoader:
         return self._windows_of_block
 
 
+def shards_by_array(files: Mapping[str, TokenFiles]) -> dict[int, tuple[str, int]]:
+    """Return corpus and shard number of each array of `files`, by the array's `id`.
+
+    `DataLoader.windows` returns arrays without names, so this finds the shard of a window.
+    """
+    return {id(array): (name, n) for name, tokens in files.items() for n, array in enumerate(tokens.arrays)}
+
+
 def evaluation_batches(
     files: TokenFiles, max_tokens: int | None, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

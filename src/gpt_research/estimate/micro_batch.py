@@ -8,11 +8,11 @@ from pathlib import Path
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime, start
-from gpt_research.base.settings import read_yaml
 from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import TrainConfig
 from gpt_research.estimate.probe import ROOM, fitting_micro_batches, free_memory, probe_micro_batches
 from gpt_research.estimate.resources import estimate_resources
+from gpt_research.run import run_config
 from gpt_research.training.assembly import plan_execution
 from gpt_research.training.inputs import TrainingData
 
@@ -55,7 +55,7 @@ def _number_of_run(config: TrainConfig, sizes: Sequence[int]) -> int:
     run = Path(config.out)
     if not ((run / "config.yaml").is_file() and saved_steps(run)):
         return 0
-    number = read_yaml(TrainConfig, run / "config.yaml").micro_batch
+    number = run_config(run).micro_batch
     return number if sizes[-1] % number == 0 else 0
 
 

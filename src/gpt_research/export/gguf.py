@@ -153,7 +153,7 @@ def read(path: Path) -> tuple[GPT, Tokenizer]:
     )
     model = GPT(config)
     names = {gguf_name(name): name for name, _ in model.named_parameters()}
-    # The reader's arrays are read-only views of the file, and torch wants memory of its own.
+    # The reader's arrays are read-only views of the file, so torch needs a copy.
     tensors = {names[name]: torch.from_numpy(array.copy()) for name, array in arrays.items()}
     restore_model(model, tensors, str(path))
     return model, _read_tokenizer(values)

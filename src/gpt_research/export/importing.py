@@ -181,7 +181,7 @@ def _check(config: GPTConfig, tensors: dict[str, torch.Tensor], where: str) -> N
 
 
 def _find_tokenizer(wanted: str, path: Path, vocab_size: int) -> Tokenizer:
-    """Return the tokenizer of a source, or the one that the user wants.
+    """Return the tokenizer of a source, or the one that the user named.
 
     Raises:
         UserError: there is none, or its size does not fit the model's.

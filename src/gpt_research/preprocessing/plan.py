@@ -11,13 +11,13 @@ from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import Unit
 from gpt_research.preprocessing.job_plan import JobPlan, Task
 from gpt_research.preprocessing.readers.corpus import Corpus
-from gpt_research.preprocessing.settings import PreprocessConfig
+from gpt_research.preprocessing.settings import SMALLEST_TASK, PreprocessConfig
 from gpt_research.preprocessing.text.contamination import benchmark_folders
 
 NOT_IN_THE_OUTPUT = {"corpora", "out", "workers", "strict", "executor", "slurm_partition", "slurm_time"}
 """Settings that decide where and how fast a run goes, and not what it writes."""
-SMALLEST_TASK, LARGEST_TASK, TASKS_AIMED_AT = 8 << 20, 512 << 20, 64
-"""Limits of the size of a task, in bytes on disk, and the number of tasks between these limits."""
+LARGEST_TASK, TASKS_AIMED_AT = 512 << 20, 64
+"""Largest size of a task, in bytes on disk, and the number of tasks between the two limits."""
 
 
 def make_plan(config: PreprocessConfig, corpora: Sequence[Corpus]) -> JobPlan:

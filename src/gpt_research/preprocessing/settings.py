@@ -12,6 +12,9 @@ from typing import Literal
 from gpt_research.base.errors import require
 from gpt_research.preprocessing.document import ReadOptions
 
+SMALLEST_TASK = 8 << 20
+"""Bytes on disk that a task reads at least, unless there are fewer or `tasks` is set."""
+
 
 @dataclass(frozen=True)
 class PreprocessConfig(ReadOptions):

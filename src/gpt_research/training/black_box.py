@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from gpt_research.checkpoint.weights import is_sharded
-from gpt_research.data.loader import DataLoader
+from gpt_research.data.loader import DataLoader, shards_by_array
 from gpt_research.training.inputs import TrainingData
 from gpt_research.training.step import TrainStep
 
@@ -39,7 +39,7 @@ def write_black_box(
     Args:
         facts: finding ("not_finite" or "spike"), loss and grad_norm, as text because JSON has no
             NaN.
-        windows: what this rank read, as `describe_windows` returns it.
+        windows: what rank 0 read, as `describe_windows` returns it; other ranks pass none.
     """
     path = run / "black_box" / f"step_{step:08d}.json"
     # A skipped step left the weights as they were, so its gradient can be computed again. That
@@ -78,12 +78,7 @@ def describe_windows(loader: DataLoader, data: TrainingData, step: int) -> list[
     """Return the position and the first words of each window of `step` (counted from 0) on this
     rank.
     """
-    # The loader returns arrays without names, and an array is found again by its identity.
-    shards = {
-        id(array): (corpus, number)
-        for corpus, files in data.dataset.train.items()
-        for number, array in enumerate(files.arrays)
-    }
+    shards = shards_by_array(data.dataset.train)
     windows = []
     for micro_step in range(loader.micro_steps):
         for array, start in loader.windows(step, micro_step):

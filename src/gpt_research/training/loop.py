@@ -309,7 +309,7 @@ class Trainer:
             {"finding": finding, "loss": repr(loss), "grad_norm": repr(norm)},
             self.train_step,
             self.lineage,
-            describe_windows(self.loader, self.data, step - 1),
+            describe_windows(self.loader, self.data, step - 1) if self.runtime.is_main else [],
         )
         if self.metrics:
             self.metrics.log(step, {"event": finding, "loss_then": loss, "grad_norm_then": norm})

@@ -144,8 +144,12 @@ class TableReader:
                 yield item
                 continue
             position, record, key = item
-            text = text_of(record[key], source, position)
+            text = self.text(record[key], source, position)
             yield text if isinstance(text, Drop) else self.document(text, record, source, position, options)
+
+    def text(self, value: Any, source: str, position: int) -> str | Drop:
+        """Return the text of a record's text field, or why there is none."""
+        return text_of(value, source, position)
 
     def document(
         self, text: str, record: dict[str, Any], source: str, position: int, options: ReadOptions

@@ -10,13 +10,13 @@ article that is in both Kaggle files has the same text twice and its copy is dro
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import Any
 
-from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Record
-from gpt_research.preprocessing.formats.fields import find_text_key, text_of
-from gpt_research.preprocessing.formats.tables import TableReader, with_text_key
+from gpt_research.preprocessing.document import Document, Drop, ReadOptions
+from gpt_research.preprocessing.formats.fields import find_text_key
+from gpt_research.preprocessing.formats.tables import TableReader
 
 _HEADLINES = ("Headline", "Second headline")
 _SITE = re.compile(r"\s+[-|–—]\s+CNN(?:\.com|\s?[A-Z][A-Za-z]+)*\s*$")
@@ -72,21 +72,19 @@ class CnnReader(TableReader):
         body = find_text_key(names, options.text_key)
         return [body, *(name for name in _HEADLINES if name in names and name != body)]
 
-    def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:
-        """Make an article of each record."""
-        for item in with_text_key(items, source, partial(self.columns, options=options)):
-            if isinstance(item, Drop):
-                yield item
-                continue
-            position, record, key = item
-            headlines = [record.get(name) for name in _HEADLINES if name != key]
-            value = record[key]
-            # pandas writes a missing text as an empty field, and some exports write "nan".
-            body = text_of(None if value in ("", "nan", "NaN") else value, source, position)
-            if isinstance(body, str):
-                body = article(next((h for h in headlines if isinstance(h, str) and h.strip()), ""), body)
-                body = text_of(body, source, position)
-            yield body if isinstance(body, Drop) else Document(body, source, position)
+    def text(self, value: Any, source: str, position: int) -> str | Drop:
+        """Return the body of an article as it stands in the table, or why there is none."""
+        # pandas writes a missing text as an empty field, and some exports write "nan".
+        return super().text(None if value in ("", "nan", "NaN") else value, source, position)
+
+    def document(
+        self, text: str, record: dict[str, Any], source: str, position: int, options: ReadOptions
+    ) -> Document | Drop:
+        """Make an article of a body and of the first headline that is not empty."""
+        headlines = (record.get(name) for name in _HEADLINES if name != options.text_key)
+        headline = next((h for h in headlines if isinstance(h, str) and h.strip()), "")
+        body = super().text(article(headline, text), source, position)
+        return body if isinstance(body, Drop) else Document(body, source, position)
 
 
 def article(headline: str, body: str) -> str:

@@ -1,7 +1,7 @@
 """Tokens a second of training steps, beside nanoGPT's model and loop in the same run.
 
-    python benchmarks/train_step.py --nanogpt PATH [--config small gpt2-124m] [--rounds 5] [--json
-    FILE] python benchmarks/train_step.py --starts [--config small]
+    python benchmarks/train_step.py --nanogpt PATH [--config small gpt2-124m] [--rounds 5] [--json FILE]
+    python benchmarks/train_step.py --starts [--config small]
 
 A step is forward, backward, clipping and AdamW on random tokens. Every contender is a process of
 its own, so that none works with another's allocator or compiled code; they take turns, one step

@@ -99,6 +99,8 @@ def test_killed_twenty_times_it_ends_as_if_never_killed(long_run: TrainConfig) -
 KILL_A_SAVE = """
 import os, sys, json, shutil, pathlib
 import torch, safetensors.torch
+from gpt_research.checkpoint.files import Checkpoint, load_newest
+from gpt_research.checkpoint.saver import save_checkpoint
 
 def make(step):
     return Checkpoint(step, {"w": torch.full((1000,), float(step))}, {"m": torch.full((10,), float(step))}, {})

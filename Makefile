@@ -42,7 +42,7 @@ test: $(WITH_EVAL)
 	$(PYTEST) -m "alone and not faults"
 
 test-faults: $(INSTALLED)
-	$(PYTEST) -m "faults or not faults" tests/faults tests/training tests/test_checkpoint.py tests/data/test_shards.py \
+	$(PYTEST) -o faulthandler_timeout=1900 -m "faults or not faults" tests/faults tests/training tests/test_checkpoint.py tests/data/test_shards.py \
 		tests/preprocessing/test_executors.py
 
 check: $(INSTALLED)

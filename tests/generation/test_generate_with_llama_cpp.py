@@ -10,6 +10,7 @@ import io
 import json
 import random
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,24 @@ def write(capsys: pytest.CaptureFixture[str], folder: Path, engine: str = "llama
     command = GenerateCommand(run=str(folder), engine=engine, json=True, **settings)  # type: ignore[arg-type]
     assert run(command) == 0
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+OPEN_AND_CLOSE = """
+import sys
+from pathlib import Path
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.generation.llama_cpp import LlamaCpp
+tokenizer = Tokenizer.load(Path(sys.argv[1]) / "tokenizer.json")
+for _ in range(50):
+    LlamaCpp(Path(sys.argv[2]), tokenizer, block_size=48).close()
+"""
+
+
+@needs_llama_cpp
+def test_llama_cpp_closes_at_once_although_nothing_was_asked(trained: Path) -> None:
+    # A process of its own, because a server that does not end would hold this one's interpreter.
+    command = [sys.executable, "-c", OPEN_AND_CLOSE, str(trained), str(files.gguf_of_run(trained, "f32").path)]
+    subprocess.run(command, check=True, timeout=120)
 
 
 @needs_llama_cpp

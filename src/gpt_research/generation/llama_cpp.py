@@ -52,6 +52,16 @@ class LlamaCpp:
             raise UserError(f"llama.cpp cannot load {path}: {error}.") from None
         # A proxy of the environment must not receive requests to this machine.
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self._wait_for_its_loop()
+
+    def _wait_for_its_loop(self) -> None:
+        """Return once llama.cpp's loop answers.
+
+        The server reports that it listens before its loop runs. If it is told to stop in between,
+        it forgets that, and `close` would wait for ever. /slots is answered by the loop itself.
+        """
+        with self._opener.open(self._server.listening_address + "/slots", timeout=600) as answer:
+            answer.read()
 
     def close(self) -> None:
         """Stop llama.cpp and free its memory."""

@@ -62,7 +62,11 @@ class Arguments:
 
     def value(self, *names: str) -> str:
         """Return the first of these named arguments that has a value, or an empty string."""
-        return next((self.named[name] for name in names if name in self.named), "")
+        named = self.named
+        for name in names:
+            if name in named:
+                return named[name]
+        return ""
 
     @property
     def first(self) -> str:

@@ -35,25 +35,28 @@ def _author_and_year(form: str) -> Renderer:
     return show
 
 
-def _names(given: Arguments, role: str) -> str:
+def _names(named: dict[str, str], role: str) -> str:
     """Return the names of authors or editors: "Last, First; Last, First"."""
     names = []
-    for number in ("", *map(str, range(1, 10))):
-        last = given.value(f"{role}{number}", f"{role}{number}-last", f"{role}-last{number}")
-        first = given.value(f"{role}{number}-first", f"{role}-first{number}")
+    for number in ("", *"123456789"):
+        last = named.get(f"{role}{number}") or named.get(f"{role}-last{number}") or named.get(f"{role}{number}-last")
+        first = named.get(f"{role}-first{number}") or named.get(f"{role}{number}-first")
         if role == "author":
-            last = last or given.value(f"last{number}", f"surname{number}")
-            first = first or given.value(f"first{number}", f"given{number}")
+            last = last or named.get(f"last{number}") or named.get(f"surname{number}")
+            first = first or named.get(f"first{number}") or named.get(f"given{number}")
         if last:
             names.append(f"{last}, {first}" if first else last)
-    return "; ".join(dict.fromkeys(names))
+        elif number:
+            break
+    return "; ".join(names)
 
 
 def _citation(given: Arguments) -> str:
     """Show `{{cite journal|last=Bee|first=Ann|year=1914|title=On|journal=Acta}}` as "Bee, Ann
     (1914). "On". Acta"."""
-    authors, editors = _names(given, "author"), _names(given, "editor")
-    who = authors or (f"{editors} (ed.)" if editors else given.value("authors", "vauthors"))
+    who = _names(given.named, "author") or given.value("authors", "vauthors")
+    if not who and (editors := _names(given.named, "editor")):
+        who = f"{editors} (ed.)"
     year, title = given.value("date", "year"), given.value("title", "script-title", "trans-title")
     work = given.value("journal", "magazine", "newspaper", "work", "website", "periodical", "encyclopedia", "series")
     part = given.value("chapter", "article", "contribution", "entry")

@@ -9,8 +9,10 @@ import gzip
 import itertools
 import random
 import re
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
+from typing import BinaryIO
 
 import mwparserfromhell
 import pyarrow as pa
@@ -21,7 +23,7 @@ from hypothesis import strategies as st
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
 from gpt_research.preprocessing.formats import wikipedia_dump
-from gpt_research.preprocessing.formats.bz2_blocks import read_block
+from gpt_research.preprocessing.formats.bz2_blocks import contents
 from gpt_research.preprocessing.formats.wikipedia_dump import Page, pages
 from gpt_research.preprocessing.formats.wikitext import is_disambiguation, plain_text
 from gpt_research.preprocessing.readers.wikipedia import WikipediaReader
@@ -254,9 +256,13 @@ def test_a_unit_of_whole_streams_reads_no_other(tmp_path: Path, monkeypatch: pyt
     path.write_bytes(b"".join(parts))
     size = len(b"".join(parts[:3]))
     read_to: list[int] = []
-    monkeypatch.setattr(
-        wikipedia_dump, "read_block", lambda file, begin, end: read_to.append(end) or read_block(file, begin, end)
-    )
+
+    def noted(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int, bytes | Exception]]:
+        for begin, end, content in contents(file, start, stop):
+            read_to.append(end)
+            yield begin, end, content
+
+    monkeypatch.setattr(wikipedia_dump, "contents", noted)
     found = [each.title for each in pages(path, Unit(path.name, size, 0, size)) if isinstance(each, Page)]
     assert found == TITLES[:20]
     assert max(read_to) <= 8 * (size + 4)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cached_property
 
 _KEY = re.compile(r"\s*(?:[\w -]{1,30}|\(\))=(?!=)")
 _MOST_POSITIONAL = 200
@@ -14,44 +13,35 @@ _MOST_POSITIONAL = 200
 class Arguments:
     """What stands after the name of a template, read as MediaWiki reads it."""
 
+    __slots__ = ("named", "places", "raw")
+
     def __init__(self, text: str) -> None:
         """Take the text after the bar that follows the template's name."""
-        self._parts = text.split("|")
-
-    @cached_property
-    def _read(self) -> tuple[list[str], dict[str, str]]:
-        numbered: dict[int, str] = {}
         named: dict[str, str] = {}
-        place = 0
-        for part in self._parts:
-            if "=" in part and _KEY.match(part):
-                key, _, value = part.partition("=")
-                key, value = key.strip().lower(), value.strip()
-                if key.isdecimal() and 0 < int(key) <= _MOST_POSITIONAL:
-                    numbered[int(key)] = value
-                elif value:
-                    named[key] = value
-            else:
-                place += 1
-                numbered[place] = part
-        return [numbered.get(each, "") for each in range(1, max(numbered, default=0) + 1)], named
-
-    @property
-    def raw(self) -> list[str]:
+        raw: list[str] = []
+        numbered: dict[int, str] = {}
+        for part in text.split("|"):
+            if "=" not in part or not _KEY.match(part):
+                raw.append(part)
+                continue
+            key, _, value = part.partition("=")
+            key, value = key.strip().lower(), value.strip()
+            if key.isdecimal() and 0 < int(key) <= _MOST_POSITIONAL:
+                numbered[int(key)] = value
+            elif value:
+                named[key] = value
+        if numbered:
+            raw += [""] * (max(numbered) - len(raw))
+            for place, value in numbered.items():
+                raw[place - 1] = value
+        self.raw = raw
         """The arguments without a name (or with a number as name), with their blanks."""
-        return self._read[0]
+        self.named = named
+        """The arguments with a name, by the name in small letters; empty ones are left out."""
+        self.places = [argument.strip() for argument in raw]
+        """The arguments without a name, stripped; an empty one keeps its place."""
 
     @property
-    def named(self) -> dict[str, str]:
-        """The arguments with a name, by the name in small letters; empty ones are left out."""
-        return self._read[1]
-
-    @cached_property
-    def places(self) -> list[str]:
-        """The arguments without a name, stripped; an empty one keeps its place."""
-        return [argument.strip() for argument in self.raw]
-
-    @cached_property
     def words(self) -> list[str]:
         """The arguments without a name, stripped, without empty ones."""
         return [argument for argument in self.places if argument]
@@ -71,12 +61,16 @@ class Arguments:
     @property
     def first(self) -> str:
         """The first argument: without a name, as `1=words`, or as `text=words`."""
-        return next(iter(self.words), "") or self.value("text", "quote", "content")
+        for argument in self.places:
+            if argument:
+                return argument
+        return self.value("text", "quote", "content")
 
     @property
     def last(self) -> str:
         """The last argument without a name."""
-        return self.words[-1] if self.words else ""
+        words = self.words
+        return words[-1] if words else ""
 
 
 Renderer = Callable[[Arguments], str]

@@ -35,18 +35,34 @@ def _author_and_year(form: str) -> Renderer:
     return show
 
 
-def _names(named: dict[str, str], role: str) -> str:
+_NUMBERS = ("", *"123456789")
+_NAMES = {
+    "author": [
+        (
+            (f"last{number}", f"author{number}", f"surname{number}", f"author-last{number}", f"author{number}-last"),
+            (f"first{number}", f"given{number}", f"author-first{number}", f"author{number}-first"),
+        )
+        for number in _NUMBERS
+    ],
+    "editor": [
+        (
+            (f"editor{number}", f"editor-last{number}", f"editor{number}-last"),
+            (f"editor-first{number}", f"editor{number}-first"),
+        )
+        for number in _NUMBERS
+    ],
+}
+"""The arguments that hold the last and the first name of each person, by what the person did."""
+
+
+def _names(given: Arguments, role: str) -> str:
     """Return the names of authors or editors: "Last, First; Last, First"."""
     names = []
-    for number in ("", *"123456789"):
-        last = named.get(f"{role}{number}") or named.get(f"{role}-last{number}") or named.get(f"{role}{number}-last")
-        first = named.get(f"{role}-first{number}") or named.get(f"{role}{number}-first")
-        if role == "author":
-            last = last or named.get(f"last{number}") or named.get(f"surname{number}")
-            first = first or named.get(f"first{number}") or named.get(f"given{number}")
-        if last:
+    for place, (last_names, first_names) in enumerate(_NAMES[role]):
+        if last := given.value(*last_names):
+            first = given.value(*first_names)
             names.append(f"{last}, {first}" if first else last)
-        elif number:
+        elif place:  # the first person has the number 1 or none
             break
     return "; ".join(names)
 
@@ -54,8 +70,8 @@ def _names(named: dict[str, str], role: str) -> str:
 def _citation(given: Arguments) -> str:
     """Show `{{cite journal|last=Bee|first=Ann|year=1914|title=On|journal=Acta}}` as "Bee, Ann
     (1914). "On". Acta"."""
-    who = _names(given.named, "author") or given.value("authors", "vauthors")
-    if not who and (editors := _names(given.named, "editor")):
+    who = _names(given, "author") or given.value("authors", "vauthors")
+    if not who and (editors := _names(given, "editor")):
         who = f"{editors} (ed.)"
     year, title = given.value("date", "year"), given.value("title", "script-title", "trans-title")
     work = given.value("journal", "magazine", "newspaper", "work", "website", "periodical", "encyclopedia", "series")

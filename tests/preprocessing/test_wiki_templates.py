@@ -4,10 +4,20 @@ wrong.
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt_research.preprocessing.formats import (
+    wiki_dates,
+    wiki_languages,
+    wiki_lists,
+    wiki_quantities,
+    wiki_words,
+    wiki_works,
+)
 from gpt_research.preprocessing.formats.wiki_templates import shown_text
 from gpt_research.preprocessing.formats.wikitext import plain_text
 
@@ -246,9 +256,29 @@ def test_an_equation_has_its_number() -> None:
     ]
 
 
-@given(
-    st.sampled_from(sorted({body.partition("|")[0] for body, _ in SHOWN} | {"columns", "ordered list", "plainlist"})),
-    st.lists(st.text() | st.text("0123456789.,-=NSEW/ ²١") | st.sampled_from(["9" * 5000, "in", "df=", "e=", "1="])),
+NAMES = sorted(
+    {body.partition("|")[0] for body, _ in SHOWN}
+    | {
+        name
+        for module in (wiki_words, wiki_works, wiki_quantities, wiki_dates, wiki_languages, wiki_lists)
+        for names, _ in module.TEMPLATES
+        for name in re.split(r",\s+", names)
+    }
 )
+ARGUMENT = (
+    st.text()
+    | st.text("0123456789.,-=NSEW/ ²١[]abc")
+    | st.sampled_from(
+        ["9" * 5000, " " * 5000, "in", "df=", "e=", "1=", "3=a", "title01=a", "title1=a", "last=a", "p=3"]
+    )
+)
+
+
+@given(st.sampled_from(NAMES), st.lists(ARGUMENT))
 def test_no_argument_makes_it_fail(name: str, arguments: list[str]) -> None:
     shown_text("|".join([name, *arguments]))
+
+
+@pytest.mark.parametrize("name", ["a" * 100_000, " " * 100_000, "INR" + " " * 100_000 + "x"])
+def test_a_long_name_is_none(name: str) -> None:
+    assert shown_text(f"{name}|5") == ""

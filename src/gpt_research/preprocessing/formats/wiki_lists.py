@@ -116,9 +116,8 @@ def volume(given: Arguments) -> str:
 def tracks(given: Arguments) -> str:
     """Show the songs of `{{track listing|title1=..|note1=..|length1=..}}` as a list."""
     named = given.named
-    numbers = sorted(int(name[5:]) for name in named if re.fullmatch(r"title\d{1,3}", name))
     shown = []
-    for number in numbers:
+    for number in sorted((name[5:] for name in named if re.fullmatch(r"title\d{1,3}", name)), key=int):
         note, length = named.get(f"note{number}", ""), named.get(f"length{number}", "")
         song = f"* {named[f'title{number}']}{note and f' ({note})'}"
         shown.append(f"{song} – {length}" if length else song)

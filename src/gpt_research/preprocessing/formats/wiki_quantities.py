@@ -127,7 +127,9 @@ def height(given: Arguments) -> str:
 
 def gauge(given: Arguments) -> str:
     """Show `{{track gauge|4ft8.5in}}` as "4 ft 8.5 in"."""
-    return re.sub(r"([\d.,/⁄+]+)\s*([a-z]+)", lambda found: f"{grouped(found[1])} {found[2]} ", given.first).strip()
+    return re.sub(
+        r"(?<![\d.,/⁄+])([\d.,/⁄+]++)\s*+([a-z]+)", lambda found: f"{grouped(found[1])} {found[2]} ", given.first
+    ).strip()
 
 
 def coordinates(given: Arguments) -> str:

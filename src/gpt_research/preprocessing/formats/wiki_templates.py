@@ -52,6 +52,7 @@ _CASES: dict[str, Callable[[str], str]] = {
     "lcfirst": lambda text: text[:1].lower() + text[1:],
 }
 _COMPUTED = frozenset(("#expr", "#time", "#ifexpr", "#invoke", "#property", "#statements"))
+_LONGEST_NAME = 80
 _OF_TODAY = re.compile(r"(?:current|local)(?:year|month|day|time|week|dow)\w*|numberof\w+")
 
 
@@ -98,6 +99,8 @@ def shown_text(body: str) -> str:
         return _CASES[function.lower()](argument.strip())
     if function in _COMPUTED:
         return wiki_quantities.UNKNOWN
+    if len(name) > _LONGEST_NAME:
+        return ""
     if not bar:
         return _without_arguments(name)
     render = _renderer(name)

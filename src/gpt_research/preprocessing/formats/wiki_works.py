@@ -36,7 +36,7 @@ def _author_and_year(form: str) -> Renderer:
 
 
 _NUMBERS = ("", *"123456789")
-_NAMES = {
+_NAMES: dict[str, list[tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "author": [
         (
             (f"last{number}", f"author{number}", f"surname{number}", f"author-last{number}", f"author{number}-last"),

@@ -177,6 +177,15 @@ def given_age(given: Arguments) -> str:
     return f"{shown} (aged {given.at(3)})" if given.at(3) else shown
 
 
+def born_from_age(given: Arguments) -> str:
+    """Show `{{birth based on age as of date|50|2000|1|1}}` as "1949 or 1950"."""
+    years, year = given.at(0), given.at(1)
+    if not (years.isdecimal() and year.isdecimal()):
+        return year
+    latest = int(year[:5]) - int(years[:5])
+    return f"{latest - 1} or {latest}"
+
+
 def duration(given: Arguments) -> str:
     """Show `{{duration|m=3|s=45}}` as "3:45"."""
     if given.at(0) and not given.at(1):
@@ -225,6 +234,8 @@ TEMPLATES: list[tuple[str, Renderer]] = [
         "age in years and days, ageinyearsanddays, ayd, age in years and days nts, age in years and months",
         years_and_days,
     ),
+    ("birth based on age as of date, birth based on age at death", born_from_age),
+    ("age as of date, age now", lambda given: UNKNOWN),
     ("duration, hms", duration),
     ("nbay, nhly, nba nbal, nhlseason, efs", century_span),
 ]

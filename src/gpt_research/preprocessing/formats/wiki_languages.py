@@ -42,6 +42,17 @@ def named_in_template(name: str) -> Renderer | None:
     return (lambda given: _spoken(code[1], given.places[:3], given)) if code else None
 
 
+def etymology(given: Arguments) -> str:
+    """Show `{{etymology|la|salsus|salted|...}}` as "from Latin salsus 'salted', from ..."."""
+    places = [*given.places, "", ""]
+    steps = []
+    for code, word, meaning in zip(places[::3], places[1::3], places[2::3], strict=False):
+        named = f"{LANGUAGES.get(code, code)} {word}".strip()
+        meaning = meaning and f" '{meaning}'"
+        steps.append(f"from {named}{meaning}")
+    return ", ".join(steps)
+
+
 def sounds(given: Arguments) -> str:
     """Show `{{IPA|/a/}}`, but not a pronunciation, which has a language before the sounds."""
     first, *others = given.words or [""]
@@ -115,7 +126,9 @@ TEMPLATES: list[tuple[str, Renderer]] = [
     ("langnf", lambda given: f"{given.at(1)} for '{given.at(2)}'" if given.at(2) else given.at(1)),
     ("transl, transliteration, tlit, romanization, iast, iso15919, iso 15919, dmg", lambda given: given.last),
     ("ipa", sounds),
-    ("nihongo, nihongo core, nihongo-s", with_original),
+    ("etymology, ety", etymology),
+    ("pie, pgmc, proto", lambda given: given.first),
+    ("nihongo, nihongo core, nihongo-s, nihongo4", with_original),
     ("nihongo3", romanized_first),
     ("nihongo krt, nihongo2, kanji", lambda given: ", ".join(given.words)),
     ("zh, lang-zh, zh-full, zh-t, zh-s, zh-cp, zh-tp, zh-stp, zh-cpl, zh-stpl, zh-tspl", chinese),

@@ -30,7 +30,7 @@ _UNITS = dict(
         r",\s+",
         """mi2=sq mi, ft2=sq ft, yd2=sq yd, in2=sq in, sqkm=km², sqm=m², sqcm=cm², cuft=cu ft, ft3=cu ft, cuin=cu in,
         in3=cu in, cuyd=cu yd, yd3=cu yd, cumi=cu mi, mi3=cu mi, cc=cm³, C=°C, F=°F, R=°R, C-change=°C, F-change=°F,
-        oilbbl=barrels, bbl=barrels, lb-f=lbf, foot=ft, feet=ft, hand=hands, carat=carats, fathom=fathoms,
+        oilbbl=barrels, bbl=barrels, lb-f=lbf, foot=ft, feet=ft, hand=hands, acre=acres, carat=carats, fathom=fathoms,
         acre.ft=acre⋅ft, acreft=acre⋅ft, lbft=lb⋅ft, lb.ft=lb⋅ft, lbfft=lbf⋅ft, lbf.ft=lbf⋅ft, ftlb=ft⋅lb,
         ft.lb=ft⋅lb, ftlbf=ft⋅lbf, Nm=N⋅m, N.m=N⋅m, kNm=kN⋅m, LT=long tons, ST=short tons, MT=metric tons, kn=knots,
         solar mass=M☉, solar radius=R☉, mpgus=mpg‑US, mpgUS=mpg‑US, mpgU.S.=mpg‑US, mpgimp=mpg‑imp, mpgu.s.=mpg‑US,
@@ -38,6 +38,7 @@ _UNITS = dict(
         PD=, psqmi=lb/sq in, lbsqin=lb/sq in""",
     )
 )
+_PLURALS = frozenset(unit for unit in _UNITS.values() if len(unit) > 4 and unit.endswith("s"))
 _MULTIPLE = re.compile(r"(e(?:3|6|9|12)(?=[A-Za-z])|[kMGT](?=oilbbl|bbl|cuft|USgal|impgal))")
 _WHOSE = re.compile(r"(US|U\.S\.|imp)(?=(?:gal|oz|floz|qt|pt|bsh|bbl|pk|cup)$)")
 _SQUARE = re.compile(r"sq(?=(?:mi|ft|yd|in|nmi|rd|ch)$)")
@@ -81,7 +82,12 @@ def conversion(given: Arguments) -> str:
             number, smaller = [*arguments[at + 1 : at + 3], "", ""][:2]
             if smaller not in _OF_A_UNIT or not _NUMBER.match(number):
                 break
-    return re.sub(r" [-–] ", "–", " ".join(words))
+    if words[-1:] and words[-1] in _PLURALS:
+        if given.named.get("adj") in ("on", "1"):
+            return f"{' '.join(words[:-1])}-{words[-1].removesuffix('s')}"
+        if words[:-1] == ["1"]:
+            return f"1 {words[-1].removesuffix('s')}"
+    return re.sub(r" [-–] ", "–", " ".join(words).replace(" x ", " × "))
 
 
 def value(given: Arguments) -> str:
@@ -99,6 +105,7 @@ def value(given: Arguments) -> str:
         upper, lower = (each.lstrip("+-−") for each in arguments[1:3])
         number += f"+{upper}−{lower}"
     if "e" in named:
+        number = f"({number})" if len(arguments) > 1 and not arguments[1].startswith("(") else number
         number += f"×10^{named['e']}"
     number = f"{named.get('p', '')}{number}{named.get('s', '')}"
     unit, per = given.value("u", "ul"), given.value("up", "upl")
@@ -113,10 +120,13 @@ def fraction(given: Arguments) -> str:
     return " ".join([*arguments[:-2], "/".join(arguments[-2:])])
 
 
+_RAISED = str.maketrans("0123456789-−n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻ⁿ")
+
+
 def root(given: Arguments) -> str:
     """Show `{{sqrt|2}}` as "√2", `{{radic|x|3}}` as "∛x", `{{sqrt|a + b}}` as "√(a + b)"."""
     under = given.at(0)
-    sign = {"": "√", "2": "√", "3": "∛", "4": "∜"}.get(given.at(1)) or f"<sup>{given.at(1)}</sup>√"
+    sign = {"": "√", "2": "√", "3": "∛", "4": "∜"}.get(given.at(1)) or f"{given.at(1).translate(_RAISED)}√"
     return f"{sign}({under})" if re.search(r"[+−±/*×÷-]|\s", under.strip("+−-")) else f"{sign}{under}"
 
 
@@ -206,6 +216,7 @@ _SYMBOLS = dict(
     )
 )
 """What stands before an amount, by the name of the template or the code of ISO 4217."""
+_AFTER_THE_AMOUNT = frozenset(("zł", "Kč ", "Ft ", "lei ", "lv "))
 _MAGNITUDES = {
     "k": "thousand",
     "m": "million",
@@ -223,7 +234,8 @@ _CODES_IN_SMALL_LETTERS = frozenset(("usd", "eur", "gbp", "inr", "jpy", "cad", "
 def _amount(symbol: str, amount: str, magnitude: str = "") -> str:
     if amount[:1] in ("-", "−"):
         return f"−{_amount(symbol, amount[1:], magnitude)}"
-    return f"{symbol}{grouped(amount)} {_MAGNITUDES.get(magnitude.lower(), '')}".rstrip()
+    shown = f"{grouped(amount)} {_MAGNITUDES.get(magnitude.lower(), '')}".rstrip()
+    return f"{shown} {symbol.strip()}" if symbol in _AFTER_THE_AMOUNT else f"{symbol}{shown}"
 
 
 def symbol_of(name: str) -> str | None:
@@ -240,14 +252,20 @@ def price_of(name: str) -> Renderer | None:
     symbol = symbol_of(currency[1]) if currency else None
     if symbol is None:
         return None
-    return lambda given: _amount(symbol, given.at(0), given.at(1)) if given.at(0) else symbol.strip()
+
+    def show(given: Arguments) -> str:
+        amount = given.at(0) or given.value("amount")
+        return _amount(symbol, amount, given.at(1)) if amount else symbol.strip()
+
+    return show
 
 
 def currency(given: Arguments) -> str:
     """Show `{{currency|500|INR}}` as "₹500"."""
-    code = given.at(1).lower() or "usd"
+    amount, name = given.at(0) or given.value("amount"), given.at(1) or given.value("type", "code")
+    code = name.lower() or "usd"
     code = {"us": "usd", "uk": "gbp", "eu": "eur", "india": "inr", "japan": "jpy"}.get(code, code)
-    return _amount(_SYMBOLS.get(code, f"{given.at(1)} "), given.at(0))
+    return _amount(_SYMBOLS.get(code, f"{name} "), amount)
 
 
 def old_money(given: Arguments) -> str:

@@ -216,7 +216,9 @@ _MAGIC_WORD = re.compile(r"__[A-Z]{3,}__")
 # other patterns.
 _EMPTY_BRACKETS = re.compile(r"\(\s*(?:[,;:–-]\s*)*\)")
 _AFTER_OPENING = re.compile(r"\([\s,;:]+")
-_COMMA_TOO_MANY, _SEMICOLON_TOO_MANY = re.compile(r",(?=\))"), re.compile(r";(?=\))")
+_COMMA_TOO_MANY = re.compile(r",(?=\)| ?,|\.(?![.\d]))")
+"""A comma before or after what showed no words."""
+_SEMICOLON_TOO_MANY = re.compile(r";(?=\))")
 _HOLLOW = ("[]", "⟨⟩", "{}")
 _BLANK_TOO_MANY = re.compile(r" (?=[ ),.;])(?=[ )]|[,.][ \n]|; )")
 """A blank left by a template or a reference. Most blanks fail the first of the two look-aheads,

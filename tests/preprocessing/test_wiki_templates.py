@@ -218,6 +218,7 @@ def test_signs_stand_in_the_sentence(wikitext: str, text: str) -> None:
         "{{ordered list|start=4\n| one\n| two}}",
         "{{columns|width=50%\n|col1=\n* one\n|col2=\n* two\n}}",
         "{{cast listing|\n* [[A|one]]\n* two\n}}",
+        "{{hidden|* one|* two}}",
         "{{castlist|colwidth=30em|\n* one}}\n{{castlist|* two}}",
         "{{div col|content=\n* one\n* two\n}}",
         "{{Unordered list|one|two}}",
@@ -239,6 +240,7 @@ def lines(wikitext: str) -> list[str]:
 def test_a_glossary_shows_its_terms_with_their_definitions() -> None:
     glossary = "{{glossary}}\n{{term|[[cat]]|content=Cat}}\n{{defn|1=An animal.}}\n{{defn|no=2|A boat.}}"
     assert lines(glossary) == ["Cat", "An animal.", "2. A boat."]
+    assert lines("; Cat : An animal.") == ["Cat", "An animal."]
     assert lines(";Cat\n:An animal.") == lines("<dl><dt>Cat</dt><dd>An animal.</dd></dl>") == ["Cat", "An animal."]
 
 

@@ -13,7 +13,8 @@ from gpt_research.preprocessing.formats.wiki_arguments import Arguments, Rendere
 
 def _lines(*lines: str) -> str:
     """Put lines on lines of their own, without the empty ones."""
-    return "".join(f"\n{line}" for line in lines if line) + "\n"
+    shown = "".join(f"\n{line}" for line in lines if line)
+    return f"{shown}\n" if shown else ""
 
 
 def items(given: Arguments) -> str:
@@ -27,8 +28,7 @@ _WIDTH = re.compile(r"[\d.]+ *(?:px|em|en|ex|rem|ch|%)?")
 def block(given: Arguments) -> str:
     """Show a text or a list in its own markup, which may come after a number of columns."""
     named = (given.value(name) for name in ("content", "text", "list", "cast", "entries", "items"))
-    text = max([*named, *(word for word in given.words if not _WIDTH.fullmatch(word)), ""], key=len)
-    return f"\n{text}\n" if text else ""
+    return _lines(*named, *(word for word in given.words if not _WIDTH.fullmatch(word)))
 
 
 def part(*names: str) -> Renderer:

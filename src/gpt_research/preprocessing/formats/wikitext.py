@@ -334,7 +334,9 @@ def _line_text(line: str) -> str:
         text = line.lstrip("*#:;").lstrip(" \t")
         if not any(map(str.isalnum, text)):
             return ""
-        return f"- {text}" if first in "*#" else text
+        if first in "*#":
+            return f"- {text}"
+        return text.replace(" : ", "\n", 1) if first == ";" else text
     if first in "|!" or line.startswith(("{{", "}}", "{|", "----")):
         return ""
     return line if len(line) > 3 or any(map(str.isalnum, line)) or _ASIDE_BEGINS in line else ""

@@ -47,8 +47,9 @@ def decode(blocks: Sequence[tuple[bytes, int]]) -> list[bytes | None]:
 @cache
 def _room() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the arrays that the loops write to, 20 MB, which a process keeps."""
-    shape = (TOGETHER, kernels.LARGEST)
-    return np.empty(shape, dtype=np.uint32), np.empty(shape, dtype=np.uint8), np.empty(_MOST_BYTES, dtype=np.uint8)
+    links = np.empty((TOGETHER, kernels.LARGEST + kernels.ROOM), dtype=np.uint32)
+    ordered = np.empty((TOGETHER, kernels.LARGEST), dtype=np.uint8)
+    return links, ordered, np.empty(_MOST_BYTES, dtype=np.uint8)
 
 
 def _checksum(content: bytes) -> int:

@@ -26,6 +26,8 @@ _LONGEST = 20
 _GROUP = 50
 """Symbols that are coded with the same table."""
 SPARE = 64
+ROOM = 4
+"""Numbers that are written at once for a run, whether it is that long or not."""
 _MOST_TABLES, _MOST_SYMBOLS, _MOST_SELECTORS = 6, 258, 18_002
 
 
@@ -99,7 +101,8 @@ def read_symbols(words, position, stop, links):  # type: ignore[no-untyped-def]
         words: the block's bits, and `SPARE` words more, because damage is seen late.
         position: the first bit of the block.
         stop: one past the last bit that may belong to it.
-        links: (LARGEST,) becomes, by index in the sorted order: index of the next byte << 8 | byte.
+        links: (LARGEST + ROOM,) becomes, by index in the sorted order: index of the next byte << 8
+            | byte.
 
     Returns:
         The number of bytes and the index at which the first one is found; (-1, 0) for damage.
@@ -165,7 +168,7 @@ def read_symbols(words, position, stop, links):  # type: ignore[no-untyped-def]
         newest = newest << _EIGHT | _U64(recent[place])
     counts = np.zeros(256, dtype=np.int64)
     last = used + 1
-    size, run, weight = 0, 0, 1
+    size, weight = 0, 1
     group, left, table = -1, 0, 0
     next_word = position >> _U64(5)
     held = _U64(words[next_word]) << (_U64(32) + (position & _U64(31)))
@@ -199,20 +202,19 @@ def read_symbols(words, position, stop, links):  # type: ignore[no-untyped-def]
             held <<= _U64(length)
             bits -= _U64(length)
         if symbol < _U64(2):
-            run += weight << int64(symbol)
+            # A digit of the length of a run: 1 or 2 in the first place, 2 or 4 in the second, ...
+            run = weight << int64(symbol)
             weight <<= 1
-            if run > LARGEST:
-                return damaged
-            continue
-        if run:
             if size + run > LARGEST:
                 return damaged
             byte = newest & _BYTE
             counts[byte] += run
-            for at in range(size, size + run):
+            links[size] = links[size + 1] = links[size + 2] = links[size + 3] = byte
+            for at in range(size + 4, size + run):
                 links[at] = byte
             size += run
-            run, weight = 0, 1
+            continue
+        weight = 1
         if symbol == _U64(last):
             break
         if size >= LARGEST:
@@ -254,7 +256,7 @@ def follow(links, sizes, firsts, ordered):  # type: ignore[no-untyped-def]
     """Put the bytes of `TOGETHER` blocks in order, all blocks at the same time.
 
     Args:
-        links: (TOGETHER, LARGEST) of `read_symbols`.
+        links: (TOGETHER, LARGEST + ROOM) of `read_symbols`.
         sizes, firsts: (TOGETHER,) what `read_symbols` returned for each; size 0 for no block.
         ordered: (TOGETHER, LARGEST) becomes the bytes.
     """

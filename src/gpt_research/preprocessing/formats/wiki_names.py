@@ -1,4 +1,4 @@
-"""Names that templates of Wikipedia show for the codes they are given: languages and countries."""
+"""What templates of Wikipedia show for codes and names: languages, countries, chemical elements."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import re
 
 
 def _table(text: str) -> dict[str, str]:
-    return dict(pair.split("=") for pair in re.split(r",\s+", text.strip()))
+    """Return the names by their codes, of "code=name, code=name"."""
+    return dict(pair.split("=") for pair in re.split(r", ", " ".join(text.split())))
 
 
 LANGUAGES = _table(
@@ -44,53 +45,68 @@ LANGUAGES = _table(
 
 COUNTRIES = _table(
     """
-    ABW=Aruba, AFG=Afghanistan, AGO=Angola, AIA=Anguilla, ALB=Albania, ALG=Algeria, AND=Andorra, ANG=Angola,
-    ANT=Antigua and Barbuda, ARE=United Arab Emirates, ARG=Argentina, ARM=Armenia, ARU=Aruba, ASA=American Samoa,
-    ASM=American Samoa, ATG=Antigua and Barbuda, AUS=Australia, AUT=Austria, AZE=Azerbaijan, BAH=Bahamas,
-    BAN=Bangladesh, BAR=Barbados, BDI=Burundi, BEL=Belgium, BEN=Benin, BER=Bermuda, BFA=Burkina Faso,
-    BGD=Bangladesh, BGR=Bulgaria, BHR=Bahrain, BHS=Bahamas, BHU=Bhutan, BIH=Bosnia and Herzegovina, BIZ=Belize,
-    BLR=Belarus, BLZ=Belize, BMU=Bermuda, BOL=Bolivia, BOT=Botswana, BRA=Brazil, BRB=Barbados, BRN=Brunei,
-    BRU=Brunei, BTN=Bhutan, BUL=Bulgaria, BUR=Burkina Faso, BWA=Botswana, CAF=Central African Republic,
-    CAM=Cambodia, CAN=Canada, CAY=Cayman Islands, CHA=Chad, CHE=Switzerland, CHI=Chile, CHL=Chile, CHN=China,
-    CIV=Ivory Coast, CMR=Cameroon, COD=Democratic Republic of the Congo, COG=Republic of the Congo,
+    ABW=Aruba, AFG=Afghanistan, AGO=Angola, AHO=Netherlands Antilles, AIA=Anguilla, ALA=Åland, ALB=Albania,
+    ALG=Algeria, AND=Andorra, ANG=Angola, ANT=Antigua and Barbuda, ARE=United Arab Emirates, ARG=Argentina,
+    ARM=Armenia, ARU=Aruba, ASA=American Samoa, ASM=American Samoa, ATA=Antarctica, ATG=Antigua and Barbuda,
+    AUS=Australia, AUT=Austria, AZE=Azerbaijan, BAH=Bahamas, BAN=Bangladesh, BAR=Barbados, BDI=Burundi, BEL=Belgium,
+    BEN=Benin, BER=Bermuda, BES=Caribbean Netherlands, BFA=Burkina Faso, BGD=Bangladesh, BGR=Bulgaria, BHR=Bahrain,
+    BHS=Bahamas, BHU=Bhutan, BIH=Bosnia and Herzegovina, BIZ=Belize, BLM=Saint Barthélemy, BLR=Belarus, BLZ=Belize,
+    BMU=Bermuda, BOL=Bolivia, BOT=Botswana, BRA=Brazil, BRB=Barbados, BRN=Brunei, BRU=Brunei, BTN=Bhutan,
+    BUL=Bulgaria, BUR=Burkina Faso, BVT=Bouvet Island, BWA=Botswana, CAF=Central African Republic, CAM=Cambodia,
+    CAN=Canada, CAY=Cayman Islands, CCK=Cocos (Keeling) Islands, CHA=Chad, CHE=Switzerland, CHI=Chile, CHL=Chile,
+    CHN=China, CIV=Ivory Coast, CMR=Cameroon, COD=Democratic Republic of the Congo, COG=Republic of the Congo,
     COK=Cook Islands, COL=Colombia, COM=Comoros, CPV=Cape Verde, CRC=Costa Rica, CRI=Costa Rica, CRO=Croatia,
-    CSK=Czechoslovakia, CUB=Cuba, CUW=Curaçao, CYM=Cayman Islands, CYP=Cyprus, CZE=Czech Republic, DEN=Denmark,
-    DEU=Germany, DJI=Djibouti, DMA=Dominica, DNK=Denmark, DOM=Dominican Republic, DZA=Algeria, ECU=Ecuador,
-    EGY=Egypt, ENG=England, ERI=Eritrea, ESA=El Salvador, ESP=Spain, EST=Estonia, ETH=Ethiopia, EU=European Union,
-    EUN=Unified Team, FIJ=Fiji, FIN=Finland, FJI=Fiji, FRA=France, FRG=West Germany, FRO=Faroe Islands,
-    FSM=Federated States of Micronesia, GAB=Gabon, GAM=Gambia, GBR=United Kingdom, GBS=Guinea-Bissau,
-    GDR=East Germany, GEO=Georgia, GEQ=Equatorial Guinea, GER=Germany, GHA=Ghana, GIB=Gibraltar, GIN=Guinea,
-    GLP=Guadeloupe, GMB=Gambia, GNB=Guinea-Bissau, GNQ=Equatorial Guinea, GRC=Greece, GRD=Grenada, GRE=Greece,
-    GRL=Greenland, GRN=Grenada, GTM=Guatemala, GUA=Guatemala, GUI=Guinea, GUM=Guam, GUY=Guyana, HAI=Haiti,
-    HKG=Hong Kong, HND=Honduras, HON=Honduras, HRV=Croatia, HTI=Haiti, HUN=Hungary, IDN=Indonesia, INA=Indonesia,
-    IND=India, IRE=Ireland, IRI=Iran, IRL=Ireland, IRN=Iran, IRQ=Iraq, ISL=Iceland, ISR=Israel,
-    ISV=U.S. Virgin Islands, ITA=Italy, IVB=British Virgin Islands, JAM=Jamaica, JOR=Jordan, JPN=Japan,
-    KAZ=Kazakhstan, KEN=Kenya, KGZ=Kyrgyzstan, KHM=Cambodia, KIR=Kiribati, KNA=Saint Kitts and Nevis,
-    KOR=South Korea, KOS=Kosovo, KSA=Saudi Arabia, KUW=Kuwait, KWT=Kuwait, LAO=Laos, LAT=Latvia, LBA=Libya,
-    LBN=Lebanon, LBR=Liberia, LBY=Libya, LCA=Saint Lucia, LES=Lesotho, LIB=Lebanon, LIE=Liechtenstein,
-    LKA=Sri Lanka, LSO=Lesotho, LTU=Lithuania, LUX=Luxembourg, LVA=Latvia, MAC=Macau, MAD=Madagascar, MAR=Morocco,
-    MAS=Malaysia, MAW=Malawi, MCO=Monaco, MDA=Moldova, MDG=Madagascar, MDV=Maldives, MEX=Mexico,
-    MHL=Marshall Islands, MKD=North Macedonia, MLI=Mali, MLT=Malta, MMR=Myanmar, MNE=Montenegro, MNG=Mongolia,
-    MON=Monaco, MOZ=Mozambique, MRI=Mauritius, MRT=Mauritania, MSR=Montserrat, MTN=Mauritania, MTQ=Martinique,
-    MUS=Mauritius, MWI=Malawi, MYA=Myanmar, MYS=Malaysia, NAM=Namibia, NCA=Nicaragua, NCL=New Caledonia,
-    NED=Netherlands, NEP=Nepal, NER=Niger, NGA=Nigeria, NGR=Nigeria, NIC=Nicaragua, NIG=Niger,
-    NIR=Northern Ireland, NLD=Netherlands, NOR=Norway, NPL=Nepal, NRU=Nauru, NZL=New Zealand, OMA=Oman, OMN=Oman,
-    PAK=Pakistan, PAN=Panama, PAR=Paraguay, PER=Peru, PHI=Philippines, PHL=Philippines, PLE=Palestine, PLW=Palau,
-    PNG=Papua New Guinea, POL=Poland, POR=Portugal, PRC=China, PRI=Puerto Rico, PRK=North Korea, PRT=Portugal,
-    PRY=Paraguay, PSE=Palestine, PUR=Puerto Rico, PYF=French Polynesia, QAT=Qatar, ROC=Chinese Taipei, ROM=Romania,
-    ROU=Romania, RSA=South Africa, RUS=Russia, RWA=Rwanda, SAF=South Africa, SAM=Samoa, SAU=Saudi Arabia,
-    SCG=Serbia and Montenegro, SCO=Scotland, SDN=Sudan, SEN=Senegal, SEY=Seychelles, SGP=Singapore, SIN=Singapore,
-    SKN=Saint Kitts and Nevis, SLB=Solomon Islands, SLE=Sierra Leone, SLO=Slovenia, SLV=El Salvador,
-    SMR=San Marino, SOL=Solomon Islands, SOM=Somalia, SRB=Serbia, SRI=Sri Lanka, SSD=South Sudan,
+    CSK=Czechoslovakia, CUB=Cuba, CUR=Curaçao, CUW=Curaçao, CXR=Christmas Island, CYM=Cayman Islands, CYP=Cyprus,
+    CZE=Czech Republic, DEN=Denmark, DEU=Germany, DJI=Djibouti, DMA=Dominica, DNK=Denmark, DOM=Dominican Republic,
+    DZA=Algeria, ECU=Ecuador, EGY=Egypt, ENG=England, ERI=Eritrea, ESA=El Salvador, ESH=Western Sahara, ESP=Spain,
+    EST=Estonia, ETH=Ethiopia, EU=European Union, EUN=Unified Team, FIJ=Fiji, FIN=Finland, FJI=Fiji, FLK=Falkland
+    Islands, FRA=France, FRG=West Germany, FRO=Faroe Islands, FSM=Federated States of Micronesia, GAB=Gabon,
+    GAM=Gambia, GBR=United Kingdom, GBS=Guinea-Bissau, GDR=East Germany, GEO=Georgia, GEQ=Equatorial Guinea,
+    GER=Germany, GGY=Guernsey, GHA=Ghana, GIB=Gibraltar, GIN=Guinea, GLP=Guadeloupe, GMB=Gambia, GNB=Guinea-Bissau,
+    GNQ=Equatorial Guinea, GRC=Greece, GRD=Grenada, GRE=Greece, GRL=Greenland, GRN=Grenada, GTM=Guatemala,
+    GUA=Guatemala, GUF=French Guiana, GUI=Guinea, GUM=Guam, GUY=Guyana, HAI=Haiti, HKG=Hong Kong, HND=Honduras,
+    HON=Honduras, HRV=Croatia, HTI=Haiti, HUN=Hungary, IDN=Indonesia, IMN=Isle of Man, INA=Indonesia, IND=India,
+    IOM=Isle of Man, IOT=British Indian Ocean Territory, IRE=Ireland, IRI=Iran, IRL=Ireland, IRN=Iran, IRQ=Iraq,
+    ISL=Iceland, ISR=Israel, ISV=U.S. Virgin Islands, ITA=Italy, IVB=British Virgin Islands, JAM=Jamaica,
+    JEY=Jersey, JOR=Jordan, JPN=Japan, KAZ=Kazakhstan, KEN=Kenya, KGZ=Kyrgyzstan, KHM=Cambodia, KIR=Kiribati,
+    KNA=Saint Kitts and Nevis, KOR=South Korea, KOS=Kosovo, KSA=Saudi Arabia, KUW=Kuwait, KWT=Kuwait, LAO=Laos,
+    LAT=Latvia, LBA=Libya, LBN=Lebanon, LBR=Liberia, LBY=Libya, LCA=Saint Lucia, LES=Lesotho, LIB=Lebanon,
+    LIE=Liechtenstein, LKA=Sri Lanka, LSO=Lesotho, LTU=Lithuania, LUX=Luxembourg, LVA=Latvia, MAC=Macau,
+    MAD=Madagascar, MAF=Saint Martin, MAR=Morocco, MAS=Malaysia, MAW=Malawi, MCO=Monaco, MDA=Moldova,
+    MDG=Madagascar, MDV=Maldives, MEX=Mexico, MHL=Marshall Islands, MKD=North Macedonia, MLI=Mali, MLT=Malta,
+    MMR=Myanmar, MNE=Montenegro, MNG=Mongolia, MNP=Northern Mariana Islands, MON=Monaco, MOZ=Mozambique,
+    MRI=Mauritius, MRT=Mauritania, MSR=Montserrat, MTN=Mauritania, MTQ=Martinique, MUS=Mauritius, MWI=Malawi,
+    MYA=Myanmar, MYS=Malaysia, MYT=Mayotte, NAM=Namibia, NCA=Nicaragua, NCL=New Caledonia, NED=Netherlands,
+    NEP=Nepal, NER=Niger, NFK=Norfolk Island, NGA=Nigeria, NGR=Nigeria, NIC=Nicaragua, NIG=Niger, NIR=Northern
+    Ireland, NIU=Niue, NLD=Netherlands, NOR=Norway, NPL=Nepal, NRU=Nauru, NZL=New Zealand, OMA=Oman, OMN=Oman,
+    PAK=Pakistan, PAN=Panama, PAR=Paraguay, PCN=Pitcairn Islands, PER=Peru, PHI=Philippines, PHL=Philippines,
+    PLE=Palestine, PLW=Palau, PNG=Papua New Guinea, POL=Poland, POR=Portugal, PRC=China, PRI=Puerto Rico, PRK=North
+    Korea, PRT=Portugal, PRY=Paraguay, PSE=Palestine, PUR=Puerto Rico, PYF=French Polynesia, QAT=Qatar, REU=Réunion,
+    ROC=Chinese Taipei, ROM=Romania, ROU=Romania, RSA=South Africa, RUS=Russia, RWA=Rwanda, SAF=South Africa,
+    SAM=Samoa, SAU=Saudi Arabia, SCG=Serbia and Montenegro, SCO=Scotland, SDN=Sudan, SEN=Senegal, SEY=Seychelles,
+    SGP=Singapore, SGS=South Georgia and the South Sandwich Islands, SHN=Saint Helena, SIN=Singapore, SKN=Saint
+    Kitts and Nevis, SLB=Solomon Islands, SLE=Sierra Leone, SLO=Slovenia, SLV=El Salvador, SMR=San Marino,
+    SOL=Solomon Islands, SOM=Somalia, SPM=Saint Pierre and Miquelon, SRB=Serbia, SRI=Sri Lanka, SSD=South Sudan,
     STP=São Tomé and Príncipe, SUD=Sudan, SUI=Switzerland, SUR=Suriname, SVK=Slovakia, SVN=Slovenia, SWE=Sweden,
-    SWZ=Eswatini, SYC=Seychelles, SYR=Syria, TAH=Tahiti, TAN=Tanzania, TCD=Chad, TCH=Czechoslovakia, TGA=Tonga,
-    TGO=Togo, THA=Thailand, TJK=Tajikistan, TKM=Turkmenistan, TLS=Timor-Leste, TOG=Togo, TON=Tonga,
-    TPE=Chinese Taipei, TRI=Trinidad and Tobago, TTO=Trinidad and Tobago, TUN=Tunisia, TUR=Turkey, TUV=Tuvalu,
-    TWN=Taiwan, TZA=Tanzania, UAE=United Arab Emirates, UGA=Uganda, UK=United Kingdom, UKR=Ukraine, URS=Soviet Union,
-    URU=Uruguay, URY=Uruguay, USA=United States, USSR=Soviet Union, UZB=Uzbekistan, VAN=Vanuatu, VAT=Vatican City,
-    VCT=Saint Vincent and the Grenadines, VEN=Venezuela, VGB=British Virgin Islands, VIE=Vietnam,
-    VIN=Saint Vincent and the Grenadines, VIR=U.S. Virgin Islands, VNM=Vietnam, VUT=Vanuatu, WAL=Wales,
-    WSM=Samoa, YEM=Yemen, YUG=Yugoslavia, ZAF=South Africa, ZAM=Zambia, ZIM=Zimbabwe, ZMB=Zambia, ZWE=Zimbabwe
+    SWZ=Eswatini, SXM=Sint Maarten, SYC=Seychelles, SYR=Syria, TAH=Tahiti, TAN=Tanzania, TCA=Turks and Caicos
+    Islands, TCD=Chad, TCH=Czechoslovakia, TGA=Tonga, TGO=Togo, THA=Thailand, TJK=Tajikistan, TKL=Tokelau,
+    TKM=Turkmenistan, TLS=Timor-Leste, TOG=Togo, TON=Tonga, TPE=Chinese Taipei, TRI=Trinidad and Tobago,
+    TTO=Trinidad and Tobago, TUN=Tunisia, TUR=Turkey, TUV=Tuvalu, TWN=Taiwan, TZA=Tanzania, UAE=United Arab
+    Emirates, UGA=Uganda, UK=United Kingdom, UKR=Ukraine, URS=Soviet Union, URU=Uruguay, URY=Uruguay, USA=United
+    States, USSR=Soviet Union, UZB=Uzbekistan, VAN=Vanuatu, VAT=Vatican City, VCT=Saint Vincent and the Grenadines,
+    VEN=Venezuela, VGB=British Virgin Islands, VIE=Vietnam, VIN=Saint Vincent and the Grenadines, VIR=U.S. Virgin
+    Islands, VNM=Vietnam, VUT=Vanuatu, WAL=Wales, WLF=Wallis and Futuna, WSM=Samoa, YEM=Yemen, YUG=Yugoslavia,
+    ZAF=South Africa, ZAM=Zambia, ZIM=Zimbabwe, ZMB=Zambia, ZWE=Zimbabwe
     """
 )
 """What `{{CODE}}` and `{{flagcountry|CODE}}` show; ISO's codes and those of sports."""
+
+ELEMENTS = _table(
+    """
+    Hydrogen=H, Helium=He, Lithium=Li, Beryllium=Be, Boron=B, Carbon=C, Nitrogen=N, Oxygen=O, Fluorine=F, Neon=Ne,
+    Sodium=Na, Magnesium=Mg, Aluminium=Al, Silicon=Si, Phosphorus=P, Sulfur=S, Chlorine=Cl, Argon=Ar, Potassium=K,
+    Calcium=Ca, Titanium=Ti, Chromium=Cr, Manganese=Mn, Iron=Fe, Cobalt=Co, Nickel=Ni, Copper=Cu, Zinc=Zn,
+    Bromine=Br, Silver=Ag, Iodine=I, Xenon=Xe, Barium=Ba, Uranium=U
+    """
+)
+"""What the template of an element shows. Names that mean something else too are left out."""

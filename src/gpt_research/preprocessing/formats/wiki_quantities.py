@@ -90,6 +90,15 @@ def conversion(given: Arguments) -> str:
     return re.sub(r" [-–] ", "–", " ".join(words).replace(" x ", " × "))
 
 
+def density(given: Arguments) -> str:
+    """Show `{{pop density|3600|800|km2|prec=1}}` as "4.5/km²"."""
+    try:
+        people, area = (float(given.at(at).replace(",", "")) for at in range(2))
+        return f"{people / area:,.{int(given.value('prec')[:1] or 0)}f}/{_unit(given.at(2))}"
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return UNKNOWN
+
+
 def value(given: Arguments) -> str:
     """Show `{{val|1.5|(2)|e=3|u=kg}}` as "1.5(2)×10^3 kg"."""
     arguments, named = given.words, given.named
@@ -280,6 +289,7 @@ def old_money(given: Arguments) -> str:
 TEMPLATES: list[tuple[str, Renderer]] = [
     ("convert, cvt, conv, convinfobox, convertinfobox", conversion),
     ("val", value),
+    ("pop density, population density", density),
     ("frac, fraction, sfrac, fract, tfrac, mfrac, cfrac", fraction),
     ("sqrt, radic, radical, square root, surd, root", root),
     ("cube root, cuberoot", lambda given: f"∛{given.first}"),

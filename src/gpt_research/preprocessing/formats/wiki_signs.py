@@ -98,7 +98,7 @@ _MATHS = {
     "half": "½",
 }
 _OTHERS = {
-    **_all("dagger, extinct, †", "†"),
+    **_all("dagger, extinct, †, kia", "†"),
     **_all("double-dagger, double dagger, ddagger, ‡", "‡"),
     **_all("section symbol, §, section sign", "§"),
     "pilcrow": "¶",

@@ -23,7 +23,7 @@ from gpt_research.preprocessing.formats import (
     wiki_works,
 )
 from gpt_research.preprocessing.formats.wiki_arguments import Arguments, Renderer
-from gpt_research.preprocessing.formats.wiki_names import COUNTRIES
+from gpt_research.preprocessing.formats.wiki_names import COUNTRIES, ELEMENTS, LANGUAGES
 from gpt_research.preprocessing.formats.wiki_signs import BARE_SIGNS, OPENINGS, SIGNS
 
 
@@ -81,8 +81,10 @@ def _without_arguments(name: str) -> str:
     small = name.lower()
     if sign := BARE_SIGNS.get(small) or SIGNS.get(small):
         return sign
-    if name in COUNTRIES:
-        return COUNTRIES[name]
+    if shown := COUNTRIES.get(name) or ELEMENTS.get(name[:1].upper() + name[1:]):
+        return shown
+    if small.endswith(" icon") and (language := LANGUAGES.get(small.removesuffix(" icon"))):
+        return f"(in {language})"
     if _OF_TODAY.fullmatch(small):
         return wiki_quantities.UNKNOWN
     if re.fullmatch(r"\d/\d{1,2}", name):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpt_research.preprocessing.formats import bz2_blocks
 from gpt_research.preprocessing.formats.bz2_blocks import block_offsets, contents, read_block
 from gpt_research.preprocessing.formats.bz2_decoder import decode
 
@@ -35,7 +36,10 @@ def read_all(packed: bytes, start: int = 0) -> list[bytes]:
     ],
 )
 @pytest.mark.parametrize("behind", [b"", bytes(512), b"no bzip2"])
-def test_blocks_join_to_the_whole(texts: list[bytes], level: int, behind: bytes) -> None:
+def test_blocks_join_to_the_whole(
+    texts: list[bytes], level: int, behind: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bz2_blocks, "_LONG", 1)
     packed = b"".join(bz2.compress(each, level) for each in texts) + behind
     assert b"".join(read_all(packed)) == b"".join(texts)
     together = [content for _, _, content in contents(io.BytesIO(packed), 0, len(packed))]
@@ -106,7 +110,8 @@ def test_the_decoder_of_several_blocks_needs_no_other_for_what_compressors_write
     assert b"".join(block or b"lost" for blocks in decoded for block in blocks) == content
 
 
-def test_the_blocks_after_the_end_of_a_range_are_yielded_too() -> None:
+def test_the_blocks_after_the_end_of_a_range_are_yielded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bz2_blocks, "_LONG", 1)
     packed = bz2.compress(text(1_000_000, 9), 1)
     middle = len(packed) // 2
     found = list(contents(io.BytesIO(packed), 0, middle))

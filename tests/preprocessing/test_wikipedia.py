@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
-from gpt_research.preprocessing.formats import wikipedia_dump
+from gpt_research.preprocessing.formats import bz2_blocks, wikipedia_dump
 from gpt_research.preprocessing.formats.bz2_blocks import contents
 from gpt_research.preprocessing.formats.wikipedia_dump import Page, pages
 from gpt_research.preprocessing.formats.wikitext import is_disambiguation, plain_text
@@ -235,6 +235,7 @@ def test_a_single_stream_is_shared_by_units_and_damage_costs_one_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wikipedia_dump, "UNIT_BYTES", 50_000)
+    monkeypatch.setattr(bz2_blocks, "_LONG", 1)
     path = tmp_path / "a.xml.bz2"
     packed = bytearray(bz2.compress((HEAD + long_pages() + TAIL).encode(), compresslevel=1))
     path.write_bytes(packed)

@@ -23,6 +23,7 @@ _MAGIC_BYTES = 7
 """Bytes that a magic number of 48 bits touches, at whichever bit it begins."""
 _WINDOW = 1 << 20
 _LARGEST_BLOCK = 2 << 20
+_LONG = 2 << 20
 _TOGETHER = 4
 """Blocks that `bz2_decoder` decodes at the same time."""
 
@@ -43,11 +44,13 @@ def contents(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int, 
     ends, and what it holds, or the error if it is damaged.
 
     The blocks that begin before byte `stop` are decoded several at once, which is faster, but for
-    the first of them: to look at the beginning of a file takes no more than libbz2.
+    the first of them: to look at the beginning of a file takes no more than libbz2. Nor does a
+    short file, because the other decoder has to be loaded, and compiled where it is new.
     """
+    is_long = stop - start >= _LONG
     held: list[tuple[int, int]] = []
     for number, (begin, end) in enumerate(pairwise(block_offsets(file, start))):
-        if not number or begin >= 8 * stop:
+        if not number or not is_long or begin >= 8 * stop:
             yield begin, end, _content(file, begin, end)
             continue
         held.append((begin, end))

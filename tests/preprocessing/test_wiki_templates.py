@@ -209,6 +209,7 @@ def test_a_template_shows_what_is_read_on_the_page(body: str, text: str) -> None
         ("She is {{age|1950|5|3}} years old, from {{efn|x}}, {{fl.|300}}.", "She is years old, from, fl. 300."),
         ("{{lang|zh|{{linktext|中|國}}}} and {{lang|ru|[[a|да]]}}", "中國 and да"),
         ("one{{br}}two", "one\ntwo"),
+        ("{{math|x {{=}} 2}} and {{nowrap|{{(}}a{{)}}}}", "x = 2 and {a}"),
         ("from {{lang|la|sal}}, {{x}}, {{fl.|300}}, {{x}}. Then, ...", "from sal, fl. 300. Then, ..."),
     ],
 )

@@ -20,9 +20,10 @@ _BLANKS = _all(
     " ",
 )
 _BREAKS = _all("br, break, crlf, newline, para, paragraph, pb, paragraph break, para break, clear break", "\n")
+# An equals sign and braces are entities, because they would be markup of the template around them.
 _MARKS = {
     "!": ",",
-    "=": "=",
+    "=": "&#61;",
     ",": " · ",
     "\\": " / ",
     ";": ";",

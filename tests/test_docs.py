@@ -37,6 +37,7 @@ PARSED = {
     r"^gpt-research demo$": "fetches a corpus; tests/test_demo.py runs it",
     r"--allow_pickle": "needs nanoGPT's checkpoint; tests/export/test_importing.py imports one",
     r"--tasks \S*(lambada|hellaswag)\S*$|--harness": "needs the benchmarks from the hub",
+    r"--tracker wandb": "needs an account of W&B; tests/training/test_metrics.py starts one offline",
     r"--plugin mine\.py": "needs a part of the reader's own; tests/test_extending.py trains with such parts",
 }
 """Commands of gpt-research that are not run, only parsed by their own parser: pattern -> reason."""

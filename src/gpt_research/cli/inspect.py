@@ -32,7 +32,8 @@ def run(command: InspectCommand) -> int:
         f"vocabulary {model.vocab_size:,}, {config.precision}, seed {config.seed}"
     )
     for name, (value, step) in summary.last.items():
-        console.print(f"  {name:<18} {value:.4f} at step {step:,}")
+        shown = f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
+        console.print(f"  {name:<18} {shown} at step {step:,}")
     if not summary.checkpoints:
         console.print("No checkpoint yet.")
         return 0

@@ -16,7 +16,7 @@ from gpt_research.config import TrainConfig
 from gpt_research.run import run_config
 from gpt_research.training.metrics import read_metrics
 
-LAST_NUMBERS = ("loss", "val_loss", "val_bits_per_byte")
+LAST_NUMBERS = ("loss", "mean_loss", "val_loss", "val_bits_per_byte", "tokens", "elapsed_s", "peak_memory_gb")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gpt_research.base.errors import UserError
+from gpt_research.base.errors import UserError, not_finite
 from gpt_research.base.runtime import Runtime
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.task import Continuations, RunningText
@@ -170,6 +170,9 @@ def score(
     Args:
         tokens_per_batch: tokens of a batch, with padding; a longer window is a batch by itself.
         progress: called after each batch with the number of its windows.
+
+    Raises:
+        UserError: the model's output is not finite.
     """
     model.eval()
     # The longest windows come first: if a batch does not fit the memory, the first one shows it.
@@ -207,7 +210,11 @@ def _score_batch(model: GPT, windows: list[Window], runtime: Runtime) -> list[Sc
 
 
 def _ask_head(model: GPT, h: torch.Tensor, targets: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return -ln p of `targets` (N,) after hidden states (N, C), and if no token is likelier."""
+    """Return -ln p of `targets` (N,) after hidden states (N, C), and if no token is likelier.
+
+    Raises:
+        UserError: a number is not finite.
+    """
     rows = max(1, HEAD_BYTES.get(h.device.type, 1 << 30) // (4 * model.config.padded_vocab_size))
     nats, greedy = [], []
     for part, wanted in zip(h.split(rows), targets.to(h.device).split(rows), strict=True):
@@ -215,4 +222,7 @@ def _ask_head(model: GPT, h: torch.Tensor, targets: torch.Tensor) -> tuple[np.nd
         chosen = logits.gather(1, wanted[:, None]).squeeze(1)
         nats.append((logits.logsumexp(1) - chosen).cpu())
         greedy.append((chosen == logits.amax(1)).cpu())
-    return torch.cat(nats).double().numpy(), torch.cat(greedy).numpy()
+    found = torch.cat(nats).double().numpy()
+    if not np.isfinite(found).all():
+        raise not_finite("it has no score")
+    return found, torch.cat(greedy).numpy()

@@ -362,6 +362,9 @@ class Trainer:
         prompt, length = self.config.sample_prompt, max(1, self.config.model.block_size // 2)
         settings = GenerateConfig(max_new_tokens=min(LONGEST_SAMPLE, length), seed=self.config.seed)
         self.model.eval()
-        sample = generate(self.model, self.data.tokenizer, prompt, settings, notice=lambda _: None)[0]
+        try:
+            text = prompt + generate(self.model, self.data.tokenizer, prompt, settings, notice=lambda _: None)[0].text
+        except UserError as error:  # a model that has diverged must not end its run in a traceback
+            text = f"(no sample: {error})"
         with open(self.run_folder / SAMPLES, "a", encoding="utf-8") as file:
-            file.write(f"--- step {step} ---\n{prompt}{sample.text}\n\n")
+            file.write(f"--- step {step} ---\n{text}\n\n")

@@ -20,6 +20,7 @@ def run(command: InspectCommand) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from gpt_research.cli.tables import print_table
     from gpt_research.run import named_or_newest
     from gpt_research.training.inspect_run import inspect_run
 
@@ -37,10 +38,12 @@ def run(command: InspectCommand) -> int:
     if not summary.checkpoints:
         console.print("No checkpoint yet.")
         return 0
-    table = Table("step", "weights", "optimizer", "MB", "state", title="checkpoints")
+    table = Table("step", "weights", "optimizer", title="checkpoints")
+    table.add_column("MB", justify="right")
+    table.add_column("state")
     for row in summary.checkpoints:
         table.add_row(f"{row.step:,}", row.weights, row.optimizer, row.megabytes, row.state)
-    console.print(table)
+    print_table(table)
     for name, fingerprint in summary.lineage.items():
         console.print(f"  {name:<10} {fingerprint}")
     return 0 if all(row.whole for row in summary.checkpoints) else 1

@@ -24,6 +24,7 @@ from gpt_research.evaluation.results import Result, corpora_summary
 from gpt_research.evaluation.settings import EvaluationSettings
 from gpt_research.evaluation.tasks.table import CORPORA, TASKS, check_names
 from gpt_research.run import Run
+from gpt_research.training.lineage import deciding_settings
 
 NamedProgress = Callable[[str, int], Callable[[int], object]]
 """A function as `evaluated_model.Progress`, whose first argument is the name of the task."""
@@ -76,6 +77,7 @@ def evaluate(
         "lineage": dict(run.lineage),
         "weights_sha256": run.weights_sha256,
         "model": to_dict(run.model.config),
+        "trained_with": deciding_settings(run.config),
         "settings": to_dict(settings),
         "precision": runtime.precision,
         "device": runtime.device_name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,17 @@ DASHES = ("-", "--", ":", "-.")
 """If there are more lines than colours, the colours come again with the next of these."""
 
 
+@dataclass(frozen=True)
+class GroupCurves:
+    """The runs that `draw_comparison` draws in one colour."""
+
+    label: str
+    runs: Sequence[Sequence[dict[str, Any]]]
+    """For each run the lines of its metrics.jsonl, each with "x", its place on the axis."""
+    axis: str
+    """What x is: step or tokens."""
+
+
 def draw_loss_curve(run: Path) -> Path | None:
     """Draw `loss.png` from `metrics.jsonl`: loss and bits per byte above, the learning rate below.
 
@@ -31,7 +43,7 @@ def draw_loss_curve(run: Path) -> Path | None:
         The picture, or None if the run has no number yet.
     """
     lines = read_metrics(run)
-    steps, losses = training_curve(lines)
+    steps, losses = training_curve(lines, "step")
     val = [m for m in lines if m.get("val_loss") is not None]
     if not len(steps) and not val:
         return None
@@ -63,13 +75,61 @@ def draw_loss_curve(run: Path) -> Path | None:
     return path
 
 
-def training_curve(lines: Sequence[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the steps (n,) and the training losses (n,) of the lines that have a finite one."""
+def draw_comparison(path: Path, groups: Sequence[GroupCurves]) -> bool:
+    """Draw the training losses of groups of runs, and below their validation losses.
+
+    The line of a group is the mean over its runs; a band reaches from the least to the most.
+
+    Returns:
+        False, and no picture, if no run has a loss.
+    """
+    from matplotlib.ticker import EngFormatter
+
+    figure, panels = new_figure(2, [1, 1])
+    empty = True
+    for number, group in enumerate(groups):
+        training = [smoothed(*training_curve(lines, "x")) for lines in group.runs]
+        validation = [
+            curve([(m["x"], m["val_loss"]) for m in lines if m.get("val_loss") is not None]) for lines in group.runs
+        ]
+        for axes, curves, marker in ((panels[0], training, ""), (panels[1], validation, ".")):
+            if not all(len(x) for x, _ in curves):
+                continue
+            empty = False
+            # The runs are compared where each of them has been.
+            first, last = max(x[0] for x, _ in curves), min(x[-1] for x, _ in curves)
+            places = curves[0][0][(curves[0][0] >= first) & (curves[0][0] <= last)]
+            losses = np.array([np.interp(places, x, y) for x, y in curves])  # (runs, places)
+            axes.plot(places, losses.mean(0), **style(number), marker=marker, linewidth=1.4, label=group.label)
+            if len(curves) > 1:
+                axes.fill_between(places, losses.min(0), losses.max(0), color=style(number)["color"], alpha=0.2, lw=0)
+    if empty:
+        return False
+    panels[0].set(ylabel="training loss, smoothed")
+    panels[1].set(ylabel="validation loss", xlabel=groups[0].axis)
+    panels[1].xaxis.set_major_formatter(EngFormatter(sep=""))
+    for axes in panels:
+        if axes.get_lines():
+            axes.legend(fontsize="x-small")
+    figure.savefig(path, dpi=120)
+    return True
+
+
+def training_curve(lines: Sequence[dict[str, Any]], axis: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return places (n,) and training losses (n,) of the lines that have a finite loss.
+
+    Args:
+        axis: name of the entry that says where a line stands, such as "step".
+    """
     # The mean over all steps since the line before it is less noisy than the loss of one step.
-    points = [(m["step"], m["mean_loss"] if m.get("mean_loss") is not None else m.get("loss")) for m in lines]
-    kept = [(step, loss) for step, loss in points if loss is not None]
-    steps, losses = np.array(kept, dtype=np.float64).reshape(-1, 2).T
-    return steps, losses
+    points = [(m[axis], m["mean_loss"] if m.get("mean_loss") is not None else m.get("loss")) for m in lines]
+    return curve([(place, loss) for place, loss in points if loss is not None])
+
+
+def curve(points: Sequence[tuple[float, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places (n,) and the values (n,) of points."""
+    places, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
+    return places, values
 
 
 def smoothed(steps: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -81,6 +141,8 @@ def smoothed(steps: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndar
     comes back as it is. Source: Cleveland 1979, "Robust Locally Weighted Regression".
     """
     # A long curve becomes means over groups first, because the work grows with the square.
+    if not len(steps):
+        return steps, losses
     groups = np.array_split(np.arange(len(steps)), min(len(steps), MOST_POINTS))
     steps, losses = (np.array([values[group].mean() for group in groups]) for values in (steps, losses))
     width = len(losses) / 30

@@ -16,6 +16,7 @@ from typing import Any
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import to_dict
+from gpt_research.data.dataset_tokenizer import check_same_tokens
 from gpt_research.data.shards import Dataset
 from gpt_research.evaluation import benchmark_files, corpora, provenance
 from gpt_research.evaluation.benchmark_files import Source
@@ -126,12 +127,7 @@ def _measure_corpora(
     model: EvaluatedModel, settings: EvaluationSettings, run_folder: Path, progress: NamedProgress
 ) -> dict[str, Result]:
     dataset = Dataset(settings.data, model.context)
-    if dataset.fingerprint not in ("", model.tokenizer.fingerprint):
-        raise UserError(
-            f"{settings.data} was written with the tokenizer {dataset.fingerprint[:12]}, but {run_folder} was trained "
-            f"with {model.tokenizer.fingerprint[:12]}. Preprocess the text with --tokenizer "
-            f"{run_folder}/tokenizer.json."
-        )
+    check_same_tokens(dataset, model.tokenizer, run_folder)
     # One token alone cannot be scored, because nothing is before it.
     names = [name for name, files in dataset.splits[settings.split].items() if files.num_tokens > 1]
     if not names:

@@ -80,7 +80,7 @@ SUBSTITUTES = {
 }
 """Settings of a page that fit a real run but not the small one: text -> (text, reason)."""
 
-ASSUMED_RUNS = ["demo", "mine", "novels", "stopped", "gpt2-124m"]
+ASSUMED_RUNS = ["c", "demo", "mine", "novels", "stopped", "gpt2-124m"]
 """Runs that pages name, besides those that they make themselves and runs/a and runs/b."""
 
 READ_PAGES = {name: read_page(name) for name in PAGES}

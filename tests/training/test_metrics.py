@@ -22,6 +22,7 @@ from gpt_research.training import metrics, trackers
 from gpt_research.training.curves import COLOURS, DASHES, TRAINING, VALIDATION, draw_loss_curve, smoothed, style
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
+from gpt_research.training.run_folder import _check_changes
 
 
 def logged(run: str) -> list[dict[str, Any]]:
@@ -45,17 +46,20 @@ def test_no_step_is_recorded_twice_after_a_resume(tiny_run: TrainConfig) -> None
     assert [event.step for event in events.Scalars("val_loss")] == [2, 4, 6, 8]
 
 
-def test_a_run_that_starts_again_from_nothing_leaves_nothing_of_the_first_try(tiny_run: TrainConfig) -> None:
+def test_a_run_that_starts_again_from_nothing_leaves_nothing_of_the_first_try(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    config = dataclasses.replace(tiny_run, max_steps=4, eval_interval=2, tracker="tensorboard")
-    train(config)
-    shutil.rmtree(Path(config.out) / "checkpoints")
-    train(config)
-    assert (Path(config.out) / "samples.txt").read_text().count("--- step ") == 2
-    events = EventAccumulator(str(Path(config.out) / "tensorboard"))
+    for last in (4, 2):
+        opened = metrics.Metrics(tmp_path, TrainConfig(tracker="tensorboard"), 0)
+        for step in range(1, last + 1):
+            opened.log(step, {"loss": 1.0 * last})
+        opened.finish()
+        with open(tmp_path / "samples.txt", "a", encoding="utf-8") as file:
+            file.write(f"--- step {last} ---\na text\n\n")
+    assert (tmp_path / "samples.txt").read_text() == "--- step 2 ---\na text\n\n"
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    assert [event.step for event in events.Scalars("loss")] == [1, 2, 3, 4]
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 2.0), (2, 2.0)]
 
 
 def test_lines_hold_means_tokens_epochs_time_and_memory_over_all_sessions(tiny_run: TrainConfig) -> None:
@@ -181,9 +185,10 @@ def test_wandb_gets_project_entity_name_group_and_tags(
     assert wandb.asked[2]["project"] == "from the environment"
 
 
-def test_a_resumed_run_may_get_other_tags_on_wandb(tiny_run: TrainConfig) -> None:
-    train(dataclasses.replace(tiny_run, max_steps=2))
-    train(dataclasses.replace(tiny_run, max_steps=2, wandb=WandbConfig(tags=["finished"])))
+def test_a_resumed_run_may_get_other_tags_on_wandb(tmp_path: Path) -> None:
+    _check_changes(TrainConfig(), TrainConfig(wandb=WandbConfig(tags=["finished"])), tmp_path)
+    with pytest.raises(UserError, match="seed: 1337 -> 1"):
+        _check_changes(TrainConfig(), TrainConfig(seed=1), tmp_path)
 
 
 def test_wandb_that_cannot_begin_is_one_sentence(

@@ -178,6 +178,15 @@ def test_one_document_gives_no_interval_and_says_so(
         json.loads((tmp_path / "out.json").read_text(), parse_constant=lambda name: pytest.fail(name))
 
 
+def test_an_infinite_perplexity_has_no_interval_and_says_why(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [str(make(name, 1, loss, rate=loss)) for name, loss in (("a", 5.0), ("b", 900.0), ("c", 4.0))]
+    for command in (["compare", *runs[:2]], ["compare", *runs]):
+        assert main(command) == 0
+        printed = capsys.readouterr().out
+        assert "corpora/a-corpus: perplexity has no interval, because it is infinite for one of the two." in printed
+        assert "nan" not in printed
+
+
 @pytest.mark.parametrize("columns", [80, 60, 300])
 @pytest.mark.parametrize("count", [2, 6])
 def test_every_digit_is_shown_at_any_width(

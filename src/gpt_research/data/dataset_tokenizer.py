@@ -47,14 +47,17 @@ def check_same_tokens(dataset: Dataset, tokenizer: Tokenizer, run: Path) -> None
     Raises:
         UserError: they do not; the message says how to make a data set that fits.
     """
-    theirs = tokenizer_of(dataset)[0]
-    if theirs.fingerprint == tokenizer.fingerprint:
-        return
-    # An import may have a few entries more than the data that another program prepared.
-    pairs = zip(theirs.vocabulary.tokens, tokenizer.vocabulary.tokens, strict=False)
-    if not dataset.fingerprint and all(one == other for one, other in pairs):
+    written_with = dataset.fingerprint
+    if not written_with:
+        theirs = tokenizer_of(dataset)[0]
+        written_with = theirs.fingerprint
+        # An import may have a few entries more than the data that another program prepared.
+        pairs = zip(theirs.vocabulary.tokens, tokenizer.vocabulary.tokens, strict=False)
+        if all(one == other for one, other in pairs):
+            return
+    if written_with == tokenizer.fingerprint:
         return
     raise UserError(
-        f"{dataset.folder} was written with the tokenizer {theirs.fingerprint[:12]}, but {run} was trained with "
+        f"{dataset.folder} was written with the tokenizer {written_with[:12]}, but {run} was trained with "
         f"{tokenizer.fingerprint[:12]}. Preprocess the text with --tokenizer {run}/tokenizer.json."
     )

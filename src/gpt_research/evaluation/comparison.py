@@ -55,6 +55,7 @@ def compare(a: Mapping[str, Result], b: Mapping[str, Result], confidence: float 
         for name, metric in metrics_of(task).items():
             if comparable(metric, one, other):
                 differences[task, name] = difference(metric, one.columns, other.columns, confidence)
+                remarks += infinite_score(task, name, differences[task, name])
             else:
                 remarks.append(f"{task}: {name} left out, because the two have different tokens.")
     return Comparison(differences, remarks)
@@ -82,6 +83,13 @@ def few_items(task: str, result: Result) -> list[str]:
     if result.items < FEW_ITEMS:
         return [f"{task}: only {result.items} {result.facts['unit']}; the interval is rough."]
     return []
+
+
+def infinite_score(task: str, score: str, change: Difference) -> list[str]:
+    """Return a remark if a score has no interval although it was measured on many items."""
+    if change.has_interval or change.items == 1:
+        return []
+    return [f"{task}: {score} has no interval, because it is infinite for one of the two."]
 
 
 def setting_remarks(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from gpt_research.evaluation import results
-from gpt_research.evaluation.comparison import comparable, few_items
+from gpt_research.evaluation.comparison import comparable, few_items, infinite_score
 from gpt_research.evaluation.results import Result
 from gpt_research.evaluation.statistics import Difference, Estimate, difference_of_means, mean_estimate
 from gpt_research.evaluation.tasks.table import metrics_of
@@ -193,6 +193,8 @@ def compare_groups(
                 remarks.append(f"{task}: {name} of {', '.join(left)} left out, because its tokens are others.")
             if fitting:
                 scores[task, name] = _scores(fitting, task, name, confidence)
+                for score in scores[task, name]:
+                    remarks += infinite_score(task, name, score.difference) if score.difference else []
     single = [group.letter for group in groups if len(group.runs) == 1]
     if any(len(group.runs) > 1 for group in groups) and single:
         remarks.append(

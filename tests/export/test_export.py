@@ -311,3 +311,21 @@ def test_the_model_card_lists_the_corpora_of_the_data_set(
     assert "| plays |" in card
     assert "| tales |" in card
     assert "No licence was chosen" in card
+
+
+@needs_transformers
+@needs_gguf
+@needs_llama_cpp
+@pytest.mark.parametrize("format", ["hf", "gguf", "safetensors"])
+@pytest.mark.parametrize("characters", ["\n ,.abdefghilmnoprstuvwyK\u0438\u0442", "\u767d\u9be8\u3068\u6d77"])
+def test_a_vocabulary_of_characters_is_exported(format: str, characters: str, tmp_path: Path) -> None:
+    """The passage of the proof has characters that it lacks, and the second has none of "a"."""
+    tokenizer = Tokenizer.from_characters(characters)
+    write_run(tmp_path / "run", VARIANTS["gpt2"], tokenizer)
+    proofs = export_run(tmp_path / "run", tmp_path / "out", format=format)
+    assert all(proof.new_tokens for proof in proofs)
+    if format != "gguf":
+        assert Tokenizer.load(tmp_path / "out" / "tokenizer.json").vocabulary == tokenizer.vocabulary
+    else:
+        assert gguf.read(next((tmp_path / "out").glob("*.gguf")))[1].vocabulary == tokenizer.vocabulary
+    assert "single characters" in (tmp_path / "out" / "README.md").read_text()

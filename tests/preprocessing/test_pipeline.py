@@ -59,7 +59,7 @@ def documents(folder: Path, corpus: str, split: str) -> list[str]:
     return texts
 
 
-@pytest.mark.parametrize("tokenizer", ["gpt2", "train"])
+@pytest.mark.parametrize("tokenizer", ["gpt2", "train", "char"])
 def test_documents_come_back_whole(text_folder: Path, tmp_path: Path, tokenizer: str) -> None:
     preprocess(config_of(tmp_path / "out", f"plays={text_folder}", tokenizer=tokenizer, vocab_size=300))
     train, val = (documents(tmp_path / "out", "plays", split) for split in ("train", "val"))
@@ -265,7 +265,7 @@ def test_a_tokenizer_file_is_taken(dataset_folder: Path, text_folder: Path, tmp_
     prepared = preprocess(config_of(tmp_path / "out", f"plays={text_folder}", tokenizer=str(file)))
     assert prepared is not None
     assert prepared.manifests["plays"].fingerprint == Tokenizer.load(file).fingerprint
-    with pytest.raises(UserError, match=r"must be gpt2, train or a tokenizer\.json"):
+    with pytest.raises(UserError, match=r"must be gpt2, train, char or a tokenizer\.json"):
         preprocess(config_of(tmp_path / "other", f"plays={text_folder}", tokenizer="gpt3"))
 
 

@@ -99,3 +99,20 @@ def test_damaged_pieces_are_passed_over(tmp_path: Path, taught: list[str]) -> No
     work = WorkFolder(tmp_path / ".work")
     TrainTokenizer(work, resolve)(None, 0, 1)
     assert taught == ["Good one.", "Good two."]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_characters_are_those_of_all_documents_by_code_point(tmp_path: Path, workers: int) -> None:
+    texts = [f"Document {chr(0x430 + number)}." for number in range(8)]
+    (tmp_path / "in").mkdir()
+    for number, text in enumerate(texts):
+        (tmp_path / "in" / f"{number}.txt").write_text(text + "\r\n")
+    (tmp_path / "in" / "short.txt").write_text("\u9be8")  # left out, so its character is left out too
+    config = PreprocessConfig(
+        corpora=[f"mine={tmp_path / 'in'}"], out=str(tmp_path / "out"), tokenizer="char", val_fraction=0.4,
+        min_characters=3, workers=workers, tasks=4,
+    )  # fmt: skip
+    preprocess(config)
+    tokenizer = Tokenizer.load(tmp_path / "out" / "tokenizer.json")
+    assert "".join(map(chr, sorted(map(ord, set("".join(texts)))))) == tokenizer.decode(range(tokenizer.vocab_size))
+    assert preprocess(config).reused  # type: ignore[union-attr]

@@ -1,7 +1,7 @@
 """Text to token ids and back, without loss.
 
 A `Tokenizer` holds one byte-level byte-pair vocabulary (GPT-2's, one from a tokenizer.json, or one
-that was trained here) and encodes with it. It keeps three promises:
+that was trained here) or one of single characters, and encodes with it. It keeps three promises:
 
 - The ids are those of `tiktoken` and of Hugging Face `tokenizers`.
 - Any bytes come back: `decode_bytes(encode(b)) == b`.
@@ -9,6 +9,7 @@ that was trained here) and encodes with it. It keeps three promises:
 
 Each byte that is not UTF-8 becomes one token. UTF-8 cannot write surrogates, so a surrogate pair in
 a str is read as the character that it stands for, and a lone surrogate as U+FFFD, as tiktoken does.
+A vocabulary of characters has no tokens for other characters and bytes, so it refuses them.
 
 The package `fastokens` encodes, in one thread for each caller. Of the encoders whose ids agreed
 with tiktoken's on every character it was the fastest, and its cache has a limit
@@ -32,9 +33,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gpt_research.base.errors import UserError
+from gpt_research.data.characters import CharacterEncoder
 from gpt_research.data.shards import token_dtype
 from gpt_research.data.vocabulary import (
     END_OF_TEXT,
+    CharacterVocabulary,
     Vocabulary,
     read_gpt2,
     read_tokenizer_json,
@@ -86,6 +89,17 @@ class Tokenizer:
         """
         return cls(Vocabulary.from_merges(_learn_merges(texts, vocab_size)))
 
+    @classmethod
+    def from_characters(cls, characters: Iterable[str]) -> Tokenizer:
+        """Return the tokenizer whose tokens are these characters, numbered in their order from 0.
+
+        `<|endoftext|>` gets the id after the last character.
+
+        Raises:
+            UserError: an entry is not one character, or comes twice.
+        """
+        return cls(CharacterVocabulary.from_characters(characters))
+
     def save(self, path: Path) -> None:
         """Write a tokenizer.json, whole or not at all; `transformers` can read it too."""
         write_tokenizer_json(self.vocabulary, Path(path))
@@ -119,7 +133,11 @@ class Tokenizer:
         return token_dtype(self.vocab_size)
 
     def encode(self, text: str | bytes) -> list[int]:
-        """Return the ids of one text or of any bytes."""
+        """Return the ids of one text or of any bytes.
+
+        Raises:
+            UserError: the vocabulary is one of characters, and the text has another character.
+        """
         if isinstance(text, str):
             return self._encode_text(_without_surrogates(text))
         ids: list[int] = []
@@ -127,10 +145,14 @@ class Tokenizer:
         # has.
         for i, piece in enumerate(_SURROGATES.split(text.decode("utf-8", "surrogateescape"))):
             if i % 2:
-                ids += [self.vocabulary.ids[bytes([ord(character) - 0xDC00])] for character in piece]
+                ids += [self._byte_id(ord(character) - 0xDC00) for character in piece]
             else:
                 ids += self._encode_text(piece)
         return ids
+
+    def known_part(self, text: str) -> str:
+        """Return `text` without what the vocabulary cannot write, or all of it in most."""
+        return text if self._characters is None else self._characters.known_part(text)
 
     def encode_batch(self, texts: Sequence[str], threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of many texts, (m,) of `dtype`, and the count of each text, (n,) int64.
@@ -139,6 +161,9 @@ class Tokenizer:
 
         Args:
             threads: threads that share the texts; leave it at 1 if every core has its own process.
+
+        Raises:
+            UserError: as `encode` does.
         """
         if threads > 1 and len(texts) > 1:
             step = -(-len(texts) // threads)
@@ -146,6 +171,12 @@ class Tokenizer:
             with ThreadPoolExecutor(threads) as pool:
                 parts = list(pool.map(self.encode_batch, shares))
             return np.concatenate([ids for ids, _ in parts]), np.concatenate([counts for _, counts in parts])
+        if self._characters is not None:
+            try:
+                ids, counts = self._characters.encode(texts)
+            except UnicodeEncodeError:
+                ids, counts = self._characters.encode([_without_surrogates(text) for text in texts])
+            return ids.astype(self.dtype), counts
         if self._added is not None:
             rows = [self.encode(text) for text in texts]
             counts = np.array([len(row) for row in rows], dtype=np.int64)
@@ -185,12 +216,25 @@ class Tokenizer:
 
     def _encode_text(self, text: str) -> list[int]:
         """Return the ids of a text without surrogates."""
+        if self._characters is not None:
+            return self._characters.encode([text])[0].tolist()
         if self._added is None:
             return self._encoder.encode(text).ids
         ids: list[int] = []
         for i, piece in enumerate(self._added.split(text)):
             ids += [self.vocabulary.added[piece]] if i % 2 else self._encoder.encode(piece).ids
         return ids
+
+    def _byte_id(self, byte: int) -> int:
+        """Return the id of a byte that is not UTF-8."""
+        if self._characters is not None:
+            raise UserError(f"The tokenizer knows only characters, and the byte 0x{byte:02X} is not UTF-8.")
+        return self.vocabulary.ids[bytes([byte])]
+
+    @cached_property
+    def _characters(self) -> CharacterEncoder | None:
+        """The encoder of a vocabulary of characters; None if the vocabulary is of another kind."""
+        return CharacterEncoder(self.vocabulary.added) if isinstance(self.vocabulary, CharacterVocabulary) else None
 
     @cached_property
     def _added(self) -> re.Pattern[str] | None:

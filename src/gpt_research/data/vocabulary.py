@@ -2,15 +2,16 @@
 
 A `Vocabulary` is data only. It is read from GPT-2's two files or from a tokenizer.json (the format
 of Hugging Face `tokenizers`), and written as a tokenizer.json. Its fingerprint depends on nothing
-but its content. Every vocabulary splits text by GPT-2's pattern and is lossless: a file that
-normalises text, adds spaces or splits in another way is refused. This module knows nothing about
-how text is encoded.
+but its content. It splits text by GPT-2's pattern and is lossless: a file that normalises text,
+adds spaces or splits in another way is refused. A `CharacterVocabulary` has a token for each of
+some characters instead. This module knows nothing about how text is encoded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +34,7 @@ GPT2_SHA256 = {
     "encoder.json": "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783",
 }
 
+_EACH_CHARACTER = {"type": "Split", "pattern": {"Regex": r"[\s\S]"}, "behavior": "Isolated", "invert": False}
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
 
 
@@ -116,6 +118,11 @@ class Vocabulary:
                 digest.update(f"\n{kind} {index} {name}".encode())
         return digest.hexdigest()
 
+    @property
+    def description(self) -> str:
+        """What kind of vocabulary it is, in words."""
+        return "byte-level BPE"
+
     @classmethod
     def from_merges(cls, merges: list[tuple[bytes, bytes]]) -> Vocabulary:
         """Number tokens as GPT-2 does: 256 bytes, a token for each merge, then `<|endoftext|>`."""
@@ -124,13 +131,7 @@ class Vocabulary:
 
     def to_json(self) -> str:
         """Return the text of a tokenizer.json, which `tokenizers` and `transformers` read too."""
-        flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-        ids = self.specials | self.added
-        added = [
-            {"id": ids[name], "content": name} | flags | {"special": name in self.specials}
-            for name in sorted(ids, key=ids.__getitem__)
-        ]
-        return self._file(self.specials, added)
+        return self._file(self.specials, _added_tokens(self.specials | self.added, self.specials))
 
     def to_merges_json(self) -> str:
         """Return a tokenizer.json without special tokens, so that all text is ordinary text.
@@ -167,6 +168,79 @@ class Vocabulary:
             },
         }
         return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+
+@dataclass(frozen=True)
+class CharacterVocabulary(Vocabulary):
+    """A token for each of some characters, as in nanoGPT's first tutorial, and no merges.
+
+    All characters are in `added`. It is the only vocabulary that does not know all bytes, so a text
+    with another character cannot be encoded.
+    """
+
+    def __post_init__(self) -> None:
+        if END_OF_TEXT not in self.specials:
+            raise UserError(f"the special token {END_OF_TEXT} is missing")
+        if wrong := [name for name in self.added if len(name) != 1 or "\ud800" <= name <= "\udfff"]:
+            raise UserError(f"its token {wrong[0]!r} is not one character")
+        if sorted([*self.added.values(), *self.specials.values()]) != list(range(len(self.tokens))) or self.merges:
+            raise UserError("its token ids are not the numbers from 0 on, one each")
+
+    @classmethod
+    def from_characters(cls, characters: Iterable[str]) -> CharacterVocabulary:
+        """Number characters in their order, and then `<|endoftext|>`.
+
+        Raises:
+            UserError: an entry is not one character, or comes twice.
+        """
+        listed = list(characters)
+        added = {character: index for index, character in enumerate(listed)}
+        if len(added) < len(listed):
+            twice = next(character for index, character in enumerate(listed) if added[character] != index)
+            raise UserError(f"A character vocabulary has each character once, but {twice!r} comes twice.")
+        specials = {END_OF_TEXT: len(listed)}
+        return cls.from_ids(added, specials)
+
+    @classmethod
+    def from_ids(cls, characters: dict[str, int], specials: dict[str, int]) -> CharacterVocabulary:
+        """Return the vocabulary of these ids; UserError if they are not the numbers from 0 on."""
+        tokens = dict.fromkeys(specials.values(), b"")
+        tokens |= {index: character.encode("utf-8", "surrogatepass") for character, index in characters.items()}
+        return cls(tuple(tokens[index] for index in sorted(tokens)), (), specials, characters)
+
+    @property
+    def description(self) -> str:
+        """What kind of vocabulary it is, in words."""
+        return "single characters"
+
+    def to_json(self) -> str:
+        """Return the text of a tokenizer.json; `tokenizers` reports a character that it lacks."""
+        content = {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": _added_tokens(self.specials, self.specials),
+            "normalizer": None,
+            "pre_tokenizer": _EACH_CHARACTER,
+            "post_processor": None,
+            "decoder": {"type": "Fuse"},
+            "model": {
+                "type": "WordLevel",
+                "vocab": dict(sorted((self.specials | self.added).items(), key=lambda item: item[1])),
+                # It is no token, so a character that is not in the vocabulary is an error.
+                "unk_token": "",
+            },
+        }
+        return orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+
+
+def _added_tokens(ids: Mapping[str, int], specials: Container[str]) -> list[dict[str, Any]]:
+    """Return the list of added tokens of a tokenizer.json, by id."""
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    return [
+        {"id": ids[name], "content": name} | flags | {"special": name in specials}
+        for name in sorted(ids, key=ids.__getitem__)
+    ]
 
 
 def read_gpt2() -> Vocabulary:
@@ -207,9 +281,13 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
     except ValueError as error:
         raise UserError(f"{path} is not a tokenizer.json: it holds no valid JSON ({error}).") from None
     try:
-        _require_gpt2_form(content)
         model = content["model"]
-        specials: dict[str, int] = {}
+        if model.get("type") == "WordLevel" and content.get("pre_tokenizer") == _EACH_CHARACTER:
+            specials = {token["content"]: token["id"] for token in content["added_tokens"]}
+            characters = {name: index for name, index in model["vocab"].items() if name not in specials}
+            return CharacterVocabulary.from_ids(characters, specials)
+        _require_gpt2_form(content)
+        specials = {}
         added: dict[str, int] = {}
         if END_OF_TEXT in model["vocab"]:
             specials[END_OF_TEXT] = model["vocab"][END_OF_TEXT]
@@ -224,7 +302,7 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
         reason = f"its content is malformed ({type(error).__name__}: {error})"
     raise UserError(
         f"{path} cannot be used as a tokenizer: {reason}. Give a byte-level BPE tokenizer.json like GPT-2's, "
-        'or "gpt2", or "train".'
+        'or "gpt2", "train" or "char".'
     )
 
 

@@ -20,7 +20,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import restore_model
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, spell, unspell
+from gpt_research.data.vocabulary import END_OF_TEXT, CharacterVocabulary, Vocabulary, spell, unspell
 from gpt_research.export.architecture import as_gpt2
 from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
 from gpt_research.generation.llama_cpp import LlamaCppReader
@@ -32,6 +32,9 @@ FILE_TYPES |= {"bf16": ("BF16", "MOSTLY_BF16"), "q8_0": ("Q8_0", "MOSTLY_Q8_0")}
 Q8_0_BLOCK = 32
 NORMAL, CONTROL, ADDED = 1, 3, 4
 """Types of a token; an added token is text that is matched before the merges apply."""
+_NO_MERGE = "\ue000 \ue001"
+"""A merge of two texts that no token has. llama.cpp refuses a file without merges, and a vocabulary
+of single characters has none; llama.cpp then finds each character as an added token."""
 
 _NAMES = {
     "token_embedding": "token_embd",
@@ -130,7 +133,8 @@ def _add_tokenizer(writer: Any, vocabulary: Vocabulary) -> None:
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list([names.get(i) or spell(token) for i, token in enumerate(vocabulary.tokens)])
     writer.add_token_types([types.get(i, NORMAL) for i in range(len(vocabulary.tokens))])
-    writer.add_token_merges([f"{spell(left)} {spell(right)}" for left, right in vocabulary.merges])
+    merges = [f"{spell(left)} {spell(right)}" for left, right in vocabulary.merges]
+    writer.add_token_merges(merges or [_NO_MERGE])
     writer.add_bos_token_id(vocabulary.specials[END_OF_TEXT])
     writer.add_eos_token_id(vocabulary.specials[END_OF_TEXT])
     writer.add_add_bos_token(False)  # a prompt is not the beginning of a document
@@ -167,6 +171,8 @@ def _read_tokenizer(values: dict[str, Any]) -> Tokenizer:
         if kind != NORMAL:
             named[kind][name] = index
         tokens.append(b"" if kind == CONTROL else name.encode() if kind == ADDED else unspell(name))
+    if NORMAL not in types:
+        return Tokenizer(CharacterVocabulary.from_ids(named[ADDED], named[CONTROL]))
     merges = [merge.split(" ") for merge in values["tokenizer.ggml.merges"]]
     pairs = tuple((unspell(left), unspell(right)) for left, right in merges)
     return Tokenizer(Vocabulary(tuple(tokens), pairs, named[CONTROL], named[ADDED]))

@@ -61,7 +61,7 @@ def _model(run: Run, dtype: str) -> str:
         f"{kind} of {run.model.num_parameters():,} parameters: {config.n_layer} layers, {config.n_head} heads, "
         f"width {config.n_embd}, context {config.block_size} tokens, {config.positions} positions, "
         f"{'' if config.bias else 'no '}biases, {'tied' if config.tie_weights else 'untied'} head. "
-        f"Vocabulary: byte-level BPE of {config.vocab_size:,} entries, fingerprint "
+        f"Vocabulary: {run.tokenizer.vocabulary.description}, {config.vocab_size:,} entries, fingerprint "
         f"`{run.tokenizer.fingerprint[:16]}`. Weights in {dtype}, from step {run.step:,}, exported by "
         f"gpt-research {__version__}. It continues text; it follows no instructions and may write what is "
         "untrue or harmful."

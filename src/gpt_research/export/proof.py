@@ -125,9 +125,13 @@ def prove_all(
 ) -> list[Proof]:
     """Compare each of the programs, one after another, with our model on `text`.
 
+    Characters that the vocabulary does not know are left out of the text first.
+
     Raises:
         UserError: as `prove` does.
     """
+    # A vocabulary of characters may know none of the text; then all of its own are compared.
+    text = tokenizer.known_part(text) or tokenizer.decode(range(tokenizer.vocab_size))
     ours = OurReader(model, tokenizer)
     return [prove(ours, reader, bound, text) for reader, bound in readers]
 

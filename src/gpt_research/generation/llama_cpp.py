@@ -84,7 +84,8 @@ class LlamaCpp:
         """Return the log-probabilities of the next token, (V,)."""
         # llama.cpp reports no probabilities while a character is incomplete. The bias makes it draw
         # a token that is a whole character. The probabilities that it reports leave out the bias.
-        bias = [[self.encode("a")[0], 1e4]]
+        whole = next(i for i, token in enumerate(self.tokenizer.vocabulary.tokens) if _is_whole(token))
+        bias = [[whole, 1e4]]
         size = self.tokenizer.vocab_size
         answer = self.complete(tokens, 1, temperature=0, n_probs=size, logit_bias=bias, **settings)
         row = torch.full((size,), torch.nan)
@@ -108,6 +109,14 @@ class LlamaCpp:
                 return dict(json.load(answer))
         except urllib.error.HTTPError as error:
             raise UserError(f"llama.cpp refuses: {_reason(error)}.") from None
+
+
+def _is_whole(token: bytes) -> bool:
+    """Return whether the bytes of a token are whole characters, at least one."""
+    try:
+        return bool(token.decode("utf-8"))
+    except UnicodeDecodeError:
+        return False
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

@@ -1,6 +1,6 @@
 """From corpora to a data set.
 
-    plan -> [index benchmarks] -> [train tokenizer] -> read -> select -> assemble -> finish
+    plan -> [index benchmarks] -> [make tokenizer] -> read -> select -> assemble -> finish
 
 Each stage reads what the one before it left in the work folder. An executor runs its tasks: on
 processes of this machine, or on a cluster that shares the file system. A run that was killed
@@ -25,6 +25,7 @@ from gpt_research.preprocessing.plan import make_plan
 from gpt_research.preprocessing.readers.catalogue import resolve
 from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.stages.assemble import Assemble
+from gpt_research.preprocessing.stages.character_vocabulary import FindCharacters, UniteCharacters
 from gpt_research.preprocessing.stages.finish import Finish
 from gpt_research.preprocessing.stages.index_benchmarks import IndexBenchmarks
 from gpt_research.preprocessing.stages.read import Read
@@ -95,12 +96,21 @@ def _stages(work: WorkFolder, plan: JobPlan, config: PreprocessConfig) -> list[t
     tasks, benchmarks = len(plan.tasks), len(plan.benchmarks)
     return [
         *([("index", IndexBenchmarks(work), benchmarks)] if benchmarks else []),
-        *([("learn", TrainTokenizer(work, resolve), 1)] if config.tokenizer == "train" else []),
+        *_learn(work, config.tokenizer, tasks),
         ("read", Read(work, resolve, config.strict), tasks),
         ("select", Select(work), 1),
         ("assemble", Assemble(work), tasks),
         ("finish", Finish(work), 1),
     ]
+
+
+def _learn(work: WorkFolder, tokenizer: str, tasks: int) -> list[tuple[str, Stage, int]]:
+    """Return the stages that make a tokenizer from the texts; none if one was given."""
+    if tokenizer == "train":
+        return [("learn", TrainTokenizer(work, resolve), 1)]
+    if tokenizer == "char":
+        return [("scan", FindCharacters(work, resolve), tasks), ("learn", UniteCharacters(work), 1)]
+    return []
 
 
 def _work_folder(out: Path, plan: JobPlan) -> WorkFolder:
@@ -123,13 +133,13 @@ def _work_folder(out: Path, plan: JobPlan) -> WorkFolder:
 
 
 def _given_tokenizer(choice: str) -> Tokenizer | None:
-    """Return the tokenizer that the user chose; None if it shall be trained."""
-    if choice == "train":
+    """Return the tokenizer that the user chose; None if it shall be made from the texts."""
+    if choice in ("train", "char"):
         return None
     if choice == "gpt2":
         return Tokenizer.gpt2()
     if not Path(choice).is_file():
-        raise UserError(f'tokenizer is "{choice}", but it must be gpt2, train or a tokenizer.json.')
+        raise UserError(f'tokenizer is "{choice}", but it must be gpt2, train, char or a tokenizer.json.')
     return Tokenizer.load(Path(choice))
 
 

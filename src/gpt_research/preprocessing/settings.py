@@ -25,7 +25,8 @@ class PreprocessConfig(ReadOptions):
     out: str = "data/tokens"
     """Data set folder to write."""
     tokenizer: str = "gpt2"
-    """gpt2, train (a byte-pair tokenizer from this text), or a tokenizer.json."""
+    """gpt2, train (a byte-pair tokenizer from this text), char (each character of this text is a
+    token), or a tokenizer.json."""
     vocab_size: int = 50257
     """Entries of the tokenizer if it is trained."""
     val_fraction: float = 0.005

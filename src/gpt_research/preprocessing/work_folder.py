@@ -3,6 +3,7 @@
     <out>/.work/
         tokenizer.json                 the vocabulary
         plan.json                      the `JobPlan`
+        characters/00000.npy           code points of a task's texts, if they become the vocabulary
         tokens/00000.train.bin         tokens of a task's documents whose hash says train
         documents/00000.arrow          a row for each document: split, tokens, bytes, ...
         hashes/00000.npy               their exact-duplicate keys

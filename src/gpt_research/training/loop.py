@@ -342,7 +342,9 @@ class Trainer:
         """Append one sample to `samples.txt`. Its random stream is its own, so training is
         unchanged.
         """
-        prompt, length = self.config.sample_prompt, max(1, self.config.model.block_size // 2)
+        # The default prompt is a line's end, which a vocabulary of characters may not have.
+        prompt = self.data.tokenizer.known_part(self.config.sample_prompt)
+        length = max(1, self.config.model.block_size // 2)
         settings = GenerateConfig(max_new_tokens=min(LONGEST_SAMPLE, length), seed=self.config.seed)
         self.model.eval()
         sample = generate(self.model, self.data.tokenizer, prompt, settings, notice=lambda _: None)[0]

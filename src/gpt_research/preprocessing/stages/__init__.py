@@ -1,7 +1,9 @@
 """The stages of preprocessing, in their order; an executor runs the tasks of each.
 
     IndexBenchmarks  (a benchmark)  its 13-grams, if contamination is looked for
-    TrainTokenizer   (once)         a sample of the texts -> tokenizer, if none is given
+    TrainTokenizer   (once)         a sample of the texts -> tokenizer, for --tokenizer train
+    FindCharacters   (a task)       the characters of its texts, for --tokenizer char
+    UniteCharacters  (once)         the characters of all tasks -> tokenizer
     Read             (a task)       read -> repair -> filter -> hash, sign -> tokenise
     Select           (once)         exact duplicates -> near duplicates -> contamination -> split
     Assemble         (a task)       tokens of the documents that stay -> shards

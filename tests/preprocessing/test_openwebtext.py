@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from gpt_research.preprocessing.document import Document, ReadOptions
-from gpt_research.preprocessing.formats import streams
+from gpt_research.preprocessing.formats import streams, tables
 from gpt_research.preprocessing.formats.tar import tar_members
-from gpt_research.preprocessing.readers import openwebtext
 from gpt_research.preprocessing.readers.catalogue import resolve
 from gpt_research.preprocessing.text.batches import batched
 
@@ -74,7 +73,7 @@ def test_nested_archives_stream_without_touching_the_disk(tmp_path, name, mode):
 def test_shares_of_a_large_archive_hold_every_page_once(tmp_path, monkeypatch):
     (tmp_path / "openwebtext.tar").write_bytes(make_tar({f"s{n}.xz": inner(n) for n in range(7)}))
     whole = read_all(tmp_path)
-    monkeypatch.setattr(openwebtext, "_SHARE_BYTES", 4000)
+    monkeypatch.setattr(tables, "_SHARE_BYTES", 4000)
     assert len(resolve(f"openwebtext={tmp_path}").units()) > 1
     key = lambda item: (item.source, item.position)  # noqa: E731
     assert sorted(read_all(tmp_path), key=key) == sorted(whole, key=key)

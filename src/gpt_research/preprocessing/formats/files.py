@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from gpt_research.preprocessing.document import Unit
+from gpt_research.preprocessing.formats.streams import BrokenInputError, open_bytes
+from gpt_research.preprocessing.formats.tar import begins_tar
 
 Kind = Literal["text", "lines", "json", "csv", "parquet", ""]
 _KINDS: dict[str, Kind] = {
@@ -21,6 +23,10 @@ _KINDS: dict[str, Kind] = {
     "parquet": "parquet",
 }
 _PACKED = {"gz", "zst", "bz2", "xz"}
+_ARCHIVES = (".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst", *(f".tar.{codec}" for codec in sorted(_PACKED)), ".zip")
+_SMALLEST_ZIP = 22
+"""Bytes of a zip archive without members."""
+_MARK_BYTES = 16
 _ABOUT_THE_DATA = ("readme", "license", "licence", "dataset_info", "dataset_dict", "state.json")
 
 
@@ -48,23 +54,65 @@ def form_of(file: Path | str) -> Form:
     return Form(_KINDS.get(suffix, "") if dot else "", packed)
 
 
+def is_archive(path: Path) -> bool:
+    """Return whether a file is a tar or zip archive: by its name, or, if that tells only that it is
+    compressed, by its content. What is damaged counts as one, so that reading it reports that.
+    """
+    if has_name_of_archive(path.name):
+        # Some bytes called .zip are not even an empty one.
+        return path.suffix.lower() != ".zip" or path.stat().st_size >= _SMALLEST_ZIP
+    form = form_of(path)
+    if not form.packed or form.kind:
+        return False
+    try:
+        with open(path, "rb") as raw, open_bytes(path) as file:
+            is_compressed = raw.read(_MARK_BYTES) != file.peek(1)[:_MARK_BYTES]
+            return begins_tar(file.peek(1)) or not is_compressed
+    except (OSError, BrokenInputError):
+        return True
+
+
+def has_name_of_archive(name: str) -> bool:
+    """Return whether a name is that of a tar or zip archive."""
+    return name.lower().endswith(_ARCHIVES)
+
+
+def is_hidden(name: str) -> bool:
+    """Return whether a file or folder inside a corpus is none of its texts, by its own name."""
+    return name.startswith((".", "__MACOSX"))
+
+
 def walk(root: Path) -> list[Path]:
     """Return the files under `root` (or `root` itself) by path, without hidden ones."""
     if not root.is_dir():
         return [root]
     files: list[Path] = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith((".", "__MACOSX"))]
+    seen: set[str] = set()
+    # Links to folders are followed, and `seen` ends a circle of them.
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders[:] = []
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
         files += [Path(folder, name) for name in names if not name.startswith((".", "_"))]
     return sorted(files, key=lambda path: path.relative_to(root).as_posix())
 
 
 def table_files(root: Path) -> list[Path]:
-    """Return the tables and texts under `root`, without files that only describe the tables."""
-    files = [path for path in walk(root) if form_of(path).kind]
+    """Return the tables, texts and archives under `root`, without files that only describe the
+    tables.
+    """
+    files = [path for path in walk(root) if form_of(path).kind or is_archive(path)]
     if not any(form_of(path).is_table for path in files):
         return files
-    return [path for path in files if path == root or not path.name.lower().startswith(_ABOUT_THE_DATA)]
+    return [path for path in files if path == root or not is_about_the_data(path.name)]
+
+
+def is_about_the_data(name: str) -> bool:
+    """Return whether a file beside tables only describes them, by its name."""
+    return name.lower().startswith(_ABOUT_THE_DATA)
 
 
 def relative(path: Path, root: Path) -> str:

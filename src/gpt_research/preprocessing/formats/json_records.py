@@ -1,7 +1,12 @@
-"""Records of JSON lines, and of a JSON file that is one value."""
+"""Records of JSON lines, and of a file that is one JSON value.
+
+The content decides which of the two a file is, because both have either suffix.
+"""
 
 from __future__ import annotations
 
+import codecs
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,53 +15,86 @@ from typing import Any
 import orjson
 
 from gpt_research.preprocessing.document import Drop, Record, Unit
-from gpt_research.preprocessing.formats.streams import MAX_RECORD, lines, open_bytes
+from gpt_research.preprocessing.formats.streams import MAX_RECORD, lines_of, open_bytes
 
 
-def json_lines(path: Path, unit: Unit) -> Iterator[Record | Drop]:
-    """Stream the records of a unit of JSON lines; the position of a record is its byte offset."""
+def json_records(path: Path, unit: Unit) -> Iterator[Record | Drop]:
+    """Stream the records of a unit of a JSON file."""
+    with open_bytes(path) as file:
+        yield from json_values(file, unit.path, unit.start, unit.stop)
+
+
+def json_values(file: io.BufferedReader, source: str, start: int = 0, stop: int = -1) -> Iterator[Record | Drop]:
+    """Stream the records of an open file. The position of a record is its byte offset in JSON
+    lines, and the index of its item in a list.
+    """
+    if start > 0 or is_lines(file):
+        yield from _json_lines(file, source, start, stop)
+    else:
+        yield from _whole_json(file, source)
+
+
+def _json_lines(file: io.BufferedReader, source: str, start: int, stop: int) -> Iterator[Record | Drop]:
     loads, error = orjson.loads, orjson.JSONDecodeError
-    for position, line in lines(path, unit.start, unit.stop):
+    for position, line in lines_of(file, start, stop):
         if line is None:
-            yield Drop("line_too_long", unit.path, position, f"over {MAX_RECORD >> 20} MB", broken=True)
+            yield Drop("line_too_long", source, position, f"over {MAX_RECORD >> 20} MB", broken=True)
             continue
         try:
             value = loads(line)
         except error as problem:
             if not line.strip():
                 continue
-            item = _parsed_leniently(line, unit.path, position, str(problem))
+            item = _parsed_leniently(line, source, position, str(problem))
             if isinstance(item, Drop):
                 yield item
                 continue
             value = item[0]
-        yield _as_record(value, unit.path, position)
+        yield _as_record(value, source, position)
 
 
-def whole_json(path: Path, unit: Unit) -> Iterator[Record | Drop]:
+def _whole_json(file: io.BufferedReader, source: str) -> Iterator[Record | Drop]:
     """Yield the records of a file that is one JSON value: the items of a list, or the one value."""
-    with open_bytes(path) as file:
-        data = file.read(4 * MAX_RECORD + 1)
+    data = file.read(4 * MAX_RECORD + 1)
     if len(data) > 4 * MAX_RECORD:
         detail = f"one JSON value of over {4 * MAX_RECORD >> 20} MB; write it as JSON lines"
-        yield Drop("json_too_large", unit.path, 0, detail, broken=True)
+        yield Drop("json_too_large", source, 0, detail, broken=True)
         return
-    item = _parsed_leniently(data, unit.path, 0, "not one JSON value")
+    item = _parsed_leniently(data, source, 0, "not one JSON value")
     if isinstance(item, Drop):
         yield item
         return
     for position, value in enumerate(item[0] if isinstance(item[0], list) else [item[0]]):
-        yield _as_record(value, unit.path, position)
+        yield _as_record(value, source, position)
 
 
 def holds_lines(path: Path) -> bool:
-    """Return whether a `.json` file holds JSON lines, rather than one value over the whole file."""
+    """Return whether a file holds JSON lines, rather than one value over the whole file."""
     with open_bytes(path) as file:
-        first = file.readline(MAX_RECORD)
+        return is_lines(file)
+
+
+def is_lines(file: io.BufferedReader) -> bool:
+    """Return whether a file that was just opened holds JSON lines, without moving in it."""
+    head = file.peek(1).removeprefix(codecs.BOM_UTF8).lstrip()
+    first, _, rest = head.partition(b"\n")
+    if first.startswith(b"["):
+        # If a line follows that is a value too, then this list is one of many.
+        return _is_whole(first) and rest.lstrip().startswith((b"[", b"{"))
+    if first.startswith(b"{") and not _is_whole(first):
+        # The second line of an object over many lines is inside of it. If the first line is
+        # damaged, or longer than what was read, the next one is an object too, or there is none.
+        second = rest.lstrip(b"\r\n")
+        return not second or second.startswith(b"{")
+    return True
+
+
+def _is_whole(line: bytes) -> bool:
     try:
-        return not isinstance(orjson.loads(first), list)
+        orjson.loads(line)
     except orjson.JSONDecodeError:
-        return not first.lstrip().startswith((b"[", b"{"))
+        return False
+    return True
 
 
 def _parsed_leniently(data: bytes, source: str, position: int, problem: str) -> Drop | tuple[Any]:

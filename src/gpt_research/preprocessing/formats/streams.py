@@ -1,8 +1,8 @@
 """The bytes of a corpus file and its lines in bounded memory, whatever the file is compressed with.
 
 Everything streams: memory is bounded by `MAX_RECORD`, never by the file. The first bytes decide the
-codec, because suffixes lie. Damage raises a `BrokenInputError` with a reason that can be counted.
-Knows nothing about tables, documents or corpora.
+codec, because suffixes lie; UTF-16 and UTF-32 become UTF-8. Damage raises a `BrokenInputError` with
+a reason that can be counted. Knows nothing about tables, documents or corpora.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ import zstandard
 MAX_RECORD = 64 << 20
 """Bytes of the longest line or archived text that is read; a longer one becomes a drop."""
 _BLOCK = 1 << 20
+_ZSTD = (b"\x28\xb5\x2f\xfd", *(bytes([number]) + b"\x2a\x4d\x18" for number in range(0x50, 0x60)))
+"""How zstd files begin: with data, or with one of the frames to be skipped that pzstd writes."""
+_HEAD = 256
+"""Bytes by which wide characters are recognised."""
 _STEP = 1 << 15
 """Compressed bytes that are decompressed at once; few, because they can grow a thousandfold."""
 
@@ -113,7 +117,7 @@ def decompressed(raw: io.BufferedReader) -> io.BufferedReader:
         decoder, codec = lzma.LZMAFile(raw), "xz"  # noqa: SIM115  the guard closes the file
     elif head.startswith(b"BZh"):
         decoder, codec = bz2.BZ2File(raw), "bz2"
-    elif head.startswith(b"\x28\xb5\x2f\xfd"):
+    elif head.startswith(_ZSTD):
         decoder, codec = _Frames(raw, _zstd_frame), "zstd"
     else:
         return raw
@@ -121,8 +125,66 @@ def decompressed(raw: io.BufferedReader) -> io.BufferedReader:
 
 
 def open_bytes(path: Path) -> io.BufferedReader:
-    """Open a file for reading, decompressed."""
-    return decompressed(io.BufferedReader(io.FileIO(path), _BLOCK))
+    """Open a file for reading, decompressed and without wide characters."""
+    return as_utf8(decompressed(io.BufferedReader(io.FileIO(path), _BLOCK)))
+
+
+class _Recoded(io.RawIOBase):
+    """A stream of wide characters as UTF-8; closes the stream below it."""
+
+    def __init__(self, stream: io.BufferedReader, encoding: str) -> None:
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
+        self._ready = b""
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._ready:
+            data = self._stream.read(_STEP)
+            self._ready = self._decoder.decode(data, final=not data).encode()
+            if not data and not self._ready:
+                return 0
+        size = min(len(buffer), len(self._ready))
+        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
+        return size
+
+
+def as_utf8(stream: io.BufferedReader) -> io.BufferedReader:
+    """Return a stream of UTF-16 or UTF-32 as UTF-8, and any other stream as it is."""
+    encoding = wide_encoding(stream.peek(_HEAD)[:_HEAD])
+    return io.BufferedReader(_Recoded(stream, encoding), _BLOCK) if encoding else stream
+
+
+def wide_encoding(head: bytes) -> str:
+    """Return the encoding of a text that begins with `head` if it is UTF-16 or UTF-32, else "".
+
+    It has a byte-order mark, or nearly every other byte is zero, as in UTF-16 of Latin letters.
+    """
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" not in head or len(head) < 16:
+        return ""
+    pairs = len(head) // 2
+    even, odd = head[: 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)
+    if not even and odd > 0.7 * pairs:
+        return "utf-16-le"
+    return "utf-16-be" if not odd and even > 0.7 * pairs else ""
+
+
+def is_wide(path: Path) -> bool:
+    """Return whether a file that is not compressed holds wide characters, so that it has no lines
+    of bytes.
+    """
+    with open(path, "rb") as file:
+        return bool(wide_encoding(file.read(_HEAD)))
 
 
 def lines(path: Path, start: int = 0, stop: int = -1) -> Iterator[tuple[int, bytes | None]]:
@@ -133,28 +195,35 @@ def lines(path: Path, start: int = 0, stop: int = -1) -> Iterator[tuple[int, byt
     ranges share no line and lose none. `start` must be 0 in a compressed file.
     """
     with open_bytes(path) as file:
-        offset = 0
-        if start > 0:
-            # Skip from one byte before `start`: if a line begins at `start`, that byte is the
-            # newline before it.
-            file.seek(start - 1)
-            offset = start - 1 + _skip_line(file)
-        elif file.peek(3)[:3] == codecs.BOM_UTF8:
-            offset = len(file.read(3))
-        while stop < 0 or offset < stop:
-            line = file.readline(MAX_RECORD + 1)
-            if not line:
-                return
-            size = len(line)
-            if line.endswith(b"\n"):
-                yield offset, line[:-1]
-            elif size <= MAX_RECORD:
-                yield offset, line
-            else:
-                del line
-                size += _skip_line(file)
-                yield offset, None
-            offset += size
+        yield from lines_of(file, start, stop)
+
+
+def lines_of(file: io.BufferedReader, start: int = 0, stop: int = -1) -> Iterator[tuple[int, bytes | None]]:
+    """Yield the lines of an open stream as `lines` does. If `start` is not 0, the stream must be
+    one that can be sought.
+    """
+    offset = 0
+    if start > 0:
+        # Skip from one byte before `start`: if a line begins at `start`, that byte is the newline
+        # before it.
+        file.seek(start - 1)
+        offset = start - 1 + _skip_line(file)
+    elif file.peek(3)[:3] == codecs.BOM_UTF8:
+        offset = len(file.read(3))
+    while stop < 0 or offset < stop:
+        line = file.readline(MAX_RECORD + 1)
+        if not line:
+            return
+        size = len(line)
+        if line.endswith(b"\n"):
+            yield offset, line[:-1]
+        elif size <= MAX_RECORD:
+            yield offset, line
+        else:
+            del line
+            size += _skip_line(file)
+            yield offset, None
+        offset += size
 
 
 def _skip_line(file: io.BufferedReader) -> int:

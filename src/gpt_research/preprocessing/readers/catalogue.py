@@ -12,16 +12,16 @@ from pathlib import Path
 
 from gpt_research.base.errors import UserError, closest
 from gpt_research.preprocessing.document import Reader, RecordReader
-from gpt_research.preprocessing.formats.files import walk
+from gpt_research.preprocessing.formats.files import form_of, is_about_the_data, is_archive, relative, walk
 from gpt_research.preprocessing.formats.tables import GenericReader
 from gpt_research.preprocessing.readers.cnn import CnnReader
 from gpt_research.preprocessing.readers.corpus import Corpus
 from gpt_research.preprocessing.readers.enron import EnronReader
 from gpt_research.preprocessing.readers.gutenberg import GutenbergReader
 from gpt_research.preprocessing.readers.hub import HubReader
-from gpt_research.preprocessing.readers.openwebtext import OpenWebTextReader, is_archive
+from gpt_research.preprocessing.readers.openwebtext import OpenWebTextReader
 from gpt_research.preprocessing.readers.transweb import TransWebReader
-from gpt_research.preprocessing.readers.wikipedia import WikipediaReader
+from gpt_research.preprocessing.readers.wikipedia import WikipediaReader, is_dump
 
 READERS: dict[str, Callable[[], Reader]] = {
     "cnn": CnnReader,
@@ -34,6 +34,7 @@ READERS: dict[str, Callable[[], Reader]] = {
 }
 """Reader classes by their names on the command line. A plugin adds `READERS["mine"] = MyReader`."""
 
+_OPENWEBTEXT = re.compile(r"(?:urlsf_subset|openwebtext).*\.(?:xz|tar|tgz|tar\.\w+)$")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
@@ -70,16 +71,42 @@ def resolve(spec: str) -> Corpus:
 
 
 def reader_for(root: Path) -> str:
-    """Return the name of the reader for the files at `root`, by their names."""
+    """Return the name of the reader for the files at `root`, by their names and beginnings.
+
+    Raises:
+        UserError: one reader would hide files that another one reads.
+    """
+    found: dict[str, Path] = {}
     for path in walk(root):
-        lower = path.name.lower()
-        if "maildir" in path.parts or _is_mail_table(path):
-            return "enron"
-        if lower.endswith((".xml", ".xml.bz2", ".xml.gz", ".xml.xz", ".xml.7z")):
-            return "wikipedia"
-        if is_archive(path):
-            return "enron" if lower.startswith("enron_mail") else "openwebtext"
-    return "files"
+        found.setdefault(_reader_of(path), path)
+    special = [name for name in found if name not in ("", "files")]
+    if not special:
+        return "files"
+    if len(special) > 1 or "files" in found:
+        first, second = (found[name] for name in [*special, "files"][:2])
+        raise UserError(
+            f"{root} holds files of more than one form: {relative(first, root)} is for the reader {special[0]}, "
+            f"{relative(second, root)} for {[*special, 'files'][1]}. Put them into folders of their own, or choose: "
+            + " or ".join(f"NAME:{name}={root}" for name in sorted([*special, *({"files"} & found.keys())]))
+            + "."
+        )
+    return special[0]
+
+
+def _reader_of(path: Path) -> str:
+    """Return the reader of one file, or an empty string if none reads it or it only describes
+    others.
+    """
+    lower = path.name.lower()
+    if "maildir" in path.parts or _is_mail_table(path) or (lower.startswith("enron_mail") and is_archive(path)):
+        return "enron"
+    if is_dump(path):
+        return "wikipedia"
+    if _OPENWEBTEXT.match(lower) and not form_of(path).kind:
+        return "openwebtext"
+    if is_about_the_data(path.name):
+        return ""
+    return "files" if form_of(path).kind or is_archive(path) else ""
 
 
 def _is_mail_table(path: Path) -> bool:

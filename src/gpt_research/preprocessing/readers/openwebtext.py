@@ -18,15 +18,13 @@ from typing import Any
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
 from gpt_research.preprocessing.formats.fields import text_of
-from gpt_research.preprocessing.formats.files import form_of, relative, unit_file, walk
+from gpt_research.preprocessing.formats.files import form_of, unit_file, walk
 from gpt_research.preprocessing.formats.streams import MAX_RECORD, BrokenInputError, decompressed, open_bytes
-from gpt_research.preprocessing.formats.tables import TableReader, cut
+from gpt_research.preprocessing.formats.tables import TableReader, cut, cut_archive
 from gpt_research.preprocessing.formats.tar import Member, tar_members
-from gpt_research.preprocessing.text.decoding import text_and_utf8
+from gpt_research.preprocessing.text.decoding import sign_of_binary, text_and_utf8
 
-ARCHIVES = (".tar", ".xz", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst")
-_SHARE_BYTES = 512 << 20
-_MAX_SHARES = 8
+_ARCHIVES = (".tar", ".xz", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst")
 _BLOCK = 1 << 20
 # The pattern begins with the newline, because a search for one character is fast. The look-ahead
 # then names the letters with which furniture begins, so that most lines fail at once.
@@ -54,9 +52,9 @@ class OpenWebTextReader(TableReader):
     licence: str = "Texts belong to their authors; the packaging of OpenWebText is CC0."
 
     def files(self, root: Path) -> list[Path]:
-        """Return the archives, or the tables and texts where there is no archive."""
-        archives = [path for path in walk(root) if is_archive(path)]
-        return archives or super().files(root)
+        """Return the archives, tables and texts."""
+        known = set(super().files(root))
+        return [path for path in walk(root) if path in known or _is_archive(path)]
 
     def document(
         self, text: str, record: dict[str, Any], source: str, position: int, options: ReadOptions
@@ -65,42 +63,32 @@ class OpenWebTextReader(TableReader):
         return Document(_without_furniture(text), source, position)
 
     def units(self, root: Path) -> list[Unit]:
-        """Cut into files, and a large outer archive into shares of its members.
-
-        Share `start` of `stop` reads every `stop`-th member. It decompresses the whole outer
-        archive for that, which is cheap, because the members are compressed already and therefore
-        stored nearly as they are.
-        """
+        """Cut into files, and a large outer archive into shares of its members."""
         units: list[Unit] = []
         for path in self.files(root):
-            if not is_archive(path):
-                units += cut(path, root)
-                continue
-            size = path.stat().st_size
-            shares = min(_MAX_SHARES, -(-size // _SHARE_BYTES)) or 1
-            units += [Unit(relative(path, root), size // shares, i, shares) for i in range(shares)]
+            units += cut_archive(path, root) if _is_archive(path) else cut(path, root)
         return units
 
     def read(self, root: Path, unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:
         """Stream one unit."""
         path = unit_file(root, unit)
-        if not is_archive(path):
+        if not _is_archive(path):
             yield from super().read(root, unit, options)
             return
         with open_bytes(path) as stream:
             yield from _documents(stream, unit.path, unit.start, max(unit.stop, 1))
 
 
-def is_archive(path: Path) -> bool:
-    """Return whether a file is an archive of texts, by its name."""
-    return path.name.lower().endswith(ARCHIVES) and not form_of(path).kind
+def _is_archive(path: Path) -> bool:
+    """Return whether a file is an archive of pages, by its name."""
+    return path.name.lower().endswith(_ARCHIVES) and not form_of(path).kind
 
 
 def _documents(stream: io.BufferedReader, source: str, share: int, shares: int) -> Iterator[Document | Drop]:
     for position, member in enumerate(tar_members(stream)):
         if position % shares != share:
             continue
-        if member.name.endswith(ARCHIVES):
+        if member.name.lower().endswith(_ARCHIVES):
             inner = f"{source}!{member.name}"
             try:
                 # Only the members of the outermost archive are divided into shares.
@@ -114,7 +102,10 @@ def _documents(stream: io.BufferedReader, source: str, share: int, shares: int) 
 def _document(member: Member, source: str, position: int) -> Document | Drop:
     if member.size > MAX_RECORD:
         return Drop("text_too_long", source, position, f"{member.name}: {member.size} bytes", broken=True)
-    decoded, utf8 = text_and_utf8(member.read(member.size))
+    data = member.read(member.size)
+    if sign := sign_of_binary(data):
+        return Drop("not_text", source, position, f"{member.name}: {sign}")
+    decoded, utf8 = text_and_utf8(data)
     text = text_of(decoded, source, position)
     if isinstance(text, Drop):
         return text

@@ -16,6 +16,7 @@ from typing import Any
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
 from gpt_research.preprocessing.formats.files import form_of, relative, unit_file, walk
+from gpt_research.preprocessing.formats.streams import BrokenInputError, open_bytes
 from gpt_research.preprocessing.formats.tables import TableReader, cut
 from gpt_research.preprocessing.formats.wikipedia_dump import Page, cut_dump, pages
 from gpt_research.preprocessing.formats.wikitext import is_disambiguation, plain_text
@@ -58,6 +59,20 @@ class WikipediaReader(TableReader):
     ) -> Document | Drop:
         """Make an article of a row `title, text` or `title, maintext`."""
         return _row(record.get("title"), text, source, position, options)
+
+
+def is_dump(path: Path) -> bool:
+    """Return whether a file is a dump of a wiki: by its name, or if it begins as one."""
+    name = path.name.lower()
+    if not _DUMP.search(name):
+        return name.endswith(".xml.7z") and "pages-" in name
+    if "pages-" in name:
+        return True
+    try:
+        with open_bytes(path) as file:
+            return b"<mediawiki" in file.peek(1)
+    except (OSError, BrokenInputError):
+        return False
 
 
 def _article(page: Page, source: str, options: ReadOptions) -> Document | Drop:

@@ -21,6 +21,46 @@ _HIGH_BYTE = re.compile(rb"[\x80-\xff]")
 _DOS_LETTER = re.compile(rb"[a-z][\x81-\x8d\x93\x95-\x97\xa0-\xa3][a-z]")
 _WESTERN_LETTER = re.compile(rb"[A-Za-z][\xc0-\xff]|[\xc0-\xff][a-z]")
 
+_FORMATS = (
+    (b"%PDF-", "a PDF"),
+    (b"%!PS-", "PostScript"),
+    (b"{\\rtf", "RTF"),
+    (b"PK\x03\x04", "a zip archive or an office document"),
+    (b"PK\x05\x06", "an empty zip archive"),
+    (b"\xd0\xcf\x11\xe0", "an old office document"),
+    (b"\x1f\x8b\x08", "gzip"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"PAR1", "Parquet"),
+    (b"ARROW1", "Arrow"),
+    (b"ORC\x03", "ORC"),
+    (b"Obj\x01", "Avro"),
+    (b"SQLite format 3\0", "an SQLite database"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x89HDF", "HDF5"),
+    (b"\x89PNG", "a PNG picture"),
+    (b"\xff\xd8\xff", "a JPEG picture"),
+    (b"GIF8", "a GIF picture"),
+    (b"II*\0", "a TIFF picture"),
+    (b"MM\0*", "a TIFF picture"),
+    (b"OggS", "Ogg sound"),
+    (b"ID3\x03", "MP3 sound"),
+    (b"ID3\x04", "MP3 sound"),
+    (b"fLaC", "FLAC sound"),
+    (b"\x7fELF", "a program"),
+    (b"\xca\xfe\xba\xbe", "a program"),
+    (b"bplist00", "a property list"),
+    (b"\x00\x05\x16\x07", "an AppleDouble file"),
+    (b"\x00\x05\x16\x00", "an AppleSingle file"),
+)
+"""How files of other formats begin."""
+_MARKS_OF_FORMATS = tuple(mark for mark, _ in _FORMATS)
+_NO_SIGNS = bytes([*range(0x07), *range(0x0E, 0x1A), *range(0x1C, 0x20), 0x7F])
+"""Control characters that text does not have; ISO-2022 writes ESC, and DOS ends a text with ^Z."""
+_SAMPLE = 1 << 15
+
 
 def decode(data: bytes, *, dos: bool = True) -> str:
     """Decode bytes by their content: a byte-order mark, then UTF-8, then a DOS code page, then
@@ -47,6 +87,32 @@ def decode(data: bytes, *, dos: bool = True) -> str:
     if dos and len(_DOS_LETTER.findall(data)) > 2 * len(_WESTERN_LETTER.findall(data)):
         return data.decode("cp850")
     return _western(data)
+
+
+def format_of(data: bytes) -> str:
+    """Return which format that is no text a file has by its beginning, in a few words, or ""."""
+    if not data.startswith(_MARKS_OF_FORMATS):
+        return ""
+    return f"it is {next(kind for mark, kind in _FORMATS if data.startswith(mark))}"
+
+
+def sign_of_binary(data: bytes) -> str:
+    """Return why the content of a file is no text, in a few words; empty if it may be text.
+
+    A file of another kind has the mark of its format at the beginning, or many bytes that text does
+    not have. Zeros that pad the end are no such sign.
+    """
+    if format := format_of(data):
+        return format
+    if data.startswith(_MARKS):
+        return ""
+    # The beginning and the middle show what the rest is like.
+    middle = len(data) // 2
+    sample = data if len(data) <= 2 * _SAMPLE else data[:_SAMPLE] + data[middle : middle + _SAMPLE]
+    sample = sample.rstrip(b"\0") if sample.endswith(b"\0") else sample
+    if len(sample) - len(sample.translate(None, _NO_SIGNS)) > 0.02 * len(sample):
+        return "it has many bytes that no text has"
+    return ""
 
 
 def text_and_utf8(data: bytes) -> tuple[str, bytes | None]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gpt_research.preprocessing.work_folder import WorkFolder
 
 RAW, DEMO = Path("data/raw"), Path("data/demo/shakespeare")
-DAMAGED = 3
-"""Exit code if damaged input was set aside."""
+INCOMPLETE = 3
+"""Exit code if damaged input was set aside, or nothing is left of a corpus."""
 
 
 def run(config: PreprocessConfig) -> int:
@@ -35,6 +35,7 @@ def run(config: PreprocessConfig) -> int:
     from rich.console import Console
 
     from gpt_research.preprocessing.pipeline import preprocess
+    from gpt_research.preprocessing.remarks import empty_corpora, remarks
     from gpt_research.preprocessing.worker import rarely_collect_garbage
 
     rarely_collect_garbage()
@@ -52,14 +53,15 @@ def run(config: PreprocessConfig) -> int:
     Console().print(_table(prepared))
     if not prepared.reused:
         console.print(f"Wrote {prepared.out} in {time.perf_counter() - started_at:.1f} s.")
+    for remark in remarks(prepared.manifests, config.val_fraction):
+        console.print(remark, markup=False)
     if prepared.broken:
         listed = ", ".join(f"{count} {reason}" for reason, count in prepared.broken.items())
         console.print(
             f"Damaged input was set aside: {listed}. {prepared.out}/<corpus>/manifest.json has examples "
             "(drop_examples)."
         )
-        return DAMAGED
-    return 0
+    return INCOMPLETE if prepared.broken or empty_corpora(prepared.manifests) else 0
 
 
 def _is_large(corpora: Sequence[str]) -> bool:

@@ -80,6 +80,8 @@ class Manifest:
     """The files that the corpus was read from: path, bytes, sha256."""
     options: dict[str, Any] = field(default_factory=dict)
     """The settings of preprocessing that decide the output."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Numbers of files that the reader does not take, by suffix."""
     version: int = FORMAT_VERSION
 
     @property
@@ -104,6 +106,8 @@ def data_fingerprint(manifests: Mapping[str, Manifest]) -> str:
     trained on.
     """
     plain = {name: asdict(manifest) for name, manifest in manifests.items()}
+    for fields in plain.values():
+        del fields["left_out"]  # it came later than runs that have this fingerprint, and is no data
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 

@@ -47,28 +47,37 @@ class JobPlan:
     """Plugin files that each process runs before its first task, because a plugin may add a
     reader."""
 
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Numbers of files that the reader of each corpus does not take, by suffix."""
+
     @property
     def read_options(self) -> ReadOptions:
         return ReadOptions(**{name: self.options[name] for name in ReadOptions.__dataclass_fields__})
 
     def as_json(self) -> dict[str, Any]:
-        """Return the plan as JSON holds it. A plan without plugins does not mention them."""
+        """Return the plan as JSON holds it. What is empty in most plans is not mentioned."""
         # The round trip turns tuples into lists, so that a plan equals itself after it was written
         # and read.
         fields = json.loads(json.dumps(asdict(self)))
-        if not self.plugins:
-            del fields["plugins"]
-        return fields
+        return {name: value for name, value in fields.items() if value or name not in ("plugins", "left_out")}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> JobPlan:
         """Return the plan that `as_json` returned these fields of."""
         tasks = [Task(t["corpus"], t["number"], [Unit(**u) for u in t["units"]]) for t in fields["tasks"]]
-        return cls(fields["corpora"], tasks, fields["options"], fields["benchmarks"], fields.get("plugins", []))
+        return cls(
+            fields["corpora"],
+            tasks,
+            fields["options"],
+            fields["benchmarks"],
+            fields.get("plugins", []),
+            fields.get("left_out", {}),
+        )
 
     @property
     def digest(self) -> str:
         """A hash of everything that decides the output, except the contents of the source files."""
         # The options hold the hashes of the plugins; where their files lie does not matter.
-        fields = {name: value for name, value in self.as_json().items() if name != "plugins"}
+        decides = self.as_json().keys() - {"plugins", "left_out"}
+        fields = {name: value for name, value in self.as_json().items() if name in decides}
         return hashlib.sha256(repr(fields).encode()).hexdigest()[:16]

@@ -40,6 +40,7 @@ def make_plan(config: PreprocessConfig, corpora: Sequence[Corpus]) -> JobPlan:
             raise UserError(f'The corpus "{corpus.name}" is named twice. Give each a name of its own: NAME=PATH.')
         plan.corpora[corpus.name], units[corpus.name] = spec, corpus.units()
         corpus.check(units[corpus.name], plan.read_options)
+        plan.left_out[corpus.name] = corpus.left_out(units[corpus.name])
     # Tasks are sized by the input alone, so that the output does not depend on the number of
     # workers.
     total = sum(unit.size for own in units.values() for unit in own)

@@ -25,6 +25,7 @@ from gpt_research.base.files import write_text
 from gpt_research.data.shards import Manifest
 from gpt_research.preprocessing.card import plots
 from gpt_research.preprocessing.card.page import Block, Code, Heading, Paragraph, Picture, Table, as_html, as_markdown
+from gpt_research.preprocessing.remarks import left_out_files
 from gpt_research.preprocessing.settings import PreprocessConfig
 
 LENGTH_EDGES = 2 ** np.arange(0, 33)
@@ -131,6 +132,7 @@ def _corpus(name: str, manifest: Manifest, lengths: Lengths, spec: str) -> list[
         ["Read from", spec.partition("=")[2] or "not known"],
         ["Reader", manifest.reader],
         ["Source files", f"{files:,}, {_megabytes(size)}; each with its SHA-256 in {name}/manifest.json"],
+        *([["Left out", left_out_files(manifest.left_out)]] if manifest.left_out else []),
         ["Documents", f"{manifest.documents_read:,} read, {_total(manifest, 'documents'):,} kept"],
         ["Tokens", f"{manifest.count('train'):,} train, {manifest.count('val'):,} validation"],
         ["Text", f"{_megabytes(_total(manifest, 'bytes'))}, {_bytes_per_token(manifest)} bytes per token"],

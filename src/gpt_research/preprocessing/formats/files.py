@@ -82,8 +82,12 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX"))
 
 
-def walk(root: Path) -> list[Path]:
-    """Return the files under `root` (or `root` itself) by path, without hidden ones."""
+def walk(root: Path, *, every: bool = False) -> list[Path]:
+    """Return the files under `root` (or `root` itself) by path, without hidden ones.
+
+    Args:
+        every: also files whose names begin with "_", in which other programs keep notes.
+    """
     if not root.is_dir():
         return [root]
     files: list[Path] = []
@@ -96,7 +100,7 @@ def walk(root: Path) -> list[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        files += [Path(folder, name) for name in names if not name.startswith((".", "_"))]
+        files += [Path(folder, name) for name in names if not name.startswith("." if every else (".", "_"))]
     return sorted(files, key=lambda path: path.relative_to(root).as_posix())
 
 

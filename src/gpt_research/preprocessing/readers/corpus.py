@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
 
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import BatchReader, Document, Drop, Reader, ReadOptions, Unit
-from gpt_research.preprocessing.formats.files import unit_file
+from gpt_research.preprocessing.formats.files import relative, unit_file, walk
 from gpt_research.preprocessing.formats.streams import BrokenInputError
 
 _FORMS = ".txt, .md, .jsonl, .json, .csv, .tsv, .parquet (also .gz, .zst), .tar, .xz, .xml.bz2, maildir"
@@ -41,6 +42,19 @@ class Corpus:
                 f"Readable are {_FORMS}; another reader is named as {self.name}:READER=PATH."
             )
         return units
+
+    def left_out(self, units: Sequence[Unit]) -> dict[str, int]:
+        """Return the number of files that are in none of the corpus's units, by suffix, the most
+        frequent first.
+        """
+        if not self.root.is_dir():
+            return {}
+        read = {unit.path for unit in units}
+        names = (relative(path, self.root) for path in walk(self.root, every=True))
+        # A unit may be a folder with all files right inside of it.
+        others = (name for name in names if name not in read and (name.rpartition("/")[0] or ".") not in read)
+        counts = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in others)
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def check(self, units: Sequence[Unit], options: ReadOptions) -> None:
         """Raise `UserError` if the first units show that no text can be found with these options.

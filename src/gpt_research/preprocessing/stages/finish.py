@@ -87,6 +87,7 @@ class Finish(Stage):
             contamination=overlaps,
             sources=self._listed(sources, name),
             options=plan.options,
+            left_out=plan.left_out.get(name, {}),
         )
 
     def _listed(self, sources: list[dict[str, Any]], name: str) -> list[dict[str, Any]]:

@@ -1,0 +1,74 @@
+"""What a user should know about a new data set: files that were left out, corpora that gave
+nothing, and a validation split by which a model cannot be judged.
+
+Knows nothing about how the sentences are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gpt_research.data.shards import Manifest
+
+_KINDS_SHOWN = 8
+LEAST_DOCUMENTS, LEAST_TOKENS = 5, 10_000
+"""A validation split below either says little: the loss of few documents is that of their subject,
+and its standard error is not known."""
+_WANTED_DOCUMENTS, _WANTED_TOKENS = 20, 50_000
+_FRACTIONS = (0.01, 0.02, 0.05, 0.1, 0.2)
+
+
+def left_out_files(counts: Mapping[str, int]) -> str:
+    """Return how many files were left out and of which kinds, in words."""
+    total = sum(counts.values())
+    kinds = [f"{count:,} {suffix}" for suffix, count in list(counts.items())[:_KINDS_SHOWN]]
+    more = ", ..." if len(counts) > _KINDS_SHOWN else ""
+    return f"{total:,} file{'s' * (total != 1)} of other kinds ({', '.join(kinds)}{more})"
+
+
+def empty_corpora(manifests: Mapping[str, Manifest]) -> list[str]:
+    """Return the names of the corpora of which no document is left."""
+    return [name for name, manifest in manifests.items() if not _documents(manifest, "train", "val")]
+
+
+def remarks(manifests: Mapping[str, Manifest], val_fraction: float) -> list[str]:
+    """Return the sentences about a data set, the most serious last."""
+    sentences = [
+        f"{name}: left out {left_out_files(manifest.left_out)}. The reader {manifest.reader} takes none of them."
+        for name, manifest in manifests.items()
+        if manifest.left_out
+    ]
+    if small := _small_validation(manifests, val_fraction):
+        sentences.append(small)
+    for name in empty_corpora(manifests):
+        drops = ", ".join(f"{count:,} {reason}" for reason, count in manifests[name].drops.items())
+        sentences.append(
+            f"Nothing is left of the corpus {name}: {drops or f'the reader {manifests[name].reader} found no document'}"
+            f". Check its path, or name another reader: {name}:READER=PATH."
+        )
+    return sentences
+
+
+def _small_validation(manifests: Mapping[str, Manifest], val_fraction: float) -> str:
+    """Return the warning of a validation split that is too small, and a remedy; "" if it is not."""
+    every = list(manifests.values())
+    documents = sum(_documents(manifest, "val") for manifest in every)
+    tokens = sum(manifest.count("val") for manifest in every)
+    if val_fraction == 0 or (documents >= LEAST_DOCUMENTS and tokens >= LEAST_TOKENS):
+        return ""
+    all_documents = sum(_documents(manifest, "train", "val") for manifest in every)
+    all_tokens = tokens + sum(manifest.count("train") for manifest in every)
+    too_few = all_documents * _FRACTIONS[-1] < LEAST_DOCUMENTS
+    wanted = max(_WANTED_TOKENS / max(all_tokens, 1), 0 if too_few else _WANTED_DOCUMENTS / all_documents)
+    fraction = next((fraction for fraction in _FRACTIONS if fraction >= wanted), _FRACTIONS[-1])
+    remedies = [f"try --val_fraction {fraction:g}"] if fraction > val_fraction else []
+    if too_few or not remedies:
+        remedies.append("add documents, or divide long texts into several with <|endoftext|> between them")
+    return (
+        f"The validation split is too small to judge a model by: {documents:,} document{'s' * (documents != 1)}, "
+        f"{tokens:,} token{'s' * (tokens != 1)}. Remedy: {'; '.join(remedies)}."
+    )
+
+
+def _documents(manifest: Manifest, *splits: str) -> int:
+    return sum(manifest.count(split, "documents") for split in splits)

@@ -150,3 +150,16 @@ def test_a_truth_may_be_spelt_out() -> None:
     assert parse("train", ["--compile", "false", "--gradient_checkpointing", "true"]).compile is False
     assert parse("train", ["--gradient_checkpointing"]).gradient_checkpointing is True
     assert parse("preprocess", ["a=b", "--strict", "c=d"]).corpora == ["a=b", "c=d"]
+
+
+def test_a_positional_argument_may_stand_in_the_file_and_the_command_line_wins(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("corpora:\n- a=b\n- c=d\nval_fraction: 0.1\n")
+    file = str(tmp_path / "c.yaml")
+    assert parse("preprocess", ["--config", file]).corpora == ["a=b", "c=d"]
+    assert parse("preprocess", ["--config", file, "--val_fraction", "0.2"]).corpora == ["a=b", "c=d"]
+    for arguments in (["x=y", "--config", file], ["--config", file, "x=y"]):
+        settings = parse("preprocess", arguments)
+        assert (settings.corpora, settings.val_fraction) == (["x=y"], 0.1)
+    (tmp_path / "g.yaml").write_text("run: one\ntop_k: 5\n")
+    assert parse("generate", ["--config", str(tmp_path / "g.yaml")]).run == "one"
+    assert parse("generate", ["two", "--config", str(tmp_path / "g.yaml")]).run == "two"

@@ -17,6 +17,7 @@ from gpt_research.base.errors import UserError, closest
 
 Config = TypeVar("Config")
 
+_A_LIST = 'a list, in a file one entry a line after "- "'
 PRESETS = Path(__file__).parents[1] / "presets"
 """Folder of the config files that come with the package."""
 
@@ -120,7 +121,9 @@ def parse_error(error: Exception, config_class: type, where: str) -> UserError:
     if wrong:
         kind = re.sub(r"<class '(\w+)'>", r"\1", wrong[2])
         choices = ", ".join(re.findall(r"'([^']*)'", kind)) if "Literal[" in kind else ""
-        rule = {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(kind, f"of type {kind}")
+        rule = {"int": "a whole number", "float": "a number", "bool": "true or false", "list": _A_LIST}.get(
+            kind, f"of type {kind}"
+        )
         rule = f"one of {choices}" if choices else rule
         return UserError(f"{where}: {wrong[1]} is {wrong[3]!r}, but it must be {rule}.")
     return UserError(f"{where}: {text}")

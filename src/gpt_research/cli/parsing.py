@@ -27,11 +27,19 @@ def parse_settings(
         UserError: a flag or key is unknown, a value has the wrong type or breaks a rule, or there
             is no such file.
     """
-    parser = parser_for(settings_class, f"gpt-research {command}", positional, many=many)
     if "resume" in field_names(settings_class):
         arguments = _resume_arguments(arguments)
     try:
-        namespace = parser.instantiate(parser.parse_args(_normalise(arguments, settings_class, short)))
+        given, flags = _normalise(arguments, settings_class, short)
+        if positional and any(flag.startswith("--config=") for flag in flags):
+            # argparse would set a positional argument before it reads the file, or to its default
+            # although the file has the key. As a flag it counts if it is given, else the file does.
+            taken, given = (given, []) if many else (given[:1], given[1:])
+            flags += [f"--{positional}={json.dumps(taken) if many else taken[0]}"] if taken else []
+            parser = parser_for(settings_class, f"gpt-research {command}")
+        else:
+            parser = parser_for(settings_class, f"gpt-research {command}", positional, many=many)
+        namespace = parser.instantiate(parser.parse_args([*given, *flags]))
     except SystemExit as done:
         if done.code in (0, None):
             return None
@@ -41,8 +49,8 @@ def parse_settings(
     except Exception as error:  # jsonargparse raises many kinds, all of them about the arguments
         raise parse_error(error, settings_class, command) from None
     values = {k: v for k, v in vars(namespace).items() if k in field_names(settings_class, nested=False)}
-    if positional and not many:
-        values[positional] = values[positional] or ""
+    if positional:
+        values[positional] = values[positional] or ([] if many else "")
     return settings_class(**values)
 
 
@@ -60,8 +68,8 @@ def _resume_arguments(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def _normalise(arguments: list[str], settings_class: type, short: dict[str, str]) -> list[str]:
-    """Return arguments in the form that argparse understands: positional ones first, then flags."""
+def _normalise(arguments: list[str], settings_class: type, short: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Return the positional arguments, and the flags in the form that argparse understands."""
     # Every flag becomes `--flag=value`, so a value may begin with a dash. `--compile` becomes
     # `--compile=true`, and the values of a repeated flag become one JSON list.
     kinds = {f"--{name}": kind for name, kind in _leaf_types(settings_class)}
@@ -88,7 +96,7 @@ def _normalise(arguments: list[str], settings_class: type, short: dict[str, str]
             flags.append(argument)
         else:
             flags.append(f"{flag}={rest.pop(0)}")
-    return [*positional, *flags, *(f"{flag}={json.dumps(values)}" for flag, values in lists.items())]
+    return positional, [*flags, *(f"{flag}={json.dumps(values)}" for flag, values in lists.items())]
 
 
 def _leaf_types(settings_class: type, prefix: str = "") -> list[tuple[str, Any]]:

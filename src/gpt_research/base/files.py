@@ -71,7 +71,21 @@ def write_text(path: Path, text: str, *, durable: bool = False) -> None:
 
 def write_json(path: Path, value: Any, *, durable: bool = False) -> None:
     """Write a value as JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n", durable=durable)
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    if not can_be_written(text):  # the name of a file that is not UTF-8; escapes bring it back
+        text = json.dumps(value, indent=1)
+    write_text(path, text + "\n", durable=durable)
+
+
+def can_be_written(text: str) -> bool:
+    """Return whether UTF-8 can write `text`: it has no surrogates, as Python uses them for names of
+    files that are not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def flush(path: Path) -> None:

@@ -124,6 +124,11 @@ def relative(path: Path, root: Path) -> str:
     return path.name if path == root else path.relative_to(root).as_posix()
 
 
+def printable(name: str) -> str:
+    """Return a name with "?" for each byte that is not UTF-8, as documents give it."""
+    return name.encode("utf-8", "replace").decode()
+
+
 def unit_file(root: Path, unit: Unit) -> Path:
     """Return the file of a unit."""
     return root / unit.path if root.is_dir() else root

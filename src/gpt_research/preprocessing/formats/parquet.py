@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gpt_research.base.files import can_be_written
 from gpt_research.preprocessing.document import Drop, MissingTextError, Record, Unit
 from gpt_research.preprocessing.text.arrow import BATCH_BYTES, DOCUMENT_SCHEMA, integers, repeated
 
@@ -43,7 +45,11 @@ def parquet_batches(
     """
     # A buffer instead of whole column chunks, because some files are a single row group of a
     # gigabyte.
-    with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
+    # Arrow opens no path that is not UTF-8, but it reads from a file that is open.
+    with (
+        contextlib.nullcontext(path) if can_be_written(str(path)) else open(path, "rb") as source,
+        pq.ParquetFile(source, buffer_size=1 << 20, pre_buffer=False) as file,
+    ):
         try:
             chosen = columns(file.schema_arrow.names)
         except MissingTextError as error:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import BatchReader, Document, Drop, Reader, ReadOptions, Unit
-from gpt_research.preprocessing.formats.files import relative, unit_file, walk
+from gpt_research.preprocessing.formats.files import printable, relative, unit_file, walk
 from gpt_research.preprocessing.formats.streams import BrokenInputError
 
 _FORMS = ".txt, .md, .jsonl, .json, .csv, .tsv, .parquet (also .gz, .zst), .tar, .xz, .xml.bz2, maildir"
@@ -53,7 +53,7 @@ class Corpus:
         names = (relative(path, self.root) for path in walk(self.root, every=True))
         # A unit may be a folder with all files right inside of it.
         others = (name for name in names if name not in read and (name.rpartition("/")[0] or ".") not in read)
-        counts = Counter(PurePosixPath(name).suffix.lower() or "no suffix" for name in others)
+        counts = Counter(printable(PurePosixPath(name).suffix.lower()) or "no suffix" for name in others)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def check(self, units: Sequence[Unit], options: ReadOptions) -> None:

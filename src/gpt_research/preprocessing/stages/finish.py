@@ -15,6 +15,7 @@ from gpt_research.data.shards import FORMAT_VERSION, Manifest, Shard, token_dtyp
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.card.card import write_card
 from gpt_research.preprocessing.encoded import SPLITS
+from gpt_research.preprocessing.formats.files import printable
 from gpt_research.preprocessing.job_plan import JobPlan
 from gpt_research.preprocessing.stages.stage import EXAMPLES, Drops, Stage, load_tokenizer
 
@@ -37,7 +38,8 @@ class Finish(Stage):
             )
         for name, manifest in manifests.items():
             write_manifest(out / name, manifest)
-        write_card(out, manifests, plan.corpora)
+        corpora = {name: printable(spec) for name, spec in plan.corpora.items()}
+        write_card(out, manifests, corpora)
         shutil.copyfile(self.work.folder / "tokenizer.json", out / "tokenizer.json")
         # This file comes last, because a folder that has it is a finished data set.
         write_json(
@@ -45,7 +47,7 @@ class Finish(Stage):
             {
                 "version": FORMAT_VERSION,
                 "corpora": list(plan.corpora),
-                "read_from": plan.corpora,
+                "read_from": corpora,
                 "plan": plan.digest,
                 "options": plan.options,
             },

@@ -15,7 +15,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.files import size_and_sha256
 from gpt_research.preprocessing.document import Drop
 from gpt_research.preprocessing.encoded import EncodedWriter
-from gpt_research.preprocessing.formats.files import relative, unit_file
+from gpt_research.preprocessing.formats.files import printable, relative, unit_file
 from gpt_research.preprocessing.job_plan import JobPlan, Task
 from gpt_research.preprocessing.stages.stage import (
     EXACT_DUPLICATE,
@@ -115,7 +115,7 @@ class Read(ReadingStage):
             for name, path in _files(unit_file(root, unit), root) if unit.start == 0 else []:
                 with contextlib.suppress(OSError):  # the reader has counted the file as unreadable
                     size, sha256 = size_and_sha256(path)
-                    sources.append({"path": name, "bytes": size, "sha256": sha256})
+                    sources.append({"path": printable(name), "bytes": size, "sha256": sha256})
         return sources
 
 

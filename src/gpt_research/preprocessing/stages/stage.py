@@ -19,6 +19,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.document import Drop
+from gpt_research.preprocessing.formats.files import printable
 from gpt_research.preprocessing.job_plan import JobPlan
 from gpt_research.preprocessing.readers.corpus import Corpus
 from gpt_research.preprocessing.text.contamination import BenchmarkIndex
@@ -91,7 +92,8 @@ class Drops:
             self.broken[drop.reason] = self.broken.get(drop.reason, 0) + 1
         examples = self.examples.setdefault(drop.reason, [])
         if self.needs_example(drop.reason):
-            examples.append({"source": drop.source, "position": drop.position, "detail": drop.detail[:200]})
+            source, detail = printable(drop.source), printable(drop.detail[:200])
+            examples.append({"source": source, "position": drop.position, "detail": detail})
 
 
 def copy_of(corpus: str, source: str, position: int) -> str:

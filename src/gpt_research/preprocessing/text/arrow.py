@@ -38,8 +38,8 @@ def joined(pieces: Sequence[bytes]) -> pa.LargeStringArray:
 
 
 def repeated(text: str, times: int) -> pa.LargeStringArray:
-    """Return an array of `times` copies of one text."""
-    data = text.encode()
+    """Return an array of `times` copies of one text; "?" replaces a surrogate."""
+    data = text.encode(errors="replace")
     bounds = np.arange(times + 1, dtype=np.int64) * len(data)
     return pa.LargeStringArray.from_buffers(times, pa.py_buffer(bounds), pa.py_buffer(data * times))
 

@@ -3,7 +3,7 @@ cutting the file.
 
 A row ends at the first line end with an even number of quotes before it. If it then splits into
 fields as a CSV writer makes them, the result is used. Any other row goes through the standard
-library's strict parser.
+library's strict parser, and if that fails, once more with its backslashes read as escapes.
 
 A quote that is never closed swallows the rows after it. The look of the rows (a number or a quote
 at the start) and the characters around their quotes then show where the next whole row begins, so
@@ -12,6 +12,7 @@ that only the torn one is lost. The same signs show where a file can be cut.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import re
 from collections import deque
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gpt_research.preprocessing.document import Drop, MissingTextError, Record
+from gpt_research.preprocessing.formats.csv_dialect import Dialect, dialect_of
 from gpt_research.preprocessing.formats.streams import lines
 from gpt_research.preprocessing.text.decoding import decode
 
@@ -27,6 +29,7 @@ MAX_ROW = 16 << 20
 """Bytes of the longest row, for each of which the strict parser takes four bytes of memory."""
 _FIRST_ROWS = 16
 
+_ESCAPE = re.compile(rb'\\(["\\])')
 _ODD_QUOTES = re.compile(rb'(?<!")"(?:"")*(?!")')
 
 
@@ -38,8 +41,10 @@ class Feed:
     """The lines that begin in bytes `start` to `stop`. Those of the current row can be read
     again."""
 
-    def __init__(self, path: Path, start: int = 0, stop: int = -1) -> None:
-        self._lines = lines(path, start, stop)
+    def __init__(self, path: Path, dialect: Dialect, start: int = 0, stop: int = -1) -> None:
+        self._lines = lines(path, start, stop, has_returns=dialect.has_returns)
+        if dialect.has_directive and start == 0:
+            next(self._lines)
         self._again: deque[bytes] = deque()
         self.taken: list[bytes] = []
         self.position = start
@@ -172,17 +177,48 @@ def _split_quoted(parts: list[str], delimiter: str) -> list[str] | None:
     return fields
 
 
-def strict_row(feed: Feed, delimiter: str) -> list[str]:
+def strict_row(feed: Feed, delimiter: str, *, has_escapes: bool = False) -> list[str]:
     """Return the next row as the standard library's strict parser reads it.
 
     The lenient parser would read a torn row and the row after it as a single good one.
+
+    Args:
+        has_escapes: a backslash before a quote or a backslash escapes it, as some databases write.
 
     Raises:
         csv.Error: the row is torn.
     """
     csv.field_size_limit(MAX_ROW)
-    text = (decode(line, dos=False) + "\n" for line in feed)
+    lines = (_ESCAPE.sub(_unescaped, line) if has_escapes else line for line in feed)
+    text = (decode(line, dos=False) + "\n" for line in lines)
     return next(csv.reader(text, delimiter=delimiter, strict=True), [])
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    return b'""' if escape[1] == b'"' else b"\\"
+
+
+def unusual_row(feed: Feed, delimiter: str, width: int) -> list[str]:
+    """Return the next row, which is not written as usual, with `width` fields if it has so many.
+
+    Raises:
+        csv.Error: the row is torn.
+    """
+    row, torn = None, None
+    try:
+        row = strict_row(feed, delimiter)
+    except _LineTooLongError:
+        raise
+    except csv.Error as error:
+        torn = error
+    if (row is None or len(row) != width) and any(b'\\"' in line for line in feed.taken):
+        feed.again()
+        with contextlib.suppress(csv.Error):
+            escaped = strict_row(feed, delimiter, has_escapes=True)
+            row = escaped if row is None or len(escaped) == width else row
+    if row is None:
+        raise torn or csv.Error("torn")
+    return row
 
 
 def has_row(feed: Feed, delimiter: str, width: int) -> bool:
@@ -195,9 +231,9 @@ def has_row(feed: Feed, delimiter: str, width: int) -> bool:
     return row is not None and len(row) == width
 
 
-def read_head(path: Path, delimiter: str) -> tuple[list[str], str]:
+def read_head(path: Path, dialect: Dialect) -> tuple[list[str], str]:
     """Return the names of the columns, and the look that the first rows share, if any."""
-    feed = Feed(path)
+    feed, delimiter = Feed(path, dialect), dialect.delimiter
     header = strict_row(feed, delimiter)
     looks = set()
     for _ in range(_FIRST_ROWS):
@@ -211,7 +247,7 @@ def csv_records(
     path: Path,
     source: str,
     columns: Callable[[Sequence[str]], list[str]],
-    delimiter: str,
+    likely_delimiter: str,
     start: int = 0,
     stop: int = -1,
 ) -> Iterator[Record | Drop]:
@@ -220,14 +256,15 @@ def csv_records(
     `start` and `stop` are byte offsets at which a row begins (see `row_starts`), or 0 and -1 for
     the whole file.
     """
-    header, look = read_head(path, delimiter)
+    dialect = dialect_of(path, likely_delimiter)
+    (header, look), delimiter = read_head(path, dialect), dialect.delimiter
     try:
         chosen = [(name, header.index(name)) for name in columns(header)]
     except MissingTextError as error:
         if start == 0:
             yield Drop("no_text_key", source, 0, str(error), broken=True)
         return
-    feed = Feed(path, start, stop)
+    feed = Feed(path, dialect, start, stop)
     if start == 0:
         strict_row(feed, delimiter)
     torn = False
@@ -242,7 +279,7 @@ def csv_records(
                 return
             if row is None or len(row) != len(header):
                 feed.again()
-                row = strict_row(feed, delimiter)
+                row = unusual_row(feed, delimiter, len(header))
         except _LineTooLongError as error:
             reason, problem, row = "line_too_long", str(error), None
         except csv.Error as error:
@@ -271,19 +308,21 @@ _TRIES = 64
 """Rows that are tried for one cut, because a file with many torn rows is soon left whole."""
 
 
-def row_starts(path: Path, delimiter: str, wanted: Iterable[int]) -> Iterator[int]:
+def row_starts(path: Path, likely_delimiter: str, wanted: Iterable[int]) -> Iterator[int]:
     """Yield the offset of the first sure row at or after each of the rising offsets, each once."""
-    header, look = read_head(path, delimiter)
-    last = 0
+    dialect, last = dialect_of(path, likely_delimiter), 0
+    if dialect.has_returns:
+        return
+    (header, look), delimiter = read_head(path, dialect), dialect.delimiter
     with open(path, "rb") as file:
         quotes = _Quotes(file, path.stat().st_size, delimiter)
         for at in wanted:
-            if at > last and (start := _row_start(path, at, header, look, quotes, delimiter)):
+            if at > last and (start := _row_start(path, at, header, look, quotes, dialect)):
                 last = start
                 yield start
 
 
-def _row_start(path: Path, wanted: int, header: list[str], look: str, quotes: _Quotes, delimiter: str) -> int:
+def _row_start(path: Path, wanted: int, header: list[str], look: str, quotes: _Quotes, dialect: Dialect) -> int:
     """Return the offset of the first sure row at or after `wanted`, 0 if there is none near."""
     tries = 0
     for start, line in lines(path, wanted, wanted + MAX_ROW):
@@ -296,7 +335,7 @@ def _row_start(path: Path, wanted: int, header: list[str], look: str, quotes: _Q
         # belonged to them.
         if opens and (end <= start + len(line) or end - start > _FAR or end == quotes.size):
             tries += 1
-            if has_row(Feed(path, start), delimiter, len(header)):
+            if has_row(Feed(path, dialect, start), dialect.delimiter, len(header)):
                 return start
     return 0
 

@@ -187,15 +187,35 @@ def is_wide(path: Path) -> bool:
         return bool(wide_encoding(file.read(_HEAD)))
 
 
-def lines(path: Path, start: int = 0, stop: int = -1) -> Iterator[tuple[int, bytes | None]]:
+def lines(
+    path: Path, start: int = 0, stop: int = -1, *, has_returns: bool = False
+) -> Iterator[tuple[int, bytes | None]]:
     """Yield `(offset, line)` for the lines that begin in bytes `start` to `stop` of the
     decompressed file.
 
     A line comes without its newline, or as None if it is longer than `MAX_RECORD`. Neighbouring
     ranges share no line and lose none. `start` must be 0 in a compressed file.
+
+    Args:
+        has_returns: lines end in a carriage return alone; `start` must be 0.
     """
     with open_bytes(path) as file:
-        yield from lines_of(file, start, stop)
+        yield from lines_of(io.BufferedReader(_Returns(file), _BLOCK) if has_returns else file, start, stop)
+
+
+class _Returns(io.RawIOBase):
+    """A stream with a newline for each carriage return, so that no offset changes."""
+
+    def __init__(self, stream: io.BufferedReader) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self._stream.read(len(buffer)).replace(b"\r", b"\n")
+        buffer[: len(data)] = data
+        return len(data)
 
 
 def lines_of(file: io.BufferedReader, start: int = 0, stop: int = -1) -> Iterator[tuple[int, bytes | None]]:

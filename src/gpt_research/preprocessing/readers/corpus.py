@@ -15,8 +15,12 @@ from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import BatchReader, Document, Drop, Reader, ReadOptions, Unit
 from gpt_research.preprocessing.formats.files import printable, relative, unit_file, walk
 from gpt_research.preprocessing.formats.streams import BrokenInputError
+from gpt_research.preprocessing.remarks import left_out_files
 
-_FORMS = ".txt, .md, .jsonl, .json, .csv, .tsv, .parquet (also .gz, .zst), .tar, .xz, .xml.bz2, maildir"
+_FORMS = (
+    ".txt, .text, .md, .jsonl, .ndjson, .json, .csv, .tsv, .parquet (each also as .gz, .zst, .bz2 or .xz), "
+    ".tar, .zip, .xml.bz2, maildir"
+)
 _PROBED_UNITS = 3
 _PROBED_ITEMS = 20
 
@@ -37,8 +41,13 @@ class Corpus:
         """
         units = self.reader.units(self.root)
         if not units:
+            others = self.left_out([])
+            if others:
+                holds = f"it holds {left_out_files(others)}"
+            else:
+                holds = "it holds no file" if self.root.is_dir() else "its name ends in another suffix"
             raise UserError(
-                f'Nothing that reader "{self.reader.name}" can read in {self.root} (corpus "{self.name}"). '
+                f'Nothing that reader "{self.reader.name}" can read in {self.root} (corpus "{self.name}"): {holds}. '
                 f"Readable are {_FORMS}; another reader is named as {self.name}:READER=PATH."
             )
         return units

@@ -24,7 +24,7 @@ from gpt_research.preprocessing.formats.files import form_of, relative, table_fi
 from gpt_research.preprocessing.formats.streams import MAX_RECORD, decompressed
 from gpt_research.preprocessing.formats.tables import cut, records
 from gpt_research.preprocessing.text.damage import BLANK_LINES
-from gpt_research.preprocessing.text.decoding import decode
+from gpt_research.preprocessing.text.decoding import decode, sign_of_binary
 
 _BOOK, _PARAGRAPH = "book_name", "paragraph"
 _SUFFIXES = (".txt", ".text", ".utf8", ".txt.gz", ".txt.bz2", ".txt.xz", ".txt.zst")
@@ -56,6 +56,9 @@ class GutenbergReader:
         data = _bytes_of(path, unit.size)
         if len(data) > MAX_RECORD:
             yield Drop("book_too_long", unit.path, 0, f"over {MAX_RECORD >> 20} MB", broken=True)
+            return
+        if sign := sign_of_binary(data):
+            yield Drop("not_text", unit.path, 0, sign)
             return
         yield _document(_decoded(data), unit.path, 0, options)
 

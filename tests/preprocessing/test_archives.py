@@ -149,9 +149,7 @@ def test_an_archive_hides_nothing_beside_it(tmp_path: Path) -> None:
         assert texts(read_all(tmp_path, name)[0]) == sorted(map(sentence, (1, 2, 3, 4)))
 
 
-def test_the_shares_of_a_large_archive_hold_every_member_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_shares_of_a_large_archive_hold_every_member_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.tar").write_bytes(tar(TEXTS))
     (tmp_path / "b.zip").write_bytes(zipped({f"{n}.txt": sentence(n).encode() for n in range(100, 109)}))
     monkeypatch.setattr(tables, "_SHARE_BYTES", 1000)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from gpt_research.preprocessing.document import Unit
-from gpt_research.preprocessing.formats.streams import BrokenInputError, open_bytes
+from gpt_research.preprocessing.formats.streams import BrokenInputError, first_bytes
 from gpt_research.preprocessing.formats.tar import begins_tar
 
 Kind = Literal["text", "lines", "json", "csv", "parquet", ""]
@@ -26,7 +27,7 @@ _PACKED = {"gz", "zst", "bz2", "xz"}
 _ARCHIVES = (".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst", *(f".tar.{codec}" for codec in sorted(_PACKED)), ".zip")
 _SMALLEST_ZIP = 22
 """Bytes of a zip archive without members."""
-_MARK_BYTES = 16
+_HEAD_BYTES = 512
 _ABOUT_THE_DATA = ("readme", "license", "licence", "dataset_info", "dataset_dict", "state.json")
 
 
@@ -65,9 +66,10 @@ def is_archive(path: Path) -> bool:
     if not form.packed or form.kind:
         return False
     try:
-        with open(path, "rb") as raw, open_bytes(path) as file:
-            is_compressed = raw.read(_MARK_BYTES) != file.peek(1)[:_MARK_BYTES]
-            return begins_tar(file.peek(1)) or not is_compressed
+        with open(path, "rb") as raw:
+            head = first_bytes(path, _HEAD_BYTES)
+            is_compressed = raw.read(len(head)) != head
+        return begins_tar(head) or not is_compressed
     except (OSError, BrokenInputError):
         return True
 
@@ -104,11 +106,14 @@ def walk(root: Path, *, every: bool = False) -> list[Path]:
     return sorted(files, key=lambda path: path.relative_to(root).as_posix())
 
 
-def table_files(root: Path) -> list[Path]:
+def table_files(root: Path, paths: Iterable[Path] | None = None) -> list[Path]:
     """Return the tables, texts and archives under `root`, without files that only describe the
     tables.
+
+    Args:
+        paths: the files to choose among; None takes all.
     """
-    files = [path for path in walk(root) if form_of(path).kind or is_archive(path)]
+    files = [path for path in (walk(root) if paths is None else paths) if form_of(path).kind or is_archive(path)]
     if not any(form_of(path).is_table for path in files):
         return files
     return [path for path in files if path == root or not is_about_the_data(path.name)]

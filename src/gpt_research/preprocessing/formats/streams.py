@@ -107,8 +107,12 @@ def _zstd_frame() -> Any:
     return zstandard.ZstdDecompressor(max_window_size=1 << 31).decompressobj()
 
 
-def decompressed(raw: io.BufferedReader) -> io.BufferedReader:
-    """Return the decompressed stream of gzip, xz, bz2 or zstd, and other streams as they are."""
+def decompressed(raw: io.BufferedReader, buffer: int = _BLOCK) -> io.BufferedReader:
+    """Return the decompressed stream of gzip, xz, bz2 or zstd, and other streams as they are.
+
+    Args:
+        buffer: bytes that are decompressed at once.
+    """
     head = raw.peek(6)[:6]
     decoder: _Decoder
     if head.startswith(b"\x1f\x8b"):
@@ -121,12 +125,18 @@ def decompressed(raw: io.BufferedReader) -> io.BufferedReader:
         decoder, codec = _Frames(raw, _zstd_frame), "zstd"
     else:
         return raw
-    return io.BufferedReader(_Guard(decoder, raw, codec), _BLOCK)
+    return io.BufferedReader(_Guard(decoder, raw, codec), buffer)
 
 
 def open_bytes(path: Path) -> io.BufferedReader:
     """Open a file for reading, decompressed and without wide characters."""
     return as_utf8(decompressed(io.BufferedReader(io.FileIO(path), _BLOCK)))
+
+
+def first_bytes(path: Path, size: int) -> bytes:
+    """Return the first bytes of a file, decompressed; quick, because no more is decompressed."""
+    with decompressed(io.BufferedReader(io.FileIO(path), size), size) as file:
+        return file.read(size)
 
 
 class _Recoded(io.RawIOBase):

@@ -18,7 +18,7 @@ from typing import Any
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
 from gpt_research.preprocessing.formats.fields import text_of
-from gpt_research.preprocessing.formats.files import form_of, unit_file, walk
+from gpt_research.preprocessing.formats.files import form_of, table_files, unit_file, walk
 from gpt_research.preprocessing.formats.streams import MAX_RECORD, BrokenInputError, decompressed, open_bytes
 from gpt_research.preprocessing.formats.tables import TableReader, cut, cut_archive
 from gpt_research.preprocessing.formats.tar import Member, tar_members
@@ -53,8 +53,9 @@ class OpenWebTextReader(TableReader):
 
     def files(self, root: Path) -> list[Path]:
         """Return the archives, tables and texts."""
-        known = set(super().files(root))
-        return [path for path in walk(root) if path in known or _is_archive(path)]
+        paths = walk(root)
+        others = set(table_files(root, [path for path in paths if not _is_archive(path)]))
+        return [path for path in paths if _is_archive(path) or path in others]
 
     def document(
         self, text: str, record: dict[str, Any], source: str, position: int, options: ReadOptions

@@ -42,10 +42,12 @@ def write_corpora(folder: Path, text_of: Callable[[int], str]) -> None:
         (folder / place).mkdir(parents=True)
         for number, text in enumerate(texts):
             (folder / place / f"{number:02d}.txt").write_text(text, encoding="utf-8")
+    (folder / "input.txt").write_text("\n\n".join(texts), encoding="utf-8")
     rows = [{"text": text} for text in texts]
     lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    (folder / "dump.jsonl.gz").write_bytes(gzip.compress(lines))
-    pq.write_table(pa.table({"text": texts}), folder / "articles.parquet")
+    logs = "".join(json.dumps({"text": text_of(200 + number)}) + "\n" for number in range(40))
+    (folder / "dump.jsonl.gz").write_bytes(gzip.compress(logs.encode()))
+    pq.write_table(pa.table({"text": [text_of(300 + number) for number in range(40)]}), folder / "articles.parquet")
     (folder / "data/raw/transweb").mkdir(parents=True)
     (folder / "data/raw/transweb/en_chunk0.jsonl").write_bytes(lines)
     _write_cnn(folder / "data/raw/cnn/CNN_Articels_clean.csv", texts)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from gpt_research.data.shards import Manifest
 
 _KINDS_SHOWN = 8
+_COPIES = {"exact_duplicate", "near_duplicate"}
 LEAST_DOCUMENTS, LEAST_TOKENS = 5, 10_000
 """A validation split below either says little: the loss of few documents is that of their subject,
 and its standard error is not known."""
@@ -40,13 +41,17 @@ def remarks(manifests: Mapping[str, Manifest], val_fraction: float) -> list[str]
     ]
     if small := _small_validation(manifests, val_fraction):
         sentences.append(small)
-    for name in empty_corpora(manifests):
-        drops = ", ".join(f"{count:,} {reason}" for reason, count in manifests[name].drops.items())
-        sentences.append(
-            f"Nothing is left of the corpus {name}: {drops or f'the reader {manifests[name].reader} found no document'}"
-            f". Check its path, or name another reader: {name}:READER=PATH."
-        )
-    return sentences
+    return [*sentences, *(_emptiness(name, manifests[name]) for name in empty_corpora(manifests))]
+
+
+def _emptiness(name: str, manifest: Manifest) -> str:
+    """Return the sentence about a corpus of which nothing is left."""
+    drops = ", ".join(f"{count:,} {reason}" for reason, count in manifest.drops.items())
+    if manifest.drops.keys() & _COPIES:
+        remedy = "Other corpora have its texts; leave it out"
+    else:
+        remedy = f"Check its path, or name another reader: {name}:READER=PATH"
+    return f"Nothing is left of the corpus {name}: {drops or f'{manifest.reader} found no document'}. {remedy}."
 
 
 def _small_validation(manifests: Mapping[str, Manifest], val_fraction: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpt_research.base.errors import UserError
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.pipeline import preprocess
 from gpt_research.preprocessing.plan import make_plan
@@ -116,3 +117,16 @@ def test_characters_are_those_of_all_documents_by_code_point(tmp_path: Path, wor
     tokenizer = Tokenizer.load(tmp_path / "out" / "tokenizer.json")
     assert "".join(map(chr, sorted(map(ord, set("".join(texts)))))) == tokenizer.decode(range(tokenizer.vocab_size))
     assert preprocess(config).reused  # type: ignore[union-attr]
+
+
+def test_a_text_with_a_character_that_the_vocabulary_lacks_is_named(tmp_path: Path) -> None:
+    Tokenizer.from_characters("ab \n").save(tmp_path / "tokenizer.json")
+    (tmp_path / "in").mkdir()
+    for name, text in (("a.txt", "a b ba"), ("b.txt", "ab \u9be8")):
+        (tmp_path / "in" / name).write_text(text)
+    config = PreprocessConfig(
+        corpora=[f"mine={tmp_path / 'in'}"], out=str(tmp_path / "out"), min_characters=1, workers=1,
+        tokenizer=str(tmp_path / "tokenizer.json"),
+    )  # fmt: skip
+    with pytest.raises(UserError, match=r"b\.txt \(0\): The tokenizer knows 4 characters.*U\+9BE8"):
+        preprocess(config)

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from gpt_research.base.errors import UserError
 from gpt_research.base.files import written_whole
 from gpt_research.data.shards import Shard, token_dtype
 from gpt_research.data.tokenizer import Tokenizer
@@ -74,8 +75,17 @@ class EncodedWriter:
 
         Returns:
             The number of tokens appended.
+
+        Raises:
+            UserError: a text has a character that a vocabulary of characters lacks.
         """
-        tokens, lengths = encode_with_ends(self._tokenizer, documents.to_strings())
+        texts = documents.to_strings()
+        try:
+            tokens, lengths = encode_with_ends(self._tokenizer, texts)
+        except UserError as error:
+            row = next(row for row, text in enumerate(texts) if self._tokenizer.known_part(text) != text)
+            source, position = place_of(documents.rows, row)
+            raise UserError(f"{source} ({position}): {error}") from None
         # Consecutive documents of one split are written at once.
         bounds = np.concatenate([[0], np.cumsum(lengths)])
         for first, last in runs(splits[1:] != splits[:-1]):

@@ -254,3 +254,9 @@ def test_backslashes_escape_quotes_only_in_rows_that_are_torn_without(tmp_path: 
     table.write('"C:\\folder\\","3"\n"plain","4"\n')
     (tmp_path / "a.csv").write_text(table.getvalue())
     assert texts(tmp_path) == ['He said "yes, well" and left', 'a "word" and a \\ too', "C:\\folder\\", "plain"]
+
+
+def test_values_one_after_another_are_records_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("".join(json.dumps(row, indent=2) + "\n" for row in ROWS[:2]))
+    (tmp_path / "b.jsonl").write_bytes("".join(json.dumps(row) + "\r" for row in ROWS[2:]).encode())
+    assert texts(tmp_path) == TEXTS

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ import orjson
 
 from gpt_research.preprocessing.document import Drop, Record, Unit
 from gpt_research.preprocessing.formats.streams import MAX_RECORD, lines_of, open_bytes
+
+_DECODER = json.JSONDecoder()
+_BLANKS = re.compile(r"\s+")
 
 
 def json_records(path: Path, unit: Unit) -> Iterator[Record | Drop]:
@@ -45,26 +49,29 @@ def _json_lines(file: io.BufferedReader, source: str, start: int, stop: int) -> 
         except error as problem:
             if not line.strip():
                 continue
-            item = _parsed_leniently(line, source, position, str(problem))
-            if isinstance(item, Drop):
-                yield item
-                continue
-            value = item[0]
+            values = _parsed_leniently(line, source, position, str(problem))
+            if isinstance(values, Drop):
+                yield values
+            else:
+                yield from (_as_record(value, source, position) for value in values)
+            continue
         yield _as_record(value, source, position)
 
 
 def _whole_json(file: io.BufferedReader, source: str) -> Iterator[Record | Drop]:
-    """Yield the records of a file that is one JSON value: the items of a list, or the one value."""
+    """Yield the records of a file of JSON values over many lines: the items of a list, or the value
+    or values themselves.
+    """
     data = file.read(4 * MAX_RECORD + 1)
     if len(data) > 4 * MAX_RECORD:
         detail = f"one JSON value of over {4 * MAX_RECORD >> 20} MB; write it as JSON lines"
         yield Drop("json_too_large", source, 0, detail, broken=True)
         return
-    item = _parsed_leniently(data, source, 0, "not one JSON value")
-    if isinstance(item, Drop):
-        yield item
+    values = _parsed_leniently(data, source, 0, "not a JSON value")
+    if isinstance(values, Drop):
+        yield values
         return
-    for position, value in enumerate(item[0] if isinstance(item[0], list) else [item[0]]):
+    for position, value in enumerate(values[0] if isinstance(values[0], list) else values):
         yield _as_record(value, source, position)
 
 
@@ -97,14 +104,22 @@ def _is_whole(line: bytes) -> bool:
     return True
 
 
-def _parsed_leniently(data: bytes, source: str, position: int, problem: str) -> Drop | tuple[Any]:
-    """Return (value,), also if Python wrote what JSON forbids (NaN, lone surrogates), or a drop."""
+def _parsed_leniently(data: bytes, source: str, position: int, problem: str) -> Drop | list[Any]:
+    """Return the values one after another, at least one, also if Python wrote what JSON forbids
+    (NaN, lone surrogates); or a drop.
+    """
     try:
-        value = json.loads(data.decode("utf-8-sig"))
+        text, at = data.decode("utf-8-sig").strip(), 0
+        values: list[Any] = []
+        while at < len(text) or not values:
+            value, at = _DECODER.raw_decode(text, at)
+            values.append(value)
+            if blanks := _BLANKS.match(text, at):
+                at = blanks.end()
         # Half a surrogate pair cannot be encoded later; two halves become the character they stand
         # for.
-        utf16 = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass")
-        return (json.loads(utf16.decode("utf-16", "replace")),)
+        utf16 = json.dumps(values, ensure_ascii=False).encode("utf-16", "surrogatepass")
+        return list(json.loads(utf16.decode("utf-16", "replace")))
     except UnicodeDecodeError as error:
         reason, problem = "invalid_utf8", str(error)
     except (ValueError, RecursionError):

@@ -222,3 +222,9 @@ def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:
     os.symlink(tmp_path / "in", tmp_path / "in" / "circle")
     [document], _ = read_all(tmp_path / "in")
     assert (document.text, document.source) == (sentence(1), "link/a.txt")
+
+
+def test_links_to_nothing_are_counted(tmp_path: Path) -> None:
+    for name in ("a.zip", "b.xz", "c.txt"):
+        os.symlink(tmp_path / "nowhere", tmp_path / name)
+    assert [drop.reason for drop in read_all(tmp_path)[1]] == ["vanished"] * 3

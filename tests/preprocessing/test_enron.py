@@ -325,3 +325,12 @@ def test_real_mails_hold_no_quotation_and_no_address() -> None:
     assert sum("@" in document.text for document in documents) < 0.03 * len(documents)
     for sign in ("-----Original Message", "-- Forwarded by", "\n>", "=20\n", "Message-ID:"):
         assert not [document.source for document in documents if sign in document.text], sign
+
+
+def test_a_picture_among_mails_is_no_mail(tmp_path):
+    inbox = tmp_path / "maildir" / "a" / "inbox"
+    inbox.mkdir(parents=True)
+    (inbox / "1.").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 4)
+    [unit] = EnronReader().units(tmp_path)
+    [item] = EnronReader().read(tmp_path, unit, ReadOptions())
+    assert (item.reason, item.detail) == ("not_text", "it is a PNG picture")

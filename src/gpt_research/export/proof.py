@@ -130,8 +130,9 @@ def prove_all(
     Raises:
         UserError: as `prove` does.
     """
-    # A vocabulary of characters may know none of the text; then all of its own are compared.
-    text = tokenizer.known_part(text) or tokenizer.decode(range(tokenizer.vocab_size))
+    if text:
+        # A vocabulary of characters may know none of the text; then all that it has are compared.
+        text = tokenizer.known_part(text) or tokenizer.decode(range(tokenizer.vocab_size))
     ours = OurReader(model, tokenizer)
     return [prove(ours, reader, bound, text) for reader, bound in readers]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -59,13 +59,13 @@ def is_archive(path: Path) -> bool:
     """Return whether a file is a tar or zip archive: by its name, or, if that tells only that it is
     compressed, by its content. What is damaged counts as one, so that reading it reports that.
     """
-    if has_name_of_archive(path.name):
-        # Some bytes called .zip are not even an empty one.
-        return path.suffix.lower() != ".zip" or path.stat().st_size >= _SMALLEST_ZIP
     form = form_of(path)
-    if not form.packed or form.kind:
+    if form.kind or not (form.packed or has_name_of_archive(path.name)):
         return False
     try:
+        if has_name_of_archive(path.name):
+            # Some bytes called .zip are not even an empty one.
+            return path.suffix.lower() != ".zip" or path.stat().st_size >= _SMALLEST_ZIP
         with open(path, "rb") as raw:
             head = first_bytes(path, _HEAD_BYTES)
             is_compressed = raw.read(len(head)) != head
@@ -84,15 +84,28 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "__MACOSX"))
 
 
-def walk(root: Path, *, every: bool = False) -> list[Path]:
-    """Return the files under `root` (or `root` itself) by path, without hidden ones.
-
-    Args:
-        every: also files whose names begin with "_", in which other programs keep notes.
-    """
+def walk(root: Path) -> list[Path]:
+    """Return the files under `root` (or `root` itself) by path, without hidden ones."""
     if not root.is_dir():
         return [root]
-    files: list[Path] = []
+    # Other programs keep notes in files whose names begin with "_".
+    files = [Path(folder, name) for folder, names in _folders(root) for name in names if not name.startswith("_")]
+    return sorted(files, key=lambda path: path.relative_to(root).as_posix())
+
+
+def unread_files(root: Path, read: Set[str]) -> Iterator[str]:
+    """Yield the names (see `relative`) of the files under a folder that are not hidden, not in
+    `read`, and not right inside a folder that is in `read`.
+    """
+    for folder, names in _folders(root):
+        inside = os.path.relpath(folder, root)
+        if inside not in read:
+            prefix = "" if inside == "." else inside.replace(os.sep, "/") + "/"
+            yield from (prefix + name for name in names if prefix + name not in read)
+
+
+def _folders(root: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield each folder under `root` with its files, without hidden ones."""
     seen: set[str] = set()
     # Links to folders are followed, and `seen` ends a circle of them.
     for folder, folders, names in os.walk(root, followlinks=True):
@@ -102,8 +115,7 @@ def walk(root: Path, *, every: bool = False) -> list[Path]:
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
-        files += [Path(folder, name) for name in names if not name.startswith("." if every else (".", "_"))]
-    return sorted(files, key=lambda path: path.relative_to(root).as_posix())
+        yield folder, [name for name in names if not name.startswith(".")]
 
 
 def table_files(root: Path, paths: Iterable[Path] | None = None) -> list[Path]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import BatchReader, Document, Drop, Reader, ReadOptions, Unit
-from gpt_research.preprocessing.formats.files import printable, relative, unit_file, walk
+from gpt_research.preprocessing.formats.files import printable, unit_file, unread_files
 from gpt_research.preprocessing.formats.streams import BrokenInputError
 from gpt_research.preprocessing.remarks import left_out_files
 
@@ -58,10 +58,7 @@ class Corpus:
         """
         if not self.root.is_dir():
             return {}
-        read = {unit.path for unit in units}
-        names = (relative(path, self.root) for path in walk(self.root, every=True))
-        # A unit may be a folder with all files right inside of it.
-        others = (name for name in names if name not in read and (name.rpartition("/")[0] or ".") not in read)
+        others = unread_files(self.root, {unit.path for unit in units})
         counts = Counter(printable(PurePosixPath(name).suffix.lower()) or "no suffix" for name in others)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 

@@ -22,6 +22,7 @@ from gpt_research.preprocessing.formats.mail import Mail, own_words, parse
 from gpt_research.preprocessing.formats.streams import MAX_RECORD, open_bytes
 from gpt_research.preprocessing.formats.tables import TableReader, cut
 from gpt_research.preprocessing.formats.tar import tar_members
+from gpt_research.preprocessing.text.decoding import format_of
 from gpt_research.preprocessing.text.personal_data import mask
 
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -67,7 +68,7 @@ class EnronReader(TableReader):
         elif form_of(path).is_table:
             yield from super().read(root, unit, options)
         else:
-            yield _document(parse(path.read_bytes()), unit.path, 0, options)
+            yield _mail(path.read_bytes(), unit.path, 0, options)
 
     def columns(self, names: Sequence[str], options: ReadOptions) -> list[str]:
         """Return the column of the message: of Kaggle's `file, message` the second."""
@@ -113,7 +114,7 @@ def _read_folder(folder: Path, unit: Unit, options: ReadOptions) -> Iterator[Doc
             yield Drop(reason, source, 0, str(error)[:200], broken=True)
             continue
         if data:
-            yield _document(parse(data), source, 0, options)
+            yield _mail(data, source, 0, options)
         else:
             yield Drop("empty_file", source, 0, "the file has no bytes", broken=True)
 
@@ -128,7 +129,14 @@ def _read_archive(path: Path, unit: Unit, options: ReadOptions) -> Iterator[Docu
             if member.size > MAX_RECORD:
                 yield Drop("mail_too_long", source, position, f"{member.size >> 20} MB", broken=True)
             else:
-                yield _document(parse(member.read(member.size)), source, position, options)
+                yield _mail(member.read(member.size), source, position, options)
+
+
+def _mail(data: bytes, source: str, position: int, options: ReadOptions) -> Document | Drop:
+    """Make a document of the bytes of a mail. A picture or an archive among mails is none."""
+    if format := format_of(data):
+        return Drop("not_text", source, position, format)
+    return _document(parse(data), source, position, options)
 
 
 # The hub's rows have header lines, and the body after `Body:`.

@@ -133,3 +133,12 @@ def test_names_that_are_not_utf8_are_shown_with_a_replacement(
         Path(os.fsdecode(folder + b"/" + where + b"/1\xff.txt")).write_text("From: a@b.c\nSubject: x\n\n" + text(3))
         root = os.fsdecode(folder + b"/" + where)
         assert preprocess(capsys, f"{spec}={root}", "--out", str(tmp_path / spec))[0] == 0
+
+
+def test_a_small_validation_split_of_one_corpus_among_large_ones_is_warned_of() -> None:
+    large = Manifest("f", 300, "uint16", {"train": split(40_000, 4_000_000), "val": split(200, 20_000)})
+    small = Manifest("f", 300, "uint16", {"train": split(400, 400_000), "val": split(1, 900)})
+    empty = Manifest("f", 300, "uint16", {"train": []}, reader="files")
+    [of_small, of_empty] = remarks({"large": large, "small": small, "empty": empty}, 0.005)
+    assert of_small.startswith("The validation split of small is too small to judge a model by: 1 document, 900 tokens")
+    assert of_empty.startswith("Nothing is left of the corpus empty")

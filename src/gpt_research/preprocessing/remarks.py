@@ -6,7 +6,7 @@ Knows nothing about how the sentences are shown.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from gpt_research.data.shards import Manifest
 
@@ -39,8 +39,15 @@ def remarks(manifests: Mapping[str, Manifest], val_fraction: float) -> list[str]
         for name, manifest in manifests.items()
         if manifest.left_out
     ]
-    if small := _small_validation(manifests, val_fraction):
+    if small := _small_validation("The validation split", list(manifests.values()), val_fraction):
         sentences.append(small)
+    else:
+        filled = {name: manifest for name, manifest in manifests.items() if _documents(manifest, "train", "val")}
+        of_each = (
+            _small_validation(f"The validation split of {name}", [manifest], val_fraction)
+            for name, manifest in filled.items()
+        )
+        sentences += filter(None, of_each)
     return [*sentences, *(_emptiness(name, manifests[name]) for name in empty_corpora(manifests))]
 
 
@@ -54,15 +61,14 @@ def _emptiness(name: str, manifest: Manifest) -> str:
     return f"Nothing is left of the corpus {name}: {drops or f'{manifest.reader} found no document'}. {remedy}."
 
 
-def _small_validation(manifests: Mapping[str, Manifest], val_fraction: float) -> str:
+def _small_validation(name: str, manifests: Sequence[Manifest], val_fraction: float) -> str:
     """Return the warning of a validation split that is too small, and a remedy; "" if it is not."""
-    every = list(manifests.values())
-    documents = sum(_documents(manifest, "val") for manifest in every)
-    tokens = sum(manifest.count("val") for manifest in every)
+    documents = sum(_documents(manifest, "val") for manifest in manifests)
+    tokens = sum(manifest.count("val") for manifest in manifests)
     if val_fraction == 0 or (documents >= LEAST_DOCUMENTS and tokens >= LEAST_TOKENS):
         return ""
-    all_documents = sum(_documents(manifest, "train", "val") for manifest in every)
-    all_tokens = tokens + sum(manifest.count("train") for manifest in every)
+    all_documents = sum(_documents(manifest, "train", "val") for manifest in manifests)
+    all_tokens = tokens + sum(manifest.count("train") for manifest in manifests)
     too_few = all_documents * _FRACTIONS[-1] < LEAST_DOCUMENTS
     wanted = max(_WANTED_TOKENS / max(all_tokens, 1), 0 if too_few else _WANTED_DOCUMENTS / all_documents)
     fraction = next((fraction for fraction in _FRACTIONS if fraction >= wanted), _FRACTIONS[-1])
@@ -70,7 +76,7 @@ def _small_validation(manifests: Mapping[str, Manifest], val_fraction: float) ->
     if too_few or not remedies:
         remedies.append("add documents, or divide long texts into several with <|endoftext|> between them")
     return (
-        f"The validation split is too small to judge a model by: {documents:,} document{'s' * (documents != 1)}, "
+        f"{name} is too small to judge a model by: {documents:,} document{'s' * (documents != 1)}, "
         f"{tokens:,} token{'s' * (tokens != 1)}. Remedy: {'; '.join(remedies)}."
     )
 

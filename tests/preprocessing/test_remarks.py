@@ -142,3 +142,10 @@ def test_a_small_validation_split_of_one_corpus_among_large_ones_is_warned_of() 
     [of_small, of_empty] = remarks({"large": large, "small": small, "empty": empty}, 0.005)
     assert of_small.startswith("The validation split of small is too small to judge a model by: 1 document, 900 tokens")
     assert of_empty.startswith("Nothing is left of the corpus empty")
+
+
+def test_a_lone_document_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.txt").write_text(text(1))
+    main(["preprocess", f"own={tmp_path / 'a.txt'}", "--out", str(tmp_path / "out"), "--workers", "1"])
+    [row] = [line.split("│") for line in capsys.readouterr().out.splitlines() if "own" in line]
+    assert row[2].strip() == "1"

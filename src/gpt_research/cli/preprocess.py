@@ -141,7 +141,8 @@ def _table(prepared: Prepared) -> Any:
         table.add_column(heading, justify="right")
     for name, manifest in prepared.manifests.items():
         dropped = ", ".join(f"{count:,} {reason}" for reason, count in sorted(manifest.drops.items())) or "none"
-        documents = sum(manifest.count(split, "documents") for split in ("train", "val"))
+        # A lone document, which is cut in two for its validation split, counts once.
+        documents = manifest.documents_read - sum(manifest.drops.values())
         size = sum(manifest.count(split, "bytes") for split in ("train", "val"))
         table.add_row(
             name,

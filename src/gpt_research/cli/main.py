@@ -12,6 +12,7 @@ signal n.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -106,11 +107,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _ended_by(error: Exception) -> int:
     """Say in one line why the command ended, and return its exit code; raise what is our fault."""
     if isinstance(error, OSError):
-        _drop_output()
-    if isinstance(error, BrokenPipeError):  # the program that read our output has ended, as `head` does
-        return 0
-    if isinstance(error, OSError) and is_of_the_disk(error):
-        error = cannot_write(error.filename or "Standard output", error)
+        file = error.filename2 or error.filename
+        if file is None:  # whoever writes a file names it, so this is standard output
+            _drop_output()
+        if isinstance(error, BrokenPipeError):  # the program that read our output has ended, as `head` does
+            return 0
+        if is_of_the_disk(error):
+            error = cannot_write(file or "Standard output", error)
     if isinstance(error, UserError):
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -119,9 +122,7 @@ def _ended_by(error: Exception) -> int:
 
 def _drop_output() -> None:
     """Forget what standard output does not take; else Python complains of it when it ends."""
-    try:
-        sys.stdout.flush()
-    except OSError:
+    with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

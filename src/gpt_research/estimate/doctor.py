@@ -230,13 +230,16 @@ def look_at_disk(folder: Path) -> list[Finding]:
     if free < 4 * WRITE_BYTES:
         return [Finding("disk", f"{free / GB:.2f} GB free in {folder}", "too full to train: name another with --out")]
     block = os.urandom(1 << 20)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
-        began = time.perf_counter()
-        for _ in range(WRITE_BYTES // len(block)):
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
-        rate = WRITE_BYTES / (time.perf_counter() - began)
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
+            began = time.perf_counter()
+            for _ in range(WRITE_BYTES // len(block)):
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+            rate = WRITE_BYTES / (time.perf_counter() - began)
+    except OSError as error:
+        return [Finding("disk", f"{folder.resolve()} cannot be written ({error.strerror})", "name another with --out")]
     means = f"a checkpoint of 124M parameters (1.5 GB) is written in {1.49e9 / rate:.0f} s, while training goes on"
     return [Finding("disk", f"{free / GB:,.0f} GB free in {folder.resolve()}, {rate / 1e6:,.0f} MB/s", means)]
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpt_research.base.disk import cannot_write
 from gpt_research.base.errors import UserError
 from gpt_research.data.shards import Manifest, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
@@ -84,10 +85,9 @@ def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared |
             with watch(name, plan, work):
                 executors.run(name, stage, tasks, logs, config)
     except OSError as error:
-        raise UserError(f"{out} could not be written ({error.strerror or error}). Free some space and start again: "
-                        "what is done stays.") from None  # fmt: skip
+        raise cannot_write(out, error, then="start again: what is done stays") from None
     broken = _broken(work, plan)
-    shutil.rmtree(work.folder)
+    shutil.rmtree(work.folder, ignore_errors=True)  # the data set is whole, whatever this leaves
     return Prepared(out, _manifests(out), broken, reused=False)
 
 
@@ -128,7 +128,7 @@ def _work_folder(out: Path, plan: JobPlan) -> WorkFolder:
             tokenizer.save(work.folder / "tokenizer.json")
         work.save_plan(plan)
     except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}). Name another folder with --out.") from None
+        raise cannot_write(out, error, flag="--out") from None
     return work
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from gpt_research.base import runtime as runtimes
+from gpt_research.base.disk import dispensable
 from gpt_research.base.errors import UserError
 from gpt_research.base.peak_flops import peak_flops
 from gpt_research.base.runtime import Runtime
@@ -348,5 +349,6 @@ class Trainer:
         settings = GenerateConfig(max_new_tokens=min(LONGEST_SAMPLE, length), seed=self.config.seed)
         self.model.eval()
         sample = generate(self.model, self.data.tokenizer, prompt, settings, notice=lambda _: None)[0]
-        with open(self.run_folder / "samples.txt", "a", encoding="utf-8") as file:
+        path = self.run_folder / "samples.txt"
+        with dispensable(path), open(path, "a", encoding="utf-8") as file:
             file.write(f"--- step {step} ---\n{prompt}{sample.text}\n\n")

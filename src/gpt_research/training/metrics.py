@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gpt_research.base.disk import dispensable
 from gpt_research.base.errors import look_up
-from gpt_research.base.files import write_text
+from gpt_research.base.files import AppendedLines, write_text, written_whole
 from gpt_research.base.settings import to_dict
 from gpt_research.config import TrainConfig
 from gpt_research.training.trackers import TRACKERS
@@ -31,19 +32,20 @@ class Metrics:
         path = run / "metrics.jsonl"
         kept = [line for line in read_metrics(run) if line["step"] <= start_step]
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-        # Line-buffered, so that the file can be followed and a crash loses no line.
-        self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  closed in finish
+        self._path, self._file = path, AppendedLines(path)
         self._tracker = tracker(run, to_dict(config)) if tracker is not None else None
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Write the numbers of a step."""
         plain = {name: _plain(value) for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **plain}) + "\n")
+        with dispensable(self._path):
+            self._file.write(json.dumps({"step": step, **plain}) + "\n")
         if self._tracker is not None:
             self._tracker.log(step, dict(_flatten(values)))
 
     def finish(self) -> None:
-        self._file.close()
+        with dispensable(self._path):
+            self._file.close()
         if self._tracker is not None:
             self._tracker.finish()
 
@@ -109,7 +111,8 @@ def draw_loss_curve(run: Path) -> Path | None:
     axes.grid(alpha=0.3)
     axes.legend()
     path = run / "loss.png"
-    figure.savefig(path, dpi=120)
+    with dispensable(path), written_whole(path) as part:
+        figure.savefig(part, dpi=120, format="png")
     return path
 
 

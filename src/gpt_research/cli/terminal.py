@@ -46,6 +46,12 @@ def lasting_standard_error() -> Iterator[None]:
         sys.stderr = before
 
 
+def printable(text: str) -> str:
+    """Return a text without the characters that could move the cursor or change the terminal."""
+    controls = [code for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"]
+    return text.translate(dict.fromkeys(controls, "\ufffd")).encode("utf-8", "replace").decode()
+
+
 class Terminal:
     """Standard output for text of a model, which may have any character."""
 

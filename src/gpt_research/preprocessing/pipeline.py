@@ -21,9 +21,11 @@ from gpt_research.base.errors import UserError
 from gpt_research.data.shards import Manifest, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing import executors, warm_up
+from gpt_research.preprocessing.dry_run import Look, look
 from gpt_research.preprocessing.job_plan import JobPlan
 from gpt_research.preprocessing.plan import make_plan
 from gpt_research.preprocessing.readers.catalogue import resolve
+from gpt_research.preprocessing.room import refuse_out_in_corpus, require_room
 from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.stages.assemble import Assemble
 from gpt_research.preprocessing.stages.character_vocabulary import FindCharacters, UniteCharacters
@@ -64,13 +66,16 @@ def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared |
         The data set; None if a cluster works on it now.
 
     Raises:
-        UserError: wrong paths or settings, another data set at `config.out`, a full disk, or damage
-            under `strict`.
+        UserError: wrong paths or settings, another data set at `config.out`, a place within a
+            corpus, a full disk, or damage under `strict`.
     """
     out = Path(config.out)
-    plan = make_plan(config, [resolve(spec) for spec in config.corpora])
+    corpora = [resolve(spec) for spec in config.corpora]
+    refuse_out_in_corpus(out, corpora)
+    plan = make_plan(config, corpora)
     if (out / "dataset.json").is_file():
         return _reuse(out, plan)
+    require_room(out, plan)
     # A run of one task needs no workers, because it runs in this process.
     if config.executor == "local" and executors.number_of_workers(config, len(plan.tasks)) > 1:
         warm_up.start_fork_server(config.tokenizer)
@@ -89,6 +94,18 @@ def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared |
     broken = _broken(work, plan)
     shutil.rmtree(work.folder, ignore_errors=True)  # the data set is whole, whatever this leaves
     return Prepared(out, _manifests(out), broken, reused=False)
+
+
+def look_at(config: PreprocessConfig) -> list[Look]:
+    """Return what a run would find in each of `config.corpora`; write nothing.
+
+    Raises:
+        UserError: as `preprocess` does before it begins.
+    """
+    corpora = [resolve(spec) for spec in config.corpora]
+    refuse_out_in_corpus(Path(config.out), corpora)
+    plan = make_plan(config, corpora)
+    return [look(corpus, plan) for corpus in corpora]
 
 
 def _stages(work: WorkFolder, plan: JobPlan, config: PreprocessConfig) -> list[tuple[str, Stage, int]]:

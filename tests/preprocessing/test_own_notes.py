@@ -1,4 +1,4 @@
-"""Own notes need no reading: a dry run shows what a folder holds, and fitting settings are named."""
+"""Own notes need no reading: a dry run shows what a folder holds, and names fitting settings."""
 
 from __future__ import annotations
 

@@ -51,39 +51,44 @@ def look(corpus: Corpus, plan: JobPlan) -> Look:
         UserError: the reader finds nothing, or no text.
     """
     units = [unit for task in plan.tasks if task.corpus == corpus.name for unit in task.units]
-    sizes = {unit.path: unit.size for unit in units}
-    found = Look(corpus.name, corpus.reader.name, len(sizes), sum(unit.size for unit in units))
+    files = {unit.path for unit in units}
+    found = Look(corpus.name, corpus.reader.name, len(files), sum(unit.size for unit in units))
     found.text_key = _text_key(corpus, units, plan.read_options)
     found.left_out = plan.left_out.get(corpus.name, {})
-    began, sampled, seen = time.perf_counter(), 0, 0
+    ends_at = time.perf_counter() + LOOK_S
+    looked_at: list[Unit] = []
     for unit in _spread(units):
-        documents, size, whole = 0, 0, True
-        for item in corpus.read(unit, plan.read_options):
-            if isinstance(item, Drop):
-                found.drops[item.reason] = found.drops.get(item.reason, 0) + 1
-            else:
-                found.first = found.first or item
-                documents, size = documents + 1, size + len(item.text.encode("utf-8", "replace"))
-            if time.perf_counter() - began > LOOK_S:
-                whole = False
-                break
-        seen += 1
-        if not whole and found.size:
-            # How much of the unit this was is not known, so its text is that of its kind.
-            expected = text_bytes([unit], found.reader)
-            documents, size = round(documents * max(1.0, expected / max(size, 1))), round(max(expected, size))
-        found.documents, found.text_bytes, sampled = (
-            found.documents + documents,
-            found.text_bytes + size,
-            (sampled + unit.size),
-        )
-        if time.perf_counter() - began > LOOK_S:
-            found.exact = whole and seen == len(units)
+        looked_at.append(unit)
+        if not _look_into(unit, corpus, plan.read_options, found, ends_at):
+            found.exact = False
+        if time.perf_counter() > ends_at:
             break
-    if not found.exact:
-        share = found.size / sampled if sampled else len(units) / seen
+    if len(looked_at) < len(units):
+        found.exact = False
+        sampled = sum(unit.size for unit in looked_at)
+        share = found.size / sampled if sampled else len(units) / len(looked_at)
         found.documents, found.text_bytes = round(found.documents * share), found.text_bytes * share
     return found
+
+
+def _look_into(unit: Unit, corpus: Corpus, options: ReadOptions, found: Look, ends_at: float) -> bool:
+    """Read a unit until `ends_at` and add what it holds to `found`; return True if that was all."""
+    documents, size, whole = 0, 0.0, True
+    for item in corpus.read(unit, options):
+        if isinstance(item, Drop):
+            found.drops[item.reason] = found.drops.get(item.reason, 0) + 1
+        else:
+            found.first = found.first or item
+            documents, size = documents + 1, size + len(item.text.encode("utf-8", "replace"))
+        if time.perf_counter() > ends_at:
+            whole = False
+            break
+    if not whole and size and unit.size:
+        # How much of the unit this was is not known, so its text is that of its kind.
+        expected = max(size, text_bytes([unit], found.reader))
+        documents, size = round(documents * expected / size), expected
+    found.documents, found.text_bytes = found.documents + documents, found.text_bytes + size
+    return whole
 
 
 def _spread(units: Sequence[Unit]) -> Iterator[Unit]:

@@ -78,12 +78,12 @@ def _small_validation(name: str, manifests: Sequence[Manifest], val_fraction: fl
     all_tokens = tokens + sum(manifest.count("train") for manifest in manifests)
     too_few = all_documents * _FRACTIONS[-1] < LEAST_DOCUMENTS
     fraction = fitting_fraction(all_documents, all_tokens)
-    remedies = [f"try --val_fraction {fraction:g}"] if fraction > val_fraction else []
-    if too_few or not remedies:
-        remedies.append("add documents, or divide long texts into several with <|endoftext|> between them")
+    ways = [f"try --val_fraction {fraction:g}"] if fraction > val_fraction else []
+    if too_few or not ways:
+        ways.append("add documents, or divide long texts into several with <|endoftext|> between them")
     return (
         f"{name} is too small to judge a model by: {documents:,} document{'s' * (documents != 1)}, "
-        f"{tokens:,} token{'s' * (tokens != 1)}. Remedy: {'; '.join(remedies)}."
+        f"{tokens:,} token{'s' * (tokens != 1)}. Remedy: {'; '.join(ways)}."
     )
 
 

@@ -22,30 +22,28 @@ def show(config: PreprocessConfig, console: Console) -> int:
     Raises:
         UserError: what a run would refuse.
     """
+    from gpt_research.cli.terminal import printable
     from gpt_research.preprocessing.advice import advice
     from gpt_research.preprocessing.pipeline import look_at
     from gpt_research.preprocessing.room import free_bytes, in_units, token_bytes
 
     looks = look_at(config)
-    for look in looks:
-        for line in _lines(look):
-            console.print(line, markup=False)
+    lines = [line for look in looks for line in _lines(look)]
     text, documents = sum(look.text_bytes for look in looks), sum(look.documents for look in looks)
     tokens = token_bytes(text, config.vocab_size)
-    console.print(
+    lines.append(
         f"{config.out} will take about {in_units(tokens)}, and twice that while it is made; its disk has "
-        f"{in_units(free_bytes(Path(config.out)))} free.",
-        markup=False,
+        f"{in_units(free_bytes(Path(config.out)))} free."
     )
     if better := advice(config, round(text), documents, config.out):
-        console.print(better, markup=False)
-    console.print("Nothing was written, because of --dry_run.")
+        lines.append(better)
+    for line in [*lines, "Nothing was written, because of --dry_run."]:
+        console.print(printable(line), markup=False)
     return 0
 
 
 def _lines(look: Look) -> list[str]:
     """Return what is printed of one corpus."""
-    from gpt_research.cli.terminal import printable
     from gpt_research.preprocessing.formats.remedies import remedies
     from gpt_research.preprocessing.remarks import left_out_files
     from gpt_research.preprocessing.room import in_units
@@ -67,8 +65,8 @@ def _lines(look: Look) -> list[str]:
         lines += [f"             {remedy}" for remedy in remedies(look.left_out)]
     if look.first is None:
         return [*lines, "  first      no document was found in the part that was looked at"]
-    text = printable(look.first.text)
-    lines.append(f"  first      {printable(look.first.source)} ({look.first.position})")
+    text = look.first.text
+    lines.append(f"  first      {look.first.source} ({look.first.position})")
     shown = text[:EXCERPT].splitlines() or [""]
     more = [f"... and {len(text) - EXCERPT:,} characters more"] if len(text) > EXCERPT else []
     return [*lines, *(f"             | {line}" for line in [*shown, *more])]

@@ -12,6 +12,7 @@ import shlex
 from dataclasses import fields
 from typing import Any
 
+from gpt_research.preprocessing.formats.files import printable
 from gpt_research.preprocessing.remarks import LEAST_DOCUMENTS, LEAST_TOKENS, fitting_fraction
 from gpt_research.preprocessing.room import in_units
 from gpt_research.preprocessing.settings import PreprocessConfig
@@ -65,7 +66,7 @@ def advice(config: PreprocessConfig, text_bytes: int, documents: int, out: str) 
         return ""
     chosen = {name: _value(value) for name, value in _changed(config).items()} | flags | {"out": out}
     words = [*config.corpora, *(word for name, value in chosen.items() for word in (f"--{name}", value))]
-    return (
+    return printable(
         f"For {in_units(text_bytes)} of text in {documents:,} document{'s' * (documents != 1)}, other settings fit "
         f"better: gpt-research preprocess {shlex.join(words)}"
     )

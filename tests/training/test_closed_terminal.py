@@ -16,7 +16,9 @@ import pytest
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import TrainConfig
+from gpt_research.training import verify_resume as verify
 from gpt_research.training.metrics import read_metrics
+from gpt_research.training.reporter import Outcome
 from gpt_research.training.signals import catch_stop_signals
 
 
@@ -33,6 +35,19 @@ def test_sighup_stops_in_order_unless_the_program_ignores_it() -> None:
             assert not stop
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_ctrl_c_ends_a_comparison_of_several_runs(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[int] = []
+
+    def stopped(config: TrainConfig, until: int) -> Outcome:
+        parts.append(until)
+        return Outcome(Path(config.out), 1, 1, {}, signal.SIGINT)
+
+    monkeypatch.setattr(verify, "train", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        verify.verify_resume(tiny_run, 4)
+    assert parts == [4]
 
 
 @pytest.mark.slow

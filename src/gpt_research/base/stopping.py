@@ -81,7 +81,7 @@ class _Listener:
 
     def line(self) -> str:
         """Return the line that the user sees; empty on the other ranks of a run."""
-        if os.environ.get("RANK", "0") != "0":
+        if not is_first_rank():
             return ""
         return ("\n" if _is_terminal() else "") + f"Stopped. {self.go_on}\n"
 
@@ -187,6 +187,11 @@ def interruptible() -> Iterator[None]:
     except KeyboardInterrupt:
         _listener.number = None
         _listener.seen.clear()
+
+
+def is_first_rank() -> bool:
+    """Return True for the process of a run that speaks to the user, before there is a runtime."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _is_importing(frame: object) -> bool:

@@ -19,7 +19,8 @@ memory  2 GB of text; the most that any worker held at once
 To grow the texts takes longer than to measure: with `--grown FOLDER` they stay there and serve
 again.
 
-The peer needs `datasets` and tiktoken.
+The peer needs `datasets` and tiktoken. Wikipedia's dump has peers of its own: `wikipedia.py` beside
+this file.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ SOURCE = Path(__file__).parents[1] / "src"
 SAMPLES = Path(__file__).parents[2] / "shared" / "corpora"
 BENCHMARKS = "benchmarks"
 PROCESSES = 2
+COMPARED = [name for name in GROWERS if name != "wikipedia"]
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -54,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--samples", type=Path, default=SAMPLES, help="folder with one folder for each corpus")
     parser.add_argument("--megabytes", type=int, default=1000, help="size of the clean text")
     parser.add_argument("--corpus_megabytes", type=int, default=200, help="size that each corpus is grown to")
-    parser.add_argument("--corpora", nargs="+", choices=GROWERS, default=list(GROWERS), help="those of stages")
+    parser.add_argument("--corpora", nargs="+", choices=COMPARED, default=list(COMPARED), help="those of stages")
     parser.add_argument("--memory_megabytes", type=int, default=2000, help="size of the text for the memory test")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--grown", type=Path, help="folder where the grown texts stay for another run")

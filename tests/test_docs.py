@@ -37,6 +37,7 @@ PARSED = {
     r"^gpt-research demo$": "fetches a corpus; tests/test_demo.py runs it",
     r"--allow_pickle": "needs nanoGPT's checkpoint; tests/export/test_importing.py imports one",
     r"--tasks \S*(lambada|hellaswag)\S*$|--harness": "needs the benchmarks from the hub",
+    r"--tracker wandb": "needs an account of W&B; tests/training/test_metrics.py starts one offline",
     r"--plugin mine\.py": "needs a part of the reader's own; tests/test_extending.py trains with such parts",
 }
 """Commands of gpt-research that are not run, only parsed by their own parser: pattern -> reason."""
@@ -80,7 +81,7 @@ SUBSTITUTES = {
 }
 """Settings of a page that fit a real run but not the small one: text -> (text, reason)."""
 
-ASSUMED_RUNS = ["demo", "mine", "novels", "stopped", "gpt2-124m"]
+ASSUMED_RUNS = ["c", "demo", "mine", "novels", "stopped", "gpt2-124m"]
 """Runs that pages name, besides those that they make themselves and runs/a and runs/b."""
 
 READ_PAGES = {name: read_page(name) for name in PAGES}

@@ -92,6 +92,22 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class WandbConfig:
+    """How a run appears on Weights & Biases."""
+
+    project: str = ""
+    """Project. Empty: what WANDB_PROJECT says, or else gpt-research."""
+    entity: str = ""
+    """User or team that owns the project. Empty: your own default."""
+    name: str = ""
+    """Name of the run. Empty: the name of its folder."""
+    group: str = ""
+    """Group that the run belongs to, such as the seeds of one setting."""
+    tags: list[str] = field(default_factory=list)
+    """Tags of the run."""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """One training run. The defaults are the preset `gpt2-124m`."""
 
@@ -185,6 +201,8 @@ class TrainConfig:
     tracker: str = changeable("none")
     """none, wandb or tensorboard: where metrics go besides metrics.jsonl. W&B works offline with
     WANDB_MODE=offline."""
+    wandb: WandbConfig = field(default_factory=WandbConfig, metadata=CHANGEABLE)
+    """Project, name and tags on W&B."""
 
     def __post_init__(self) -> None:
         for name in (

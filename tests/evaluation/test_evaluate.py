@@ -132,6 +132,26 @@ def test_a_changed_side_file_is_noticed(evaluated: tuple[Path, Path], capsys: py
     assert "does not belong to" in capsys.readouterr().err
 
 
+def test_one_document_has_a_loss_and_no_error(
+    tiny_run: TrainConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "one.txt").write_text("the king takes the sword. " * 200, encoding="utf-8")
+    (tmp_path / "text" / "two.txt").write_text("a fool loves the horse and the crown. " * 200, encoding="utf-8")
+    data = str(tmp_path / "tokens")
+    options: dict[str, Any] = {"tokenizer": f"{tiny_run.data}/tokenizer.json", "workers": 1, "near_duplicates": False}
+    preprocess(PreprocessConfig(corpora=[f"plays={tmp_path / 'text'}"], out=data, val_fraction=0.5, **options))
+    train(replace(tiny_run, max_steps=1, eval_interval=0))
+    assert main(["evaluate", tiny_run.out, "--data", data, "--device", "cpu"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "nan" not in printed
+    assert "±" not in printed
+    assert "corpora/plays: only 1 document, so its scores have no standard error" in printed
+    score = json.loads((Path(tiny_run.out) / "evaluation.json").read_text())["tasks"]["corpora/plays"]["scores"]["loss"]
+    assert score["standard_error"] is None
+    assert score["value"] > 0
+
+
 def cut_lambada_in_a_row(folder: Path) -> None:
     path = folder / "lambada/test.jsonl"
     path.write_bytes(path.read_bytes()[:5000])
@@ -256,8 +276,9 @@ def test_missing_extras_name_their_remedy(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "two run folders or result files"),
-        (["a", "b", "c"], "two run folders or result files"),
+        ([], "two or more run folders or result files"),
+        (["{run}"], "two or more run folders or result files"),
+        (["a", "b", "c"], "There is no run folder or result file a."),
         (["nowhere", "nothing"], "There is no run folder or result file nowhere."),
         (["{run}", "{run}"], 'was not evaluated yet. Run "gpt-research evaluate'),
         (["{run}/config.yaml", "{run}/config.yaml"], "config.yaml is damaged"),

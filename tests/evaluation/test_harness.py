@@ -16,6 +16,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from gpt_research.base.errors import UserError
 from gpt_research.evaluation import benchmark_files
 from gpt_research.evaluation.benchmark_files import Source
 from gpt_research.evaluation.evaluate import measure_task
@@ -121,6 +122,23 @@ def test_answers_are_those_of_lm_evals_own_model(evaluated: EvaluatedModel, harn
     assert written == theirs.generate_until(generated)
     assert all("sword" not in text for text in written)
     assert any(written)
+
+
+@needs_lm_eval
+def test_a_continuation_that_shares_a_token_with_its_context_is_not_certain(
+    evaluated: EvaluatedModel, harness: Any
+) -> None:
+    from lm_eval.api.instance import Instance
+
+    pairs = [("the ki", "ng"), ("the que", "en gives"), ("the king", " takes")]
+    asked = [Instance(request_type="loglikelihood", doc={}, arguments=pair, idx=0) for pair in pairs]
+    found = harness.HarnessModel(evaluated).loglikelihood(asked)
+    ours = evaluated.continuations(pairs)
+    assert [ln_p for ln_p, _ in found] == pytest.approx([-nats for nats in ours.nats])
+    assert max(ln_p for ln_p, _ in found) < -0.01
+    empty = [Instance(request_type="loglikelihood", doc={}, arguments=("", ""), idx=0)]
+    with pytest.raises(UserError, match="is empty"):
+        harness.HarnessModel(evaluated).loglikelihood(empty)
 
 
 @needs_lm_eval

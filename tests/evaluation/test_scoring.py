@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gpt_research.base import runtime as runtimes
+from gpt_research.base.errors import UserError
 from gpt_research.evaluation.evaluated_model import EvaluatedModel, encode_pair, score
 from gpt_research.evaluation.windows import Window, rolling_windows, sliding_windows
 
@@ -86,6 +87,35 @@ def test_blanks_before_a_continuation_belong_to_it(evaluated: EvaluatedModel) ->
     assert before == encode("the king")
     assert before + after == encode("the king \n takes")
     assert encode_pair(evaluated.tokenizer, "", " takes") == ([evaluated.tokenizer.end_of_text], encode(" takes"))
+
+
+def border_cases(evaluated: EvaluatedModel) -> list[tuple[str, str]]:
+    """Contexts and continuations that a token crosses: alone, and with more text after it."""
+    texts = [("the ki", "ng"), ("the que", "en gives"), ("a foo", "l loves the horse"), ("my lord takes the cr", "own")]
+    for before, after in texts:
+        context, whole = evaluated.tokenizer.encode(before), evaluated.tokenizer.encode(before + after)
+        assert whole[: len(context)] != context, "the tokenizer must have a token across the border"
+    return texts
+
+
+def test_a_continuation_that_shares_a_token_with_its_context_is_scored_in_whole(evaluated: EvaluatedModel) -> None:
+    pairs = border_cases(evaluated)
+    found = evaluated.continuations(pairs)
+    for number, (before, after) in enumerate(pairs):
+        context, rest = encode_pair(evaluated.tokenizer, before, after)
+        assert context == evaluated.tokenizer.encode(before)
+        assert evaluated.tokenizer.decode(rest) == after, "no byte of it may go unscored"
+        by_hand = [nats_by_hand(evaluated, context + rest, len(context) + i) for i in range(len(rest))]
+        assert found.nats[number] == pytest.approx(sum(nats for nats, _ in by_hand), abs=1e-4)
+        assert found.nats[number] > 0.01, "the model is not certain of it"
+
+
+@pytest.mark.parametrize("before", ["the king", ""])
+def test_an_empty_continuation_is_refused_in_words(evaluated: EvaluatedModel, before: str) -> None:
+    with pytest.raises(UserError, match=r"continuation .* is empty, so there is nothing to score"):
+        evaluated.continuations([("the king", " takes"), (before, "")])
+    with pytest.raises(UserError, match="continuation has no token"):
+        evaluated.token_continuations([([1, 2], [])])
 
 
 def test_bf16_keeps_the_head_exact(evaluated: EvaluatedModel, monkeypatch: pytest.MonkeyPatch) -> None:

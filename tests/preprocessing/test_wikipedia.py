@@ -9,8 +9,10 @@ import gzip
 import itertools
 import random
 import re
+from collections.abc import Iterator
 from html import escape
 from pathlib import Path
+from typing import BinaryIO
 
 import mwparserfromhell
 import pyarrow as pa
@@ -20,8 +22,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
-from gpt_research.preprocessing.formats import wikipedia_dump
-from gpt_research.preprocessing.formats.bz2_blocks import read_block
+from gpt_research.preprocessing.formats import bz2_blocks, wikipedia_dump
+from gpt_research.preprocessing.formats.bz2_blocks import contents
 from gpt_research.preprocessing.formats.wikipedia_dump import Page, pages
 from gpt_research.preprocessing.formats.wikitext import is_disambiguation, plain_text
 from gpt_research.preprocessing.readers.wikipedia import WikipediaReader
@@ -49,13 +51,13 @@ SHARED = Path(__file__).parents[2].parent / "shared" / "corpora" / "wikipedia"
         ("A.<!-- a -- b -> c --> B<!-- <!--> C.<!--->-->D<!-- cut", "A. B C.D"),
         ("A.\n\n\n=\n\n\n== B ==\n\n\n=== C ===\n\n\n\nD.", "A.\n\nB\n\nC\n\nD."),
         ("It is {{convert|5|to|6|km|mi|abbr=on}} long.", "It is 5 to 6 km long."),
-        ("{{lang|fr|Bonjour}}, {{lang-de|Tag}}, {{transl|ar|ALA|salam}}.", "Bonjour, Tag, salam."),
+        ("{{lang|fr|Bonjour}}, {{lang-de|Tag}}, {{transl|ar|ALA|salam}}.", "Bonjour, German: Tag, salam."),
         (
             "1999{{ndash}}2001{{spaced ndash}}now, {{circa|1066}}, {{as of|2010}}.",
             "1999–2001 – now, c. 1066, As of 2010.",
         ),
         ("A [[place|spot of {{convert|3|ha|acre|sp=us}}]].", "A spot of 3 ha."),
-        ("Cat ({{IPAc-en|k|æ|t}}; {{lang-la|felis}}) or dog ({{IPA-x|d}}).", "Cat (felis) or dog."),
+        ("Cat ({{IPAc-en|k|æ|t}}; {{lang-la|felis}}) or dog ({{IPA-x|d}}).", "Cat (Latin: felis) or dog."),
         ("The area <math>a  = \\frac{x}{y}</math> holds.", "The area $a = \\frac{x}{y}$ holds."),
         ("Use <nowiki>[[x]]</nowiki> or <code>{{y}}</code>.", "Use [[x]] or {{y}}."),
         ("<gallery>\nFile:a.jpg|b\n</gallery>Text", "Text"),
@@ -233,6 +235,7 @@ def test_a_single_stream_is_shared_by_units_and_damage_costs_one_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(wikipedia_dump, "UNIT_BYTES", 50_000)
+    monkeypatch.setattr(bz2_blocks, "_LONG", 1)
     path = tmp_path / "a.xml.bz2"
     packed = bytearray(bz2.compress((HEAD + long_pages() + TAIL).encode(), compresslevel=1))
     path.write_bytes(packed)
@@ -254,9 +257,13 @@ def test_a_unit_of_whole_streams_reads_no_other(tmp_path: Path, monkeypatch: pyt
     path.write_bytes(b"".join(parts))
     size = len(b"".join(parts[:3]))
     read_to: list[int] = []
-    monkeypatch.setattr(
-        wikipedia_dump, "read_block", lambda file, begin, end: read_to.append(end) or read_block(file, begin, end)
-    )
+
+    def noted(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int, bytes | Exception]]:
+        for begin, end, content in contents(file, start, stop):
+            read_to.append(end)
+            yield begin, end, content
+
+    monkeypatch.setattr(wikipedia_dump, "contents", noted)
     found = [each.title for each in pages(path, Unit(path.name, size, 0, size)) if isinstance(each, Page)]
     assert found == TITLES[:20]
     assert max(read_to) <= 8 * (size + 4)

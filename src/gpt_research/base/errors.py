@@ -40,3 +40,15 @@ def look_up(table: Mapping[str, T], name: str, setting: str) -> T:
     if name in table:
         return table[name]
     raise UserError(f'{setting} is "{name}", but it must be one of {", ".join(table)}.{closest(name, table)}')
+
+
+def not_finite(task: str) -> UserError:
+    """Return the error for a model whose output has a nan or an infinity, so that `task` fails.
+
+    Args:
+        task: a clause such as "no text can be drawn from it".
+    """
+    return UserError(
+        f"The model's output is not finite (nan or infinity), so {task}. Its training diverged, or the precision is "
+        "too low for it. Take an earlier checkpoint, try --precision fp32, or train again with a lower learning rate."
+    )

@@ -90,6 +90,14 @@ class Runtime:
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         return machine.total_memory() // processes
 
+    def peak_memory(self) -> int:
+        """Return the most bytes of the GPU's memory that tensors of this process have held; on a
+        CPU, the most memory of this process.
+        """
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device)
+        return torch.mps.driver_allocated_memory() if self.device.type == "mps" else machine.peak_memory()
+
     @property
     def can_compile(self) -> bool:
         """True if torch.compile has what it needs: Triton for a GPU, a C++ compiler for a CPU."""

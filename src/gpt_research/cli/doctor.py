@@ -19,9 +19,9 @@ class DoctorCommand:
 
 def run(command: DoctorCommand) -> int:
     """Examine the machine and print a table; the exit code is 0 whatever was found."""
-    from rich.console import Console
     from rich.table import Table
 
+    from gpt_research.cli.tables import print_table
     from gpt_research.estimate.doctor import examine
 
     findings = examine(Path(command.out))
@@ -31,5 +31,5 @@ def run(command: DoctorCommand) -> int:
     table = Table("", "found", "means")
     for finding in findings:
         table.add_row(finding.what, finding.found, finding.means)
-    Console(highlight=False).print(table)
+    print_table(table)
     return 0

@@ -34,6 +34,7 @@ def run(command: EvaluateCommand) -> int:
     from rich.console import Console
 
     from gpt_research.base import runtime as runtimes
+    from gpt_research.cli.tables import print_table
     from gpt_research.evaluation import results
     from gpt_research.evaluation.evaluate import evaluate
     from gpt_research.evaluation.report import report
@@ -53,7 +54,7 @@ def run(command: EvaluateCommand) -> int:
         if isinstance(part, str):
             console.print(part, markup=False, highlight=False)
         else:
-            console.print(part)
+            print_table(part)
     results.write(path, summary, measured.values())  # after the table, because the disk may refuse it
     print(f"Result: {path}")
     return 0

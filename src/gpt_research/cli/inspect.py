@@ -20,6 +20,7 @@ def run(command: InspectCommand) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from gpt_research.cli.tables import print_table
     from gpt_research.run import named_or_newest
     from gpt_research.training.inspect_run import inspect_run
 
@@ -32,14 +33,17 @@ def run(command: InspectCommand) -> int:
         f"vocabulary {model.vocab_size:,}, {config.precision}, seed {config.seed}"
     )
     for name, (value, step) in summary.last.items():
-        console.print(f"  {name:<18} {value:.4f} at step {step:,}")
+        shown = f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
+        console.print(f"  {name:<18} {shown} at step {step:,}")
     if not summary.checkpoints:
         console.print("No checkpoint yet.")
         return 0
-    table = Table("step", "weights", "optimizer", "MB", "state", title="checkpoints")
+    table = Table("step", "weights", "optimizer", title="checkpoints")
+    table.add_column("MB", justify="right")
+    table.add_column("state")
     for row in summary.checkpoints:
         table.add_row(f"{row.step:,}", row.weights, row.optimizer, row.megabytes, row.state)
-    console.print(table)
+    print_table(table)
     for name, fingerprint in summary.lineage.items():
         console.print(f"  {name:<10} {fingerprint}")
     return 0 if all(row.whole for row in summary.checkpoints) else 1

@@ -40,6 +40,7 @@ def run(command: PlanCommand) -> int:
     from rich.console import Console
 
     from gpt_research.base import runtime as runtimes
+    from gpt_research.cli.tables import print_table
     from gpt_research.estimate.plan import as_dict, plan_run, remarks
 
     runtime = runtimes.start(command.device, command.precision)
@@ -56,7 +57,7 @@ def run(command: PlanCommand) -> int:
         if command.json:
             print(json.dumps(as_dict(run_plan, command.price_per_hour) | {"remarks": sentences}, indent=2))
             return 0
-        console.print(_table(run_plan, runtime, command.price_per_hour))
+        print_table(_table(run_plan, runtime, command.price_per_hour))
         for sentence in sentences:
             console.print(sentence)
     finally:

@@ -40,6 +40,7 @@ def run(config: PreprocessConfig) -> int:
         warm_up.start_fork_server(config.tokenizer)
     from rich.console import Console
 
+    from gpt_research.cli.tables import print_table
     from gpt_research.preprocessing.pipeline import preprocess
     from gpt_research.preprocessing.remarks import empty_corpora, remarks
     from gpt_research.preprocessing.worker import rarely_collect_garbage
@@ -58,7 +59,7 @@ def run(config: PreprocessConfig) -> int:
         return 0
     if prepared.reused:
         console.print(f"{prepared.out} is complete already, with these settings: nothing to do.")
-    Console().print(_table(prepared))
+    print_table(_table(prepared))
     if not prepared.reused:
         console.print(f"Wrote {prepared.out} in {time.perf_counter() - started_at:.1f} s.")
     for remark in [*remarks(prepared.manifests, config.val_fraction), *_advice(config, prepared)]:
@@ -165,9 +166,9 @@ def _table(prepared: Prepared) -> Any:
 
     table = Table("corpus", title=str(prepared.out))
     for heading in ("documents", "train tokens", "val tokens", "MB of text", "dropped"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="left" if heading == "dropped" else "right")
     for name, manifest in prepared.manifests.items():
-        dropped = ", ".join(f"{count:,} {reason}" for reason, count in sorted(manifest.drops.items())) or "none"
+        dropped = "\n".join(f"{count:,} {reason}" for reason, count in sorted(manifest.drops.items())) or "none"
         # A lone document, which is cut in two for its validation split, counts once.
         documents = manifest.documents_read - sum(manifest.drops.values())
         size = sum(manifest.count(split, "bytes") for split in ("train", "val"))

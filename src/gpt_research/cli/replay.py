@@ -29,6 +29,7 @@ def run(command: ReplayCommand) -> int:
     from rich.console import Console
     from rich.table import Table
 
+    from gpt_research.cli.tables import print_table
     from gpt_research.run import named_or_newest
     from gpt_research.training.replay import replay
 
@@ -40,7 +41,7 @@ def run(command: ReplayCommand) -> int:
     for module in result.forward:
         if module.module.count(".") <= 1 or not module.finite:
             table.add_row(module.module, f"{module.largest:.4g}")
-    console.print(table)
+    print_table(table)
     console.print(f"loss {result.loss:.6f}, gradient norm {result.grad_norm:.6f}")
     bad = result.first_bad
     console.print(f"The first bad number: {bad}." if bad else "Every number is finite in fp32.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -74,7 +75,9 @@ class TerminalReporter(Reporter):
     def evaluated(self, step: int, losses: dict[str, Loss]) -> None:
         overall = total(losses)
         text = f"step {step:,}  validation loss {overall.loss:.4f}, {overall.bits_per_byte:.4f} bits per byte"
-        if len(losses) > 1:
+        if not math.isfinite(overall.loss):
+            text = f"step {step:,}  the validation loss is not finite: the model has diverged"
+        elif len(losses) > 1:
             text += " (" + ", ".join(f"{name} {loss.bits_per_byte:.4f}" for name, loss in losses.items()) + ")"
         self.console.print(text)
 

@@ -12,7 +12,9 @@ def run(config: TrainConfig) -> int:
     from gpt_research.cli.terminal_reporter import TerminalReporter
     from gpt_research.estimate.micro_batch import resolve_micro_batch
     from gpt_research.training.loop import train
+    from gpt_research.training.trackers import find_tracker
 
+    find_tracker(config.tracker)  # before steps are measured for micro_batch auto
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     reporter = TerminalReporter(console)
     if config.micro_batch == "auto":

@@ -159,7 +159,7 @@ def _read_manifest(path: Path) -> Manifest:
 
 
 def _foreign_manifest(folder: Path) -> Manifest:
-    """Describe data that another program prepared; it is taken to be in GPT-2's vocabulary."""
+    """Describe data that another program prepared; `data.dataset_tokenizer` finds its tokenizer."""
     if not folder.is_dir():
         raise UserError(f'No data set at {folder}. Run "python preprocessing.py" first, or name one with --data.')
     splits: dict[str, list[Shard]] = {}

@@ -25,7 +25,7 @@ from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import to_dict
-from gpt_research.config import GPTConfig, OptimizerConfig, TrainConfig
+from gpt_research.config import GPTConfig, OptimizerConfig, TrainConfig, WandbConfig
 from gpt_research.estimate.resources import estimate_resources
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.step import TrainStep
@@ -180,7 +180,7 @@ class Probe:
         train_step.plan = dataclasses.replace(real, micro_steps=micro_steps, tokens_per_step=tokens)
         train_step.model.loss_chunk = real.loss_chunk
         train_step.batches = RandomBatches(self.config.model, micro_batch)
-        _forget_peak(runtime)
+        _forget_peak(self.runtime)
         began = time.perf_counter()
         taken_s, passes_s = self._take_step()
         steps = 1
@@ -196,7 +196,7 @@ class Probe:
                     break
         pass_s = passes_s / steps / micro_steps
         step_s = real.micro_steps * pass_s + (taken_s - passes_s) / steps
-        return Measurement(micro_batch, real.tokens_per_step / step_s, pass_s, _peak(runtime))
+        return Measurement(micro_batch, real.tokens_per_step / step_s, pass_s, runtime.peak_memory())
 
     def _take_step(self) -> tuple[float, float]:
         """Take a step; return the seconds of the step, and those of its passes."""
@@ -324,12 +324,6 @@ def _forget_peak(runtime: Runtime) -> None:
         machine.forget_peak()
 
 
-def _peak(runtime: Runtime) -> int:
-    if runtime.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(runtime.device)
-    return torch.mps.driver_allocated_memory() if runtime.device.type == "mps" else machine.peak_memory()
-
-
 def _main() -> None:
     """Carry out the request of `_sweep_in_child`; print one JSON line for each size."""
     machine.die_first()
@@ -343,6 +337,7 @@ def _main() -> None:
             **fields,
             "model": GPTConfig(**fields["model"]),
             "optimizer": OptimizerConfig(**fields["optimizer"]),
+            "wandb": WandbConfig(**fields["wandb"]),
         }
     )
     runtime = runtimes.start("cpu", request["precision"])

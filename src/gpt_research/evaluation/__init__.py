@@ -9,6 +9,7 @@ Modules:
     windows          cuts long texts into windows that fit the context
     statistics       scores (accuracy, perplexity, bits per byte) and their errors
     comparison       two evaluations, paired item by item
+    run_groups       many runs: seeds of one setting together, compared with the first setting
     results          the result files
     report           the tables for the terminal
     settings         the settings of an evaluation

@@ -51,17 +51,17 @@ def compare(a: Mapping[str, Result], b: Mapping[str, Result], confidence: float 
         for name in ("context", "stride"):
             if name in one.facts and one.facts[name] != other.facts.get(name):
                 remarks.append(f"{task}: {name} {one.facts[name]} and {other.facts[name]}.")
-        if one.items < FEW_ITEMS:
-            remarks.append(f"{task}: only {one.items} {one.facts['unit']}; the interval is rough.")
+        remarks += few_items(task, one)
         for name, metric in metrics_of(task).items():
-            if _comparable(metric, one, other):
+            if comparable(metric, one, other):
                 differences[task, name] = difference(metric, one.columns, other.columns, confidence)
+                remarks += infinite_score(task, name, differences[task, name])
             else:
                 remarks.append(f"{task}: {name} left out, because the two have different tokens.")
     return Comparison(differences, remarks)
 
 
-def _comparable(metric: Metric, one: Result, other: Result) -> bool:
+def comparable(metric: Metric, one: Result, other: Result) -> bool:
     """Return True unless the score is one per token and the two have different tokens."""
     if metric.denominator != "tokens":
         return True
@@ -72,6 +72,26 @@ def _comparable(metric: Metric, one: Result, other: Result) -> bool:
     return bool((one.columns["tokens"] == other.columns["tokens"]).all())
 
 
+def few_items(task: str, result: Result) -> list[str]:
+    """Return a remark if a task was measured on so few items that an interval says little."""
+    if result.items == 1:
+        one = f"1 {result.facts['unit'].removesuffix('s')}"
+        return [
+            f"{task}: only {one}, so an interval cannot be had and no difference can be told from chance. Measure "
+            "more, such as a larger validation split (--val_fraction in preprocessing)."
+        ]
+    if result.items < FEW_ITEMS:
+        return [f"{task}: only {result.items} {result.facts['unit']}; the interval is rough."]
+    return []
+
+
+def infinite_score(task: str, score: str, change: Difference) -> list[str]:
+    """Return a remark if a score has no interval although it was measured on many items."""
+    if change.has_interval or change.items == 1:
+        return []
+    return [f"{task}: {score} has no interval, because it is infinite for one of the two."]
+
+
 def setting_remarks(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     """Return a remark for each of precision and device that differs between two summaries."""
     names = [name for name in ("precision", "device") if first.get(name) != second.get(name)]
@@ -79,7 +99,9 @@ def setting_remarks(first: Mapping[str, Any], second: Mapping[str, Any]) -> list
 
 
 def better(task: str, score: str, change: Difference) -> str:
-    """Return which of the two is better, "A" or "B", or "" if the interval holds 0."""
+    """Return which of the two is better, "A" or "B", or "" if the interval holds 0 or there is
+    none.
+    """
     if not change.is_clear:
         return ""
     return "B" if (change.value > 0) == metrics_of(task)[score].higher_is_better else "A"

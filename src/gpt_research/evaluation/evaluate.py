@@ -16,6 +16,7 @@ from typing import Any
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import to_dict
+from gpt_research.data.dataset_tokenizer import check_same_tokens
 from gpt_research.data.shards import Dataset
 from gpt_research.evaluation import benchmark_files, corpora, provenance
 from gpt_research.evaluation.benchmark_files import Source
@@ -24,6 +25,7 @@ from gpt_research.evaluation.results import Result, corpora_summary
 from gpt_research.evaluation.settings import EvaluationSettings
 from gpt_research.evaluation.tasks.table import CORPORA, TASKS, check_names
 from gpt_research.run import Run
+from gpt_research.training.lineage import deciding_settings
 
 NamedProgress = Callable[[str, int], Callable[[int], object]]
 """A function as `evaluated_model.Progress`, whose first argument is the name of the task."""
@@ -76,6 +78,7 @@ def evaluate(
         "lineage": dict(run.lineage),
         "weights_sha256": run.weights_sha256,
         "model": to_dict(run.model.config),
+        "trained_with": deciding_settings(run.config),
         "settings": to_dict(settings),
         "precision": runtime.precision,
         "device": runtime.device_name,
@@ -124,12 +127,7 @@ def _measure_corpora(
     model: EvaluatedModel, settings: EvaluationSettings, run_folder: Path, progress: NamedProgress
 ) -> dict[str, Result]:
     dataset = Dataset(settings.data, model.context)
-    if dataset.fingerprint not in ("", model.tokenizer.fingerprint):
-        raise UserError(
-            f"{settings.data} was written with the tokenizer {dataset.fingerprint[:12]}, but {run_folder} was trained "
-            f"with {model.tokenizer.fingerprint[:12]}. Preprocess the text with --tokenizer "
-            f"{run_folder}/tokenizer.json."
-        )
+    check_same_tokens(dataset, model.tokenizer, run_folder)
     # One token alone cannot be scored, because nothing is before it.
     names = [name for name, files in dataset.splits[settings.split].items() if files.num_tokens > 1]
     if not names:

@@ -1,9 +1,12 @@
 """A model under test: how likely does it find given tokens, continuations and running text?
 
-Contexts and continuations become tokens exactly as in lm-eval, so that the scores agree. Whitespace
-at the end of a context moves to its continuation. If the context alone has n tokens, the
-continuation is what follows the first n tokens of both together. An empty context is the
-end-of-text token.
+Contexts and continuations become tokens as in lm-eval, so that the scores agree. Whitespace at the
+end of a context moves to its continuation. If the context alone has n tokens, the continuation is
+what follows the first n tokens of both together. An empty context is the end-of-text token.
+
+One case is ours. A token may cross the border of the two texts: after "wor", the text "ld" becomes
+the one token "world". lm-eval then scores only what follows that token, or stops because nothing
+follows. We encode the continuation alone, so that every byte of it is scored.
 
 Windows are scored in batches, sorted by length, so that little of a batch is padding. The output
 head takes a third of GPT-2's work and runs only at the positions that are scored. It always runs in
@@ -18,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from gpt_research.base.errors import UserError
+from gpt_research.base.errors import UserError, not_finite
 from gpt_research.base.runtime import Runtime
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.task import Continuations, RunningText
@@ -63,11 +66,21 @@ class EvaluatedModel:
         return score(self.model, windows, self.runtime, self.batch_size * self.context, advance)
 
     def continuations(self, pairs: Sequence[tuple[str, str]]) -> Continuations:
-        """Return how likely the second text of each pair is after the first."""
+        """Return how likely the second text of each pair is after the first.
+
+        Raises:
+            UserError: a second text is empty.
+        """
         return self.token_continuations([encode_pair(self.tokenizer, *pair) for pair in pairs])
 
     def token_continuations(self, pairs: Sequence[tuple[list[int], list[int]]]) -> Continuations:
-        """Return the same for pairs of lists of tokens; the first list must not be empty."""
+        """Return the same for pairs of lists of tokens; the first list must not be empty.
+
+        Raises:
+            UserError: a second list is empty.
+        """
+        if any(not after for _, after in pairs):
+            raise UserError("A continuation has no token, so there is nothing to score. Give it at least one.")
         windows: list[Window] = []
         owners: list[int] = []
         for index, (before, after) in enumerate(pairs):
@@ -122,14 +135,26 @@ def _owners(piece_bytes: Sequence[int], token_bytes: np.ndarray) -> np.ndarray:
 
 
 def encode_pair(tokenizer: Tokenizer, before: str, after: str) -> tuple[list[int], list[int]]:
-    """Return the tokens of a context and of its continuation, cut as lm-eval cuts them."""
+    """Return the tokens of a context and of its continuation; neither list is empty.
+
+    Raises:
+        UserError: the continuation is empty.
+    """
     kept = before.rstrip()
     before, after = kept, before[len(kept) :] + after
+    if not after:
+        raise UserError(
+            f"The continuation of the context {before[-60:]!r} is empty, so there is nothing to score. Look at the "
+            "answers of this item in the benchmark's file or in the task."
+        )
     if not before:
         return [tokenizer.end_of_text], tokenizer.encode(after)
-    context = tokenizer.encode(before)
-    # Tokens may cross the border of the two texts, so both are encoded together and then cut.
-    return context, tokenizer.encode(before + after)[len(context) :]
+    context, whole = tokenizer.encode(before), tokenizer.encode(before + after)
+    if len(whole) > len(context) and whole[: len(context)] == context:
+        return context, whole[len(context) :]
+    # A token of `whole` holds the end of the context and the beginning of the continuation. Cut
+    # after it, the continuation would lose its beginning, and the model would be certain of it.
+    return context, tokenizer.encode(after)
 
 
 @torch.inference_mode()
@@ -145,6 +170,9 @@ def score(
     Args:
         tokens_per_batch: tokens of a batch, with padding; a longer window is a batch by itself.
         progress: called after each batch with the number of its windows.
+
+    Raises:
+        UserError: the model's output is not finite.
     """
     model.eval()
     # The longest windows come first: if a batch does not fit the memory, the first one shows it.
@@ -182,7 +210,11 @@ def _score_batch(model: GPT, windows: list[Window], runtime: Runtime) -> list[Sc
 
 
 def _ask_head(model: GPT, h: torch.Tensor, targets: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return -ln p of `targets` (N,) after hidden states (N, C), and if no token is likelier."""
+    """Return -ln p of `targets` (N,) after hidden states (N, C), and if no token is likelier.
+
+    Raises:
+        UserError: a number is not finite.
+    """
     rows = max(1, HEAD_BYTES.get(h.device.type, 1 << 30) // (4 * model.config.padded_vocab_size))
     nats, greedy = [], []
     for part, wanted in zip(h.split(rows), targets.to(h.device).split(rows), strict=True):
@@ -190,4 +222,7 @@ def _ask_head(model: GPT, h: torch.Tensor, targets: torch.Tensor) -> tuple[np.nd
         chosen = logits.gather(1, wanted[:, None]).squeeze(1)
         nats.append((logits.logsumexp(1) - chosen).cpu())
         greedy.append((chosen == logits.amax(1)).cpu())
-    return torch.cat(nats).double().numpy(), torch.cat(greedy).numpy()
+    found = torch.cat(nats).double().numpy()
+    if not np.isfinite(found).all():
+        raise not_finite("it has no score")
+    return found, torch.cat(greedy).numpy()

@@ -21,7 +21,7 @@ from typing import Any
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.config import GenerateConfig
-from gpt_research.evaluation.evaluated_model import EvaluatedModel
+from gpt_research.evaluation.evaluated_model import EvaluatedModel, encode_pair
 from gpt_research.evaluation.task import LmEvalTask
 from gpt_research.evaluation.tasks.table import TASKS
 from gpt_research.evaluation.windows import rolling_windows
@@ -77,6 +77,15 @@ class HarnessModel(TemplateLM):
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **ignored: Any) -> list[int]:
         """Return the tokens of a text. Our tokenizers add no special tokens."""
         return self.evaluated.tokenizer.encode(string)
+
+    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Return ln p of each continuation after its context, and if greedy decoding writes it.
+
+        Raises:
+            UserError: a continuation is empty.
+        """
+        pairs = [request.args for request in requests]
+        return self._loglikelihood_tokens([(pair, *encode_pair(self.evaluated.tokenizer, *pair)) for pair in pairs])
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **ignored: Any

@@ -5,6 +5,7 @@ The functions return tables and lines of text; the command prints them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich import box
 from rich.table import Table
 
 from gpt_research.evaluation.results import Result, corpus_losses
+from gpt_research.evaluation.statistics import Estimate
 from gpt_research.evaluation.task import Figure
 from gpt_research.evaluation.tasks.table import TASKS
 from gpt_research.training.validation import Loss, total
@@ -23,9 +25,11 @@ def report(summary: Mapping[str, Any], results: Mapping[str, Result]) -> Iterato
     if losses := corpus_losses(results):
         settings = summary["settings"]
         yield _corpora_table(f"{title}, on {settings['data']} ({settings['split']})", losses, results)
+        yield from _without_error({name: r for name, r in results.items() if name not in TASKS})
     benchmarks = {name: result for name, result in results.items() if name in TASKS}
     if benchmarks:
         yield _benchmark_table(title, benchmarks)
+        yield from _without_error(benchmarks)
         for name in benchmarks:
             yield _footnote(name, summary["tasks"][name])
 
@@ -37,7 +41,7 @@ def _corpora_table(title: str, losses: Mapping[str, Loss], results: Mapping[str,
     rows = {**losses, "overall": total(losses)} if len(losses) > 1 else losses
     for name, loss in rows.items():
         result = results.get(f"corpora/{name}")
-        error = f" ± {result.estimates['loss'].standard_error:.4f}" if result else ""
+        error = f" ± {standard_error(result.estimates['loss'])}" if result and result.items > 1 else ""
         table.add_row(
             name,
             f"{result.items:,}" if result else "",
@@ -60,7 +64,7 @@ def _benchmark_table(title: str, results: Mapping[str, Result]) -> Table:
         for name, estimate in result.estimates.items():
             figure = nearest(TASKS[task].published.get(name, ()), context)
             beside = f"{number(figure.value)} at {figure.context:,}" if figure else ""
-            values = number(estimate.value), number(estimate.standard_error)
+            values = number(estimate.value), standard_error(estimate)
             table.add_row(task, name, *values, f"{context:,}", beside)
     return table
 
@@ -68,6 +72,22 @@ def _benchmark_table(title: str, results: Mapping[str, Result]) -> Table:
 def nearest(figures: Sequence[Figure], context: int) -> Figure | None:
     """Return the figure whose context is nearest to `context`; None if there are no figures."""
     return min(figures, key=lambda figure: abs(figure.context - context), default=None)
+
+
+def standard_error(estimate: Estimate) -> str:
+    """Return the standard error of a score in few characters, or "none" if it cannot be had."""
+    error = estimate.standard_error
+    return number(error) if math.isfinite(error) else "none"
+
+
+def _without_error(results: Mapping[str, Result]) -> Iterator[str]:
+    """Yield a sentence about each task whose scores have no standard error."""
+    for name, result in results.items():
+        if result.items == 1:
+            yield (
+                f"{name}: only 1 {result.facts['unit'].removesuffix('s')}, so its scores have no standard error: how "
+                "much they vary cannot be known."
+            )
 
 
 def number(value: float, sign: str = "") -> str:

@@ -16,12 +16,17 @@ For an accuracy this is the usual s / sqrt(n). The error of a difference between
 same items comes from the paired values e_i(B) - e_i(A). It is much smaller than the two errors
 together if both models find the same items hard. The interval is difference +- z SE, where z is the
 quantile of the normal distribution for the confidence. Nothing is drawn at random.
+
+If each model was trained with several seeds, a score is the mean over them, and so is each e_i. The
+seeds then add a variance of their own: that of B's score minus A's, seed by seed, if both have the
+same seeds, and s_A^2 / k_A + s_B^2 / k_B otherwise. A few seeds tell their own spread badly, so z
+becomes the quantile of Student's t, with the degrees of freedom of Welch and Satterthwaite.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -71,6 +76,7 @@ class Estimate:
 
     @property
     def standard_error(self) -> float:
+        """nan if there is only one item, because nothing shows how much items vary."""
         return _standard_error(self.influence)
 
 
@@ -98,6 +104,11 @@ class Difference:
         return self.b - self.a
 
     @property
+    def has_interval(self) -> bool:
+        """False if there is only one item, or a score is infinite."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
     def is_clear(self) -> bool:
         """True if the interval does not hold 0."""
         return self.low > 0 or self.high < 0
@@ -110,6 +121,50 @@ def difference(metric: Metric, a: Columns, b: Columns, confidence: float) -> Dif
     error = _standard_error(other.influence - one.influence)
     z, value = NormalDist().inv_cdf(0.5 + confidence / 2), other.value - one.value
     return Difference(one.value, other.value, error, value - z * error, value + z * error, len(one.influence))
+
+
+def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
+    """Return the mean of a score over models, such as seeds, on the same items in the same
+    order.
+    """
+    influence = np.mean([estimate.influence for estimate in estimates], axis=0)
+    return Estimate(float(np.mean([estimate.value for estimate in estimates])), influence)
+
+
+def difference_of_means(
+    a: Sequence[Estimate], b: Sequence[Estimate], confidence: float, *, same_seeds: bool
+) -> Difference:
+    """Return the difference of a score between two settings, each trained with several seeds.
+
+    Args:
+        same_seeds: number n of `a` has the seed of number n of `b`.
+    """
+    one, other = mean_estimate(a), mean_estimate(b)
+    assert len(one.influence) == len(other.influence), "only the same items can be paired"
+    items = len(one.influence)
+    parts = [(_standard_error(other.influence - one.influence) ** 2, items - 1)]
+    if min(len(a), len(b)) > 1:
+        values = np.array([e.value for e in a]), np.array([e.value for e in b])
+        for seeds in [values[1] - values[0]] if same_seeds else values:
+            parts.append((float(seeds.var(ddof=1)) / len(seeds), len(seeds) - 1))
+    variance, quantile = sum(v for v, _ in parts), NormalDist().inv_cdf(0.5 + confidence / 2)
+    if len(parts) > 1 and variance > 0:
+        freedom = variance**2 / sum(v**2 / n for v, n in parts if n)
+        quantile = student_quantile(0.5 + confidence / 2, freedom)
+    error, value = math.sqrt(variance), other.value - one.value
+    return Difference(one.value, other.value, error, value - quantile * error, value + quantile * error, items)
+
+
+def student_quantile(probability: float, freedom: float) -> float:
+    """Return the quantile of Student's t distribution, to about 5 digits."""
+    if freedom > 1e5:
+        return NormalDist().inv_cdf(probability)
+    # With t = sqrt(freedom) * tan(angle), the density of the angle is cos(angle)**(freedom - 1).
+    angles = np.linspace(0, math.pi / 2, 50_001)
+    density = np.cos(angles) ** (freedom - 1)
+    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    angle = float(np.interp(abs(probability - 0.5) * 2, mass / mass[-1], angles))
+    return math.copysign(math.sqrt(freedom) * math.tan(angle), probability - 0.5)
 
 
 def _standard_error(influence: np.ndarray) -> float:

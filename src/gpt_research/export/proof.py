@@ -15,7 +15,7 @@ from typing import Protocol
 
 import torch
 
-from gpt_research.base.errors import UserError
+from gpt_research.base.errors import UserError, not_finite
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.model.gpt import GPT
 
@@ -141,7 +141,8 @@ def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> 
     """Compare another program with our model on `text`.
 
     Raises:
-        UserError: they differ by more than the bound; the message says where and by how much.
+        UserError: they differ by more than the bound, and the message says where and by how much;
+            or our own model's output is not finite.
     """
     expected_ids, ids = ours.encode(text), other.encode(text)
     if ids != expected_ids:
@@ -152,6 +153,8 @@ def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> 
         raise UserError("The text to check the export with is empty. Name another with --text.")
     positions, theirs = other.log_probs(tokens)
     expected = ours.log_probs(tokens)[1][positions]
+    if not expected.isfinite().all():
+        raise not_finite("no other program can be compared with it")
     if theirs.shape != expected.shape:
         raise _refusal(other, f"its vocabulary has {theirs.shape[-1]} entries, not {expected.shape[-1]}")
     spread = float(expected.std(dim=-1).mean()) or 1.0  # a vocabulary of one token has no spread

@@ -2,7 +2,8 @@
 
 Rows are independent. The token of a row is a pure function of its logits and of one uniform number,
 so a sample does not depend on its batch. A filter sets the logits of the tokens that it removes to
--inf. Filters look at logits only, so they keep or remove equally likely tokens together.
+-inf. Filters look at logits only, so they keep or remove equally likely tokens together. A row that
+is not finite gets some token; the caller notices it by the token's log-probability.
 
 Shapes: B rows, V tokens of the vocabulary. This module knows nothing about models or text.
 """
@@ -97,7 +98,8 @@ def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
         if (reached[:, -1] >= p).all():
             break
     likelier = reached - ordered  # for the first of equally likely tokens, the mass of all more likely ones
-    kept = (likelier < p).sum(-1, keepdim=True)  # at least 1
+    # At least 1; nan is below nothing, and a row of nan must not end the process.
+    kept = (likelier < p).sum(-1, keepdim=True).clamp(min=1)
     return logits.masked_fill(probabilities < ordered.gather(-1, kept - 1), -torch.inf)
 
 
@@ -121,4 +123,5 @@ def draw(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:
     # The point stays below the total, because beyond it there are only tokens of probability 0.
     below_total = torch.nextafter(total, torch.zeros_like(total))
     point = torch.minimum(uniforms[:, None] * total, below_total)
-    return torch.searchsorted(cumulative, point, right=True).squeeze(-1)
+    # A row of nan is beyond every point. Its token means nothing; it must exist all the same.
+    return torch.searchsorted(cumulative, point, right=True).squeeze(-1).clamp(max=logits.size(-1) - 1)

@@ -10,13 +10,14 @@ rows is limited so that the cache fits into memory; further requests wait.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import OrderedDict, abc
 from collections.abc import Callable, Iterator
 
 import torch
 
-from gpt_research.base.errors import UserError
+from gpt_research.base.errors import UserError, not_finite
 from gpt_research.config import GenerateConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.decoder import Decoder
@@ -66,7 +67,7 @@ def stream(
 
     Raises:
         UserError: at the call, if a prompt is longer than the context, or if the tokenizer is
-            not the model's.
+            not the model's; later, if the model's output is not finite.
     """
     engine = TorchEngine(model, tokenizer)
     pieces = stream_samples(engine, prompts, config or GenerateConfig(), notice=notice)
@@ -142,6 +143,9 @@ class TorchEngine:
     def step(self) -> list[Piece]:
         """Decode the newest tokens, start waiting requests if rows are free, and draw a token a
         row.
+
+        Raises:
+            UserError: the model's output is not finite.
         """
         live = [row for row, sequence in enumerate(self._rows) if sequence.live]
         joining = min(len(self._waiting), self.max_rows - len(live))
@@ -226,7 +230,11 @@ class TorchEngine:
         pieces = []
         for row, (token, logprob) in enumerate(zip(self._chosen.tolist(), logprobs.tolist(), strict=True)):
             sequence = self._rows[row]
-            if sequence.live and (piece := sequence.take(token, logprob, alternatives.get(row))):
+            if not sequence.live:
+                continue
+            if not math.isfinite(logprob):
+                raise not_finite("no text can be drawn from it")
+            if piece := sequence.take(token, logprob, alternatives.get(row)):
                 pieces.append(piece)
         return pieces
 

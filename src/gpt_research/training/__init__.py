@@ -14,7 +14,8 @@ Modules:
     health           finds spikes and gradients that are not finite
     black_box        the record of a step that went wrong
     replay           takes a step again and records its modules
-    metrics          metrics.jsonl and the loss curve
+    metrics          metrics.jsonl
+    curves           pictures of the losses of one run or of several
     trackers         the table of trackers: W&B, TensorBoard
     reporter         the events that a display may show
     run_folder       the lock on a run folder, and the settings that a resumed run may change

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gpt_research.base.errors import UserError
 from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.data.dataset_tokenizer import tokenizer_of
 from gpt_research.data.loader import DataLoader
 from gpt_research.data.shards import Dataset, TokenFiles
 from gpt_research.data.tokenizer import Tokenizer
@@ -24,9 +25,9 @@ class TrainingData:
 
     dataset: Dataset
     tokenizer: Tokenizer
-    """GPT-2's if the data set was prepared elsewhere and has none."""
+    """As `data.dataset_tokenizer` finds it."""
     tokenizer_file: Path | None
-    """The data set's own tokenizer.json."""
+    """The data set's own tokenizer.json; None if it was prepared elsewhere and has none."""
     model: GPTConfig
     """The shape of the model with the vocabulary of the tokenizer."""
 
@@ -41,15 +42,7 @@ class TrainingData:
         dataset = Dataset(config.data, config.model.block_size)
         if config.verify_data:
             dataset.verify()
-        path = dataset.tokenizer_file
-        if path is None and dataset.fingerprint:
-            raise UserError(f"{dataset.folder / 'tokenizer.json'} is missing. Put it back or run preprocessing again.")
-        tokenizer = Tokenizer.gpt2() if path is None else Tokenizer.load(path)
-        if path is not None and dataset.fingerprint not in ("", tokenizer.fingerprint):
-            raise UserError(
-                f"The shards in {dataset.folder} were written with the tokenizer {dataset.fingerprint[:12]}, "
-                f"but {path} is {tokenizer.fingerprint[:12]}. Put the right one back or run preprocessing again."
-            )
+        tokenizer, path = tokenizer_of(dataset)
         size = tokenizer.vocab_size
         if config.model.vocab_size not in (GPTConfig.vocab_size, size):
             raise UserError(

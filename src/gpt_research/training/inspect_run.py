@@ -16,7 +16,7 @@ from gpt_research.config import TrainConfig
 from gpt_research.run import run_config
 from gpt_research.training.metrics import read_metrics
 
-LAST_NUMBERS = ("loss", "val_loss", "val_bits_per_byte")
+LAST_NUMBERS = ("loss", "mean_loss", "val_loss", "val_bits_per_byte", "tokens", "elapsed_s", "peak_memory_gb")
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,13 @@ def inspect_run(run: Path, *, hashes: bool = False) -> RunSummary:
         if line is not None:
             last[name] = (line[name], line["step"])
     checkpoints = [_checkpoint(run, step, hashes=hashes) for step in steps]
-    lineage = _state(checkpoint_path(run, steps[-1])).get("lineage", {}) if steps else {}
-    return RunSummary(config, last, checkpoints, lineage)
+    return RunSummary(config, last, checkpoints, newest_lineage(run))
+
+
+def newest_lineage(run: Path) -> dict[str, Any]:
+    """Return the lineage of a run's newest checkpoint; empty if there is none, or it has none."""
+    steps = saved_steps(run)
+    return _state(checkpoint_path(run, steps[-1])).get("lineage", {}) if steps else {}
 
 
 def _checkpoint(run: Path, step: int, *, hashes: bool) -> CheckpointSummary:

@@ -20,15 +20,20 @@ from gpt_research.version import __version__
 
 def lineage(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
     """Return fingerprints of everything that the weights of a run come from."""
-    changeable = TrainConfig.changeable_fields()
     loaded = plugins.hashes()
     return {
         "tokenizer": data.tokenizer.fingerprint,
         "data": data_fingerprint(data.dataset.manifests),
-        "config": _digest({name: value for name, value in to_dict(config).items() if name not in changeable}),
+        "config": _digest(deciding_settings(config)),
         "code": f"gpt-research {__version__}, torch {torch.__version__}",
         **({"plugins": loaded} if loaded else {}),
     }
+
+
+def deciding_settings(config: TrainConfig) -> dict[str, Any]:
+    """Return the settings that decide what a run learns from its data, the seed among them."""
+    changeable = TrainConfig.changeable_fields()
+    return {name: value for name, value in to_dict(config).items() if name not in changeable}
 
 
 def check_lineage(before: Mapping[str, Any], now: Mapping[str, Any], where: str, config: TrainConfig) -> None:

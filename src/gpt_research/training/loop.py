@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import math
 import time
 from pathlib import Path
 
@@ -31,10 +32,11 @@ from gpt_research.generation.torch_engine import generate
 from gpt_research.model.variants import check_variants
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.black_box import describe_windows, write_black_box
+from gpt_research.training.curves import draw_loss_curve
 from gpt_research.training.health import MOST_BAD_STEPS, Health
 from gpt_research.training.inputs import TrainingData, loader_of_run
 from gpt_research.training.lineage import check_lineage, lineage
-from gpt_research.training.metrics import Metrics, draw_loss_curve
+from gpt_research.training.metrics import SAMPLES, Earlier, Metrics
 from gpt_research.training.optimizer_state import optimizer_first_rows, optimizer_tensors, restore_optimizer
 from gpt_research.training.parallel import reshard
 from gpt_research.training.profiling import profiled
@@ -42,6 +44,7 @@ from gpt_research.training.reporter import Beginning, Outcome, Reporter
 from gpt_research.training.run_folder import locked_run_folder
 from gpt_research.training.signals import StopSignal, catch_stop_signals
 from gpt_research.training.step import TrainStep
+from gpt_research.training.trackers import find_tracker
 from gpt_research.training.validation import Loss, measure, total
 
 LONGEST_SAMPLE = 200
@@ -60,6 +63,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     """
     reporter = reporter or Reporter()
     check_variants(config.model)
+    find_tracker(config.tracker)
     runtime = runtimes.start(config.device, config.precision)
     try:
         data = TrainingData.open(config)
@@ -108,7 +112,10 @@ class Trainer:
         )
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []
         """Step, loss and gradient norm of the steps whose numbers are still on the device."""
+        self.unlogged: list[float] = []
+        """The finite losses of the steps since the last logged line."""
         self.losses: dict[str, Loss] = {}
+        self.earlier = Earlier()
         self.metrics: Metrics | None = None
         self.start_step = self.saved_step = 0
         if resume and (checkpoint := load_newest(self.run_folder)) is not None:
@@ -137,6 +144,7 @@ class Trainer:
         last = min(until or config.max_steps, config.max_steps)
         if self.runtime.is_main:
             self.metrics = Metrics(self.run_folder, config, self.start_step)
+            self.earlier = self.metrics.earlier
         self.peak_flops = peak_flops(self.runtime)
         self.reporter.start(self._beginning())
         self.started_at = self.window_at = time.perf_counter()
@@ -204,6 +212,7 @@ class Trainer:
             "lineage": self.lineage,
             "scaler": self.train_step.scaler.state_dict(),
             "health": self.health.state_dict(),
+            "unlogged_losses": list(self.unlogged),
             "skipped_steps": int(self.train_step.skipped.item()),
         }
         tensors = model_tensors(model), optimizer_tensors(optimizer, model)
@@ -224,6 +233,7 @@ class Trainer:
         train_step.scaler.load_state_dict(checkpoint.state.get("scaler", {}))
         if "health" in checkpoint.state:
             self.health.load_state_dict(checkpoint.state["health"])
+        self.unlogged = list(checkpoint.state.get("unlogged_losses", []))
         train_step.skipped.fill_(checkpoint.state.get("skipped_steps", 0))
         self.start_step = self.saved_step = checkpoint.step
 
@@ -276,6 +286,8 @@ class Trainer:
             finding = self.health.observe(loss, norm, counts=counts)
             if finding is not None:
                 self._record_finding(step, finding, loss, norm)
+            if math.isfinite(loss):
+                self.unlogged.append(loss)
             if step % self.config.log_interval == 0 or step == self.config.max_steps:
                 self._log(step, loss, norm)
 
@@ -289,14 +301,19 @@ class Trainer:
             self.peak_flops = max(flops, peak_flops(self.runtime))
         values = {
             "loss": loss,
+            "mean_loss": math.fsum(self.unlogged) / len(self.unlogged) if self.unlogged else math.nan,
             "learning_rate": self.train_step.learning_rate(step - 1),
             "grad_norm": norm,
             "tokens_per_s": tokens_per_s,
             "mfu": flops / self.peak_flops,
             "data_wait": self.train_step.data_s / max(seconds, 1e-9),
             "skipped_steps": int(self.train_step.skipped.item()),
-            "elapsed_s": now - self.started_at,
+            "tokens": self.earlier.tokens + (step - self.start_step) * self.config.tokens_per_step,
+            "epochs": self.loader.order.passes(step * self.loader.samples_per_step),
+            "elapsed_s": self.earlier.seconds + now - self.started_at,
+            "peak_memory_gb": self.runtime.peak_memory() / 1e9,
         }
+        self.unlogged = []
         if self.metrics:
             self.metrics.log(step, values)
         self.reporter.step(step, values)
@@ -348,7 +365,10 @@ class Trainer:
         length = max(1, self.config.model.block_size // 2)
         settings = GenerateConfig(max_new_tokens=min(LONGEST_SAMPLE, length), seed=self.config.seed)
         self.model.eval()
-        sample = generate(self.model, self.data.tokenizer, prompt, settings, notice=lambda _: None)[0]
-        path = self.run_folder / "samples.txt"
+        try:
+            text = prompt + generate(self.model, self.data.tokenizer, prompt, settings, notice=lambda _: None)[0].text
+        except UserError as error:  # a model that has diverged must not end its run in a traceback
+            text = f"(no sample: {error})"
+        path = self.run_folder / SAMPLES
         with dispensable(path), open(path, "a", encoding="utf-8") as file:
-            file.write(f"--- step {step} ---\n{prompt}{sample.text}\n\n")
+            file.write(f"--- step {step} ---\n{text}\n\n")

@@ -1,19 +1,34 @@
-"""Writes the numbers of a run to metrics.jsonl and a tracker, and draws the loss curve."""
+"""Writes the numbers of a run to metrics.jsonl and to a tracker."""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gpt_research.base.disk import dispensable
-from gpt_research.base.errors import look_up
-from gpt_research.base.files import AppendedLines, write_text, written_whole
+from gpt_research.base.files import AppendedLines, write_text
 from gpt_research.base.settings import to_dict
 from gpt_research.config import TrainConfig
-from gpt_research.training.trackers import TRACKERS
+from gpt_research.training import trackers
+
+SAMPLES = "samples.txt"
+"""File of a run folder to which each evaluation appends a text, below a line with its step."""
+_SAMPLE_HEAD = re.compile(r"^--- step (\d+) ---$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What the sessions before this one did for the run."""
+
+    tokens: int = 0
+    """Tokens that the steps up to the first of this session have read."""
+    seconds: float = 0.0
+    """Time of all earlier sessions, with that of steps that were lost and are taken again."""
 
 
 class Metrics:
@@ -22,18 +37,20 @@ class Metrics:
     """
 
     def __init__(self, run: Path, config: TrainConfig, start_step: int) -> None:
-        """Open the files, and drop lines after `start_step`, which a resumed run writes again.
+        """Open the files, and drop lines and samples after `start_step`, which a resumed run writes
+        again.
 
         Raises:
-            UserError: there is no such tracker, or its package is not installed.
+            UserError: the tracker cannot be used.
         """
-        # An unknown tracker must not cost the old lines, so it is looked up first.
-        tracker = look_up(TRACKERS, config.tracker, "tracker")
         path = run / "metrics.jsonl"
-        kept = [line for line in read_metrics(run) if line["step"] <= start_step]
+        lines = read_metrics(run)
+        kept = [line for line in lines if line["step"] <= start_step]
+        self.earlier = _earlier(lines, kept, start_step, config.tokens_per_step)
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        _drop_samples_after(run / SAMPLES, start_step)
         self._path, self._file = path, AppendedLines(path)
-        self._tracker = tracker(run, to_dict(config)) if tracker is not None else None
+        self._tracker = trackers.begin(config.tracker, run, to_dict(config), start_step)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Write the numbers of a step."""
@@ -82,47 +99,22 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, flo
     return pairs
 
 
-def draw_loss_curve(run: Path) -> Path | None:
-    """Draw `loss.png` from `metrics.jsonl`: smoothed training loss, and validation loss by
-    corpus.
-    """
-    lines = read_metrics(run)
-    train = [(m["step"], m["loss"]) for m in lines if m.get("loss") is not None]
-    val = [m for m in lines if m.get("val_loss") is not None]
-    if not train and not val:
-        return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)  # draws without a window system and without pyplot's global state
-    axes = figure.add_subplot()
-    if train:
-        steps, losses = zip(*train, strict=True)
-        axes.plot(steps, losses, color="0.75", linewidth=0.8)
-        axes.plot(steps, _smoothed(losses), color="tab:blue", linewidth=1.5, label="training (smoothed)")
-    if val:
-        axes.plot([m["step"] for m in val], [m["val_loss"] for m in val], "o-", ms=3, color="k", label="validation")
-        names = sorted(val[-1].get("corpora", {}))
-        for name in names if len(names) > 1 else []:
-            points = [(m["step"], m["corpora"][name]["loss"]) for m in val if name in m.get("corpora", {})]
-            axes.plot(*zip(*points, strict=True), "--", linewidth=1, label=f"validation: {name}")
-    axes.set(xlabel="step", ylabel="loss (nats a token)", title=run.name)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    path = run / "loss.png"
-    with dispensable(path), written_whole(path) as part:
-        figure.savefig(part, dpi=120, format="png")
-    return path
+def _earlier(lines: list[dict[str, Any]], kept: list[dict[str, Any]], start_step: int, tokens_per_step: int) -> Earlier:
+    """Add up the sessions before `start_step`, from all lines and from those that are kept."""
+    step, tokens = next(((m["step"], m["tokens"]) for m in reversed(kept) if "tokens" in m), (0, 0))
+    seconds = before = 0.0
+    for elapsed in (m["elapsed_s"] for m in lines if m.get("elapsed_s") is not None):
+        # Version 0.1 counted from 0 again in each session.
+        seconds += elapsed - before if elapsed >= before else elapsed
+        before = elapsed
+    return Earlier(tokens + (start_step - step) * tokens_per_step, seconds)
 
 
-def _smoothed(values: tuple[float, ...]) -> list[float]:
-    """Return an exponential moving average over a twentieth of the curve, corrected for its
-    start.
-    """
-    weight = max(0.0, 1 - 20 / len(values))
-    smooth, norm, out = 0.0, 0.0, []
-    for value in values:
-        smooth, norm = weight * smooth + (1 - weight) * value, weight * norm + (1 - weight)
-        out.append(smooth / norm)
-    return out
+def _drop_samples_after(path: Path, step: int) -> None:
+    """Cut `samples.txt` before the first sample of a later step."""
+    if not path.is_file():
+        return
+    text = path.read_text(encoding="utf-8")
+    later = next((head.start() for head in _SAMPLE_HEAD.finditer(text) if int(head[1]) > step), None)
+    if later is not None:
+        write_text(path, text[:later])

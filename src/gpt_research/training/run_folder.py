@@ -90,7 +90,7 @@ def _check_changes(old: TrainConfig, new: TrainConfig, run: Path) -> None:
     changes = [
         f"{name}: {before!r} -> {after!r}"
         for name, before, after in _differences(to_dict(old), to_dict(new))
-        if name not in changeable
+        if name.partition(".")[0] not in changeable
     ]
     # No flag allows these, because the weights would not fit the model.
     shape = [change for change in changes if change.startswith("model.")]

@@ -30,7 +30,7 @@ class Loss:
 
     @property
     def perplexity(self) -> float:
-        return math.exp(self.loss) if self.loss < 700 else math.inf  # exp(710) overflows
+        return math.inf if self.loss >= 700 else math.exp(self.loss)  # exp(710) overflows, and nan stays nan
 
     @property
     def bits_per_byte(self) -> float:

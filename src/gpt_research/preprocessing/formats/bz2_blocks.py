@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import bz2
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import BinaryIO
 
 import numpy as np
@@ -22,6 +23,9 @@ _MAGIC_BYTES = 7
 """Bytes that a magic number of 48 bits touches, at whichever bit it begins."""
 _WINDOW = 1 << 20
 _LARGEST_BLOCK = 2 << 20
+_LONG = 2 << 20
+_TOGETHER = 4
+"""Blocks that `bz2_decoder` decodes at the same time."""
 
 
 def block_offsets(file: BinaryIO, start: int) -> Iterator[int]:
@@ -35,6 +39,53 @@ def block_offsets(file: BinaryIO, start: int) -> Iterator[int]:
     yield 8 * (start + len(window))
 
 
+def contents(file: BinaryIO, start: int, stop: int) -> Iterator[tuple[int, int, bytes | Exception]]:
+    """Yield the blocks that begin at byte `start` or after it: the bits at which a block begins and
+    ends, and what it holds, or the error if it is damaged.
+
+    The blocks that begin before byte `stop` are decoded several at once, which is faster, but for
+    the first of them: to look at the beginning of a file takes no more than libbz2. Nor does a
+    short file, because the other decoder has to be loaded, and compiled where it is new.
+    """
+    is_long = stop - start >= _LONG
+    held: list[tuple[int, int]] = []
+    for number, (begin, end) in enumerate(pairwise(block_offsets(file, start))):
+        if not number or not is_long or begin >= 8 * stop:
+            yield begin, end, _content(file, begin, end)
+            continue
+        held.append((begin, end))
+        # The block that ends at `stop` or after it is the last one that begins before it.
+        if len(held) == _TOGETHER or end >= 8 * stop:
+            yield from _together(file, held)
+            held = []
+    yield from _together(file, held)
+
+
+def _together(file: BinaryIO, spans: list[tuple[int, int]]) -> Iterator[tuple[int, int, bytes | Exception]]:
+    if not spans:
+        return
+    # It loads machine code, for which the process that only looks at the beginning should not wait.
+    from gpt_research.preprocessing.formats.bz2_decoder import decode
+
+    decoded = decode([(_bytes_of(file, begin, end), begin % 8) for begin, end in spans])
+    for (begin, end), content in zip(spans, decoded, strict=True):
+        # libbz2 decodes what the other decoder does not know, or says what is wrong with it.
+        yield begin, end, _content(file, begin, end) if content is None else content
+
+
+def _bytes_of(file: BinaryIO, begin: int, end: int) -> bytes:
+    """Return the bytes in which the bits from `begin` to `end` are."""
+    file.seek(begin // 8)
+    return file.read(min(-(-end // 8) - begin // 8, _LARGEST_BLOCK))
+
+
+def _content(file: BinaryIO, begin: int, end: int) -> bytes | Exception:
+    try:
+        return read_block(file, begin, end)
+    except (OSError, ValueError) as error:
+        return error
+
+
 def read_block(file: BinaryIO, begin: int, end: int) -> bytes:
     """Decompress the block from bit `begin` to bit `end`, at which the next block begins or the
     file ends.
@@ -42,8 +93,7 @@ def read_block(file: BinaryIO, begin: int, end: int) -> bytes:
     Raises:
         OSError, ValueError: the block is damaged or cut.
     """
-    file.seek(begin // 8)
-    data = file.read(min(-(-end // 8) - begin // 8, _LARGEST_BLOCK))
+    data = _bytes_of(file, begin, end)
     skipped = begin % 8
     stop = min(skipped + end - begin, 8 * len(data))
     if ends := _find(_STREAM_END, data):  # after the last block of a stream

@@ -12,12 +12,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from xml.parsers import expat
 
 from gpt_research.preprocessing.document import Drop, Unit
-from gpt_research.preprocessing.formats.bz2_blocks import SIGNATURE, block_offsets, read_block
+from gpt_research.preprocessing.formats.bz2_blocks import SIGNATURE, contents
 from gpt_research.preprocessing.formats.streams import MAX_RECORD, BrokenInputError, open_bytes
 
 UNIT_BYTES = 8 << 20
@@ -166,12 +165,11 @@ def _plain_pieces(path: Path, unit: Unit, stop: int) -> Iterator[tuple[bytes, bo
 def _bz2_pieces(path: Path, unit: Unit, stop: int) -> Iterator[tuple[bytes | Drop, bool]]:
     """Yield the decompressed blocks from the unit's start on, and a drop for a damaged one."""
     with open(path, "rb") as file:
-        blocks = pairwise(block_offsets(file, unit.start))
-        for number, (begin, end) in enumerate(blocks):
+        for number, (begin, end, content) in enumerate(contents(file, unit.start, stop)):
             if not number and begin >= 8 * stop:
                 return
             ends = end >= 8 * stop
-            try:
-                yield read_block(file, begin, end), ends
-            except (OSError, ValueError) as error:
-                yield Drop("broken_bz2", unit.path, 0, f"at byte {begin // 8}: {error}", broken=True), ends
+            if isinstance(content, bytes):
+                yield content, ends
+            else:
+                yield Drop("broken_bz2", unit.path, 0, f"at byte {begin // 8}: {content}", broken=True), ends

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
+from gpt_research.preprocessing.formats.wiki_quantities import UNKNOWN
 from gpt_research.preprocessing.formats.wiki_templates import shown_text
 
 _DEPTH = 40
@@ -73,8 +74,9 @@ _ASIDE = re.compile(f"{_ASIDE_BEGINS}(\\d+){_ASIDE_ENDS}")
 
 def _without_unseen(text: str, kept: list[str]) -> str:
     """Remove elements that show no text; move verbatim ones to `kept`, with marks in the text."""
-    if _ASIDE_BEGINS in text:
-        text = text.replace(_ASIDE_BEGINS, "")
+    for mark in (_ASIDE_BEGINS, UNKNOWN):
+        if mark in text:
+            text = text.replace(mark, "")
     text = _COMMENT.sub("", text)
     pieces = []
     at = 0
@@ -196,7 +198,13 @@ def _without_tables(text: str) -> str:
 
 
 _QUOTES = re.compile(r"''+")
-_LINE_BREAK = re.compile(r"<(?:br|p|/p|/?div|/?blockquote|/?center|/?poem|hr|/li|/tr)\b[^<>]*>", re.IGNORECASE)
+_LINE_BREAK = re.compile(
+    r"<(?:br|p|/p|/?div|/?blockquote|/?center|/?poem|hr|/li|/tr|/?d[dlt]|/?[ou]l)\b[^<>]*>", re.IGNORECASE
+)
+_LIST_ITEM = re.compile(r"<li\b[^<>]*>", re.IGNORECASE)
+# What is computed when a page is shown is nearly always beside a value that is written: "$5 ($70
+# today)". So the brackets around it go too.
+_COMPUTED = re.compile(rf"\s*\([^()\n]*{UNKNOWN}[^()\n]*\)|[$£€¥₹]?{UNKNOWN}")
 # Only after a number: without a sign, 10<sup>−9</sup> would become another number, while km2 and
 # H2O are readable.
 _POWER = re.compile(r"<(?=sup>)(?<=\d<)sup>((?:[+−–-]|&minus;)?\d+)</sup>")
@@ -208,7 +216,9 @@ _MAGIC_WORD = re.compile(r"__[A-Z]{3,}__")
 # other patterns.
 _EMPTY_BRACKETS = re.compile(r"\(\s*(?:[,;:–-]\s*)*\)")
 _AFTER_OPENING = re.compile(r"\([\s,;:]+")
-_COMMA_TOO_MANY, _SEMICOLON_TOO_MANY = re.compile(r",(?=\))"), re.compile(r";(?=\))")
+_COMMA_TOO_MANY = re.compile(r",(?=\)| ?,|\.(?![.\d]))")
+"""A comma before or after what showed no words."""
+_SEMICOLON_TOO_MANY = re.compile(r";(?=\))")
 _HOLLOW = ("[]", "⟨⟩", "{}")
 _BLANK_TOO_MANY = re.compile(r" (?=[ ),.;])(?=[ )]|[,.][ \n]|; )")
 """A blank left by a template or a reference. Most blanks fail the first of the two look-aheads,
@@ -217,8 +227,11 @@ which is fast."""
 
 def _without_markup(text: str) -> str:
     text = _QUOTES.sub("", text)
+    if UNKNOWN in text:
+        text = _COMPUTED.sub("", text)
     if "<" in text:
-        text = _TAG.sub("", _LINE_BREAK.sub("\n", _POWER.sub(r"^\1", text)))
+        text = _LINE_BREAK.sub("\n", _LIST_ITEM.sub("\n* ", _POWER.sub(r"^\1", text)))
+        text = _TAG.sub("", text)
     if "_" in text:
         text = _MAGIC_WORD.sub("", text)
     if "&" in text:
@@ -321,7 +334,9 @@ def _line_text(line: str) -> str:
         text = line.lstrip("*#:;").lstrip(" \t")
         if not any(map(str.isalnum, text)):
             return ""
-        return f"- {text}" if first in "*#" else text
+        if first in "*#":
+            return f"- {text}"
+        return text.replace(" : ", "\n", 1) if first == ";" else text
     if first in "|!" or line.startswith(("{{", "}}", "{|", "----")):
         return ""
     return line if len(line) > 3 or any(map(str.isalnum, line)) or _ASIDE_BEGINS in line else ""

@@ -2,8 +2,8 @@
 
 `kernels` imports numba and loads machine code, which takes half a second. The process that plans
 the work imports the modules that call these loops, but never calls one, so it should not wait for
-them. This is the one module that imports late for this reason: `compiled.hash_words(...)` is
-`kernels.hash_words(...)`.
+them. This module imports late for this reason, as `formats.bz2_blocks` does:
+`compiled.hash_words(...)` is `kernels.hash_words(...)`.
 """
 
 from __future__ import annotations

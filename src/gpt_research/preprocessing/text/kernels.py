@@ -1,6 +1,6 @@
 """Loops over every byte or word of a text, compiled by numba to a few processor cycles for each.
 
-All compiled code is in this one file, because numba keeps machine code on disk until the source
+All loops over texts are in this one file, because numba keeps machine code on disk until the source
 file changes. The modules that call the loops explain what the numbers mean: `repair`, `words`,
 `duplicates`, `contamination`. They call through `compiled`, because to import this module takes
 half a second.
@@ -8,11 +8,10 @@ half a second.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numba import boolean, int64, njit, types, uint8, uint32, uint64, void
+
+from gpt_research.preprocessing.text.machine_code import compiled as _compiled
 
 _U64 = np.uint64
 _ONE, _ALL = _U64(1), _U64(2**64 - 1)
@@ -36,16 +35,6 @@ def _read(kind: types.Type) -> types.Array:
 # With explicit types everything is compiled, or loaded, on import: once for all processes that are
 # copies of one.
 _BYTES, _HASHES, _OFFSETS = _read(uint8), _read(uint64), _read(int64)
-
-
-def _compiled(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def compiled(loop: Callable[..., Any]) -> Callable[..., Any]:
-        try:
-            return njit(signature, cache=True)(loop)
-        except RuntimeError:  # no folder can keep the machine code, so it is compiled at each start
-            return njit(signature)(loop)
-
-    return compiled
 
 
 @njit(inline="always")

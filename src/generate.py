@@ -4,10 +4,11 @@ generate`.
 
 import sys
 
-from gpt_research.cli.main import main
-from gpt_research.generation.torch_engine import generate
-
 __all__ = ["generate"]
 
 if __name__ == "__main__":
-    sys.exit(main(["generate", *sys.argv[1:]]))
+    from gpt_research.__main__ import main
+
+    sys.exit(main("generate"))
+
+from gpt_research.generation.torch_engine import generate

@@ -48,6 +48,7 @@ ELSEWHERE = {
     r"^python (preprocessing|trainer|src/generate)\.py$": "tests/test_entry_points.py runs it",
     r"^torchrun ": "needs several devices; the command behind it is parsed",
     r"^curl |^kaggle |^hf ": "downloads from another's server",
+    r"^unzip ": "unpacks what was downloaded",
 }
 """Commands of other programs that are not run: pattern -> reason."""
 

@@ -23,6 +23,7 @@ STEP_MODULES = 10
 """Modules that one must read to understand the training step, the step itself among them."""
 LONGEST_FILE = 400
 LATE = {
+    ("gpt_research.__main__", "gpt_research.cli.main"): "Ctrl-C during this import must show no traceback",
     ("gpt_research.preprocessing.text.compiled", "gpt_research.preprocessing.text.kernels"): "numba takes 0.5 s",
     ("gpt_research.preprocessing.formats.bz2_blocks", "gpt_research.preprocessing.formats.bz2_decoder"): "the same",
     ("gpt_research.evaluation.evaluate", "gpt_research.evaluation.harness"): "lm-eval is an optional dependency",

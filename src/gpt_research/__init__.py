@@ -7,13 +7,14 @@ print(gpt_research.generate(model, tokenizer, "ROMEO:")[0].text)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from gpt_research.base.errors import UserError
-from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.version import __version__
 
+TYPE_CHECKING = False  # that of `typing` takes a while to import, and `__main__` comes after this module
 if TYPE_CHECKING:
+    from typing import Any
+
+    from gpt_research.base.errors import UserError
+    from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
     from gpt_research.generation.torch_engine import generate
     from gpt_research.model.gpt import GPT
     from gpt_research.run import load_model as load
@@ -31,7 +32,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import names that need torch at their first use, so that `--help` and errors come at once."""
+    """Import a name at its first use, so that neither help nor Ctrl-C has to wait for torch."""
     if name == "load":
         from gpt_research.run import load_model
 
@@ -44,4 +45,12 @@ def __getattr__(name: str) -> Any:
         from gpt_research.model.gpt import GPT
 
         return GPT
+    if name == "UserError":
+        from gpt_research.base.errors import UserError
+
+        return UserError
+    if name in ("GPTConfig", "GenerateConfig", "TrainConfig"):
+        from gpt_research import config
+
+        return getattr(config, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,18 @@
-"""`python -m gpt_research`, also under torchrun."""
+"""The program: `gpt-research`, and `python -m gpt_research`, also under torchrun."""
 
 import sys
 
-from gpt_research.cli.main import main
+from gpt_research.base import stopping
+
+
+def main(*command: str) -> int:
+    """Run the command line of this process, behind the words of `command`; return the exit code."""
+    with stopping.listening(until_exit=True):
+        # Importing this takes a twentieth of a second, in which Ctrl-C must not show a traceback.
+        from gpt_research.cli import main as command_line
+
+        return command_line.main([*command, *sys.argv[1:]])
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,8 +14,9 @@ import pytest
 
 from gpt_research.cli.main import parse
 from gpt_research.data.shards import Manifest, read_manifests
+from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.card.card import LENGTH_EDGES, Lengths, card, write_card
-from gpt_research.preprocessing.card.page import Code, Heading, Paragraph, Table, as_html, as_markdown
+from gpt_research.preprocessing.card.page import Block, Code, Heading, Paragraph, Table, as_html, as_markdown
 from gpt_research.preprocessing.pipeline import preprocess
 from gpt_research.preprocessing.settings import PreprocessConfig
 
@@ -47,6 +48,10 @@ def read_page(page: str) -> Reading:
 
 def manifests_of(folder: Path) -> dict[str, Manifest]:
     return {name: manifest for name, (_, manifest) in read_manifests(folder).items()}
+
+
+def card_of(folder: Path) -> list[Block]:
+    return card(folder, manifests_of(folder), read_from(folder), Tokenizer.load(folder / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module")
@@ -128,14 +133,12 @@ def test_the_same_data_set_has_the_same_card_whatever_the_users_style(mixed: Pat
     folder, specs = mixed, {"mixed": f"mixed={mixed.parent / 'raw'}"}
     specs["plays"] = re.search(r"plays=\S+", before["md"].decode())[0]  # type: ignore[index]
     with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "svg.fonttype": "path"}):
-        write_card(folder, manifests_of(folder), specs)
+        write_card(folder, manifests_of(folder), specs, Tokenizer.load(folder / "tokenizer.json"))
     assert before == {form: (mixed / f"data_card.{form}").read_bytes() for form in ("md", "html")}
 
 
 def test_the_command_on_the_card_makes_the_same_data_set(mixed: Path, tmp_path: Path) -> None:
-    command = next(
-        block.text for block in card(mixed, manifests_of(mixed), read_from(mixed)) if isinstance(block, Code)
-    )
+    command = next(block.text for block in card_of(mixed) if isinstance(block, Code))
     words = command.replace("\\\n", " ").replace("DIR", str(tmp_path / "again")).split()
     assert words[:2] == ["gpt-research", "preprocess"]
     preprocess(parse("preprocess", [*words[2:], "--workers", "1"]))
@@ -151,6 +154,6 @@ def read_from(folder: Path) -> dict[str, str]:
 def test_many_corpora_and_reasons_find_room_on_the_card(tmp_path: Path) -> None:
     drops = {f"reason_{i}": 20 - i for i in range(12)}
     shown = Manifest("f" * 64, 300, "uint16", {"train": [], "val": []}, documents_read=300, drops=drops)
-    page = as_html("", card(tmp_path, {f"corpus{i}": shown for i in range(20)}, {}))
+    page = as_html("", card(tmp_path, {f"corpus{i}": shown for i in range(20)}, {}, Tokenizer.gpt2()))
     assert "other" in read_page(page).text
     assert page.count("<h2>corpus") == 20

@@ -166,10 +166,16 @@ def test_invalid_utf8_in_a_parquet_costs_only_its_row(tmp_path):
     assert faults(items) == ["invalid_utf8"]
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.csv", "a.parquet", "a.txt", "a.json", "a.tar"])
-def test_a_file_of_no_bytes_is_counted(tmp_path, name):
+@pytest.mark.parametrize("name", ["a.jsonl.gz", "a.parquet", "a.json", "a.tar"])
+def test_a_file_of_no_bytes_is_damage_where_its_form_needs_some(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
     assert faults(read_all(tmp_path)) == ["empty_file"]
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.md", "a.jsonl", "a.csv"])
+def test_an_empty_text_or_list_is_counted_and_is_no_damage(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    assert [(item.reason, item.broken) for item in read_all(tmp_path)] == [("empty_file", False)]
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet", "a.txt", "a.xz"])

@@ -237,7 +237,8 @@ def test_damaged_input_is_set_aside_and_counted(text_folder: Path, tmp_path: Pat
     (mixed / "b.jsonl").write_text("")
     prepared = preprocess(config_of(tmp_path / "out", f"mixed={mixed}", f"plays={text_folder}"))
     assert prepared is not None
-    assert sum(prepared.broken.values()) == 2
+    assert prepared.broken == {"invalid_json": 1}
+    assert prepared.manifests["mixed"].drops == {"invalid_json": 1, "empty_file": 1}  # an empty list is no damage
     with pytest.raises(UserError, match="--strict"):
         preprocess(config_of(tmp_path / "strict", f"mixed={mixed}", f"plays={text_folder}", strict=True))
     assert not (tmp_path / "strict" / "dataset.json").exists()

@@ -228,7 +228,7 @@ def test_the_loss_curve_shows_every_line_in_a_colour_of_its_own(
     from matplotlib.figure import Figure
 
     drawn: list[Figure] = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: drawn.append(self))
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **k: (drawn.append(self), path.touch()))
     lines: list[dict[str, Any]] = [
         {"step": step, "loss": 5 + 1 / step, "learning_rate": 1e-3 / step} for step in range(1, 51)
     ]

@@ -52,9 +52,12 @@ def written_whole(path: Path, *, durable: bool = False) -> Iterator[Path]:
         part.replace(path)
         if durable:
             flush(path.parent)  # the new name is an entry of the folder
-    except BaseException:  # Ctrl-C must leave nothing behind either
+    except BaseException as error:  # Ctrl-C must leave nothing behind either
         with contextlib.suppress(OSError):
             shutil.rmtree(part) if part.is_dir() else part.unlink(missing_ok=True)
+        # An error of `write` names no file, and one of `open` names a file that the user never saw.
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(part)):
+            error.filename = str(path)
         raise
 
 
@@ -86,6 +89,39 @@ def can_be_written(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+class AppendedLines:
+    """A file to which lines are appended, each at once, so that it can be followed.
+
+    A line that the disk refuses is kept and written before the next one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115  closed in close
+        self._waiting = b""
+
+    def write(self, line: str) -> None:
+        """Append a line, and those that wait.
+
+        Raises:
+            OSError: the disk is full; the line waits.
+        """
+        self._waiting += line.encode()
+        self._write()
+
+    def close(self) -> None:
+        """Write the lines that wait, and close the file.
+
+        Raises:
+            OSError: the disk is still full.
+        """
+        with self._file:
+            self._write()
+
+    def _write(self) -> None:
+        while self._waiting:
+            self._waiting = self._waiting[self._file.write(self._waiting) :]
 
 
 def flush(path: Path) -> None:

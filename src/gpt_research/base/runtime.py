@@ -17,7 +17,7 @@ from typing import Literal, cast
 import torch
 import torch.distributed as dist
 
-from gpt_research.base import machine
+from gpt_research.base import machine, parent
 from gpt_research.base.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -127,6 +127,7 @@ def start(device: str = "auto", precision: str = "auto") -> Runtime:
         # than bf16.
         torch.set_float32_matmul_precision("high")
     if world_size > 1 and not dist.is_initialized():
+        parent.stop_with_launcher()
         # Small messages between hosts go over gloo, so that no host has to wait for its GPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
     return Runtime(chosen, _find_precision(chosen, precision), rank, local_rank, world_size)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 
 from gpt_research.base.errors import UserError, closest
+from gpt_research.base.files import write_text
 
 Config = TypeVar("Config")
 
@@ -29,7 +30,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def write_yaml(config: Any, path: Path) -> None:
     """Write every field, defaults too, so that the file alone is enough to repeat the run."""
-    path.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_text(path, yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
 
 
 def read_yaml(config_class: type[Config], path: Path) -> Config:

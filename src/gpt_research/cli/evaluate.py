@@ -49,13 +49,13 @@ def run(command: EvaluateCommand) -> int:
         summary, measured = evaluate(opened, command, runtime, with_lm_eval=command.harness, progress=progress)
     summary["settings"] = {"run": command.run, **summary["settings"]}
     path = Path(command.json) if command.json else folder / results.RESULT_NAME
-    results.write(path, summary, measured.values())
     console = Console()
     for part in report(summary, measured):
         if isinstance(part, str):
             console.print(part, markup=False, highlight=False)
         else:
             print_table(part)
+    results.write(path, summary, measured.values())  # after the table, because the disk may refuse it
     print(f"Result: {path}")
     return 0
 

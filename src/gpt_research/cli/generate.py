@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from gpt_research.base.errors import UserError, require
+from gpt_research.base.stopping import Stopped
 from gpt_research.cli.terminal import Terminal, say
 from gpt_research.config import GenerateConfig
 
@@ -74,9 +75,9 @@ def run(command: GenerateCommand) -> int:
                 converse(engine, command, out.write)
             else:
                 write(engine, command, prompt, folder, out)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped):
         out.write("\n")
-        return 130
+        raise
     except BrokenPipeError:  # the reader has closed the pipe, as `head` does, and a later flush would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Callable
 
 from gpt_research.base.errors import UserError, closest
+from gpt_research.base.stopping import interruptible
 from gpt_research.cli.terminal import say
 from gpt_research.config import GenerateConfig
 from gpt_research.generation.engine import GenerationEngine, stream_samples
@@ -62,7 +63,7 @@ def converse(
             settings = dataclasses.replace(config, num_samples=1, seed=config.seed + answers)
             answers += 1
             write(line)
-            with contextlib.suppress(KeyboardInterrupt):
+            with interruptible():
                 for piece in stream_samples(engine, text, settings, notice=say):
                     write(piece.text)
                     text += piece.text

@@ -12,16 +12,20 @@ signal n.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpt_research.base import plugins
+from gpt_research.base import plugins, stopping
+from gpt_research.base.disk import cannot_write, is_of_the_disk
 from gpt_research.base.errors import UserError, closest
 from gpt_research.cli.parsing import parse_settings
+from gpt_research.cli.terminal import lasting_standard_error
 from gpt_research.version import __version__
 
 
@@ -71,22 +75,55 @@ COMMANDS = {
     ),
 }
 
+GO_ON = {
+    "demo": "Start the same command again: what is done stays.",
+    "preprocess": "Start the same command again to go on: what is done stays.",
+    "train": "Start the same command again: it goes on from the newest checkpoint, if there is one.",
+    "generate": "The same command writes the same text again.",
+    "export": "Nothing was written. Start the same command again.",
+    "import": "Nothing was written. Start the same command again.",
+    "evaluate": "No result was written. Start the same command again.",
+}
+"""How a user goes on with a command that was stopped; `stopping.GO_ON` holds for the others."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, without the program's name; return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.formatwarning = _plain_warning
-    try:
-        return _run(arguments)
-    except UserError as error:
+    go_on = GO_ON.get(arguments[0], "") if arguments else ""
+    with stopping.listening(), lasting_standard_error():
+        try:
+            with stopping.advising(go_on):
+                code = _run(arguments)
+                sys.stdout.flush()  # a full disk shows here, and not when Python ends
+            return code
+        except stopping.Ended as stopped:
+            return stopped.code
+        except Exception as error:
+            return _ended_by(error)
+
+
+def _ended_by(error: Exception) -> int:
+    """Say in one line why the command ended, and return its exit code; raise what is our fault."""
+    if isinstance(error, OSError):
+        file = error.filename2 or error.filename
+        if file is None:  # whoever writes a file names it, so this is standard output
+            _drop_output()
+        if isinstance(error, BrokenPipeError):  # the program that read our output has ended, as `head` does
+            return 0
+        if is_of_the_disk(error):
+            error = cannot_write(file or "Standard output", error)
+    if isinstance(error, UserError):
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nStopped.", file=sys.stderr)
-        return 130
-    except BrokenPipeError:  # the program that read our output has ended, as `head` does
-        sys.stderr.close()
-        return 0
+    raise error
+
+
+def _drop_output() -> None:
+    """Forget what standard output does not take; else Python complains of it when it ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _plain_warning(

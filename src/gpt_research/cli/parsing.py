@@ -44,7 +44,7 @@ def parse_settings(
         if done.code in (0, None):
             return None
         raise
-    except UserError:
+    except (UserError, OSError):
         raise
     except Exception as error:  # jsonargparse raises many kinds, all of them about the arguments
         raise parse_error(error, settings_class, command) from None

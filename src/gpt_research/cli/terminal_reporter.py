@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from gpt_research.base.stopping import is_first_rank
 from gpt_research.estimate.first_steps import FirstSteps
 from gpt_research.training.reporter import Beginning, Reporter
 from gpt_research.training.validation import Loss, total
@@ -84,6 +85,8 @@ class TerminalReporter(Reporter):
         self.console.print(f"step {step:,}  saved {path}")
 
     def stopping(self) -> None:
+        if not is_first_rank():  # each rank catches the signal
+            return
         # A signal handler may run while the console holds its lock, so this must not use the
         # console.
         print("\nStopping: saving a checkpoint first. Ctrl-C again leaves at once.", file=sys.stderr, flush=True)

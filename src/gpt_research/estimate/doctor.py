@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gpt_research.base import machine
+from gpt_research.base import machine, parent
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.peak_flops import measured_flops
 from gpt_research.base.runtime import Precision, Runtime
@@ -172,12 +171,8 @@ def look_at_compile(folder: Path) -> list[Finding]:
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         try:
-            child = subprocess.run(
-                [sys.executable, "-c", code],
-                env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache},
-                capture_output=True,
-                text=True,
-                timeout=COMPILE_SECONDS,
+            child = parent.run_python(
+                ["-c", code], environment=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}, timeout=COMPILE_SECONDS
             )
         except subprocess.TimeoutExpired:
             return [Finding("torch.compile", f"not done in {COMPILE_SECONDS:.0f} seconds", "--compile false is safer")]
@@ -235,13 +230,16 @@ def look_at_disk(folder: Path) -> list[Finding]:
     if free < 4 * WRITE_BYTES:
         return [Finding("disk", f"{free / GB:.2f} GB free in {folder}", "too full to train: name another with --out")]
     block = os.urandom(1 << 20)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
-        began = time.perf_counter()
-        for _ in range(WRITE_BYTES // len(block)):
-            file.write(block)
-        file.flush()
-        os.fsync(file.fileno())
-        rate = WRITE_BYTES / (time.perf_counter() - began)
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
+            began = time.perf_counter()
+            for _ in range(WRITE_BYTES // len(block)):
+                file.write(block)
+            file.flush()
+            os.fsync(file.fileno())
+            rate = WRITE_BYTES / (time.perf_counter() - began)
+    except OSError as error:
+        return [Finding("disk", f"{folder.resolve()} cannot be written ({error.strerror})", "name another with --out")]
     means = f"a checkpoint of 124M parameters (1.5 GB) is written in {1.49e9 / rate:.0f} s, while training goes on"
     return [Finding("disk", f"{free / GB:,.0f} GB free in {folder.resolve()}, {rate / 1e6:,.0f} MB/s", means)]
 

@@ -16,12 +16,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from gpt_research.base import machine, plugins
+from gpt_research.base import machine, parent, plugins
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
@@ -289,13 +288,10 @@ def _sweep_in_child(
         "room": room, "threads": torch.get_num_threads(), "plugins": [str(path) for path in plugins.LOADED.values()],
     }  # fmt: skip
     environment = {name: value for name, value in os.environ.items() if name not in GROUP_VARIABLES}
-    # The child must find this package, which may be in a clone that is not installed.
-    paths = [str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")]
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     try:
-        child = subprocess.run(
-            [sys.executable, "-m", "gpt_research.estimate.probe"], input=json.dumps(request), env=environment,
-            capture_output=True, text=True, timeout=3 * seconds + LONGEST_SECONDS,
+        child = parent.run_python(
+            ["-m", "gpt_research.estimate.probe"], input=json.dumps(request), environment=environment,
+            timeout=3 * seconds + LONGEST_SECONDS,
         )  # fmt: skip
     except subprocess.TimeoutExpired as late:
         measurements = _lines(late.stdout.decode() if late.stdout else "")

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from gpt_research.base.disk import cannot_write
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, write_json, write_text
 from gpt_research.evaluation.statistics import Estimate
@@ -98,7 +99,7 @@ def write(path: Path, summary: dict[str, Any], results: Iterable[Result]) -> Non
         write_text(items, "".join(line + "\n" for line in lines))
         write_json(path, {"version": VERSION, **summary, "items": {"file": items.name, "sha256": file_sha256(items)}})
     except OSError as error:
-        raise UserError(f"{path} could not be written ({error.strerror}). Name another file with --json.") from None
+        raise cannot_write(path, error, flag="--json", then="evaluate again") from None
 
 
 def _plain(values: np.ndarray) -> list[float]:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpt_research.base.disk import cannot_write
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, size_and_sha256, write_json
 from gpt_research.checkpoint.files import checkpoint_path, saved_steps
@@ -101,8 +102,7 @@ def _make(folder: Path, dtype: str, notice: Callable[[str], None]) -> GgufOfRun:
                 with contextlib.suppress(FileNotFoundError):  # another command removed it first
                     old.unlink()
     except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{path} could not be written ({reason}). Free some space or leave --engine out.") from None
+        raise cannot_write(path, error, then="start again, or leave --engine out") from None
     return GgufOfRun(path, config, run.tokenizer)
 
 

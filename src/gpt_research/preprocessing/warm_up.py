@@ -8,11 +8,18 @@ write the same bytes, only later.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
-from multiprocessing import forkserver
+import signal
+from collections.abc import Iterator
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
+from gpt_research.preprocessing.warm_end import PARENT
+
+END = "gpt_research.preprocessing.warm_end"
+"""Makes the fork server end with this process when it is imported."""
 GPT2 = "gpt_research.preprocessing.warm_gpt2"
 """Builds GPT-2's encoder when it is imported."""
 IMPORTS = (
@@ -30,14 +37,31 @@ def start_fork_server(tokenizer: str) -> None:
     Args:
         tokenizer: the setting of that name.
     """
-    multiprocessing.set_forkserver_preload([*([GPT2] if tokenizer == "gpt2" else []), *IMPORTS])
+    multiprocessing.set_forkserver_preload([END, *([GPT2] if tokenizer == "gpt2" else []), *IMPORTS])
     # Before Python 3.13 the fork server does not get our sys.path, and in a bare clone only that
     # knows our package.
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), before)))
+    path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))
+    # A new process keeps the mask. So Ctrl-C and a closed terminal, which reach all processes, are
+    # for this one alone, and the others end with it (`worker.begin`, `warm_end`).
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
     try:
-        forkserver.ensure_running()
+        with _environment(PYTHONPATH=path, **{PARENT: str(os.getpid())}):
+            resource_tracker.ensure_running()  # the fork server starts it else, and it changes the mask
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+            forkserver.ensure_running()
     finally:
-        del os.environ["PYTHONPATH"]
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    """Set environment variables inside the block."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_research.base.errors import UserError
+from gpt_research.base.parent import end_worker_with_parent
 
 TaskFunction = Callable[[Any, int, int], None]
 """A stage as datatrove calls it: with no data, the task's number, and the number of tasks."""
@@ -28,6 +29,12 @@ def run_task(stage: TaskFunction, rank: int, tasks: int, logs: Path) -> None:
         raise RuntimeError(f"task {rank}: {type(error).__name__}: {error}") from None
     (logs / "completions").mkdir(parents=True, exist_ok=True)
     (logs / "completions" / f"{rank:05d}").touch()
+
+
+def begin() -> None:
+    """Prepare a process of the pool for its tasks."""
+    end_worker_with_parent()
+    rarely_collect_garbage()
 
 
 def rarely_collect_garbage() -> None:

@@ -22,6 +22,6 @@ Modules:
     lineage          fingerprints of everything that weights come from
     inspect_run      the content of a run folder
     verify_resume    proves that an interrupted run equals an uninterrupted one
-    signals          Ctrl-C and SIGTERM
+    signals          Ctrl-C, SIGTERM and SIGHUP
     profiling        torch's profiler
 """

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from gpt_research.base.disk import dispensable
+from gpt_research.base.files import write_json
 from gpt_research.checkpoint.weights import is_sharded
 from gpt_research.data.loader import DataLoader, shards_by_array
 from gpt_research.training.inputs import TrainingData
@@ -58,8 +59,9 @@ def write_black_box(
             "layers": layers,
             "windows": windows,
         }
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(box, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        with dispensable(path):
+            path.parent.mkdir(exist_ok=True)
+            write_json(path, box)
     return path
 
 

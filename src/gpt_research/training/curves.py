@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gpt_research.base.disk import dispensable
+from gpt_research.base.files import written_whole
 from gpt_research.training.metrics import read_metrics
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ def draw_loss_curve(run: Path) -> Path | None:
     below.set_ylim(bottom=0)
     below.ticklabel_format(axis="y", style="sci", scilimits=(0, 0), useMathText=True)
     path = run / "loss.png"
-    figure.savefig(path, dpi=120)
+    with dispensable(path), written_whole(path) as part:
+        figure.savefig(part, dpi=120, format="png")
     return path
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 
 from gpt_research.base import runtime as runtimes
+from gpt_research.base.disk import dispensable
 from gpt_research.base.errors import UserError
 from gpt_research.base.peak_flops import peak_flops
 from gpt_research.base.runtime import Runtime
@@ -368,5 +369,6 @@ class Trainer:
             text = prompt + generate(self.model, self.data.tokenizer, prompt, settings, notice=lambda _: None)[0].text
         except UserError as error:  # a model that has diverged must not end its run in a traceback
             text = f"(no sample: {error})"
-        with open(self.run_folder / SAMPLES, "a", encoding="utf-8") as file:
+        path = self.run_folder / SAMPLES
+        with dispensable(path), open(path, "a", encoding="utf-8") as file:
             file.write(f"--- step {step} ---\n{text}\n\n")

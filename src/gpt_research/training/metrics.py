@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_research.base.files import write_text
+from gpt_research.base.disk import dispensable
+from gpt_research.base.files import AppendedLines, write_text
 from gpt_research.base.settings import to_dict
 from gpt_research.config import TrainConfig
 from gpt_research.training import trackers
@@ -48,19 +49,20 @@ class Metrics:
         self.earlier = _earlier(lines, kept, start_step, config.tokens_per_step)
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         _drop_samples_after(run / SAMPLES, start_step)
-        # Line-buffered, so that the file can be followed and a crash loses no line.
-        self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115  closed in finish
+        self._path, self._file = path, AppendedLines(path)
         self._tracker = trackers.begin(config.tracker, run, to_dict(config), start_step)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Write the numbers of a step."""
         plain = {name: _plain(value) for name, value in values.items()}
-        self._file.write(json.dumps({"step": step, **plain}) + "\n")
+        with dispensable(self._path):
+            self._file.write(json.dumps({"step": step, **plain}) + "\n")
         if self._tracker is not None:
             self._tracker.log(step, dict(_flatten(values)))
 
     def finish(self) -> None:
-        self._file.close()
+        with dispensable(self._path):
+            self._file.close()
         if self._tracker is not None:
             self._tracker.finish()
 

@@ -10,6 +10,9 @@ from typing import Protocol
 import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
+from gpt_research.base.disk import dispensable
+from gpt_research.base.files import write_text
+
 WAIT, WARMUP, ACTIVE = 2, 1, 3
 """Steps that are left out, that warm the profiler up, and that are recorded."""
 
@@ -40,9 +43,10 @@ def profiled(folder: Path | None, device: torch.device) -> Iterator[Profiler]:
     on_gpu = device.type == "cuda"
 
     def write(recorded: torch.profiler.profile) -> None:
-        recorded.export_chrome_trace(str(folder / "trace.json"))
         by = "self_device_time_total" if on_gpu else "self_cpu_time_total"
-        (folder / "table.txt").write_text(recorded.key_averages().table(sort_by=by, row_limit=40), encoding="utf-8")
+        with dispensable(folder):
+            recorded.export_chrome_trace(str(folder / "trace.json"))
+            write_text(folder / "table.txt", recorded.key_averages().table(sort_by=by, row_limit=40))
 
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     steps = schedule(wait=WAIT, warmup=WARMUP, active=ACTIVE, repeat=1)

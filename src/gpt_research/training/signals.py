@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM set a flag, which the trainer checks whenever it can stop safely."""
+"""Ctrl-C, SIGTERM and SIGHUP set a flag, which the trainer checks whenever it can stop safely."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from types import FrameType
 
 
 class StopSignal:
-    """True after the first SIGINT or SIGTERM. A second Ctrl-C ends the program at once."""
+    """True after the first signal. A second Ctrl-C ends the program at once."""
 
     def __init__(self, announce: Callable[[], None]) -> None:
         self.signal: int | None = None
@@ -29,14 +29,19 @@ class StopSignal:
 
 @contextlib.contextmanager
 def catch_stop_signals(announce: Callable[[], None]) -> Iterator[StopSignal]:
-    """Catch SIGINT and SIGTERM inside the block; the first one calls `announce` from the signal
-    handler.
+    """Catch SIGINT, SIGTERM and SIGHUP inside the block; the first one calls `announce` from the
+    signal handler.
+
+    SIGHUP comes when the terminal is closed. A run that was started with `nohup` ignores it.
     """
     stop = StopSignal(announce)
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield stop
         return
-    before = {number: signal.signal(number, stop._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.signal(number, stop._receive) for number in numbers}
     try:
         yield stop
     finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,9 +53,10 @@ def verify_resume(config: TrainConfig, steps: int) -> Verdict:
     config = dataclasses.replace(config, log_interval=1, eval_interval=0, save_interval=0, tracker="none")
     whole = dataclasses.replace(config, out=str(root / "whole"))
     halves = dataclasses.replace(config, out=str(root / "halves"))
-    train(whole, until=steps)
-    train(halves, until=steps // 2)
-    train(halves, until=steps)
+    for part, until in ((whole, steps), (halves, steps // 2), (halves, steps)):
+        outcome = train(part, until=until)
+        if outcome.stopped_by is not None:  # the user stops the comparison, and not only this part
+            signal.raise_signal(outcome.stopped_by)
     one, two = _hashes(whole.out), _hashes(halves.out)
     losses_one, losses_two = _losses(whole.out), _losses(halves.out)
     compared = sorted(losses_one.keys() | losses_two.keys())

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ import pyarrow.parquet as pq
 
 from gpt_research.base.files import write_text
 from gpt_research.data.shards import Manifest
+from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.card import plots
+from gpt_research.preprocessing.card.kept import KeptDocument, kept_documents
 from gpt_research.preprocessing.card.page import Block, Code, Heading, Paragraph, Picture, Table, as_html, as_markdown
 from gpt_research.preprocessing.remarks import left_out_files
 from gpt_research.preprocessing.settings import PreprocessConfig
@@ -73,23 +75,26 @@ class Lengths:
         return [(source, *counts) for source, counts in ordered[:LARGEST]]
 
 
-def write_card(folder: Path, manifests: Mapping[str, Manifest], specs: Mapping[str, str]) -> None:
+def write_card(folder: Path, manifests: Mapping[str, Manifest], specs: Mapping[str, str], tokenizer: Tokenizer) -> None:
     """Write both forms of the card into the data set's folder.
 
     Args:
         specs: the NAME=PATH of each corpus, as the user wrote it.
     """
-    blocks = card(folder, manifests, specs)
+    blocks = card(folder, manifests, specs, tokenizer)
     write_text(folder / "data_card.md", as_markdown(blocks))
     write_text(folder / "data_card.html", as_html("Data card", blocks))
 
 
-def card(folder: Path, manifests: Mapping[str, Manifest], specs: Mapping[str, str]) -> list[Block]:
+def card(
+    folder: Path, manifests: Mapping[str, Manifest], specs: Mapping[str, str], tokenizer: Tokenizer
+) -> list[Block]:
     """Return the blocks of the card."""
     lengths = {name: Lengths.read(folder / name, manifest) for name, manifest in manifests.items()}
     blocks = _overview(manifests, lengths)
     for name, manifest in manifests.items():
-        blocks += _corpus(name, manifest, lengths[name], specs.get(name, ""))
+        kept = kept_documents(folder / name, manifest, tokenizer)
+        blocks += _corpus(name, manifest, lengths[name], kept, specs.get(name, ""))
     first = next(iter(manifests.values()))
     return [*blocks, *_settings(first), *_reproduce(first.options, specs)]
 
@@ -125,7 +130,7 @@ def _overview(manifests: Mapping[str, Manifest], lengths: Mapping[str, Lengths])
     ]
 
 
-def _corpus(name: str, manifest: Manifest, lengths: Lengths, spec: str) -> list[Block]:
+def _corpus(name: str, manifest: Manifest, lengths: Lengths, kept: Sequence[KeptDocument], spec: str) -> list[Block]:
     files, size = _source_files(manifest)
     facts = [
         ["Licence", manifest.licence],
@@ -144,6 +149,8 @@ def _corpus(name: str, manifest: Manifest, lengths: Lengths, spec: str) -> list[
         Table(["", ""], facts),
         Heading(3, "Dropped"),
         *_drops(manifest),
+        Heading(3, "Kept"),
+        *_kept(kept),
         Heading(3, "Largest sources"),
         Table(
             ["source", "documents", "tokens", "share"],
@@ -170,6 +177,16 @@ def _drops(manifest: Manifest) -> list[Block]:
         rows.append([reason, f"{count:,}", f"{share:.1%}", examples[0] if examples else ""])
         rows += [["", "", "", example] for example in examples[1:]]
     return [Table(["reason", "documents", "of those read", "for example: source (position)"], rows)]
+
+
+def _kept(documents: Sequence[KeptDocument]) -> list[Block]:
+    if not documents:
+        return [Paragraph("Nothing.")]
+    rows = [[f"{d.source} ({d.position})", f"{d.tokens:,}", d.text] for d in documents]
+    return [
+        Paragraph("Documents chosen at random, as a model reads them."),
+        Table(["source (position)", "tokens", "begins"], rows),
+    ]
 
 
 def _contamination(manifest: Manifest) -> list[Block]:

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import BatchReader, Document, Drop, Reader, ReadOptions, Unit
-from gpt_research.preprocessing.formats.files import printable, unit_file, unread_files
+from gpt_research.preprocessing.formats.files import form_of, printable, unit_file, unread_files
+from gpt_research.preprocessing.formats.remedies import remedies
 from gpt_research.preprocessing.formats.streams import BrokenInputError
 from gpt_research.preprocessing.remarks import left_out_files
 
@@ -49,6 +50,7 @@ class Corpus:
             raise UserError(
                 f'Nothing that reader "{self.reader.name}" can read in {self.root} (corpus "{self.name}"): {holds}. '
                 f"Readable are {_FORMS}; another reader is named as {self.name}:READER=PATH."
+                + "".join(f" {remedy}" for remedy in remedies(others))
             )
         return units
 
@@ -92,7 +94,10 @@ class Corpus:
         try:
             file = unit_file(self.root, unit)
             if file.is_file() and file.stat().st_size == 0:
-                yield Drop("empty_file", unit.path, 0, "the file has no bytes", broken=True)
+                form = form_of(file)
+                # An empty note is no damage, and an empty archive is a download that failed.
+                may_be_empty = form.kind in ("text", "lines", "csv") and not form.packed
+                yield Drop("empty_file", unit.path, 0, "the file has no bytes", broken=not may_be_empty)
                 return
             for item in read(self.root, unit, options):
                 position = 1 + (item["position"][-1].as_py() if isinstance(item, pa.RecordBatch) else item.position)

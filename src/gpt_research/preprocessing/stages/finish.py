@@ -39,7 +39,7 @@ class Finish(Stage):
         for name, manifest in manifests.items():
             write_manifest(out / name, manifest)
         corpora = {name: printable(spec) for name, spec in plan.corpora.items()}
-        write_card(out, manifests, corpora)
+        write_card(out, manifests, corpora, tokenizer)
         shutil.copyfile(self.work.folder / "tokenizer.json", out / "tokenizer.json")
         # This file comes last, because a folder that has it is a finished data set.
         write_json(

@@ -39,6 +39,13 @@ class PreprocessConfig(ReadOptions):
     """Pieces of work; 0 chooses by size. Decides the number of shards of a corpus."""
     min_characters: int = 20
     """Shorter documents are left out."""
+    filters: dict[str, str | list[str | dict]] | list[str | dict] | str = ""
+    """Filters of the texts, in order: gopher_quality, gopher_repetition, c4, fineweb, bad_words,
+    language, or those of plugins; --filters.NAME for one corpus. See docs/filters.md."""
+    language: str = ""
+    """Keep documents in these languages (en, or "de fr"), before other filters; empty keeps all."""
+    language_score: float = 0.65
+    """Least score, between 0 and 1, of the languages that --language keeps."""
     near_duplicates: bool = True
     """Leave out each document that shares most of its text with an earlier one (MinHash)."""
     contamination: Literal["report", "drop"] = "report"

@@ -25,12 +25,13 @@ from gpt_research.preprocessing.stages.stage import (
     ReadingStage,
     benchmark_index,
     copy_of,
+    documents_of,
     load_tokenizer,
     size_of_texts,
     splits_of,
 )
 from gpt_research.preprocessing.text.arrow import encoded
-from gpt_research.preprocessing.text.batches import Batch, clean_batches, place_of
+from gpt_research.preprocessing.text.batches import Batch, place_of
 from gpt_research.preprocessing.text.duplicates import KnownTexts, MinHash, text_hashes
 from gpt_research.preprocessing.text.words import hash_words
 from gpt_research.preprocessing.work_folder import Progress
@@ -49,7 +50,7 @@ class Read(ReadingStage):
         hashes, signatures = [text_hashes(encoded([]))], [np.empty((0, minhash.num_hashes), dtype=np.uint8)]
         hits, documents, text_bytes, tokens, known = [NO_HITS], 0, 0, 0, KnownTexts()
         with EncodedWriter(self.work, rank, load_tokenizer(self.work)) as writer:
-            for item in clean_batches(self._items(plan, task, rank), plan.options["min_characters"]):
+            for item in documents_of(plan, task.corpus, self._items(plan, task, rank)):
                 if isinstance(item, Drop):
                     self._add(drops, item, task)
                     continue

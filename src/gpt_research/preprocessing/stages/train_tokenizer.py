@@ -11,8 +11,7 @@ import numpy as np
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.document import Drop
 from gpt_research.preprocessing.job_plan import JobPlan
-from gpt_research.preprocessing.stages.stage import ReadingStage, size_of_texts, splits_of
-from gpt_research.preprocessing.text.batches import clean_batches
+from gpt_research.preprocessing.stages.stage import ReadingStage, documents_of, size_of_texts, splits_of
 from gpt_research.preprocessing.text.duplicates import KnownTexts, text_hashes
 
 SAMPLE_BYTES = 256 << 20
@@ -38,7 +37,7 @@ class TrainTokenizer(ReadingStage):
         units, known = [(task.corpus, unit) for task in plan.tasks for unit in task.units], KnownTexts()
         for (corpus, unit), room in zip(units, _shares([unit.size for _, unit in units]).tolist(), strict=True):
             left, items = room, self.corpus(plan, corpus).stream(unit, plan.read_options) if room > 0 else iter(())
-            for batch in clean_batches(items, plan.options["min_characters"]):
+            for batch in documents_of(plan, corpus, items):
                 if isinstance(batch, Drop):
                     continue
                 keys = text_hashes(batch.texts)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from gpt_research.base.errors import UserError
-from gpt_research.preprocessing.filters.filter import Verdict
-from gpt_research.preprocessing.filters.words import Texts
+from gpt_research.preprocessing.filters.filter import Texts, Verdict
 
 
 @dataclass(frozen=True)

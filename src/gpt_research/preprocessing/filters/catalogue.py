@@ -67,12 +67,13 @@ def chosen_filters(choice: Choice | Mapping[str, Choice], first: str, corpora: C
     return each or ""
 
 
-def build(recorded: str | Mapping[str, str], corpus: str) -> list[tuple[str, Filter]]:
+def chosen_for(options: Mapping[str, Any], corpus: str) -> list[tuple[str, Filter]]:
     """Return names and filters of a corpus, in the order in which they are applied.
 
     Args:
-        recorded: of `chosen_filters`.
+        options: of a `JobPlan`; `filters` among them is of `chosen_filters`.
     """
+    recorded = options.get("filters", "")
     choice = recorded if isinstance(recorded, str) else recorded.get(corpus, "")
     return [(name, _filter(name, settings)) for name, settings in _steps(choice, "")]
 

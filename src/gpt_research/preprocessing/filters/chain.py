@@ -7,8 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from gpt_research.preprocessing.document import Drop
-from gpt_research.preprocessing.filters.filter import Filter, Verdict
-from gpt_research.preprocessing.filters.words import Texts
+from gpt_research.preprocessing.filters.filter import Filter, Texts, Verdict
 from gpt_research.preprocessing.text.batches import Batch, place_of
 
 _EXCERPT = 400

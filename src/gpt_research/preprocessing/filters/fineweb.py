@@ -8,8 +8,7 @@ import numpy as np
 
 from gpt_research.preprocessing.filters import compiled
 from gpt_research.preprocessing.filters.characters import table
-from gpt_research.preprocessing.filters.filter import Rules, Verdict, share
-from gpt_research.preprocessing.filters.words import Texts
+from gpt_research.preprocessing.filters.filter import Rules, Texts, Verdict, share
 
 
 @dataclass(frozen=True)

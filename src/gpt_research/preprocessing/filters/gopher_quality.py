@@ -9,8 +9,7 @@ import numpy as np
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.filters import compiled
 from gpt_research.preprocessing.filters.characters import table
-from gpt_research.preprocessing.filters.filter import Rules, Verdict, share
-from gpt_research.preprocessing.filters.words import Texts, hashes_of
+from gpt_research.preprocessing.filters.filter import Rules, Texts, Verdict, hashes_of, share
 
 STOP_WORDS = "the be to of and that have with"
 _MOST_STOP_WORDS = 64

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from gpt_research.base.errors import UserError, closest
-from gpt_research.preprocessing.filters.filter import Verdict
-from gpt_research.preprocessing.filters.words import Texts
+from gpt_research.preprocessing.filters.filter import Texts, Verdict
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,10 @@ class Language:
 
     def judge(self, texts: Texts) -> Verdict:
         model, wanted = _load(self.model), {_PREFIX + language for language in self.keep.split()}
+        likely = int(1 / max(self.min_score, 0.01))  # no more labels than these can have the score
         reasons, notes = {}, {}
         for row, text in enumerate(texts.strings()):
-            labels, scores = model.predict(text.replace("\n", " "), k=_LABELS)
+            labels, scores = model.predict(text.replace("\n", " "), k=likely)
             best = max((score for label, score in zip(labels, scores, strict=True) if label in wanted), default=0.0)
             if best <= self.min_score:
                 reasons[row] = labels[0].removeprefix(_PREFIX) if labels else "none"
@@ -57,8 +57,8 @@ class Language:
 
 
 _PREFIX = "__label__"
-_LABELS, _ALL_LABELS = 5, 100_000
-"""The number of likely languages that are looked at, and more than any model has."""
+_ALL_LABELS = 100_000
+"""More than any model has."""
 
 
 @lru_cache(maxsize=2)

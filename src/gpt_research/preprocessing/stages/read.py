@@ -15,6 +15,8 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.files import size_and_sha256
 from gpt_research.preprocessing.document import Drop
 from gpt_research.preprocessing.encoded import EncodedWriter
+from gpt_research.preprocessing.filters.catalogue import chosen_for
+from gpt_research.preprocessing.filters.chain import filtered
 from gpt_research.preprocessing.formats.files import relative, unit_file
 from gpt_research.preprocessing.job_plan import JobPlan, Task
 from gpt_research.preprocessing.stages.stage import (
@@ -25,13 +27,12 @@ from gpt_research.preprocessing.stages.stage import (
     ReadingStage,
     benchmark_index,
     copy_of,
-    documents_of,
     load_tokenizer,
     size_of_texts,
     splits_of,
 )
 from gpt_research.preprocessing.text.arrow import encoded
-from gpt_research.preprocessing.text.batches import Batch, place_of
+from gpt_research.preprocessing.text.batches import Batch, clean_batches, place_of
 from gpt_research.preprocessing.text.duplicates import KnownTexts, MinHash, text_hashes
 from gpt_research.preprocessing.text.words import hash_words
 from gpt_research.preprocessing.work_folder import Progress
@@ -50,7 +51,8 @@ class Read(ReadingStage):
         hashes, signatures = [text_hashes(encoded([]))], [np.empty((0, minhash.num_hashes), dtype=np.uint8)]
         hits, documents, text_bytes, tokens, known = [NO_HITS], 0, 0, 0, KnownTexts()
         with EncodedWriter(self.work, rank, load_tokenizer(self.work)) as writer:
-            for item in documents_of(plan, task.corpus, self._items(plan, task, rank)):
+            cleaned = clean_batches(self._items(plan, task, rank), plan.options["min_characters"])
+            for item in filtered(cleaned, chosen_for(plan.options, task.corpus)):
                 if isinstance(item, Drop):
                     self._add(drops, item, task)
                     continue

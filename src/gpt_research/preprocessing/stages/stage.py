@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,12 +18,9 @@ from gpt_research.base import plugins
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.preprocessing.document import Document, Drop
-from gpt_research.preprocessing.filters.catalogue import build
-from gpt_research.preprocessing.filters.chain import filtered
+from gpt_research.preprocessing.document import Drop
 from gpt_research.preprocessing.job_plan import JobPlan
 from gpt_research.preprocessing.readers.corpus import Corpus
-from gpt_research.preprocessing.text.batches import Batch, clean_batches
 from gpt_research.preprocessing.text.contamination import BenchmarkIndex
 from gpt_research.preprocessing.work_folder import WorkFolder
 
@@ -68,15 +65,6 @@ class ReadingStage(Stage):
 
     def corpus(self, plan: JobPlan, name: str) -> Corpus:
         return _opened(self.open_corpus, plan.corpora[name], self.work.plan_written_ns())
-
-
-def documents_of(
-    plan: JobPlan, corpus: str, items: Iterable[Document | Drop | pa.RecordBatch]
-) -> Iterator[Batch | Drop]:
-    """Gather what a reader yields to batches, repair them, and drop what is no text or what the
-    corpus's filters leave out."""
-    filters = build(plan.options.get("filters", ""), corpus)
-    return filtered(clean_batches(items, plan.options["min_characters"]), filters)
 
 
 # A process opens a corpus once for all its tasks, because there may be many files to list and to

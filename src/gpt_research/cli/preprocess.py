@@ -137,7 +137,8 @@ def _table(prepared: Prepared) -> Any:
 
     table = Table("corpus", title=str(prepared.out))
     for heading in ("documents", "train tokens", "val tokens", "MB of text", "dropped"):
-        table.add_column(heading, justify="left" if heading == "dropped" else "right")
+        # Reasons are long words.
+        table.add_column(heading, justify="left" if heading == "dropped" else "right", overflow="fold")
     for name, manifest in prepared.manifests.items():
         dropped = "\n".join(f"{count:,} {reason}" for reason, count in sorted(manifest.drops.items())) or "none"
         documents = sum(manifest.count(split, "documents") for split in ("train", "val"))

@@ -60,7 +60,8 @@ def _filters(config: PreprocessConfig, corpora: Sequence[str]) -> dict[str, Any]
     """Return the options that say which filters the corpora have; none if they have none."""
     first = ""
     if config.language:
-        first = f"language(keep={json.dumps(config.language)},min_score={config.language_score})"
+        languages = " ".join(config.language.replace(",", " ").split())
+        first = f"language(keep={json.dumps(languages)},min_score={config.language_score})"
     if not (filters := chosen_filters(config.filters, first, corpora)):
         return {}
     files = files_of(filters)

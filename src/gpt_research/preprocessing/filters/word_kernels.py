@@ -2,7 +2,8 @@
 
 The rules are those of spaCy's English tokenizer: pieces between white space; signs are cut off
 their ends one by one; what is left is a special word, an address of the web, or is cut at signs
-between letters. The loops are called through `compiled`; `words` and `english` explain the tables.
+between letters. The loops are called through `compiled`; `characters` and `english` make their
+tables.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from gpt_research.preprocessing.filters.characters import (
     SUFFIX,
     SYMBOL,
     UPPER,
-)  # fmt: skip
+)
 from gpt_research.preprocessing.filters.english import LONGEST, MULTIPLIER, PLACE_BITS
 from gpt_research.preprocessing.filters.kernel_parts import BYTES, KINDS, OFFSETS, character, inlined, is_address
 from gpt_research.preprocessing.text.kernels import _compiled, _read

@@ -31,7 +31,7 @@ def run(config: PreprocessConfig) -> int:
 
     if config.executor == "local" and config.workers != 1 and (config.tasks > 1 or _is_large(config.corpora)):
         # The fork server imports what the workers need while this process imports the pipeline.
-        warm_up.start_fork_server(config.tokenizer)
+        warm_up.start_fork_server(config)
     from rich.console import Console
 
     from gpt_research.cli.tables import print_table

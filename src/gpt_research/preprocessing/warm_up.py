@@ -13,6 +13,8 @@ import os
 from multiprocessing import forkserver
 from pathlib import Path
 
+from gpt_research.preprocessing.settings import PreprocessConfig
+
 GPT2 = "gpt_research.preprocessing.warm_gpt2"
 """Builds GPT-2's encoder when it is imported."""
 IMPORTS = (
@@ -22,15 +24,14 @@ IMPORTS = (
     "gpt_research.preprocessing.readers.catalogue",
     "gpt_research.preprocessing.text.kernels",
 )
+FILTERS = tuple(f"gpt_research.preprocessing.filters.{loops}_kernels" for loops in ("word", "line", "rule"))
+"""Compiled loops that only filters need."""
 
 
-def start_fork_server(tokenizer: str) -> None:
-    """Start the fork server unless it runs already.
-
-    Args:
-        tokenizer: the setting of that name.
-    """
-    multiprocessing.set_forkserver_preload([*([GPT2] if tokenizer == "gpt2" else []), *IMPORTS])
+def start_fork_server(config: PreprocessConfig) -> None:
+    """Start the fork server unless it runs already, with what the run needs."""
+    wanted = [*([GPT2] if config.tokenizer == "gpt2" else []), *IMPORTS, *(FILTERS if config.filters else ())]
+    multiprocessing.set_forkserver_preload(wanted)
     # Before Python 3.13 the fork server does not get our sys.path, and in a bare clone only that
     # knows our package.
     before = os.environ.get("PYTHONPATH")

@@ -1,21 +1,39 @@
 """Compiled functions that the loops of several files call.
 
-numba keeps the machine code of a loop until the loop's own file changes. So whoever changes a
-function here must delete the `__pycache__` folder beside it.
+numba keeps the machine code of a loop until the loop's own file changes, but a loop may hold
+functions and constants of other files too. So the name under which it is kept says what these are.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from numba import int64, njit, uint8, uint32
 
 from gpt_research.preprocessing.filters.characters import DIGIT, HOST, LETTER, LOWER, SPACE
-from gpt_research.preprocessing.text.kernels import _read
+from gpt_research.preprocessing.text import kernels
+from gpt_research.preprocessing.text.kernels import _compiled, _read
 
 BYTES, OFFSETS, KINDS = _read(uint8), _read(int64), _read(uint32)
 """The types of the UTF-8 of texts, of their bounds in it, and of `characters.table`."""
+
+_HERE = Path(__file__).parent
+_SHARED = [Path(kernels.__file__), _HERE / "characters.py", _HERE / "english.py", *sorted(_HERE.glob("*kernel*.py"))]
+_STAMP = hashlib.sha256(b"".join(path.read_bytes() for path in _SHARED)).hexdigest()[:12]
+"""Of the sources that loops may share."""
+
+
+def compiled(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile a loop, or load what an earlier process compiled of the same sources."""
+
+    def stamped(loop: Callable[..., Any]) -> Callable[..., Any]:
+        loop.__qualname__ = f"{loop.__name__}_{_STAMP}"  # numba keeps the machine code under this name
+        return _compiled(signature)(loop)
+
+    return stamped
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,8 +8,16 @@ import numpy as np
 from numba import boolean, int64, uint8, void
 
 from gpt_research.preprocessing.filters.characters import DIGIT, LINE_END, SPACE, TERMINAL
-from gpt_research.preprocessing.filters.kernel_parts import BYTES, KINDS, OFFSETS, character, inlined, stripped
-from gpt_research.preprocessing.text.kernels import _compiled, _read
+from gpt_research.preprocessing.filters.kernel_parts import (
+    BYTES,
+    KINDS,
+    OFFSETS,
+    character,
+    compiled,
+    inlined,
+    stripped,
+)
+from gpt_research.preprocessing.text.kernels import _read
 
 _LOREM, _JAVASCRIPT, _CURLY, _POLICY = (1 << bit for bit in range(4))
 _PHRASES = (
@@ -122,7 +130,7 @@ def _line(data, at, stop, kinds):  # type: ignore[no-untyped-def]
     return stop, stop
 
 
-@_compiled(
+@compiled(
     void(
         *(BYTES, OFFSETS, KINDS, _read(boolean), int64, int64),
         *(uint8[::1], int64[:, ::1], int64[::1], int64[::1], int64[::1], uint8[::1]),
@@ -201,7 +209,7 @@ def _is_ellipsis(data, at):  # type: ignore[no-untyped-def]
     return (one == 46 and two == 46 and three == 46) or (one == 0xE2 and two == 0x80 and three == 0xA6)
 
 
-@_compiled(void(BYTES, OFFSETS, KINDS, int64[:, ::1]))
+@compiled(void(BYTES, OFFSETS, KINDS, int64[:, ::1]))
 def count_signs(data, bounds, kinds, counts):  # type: ignore[no-untyped-def]
     """Count what Gopher's quality rules ask for.
 
@@ -231,7 +239,7 @@ def count_signs(data, bounds, kinds, counts):  # type: ignore[no-untyped-def]
         counts[text, 3], counts[text, 4] = bullets, trailing
 
 
-@_compiled(void(BYTES, OFFSETS, KINDS, int64, int64[:, ::1]))
+@compiled(void(BYTES, OFFSETS, KINDS, int64, int64[:, ::1]))
 def count_lines(data, bounds, kinds, short, counts):  # type: ignore[no-untyped-def]
     """Count what FineWeb's rules ask for, in lines that "\\n" ends and that are not blank.
 

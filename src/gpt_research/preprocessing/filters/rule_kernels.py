@@ -12,8 +12,16 @@ from numba import int64, uint8, uint64, void
 
 from gpt_research.preprocessing.filters.characters import LETTER, MARK
 from gpt_research.preprocessing.filters.english import MULTIPLIER
-from gpt_research.preprocessing.filters.kernel_parts import BYTES, KINDS, OFFSETS, character, inlined, stripped
-from gpt_research.preprocessing.text.kernels import _HASHES, _compiled, _mixed
+from gpt_research.preprocessing.filters.kernel_parts import (
+    BYTES,
+    KINDS,
+    OFFSETS,
+    character,
+    compiled,
+    inlined,
+    stripped,
+)
+from gpt_research.preprocessing.text.kernels import _HASHES, _mixed
 
 _U64 = np.uint64
 _BASE, _WORD = _U64(MULTIPLIER), _U64(0xC2B2AE3D27D4EB4F)
@@ -21,7 +29,7 @@ _UNDO = _U64(pow(MULTIPLIER, -1, 2**64))
 """`_BASE` times this is 1, modulo 2**64."""
 
 
-@_compiled(void(BYTES, OFFSETS, OFFSETS, KINDS, int64[::1], uint8[::1], uint64[::1], uint64[::1], uint64[::1]))
+@compiled(void(BYTES, OFFSETS, OFFSETS, KINDS, int64[::1], uint8[::1], uint64[::1], uint64[::1], uint64[::1]))
 def describe_words(data, starts, ends, kinds, characters, signs, hashes, sums, undo):  # type: ignore[no-untyped-def]
     """Describe the words of a batch.
 
@@ -164,7 +172,7 @@ def _room(bounds, firsts, lasts):  # type: ignore[no-untyped-def]
     return 4 * most
 
 
-@_compiled(
+@compiled(
     void(
         *(BYTES, OFFSETS, KINDS, OFFSETS, OFFSETS, OFFSETS, _HASHES, _HASHES, _HASHES),
         *(OFFSETS, OFFSETS, int64[:, ::1]),
@@ -205,7 +213,7 @@ def count_repeated(  # type: ignore[no-untyped-def]
             at += 1
 
 
-@_compiled(void(BYTES, OFFSETS, KINDS, int64[::1]))
+@compiled(void(BYTES, OFFSETS, KINDS, int64[::1]))
 def count_copied_lines(data, bounds, kinds, copied):  # type: ignore[no-untyped-def]
     """Count the characters of lines that are copies of an earlier line of the text, blank ones
     left aside, as FineWeb does: `copied` (n,) int64 is written."""
@@ -228,7 +236,7 @@ def count_copied_lines(data, bounds, kinds, copied):  # type: ignore[no-untyped-
             at = end + 1
 
 
-@_compiled(void(_HASHES, OFFSETS, OFFSETS, _HASHES, int64[::1]))
+@compiled(void(_HASHES, OFFSETS, OFFSETS, _HASHES, int64[::1]))
 def count_different(hashes, firsts, lasts, wanted, counts):  # type: ignore[no-untyped-def]
     """Count the different words of a list that a text has.
 

@@ -26,8 +26,16 @@ from gpt_research.preprocessing.filters.characters import (
     UPPER,
 )
 from gpt_research.preprocessing.filters.english import LONGEST, MULTIPLIER, PLACE_BITS
-from gpt_research.preprocessing.filters.kernel_parts import BYTES, KINDS, OFFSETS, character, inlined, is_address
-from gpt_research.preprocessing.text.kernels import _compiled, _read
+from gpt_research.preprocessing.filters.kernel_parts import (
+    BYTES,
+    KINDS,
+    OFFSETS,
+    character,
+    compiled,
+    inlined,
+    is_address,
+)
+from gpt_research.preprocessing.text.kernels import _read
 
 _U64 = np.uint64
 _BASE, _SHIFT, _LAST = _U64(MULTIPLIER), _U64(64 - PLACE_BITS), _U64((1 << PLACE_BITS) - 1)
@@ -283,7 +291,7 @@ def _mark_after(data, letters, end, at, kinds, keys):  # type: ignore[no-untyped
     return mark == 44 or mark == 58 or mark == 59 or mark == 63 or mark == 33 or mark == 41 or mark == 34
 
 
-@_compiled(void(BYTES, OFFSETS, KINDS, *_SPECIAL, int64[::1], int64[::1], int64[::1]))
+@compiled(void(BYTES, OFFSETS, KINDS, *_SPECIAL, int64[::1], int64[::1], int64[::1]))
 def split_words(data, bounds, kinds, keys, cuts, plain, units, starts, ends, offsets):  # type: ignore[no-untyped-def]
     """Split texts into words.
 
@@ -370,7 +378,7 @@ def _sentences(data, first, stop, kinds, keys, cuts, units, points, places, piec
     return count
 
 
-@_compiled(void(BYTES, OFFSETS, OFFSETS, KINDS, *_SPECIAL, int64[::1]))
+@compiled(void(BYTES, OFFSETS, OFFSETS, KINDS, *_SPECIAL, int64[::1]))
 def count_sentences(data, starts, stops, kinds, keys, cuts, plain, units, counts):  # type: ignore[no-untyped-def]
     """Count the sentences of texts.
 

@@ -297,6 +297,8 @@ def test_a_batch_that_is_left_out_whole_is_no_trouble() -> None:
         ('gopher_quality(stop_words="a, b(")', 'gopher_quality(stop_words="a, b(")'),
         ({"web": "c4", "books": ["fineweb"]}, {"web": "c4", "books": "fineweb"}),
         ({"web": "c4"}, {"web": "c4"}),
+        ({"web": {"c4": {"min_num_sentences": 3}, "fineweb": None}}, {"web": "c4(min_num_sentences=3),fineweb"}),
+        ("gopher_quality(stop_words=no)", 'gopher_quality(stop_words="no")'),
         ({"web": ""}, ""),
     ],
 )  # fmt: skip
@@ -318,6 +320,7 @@ def test_a_choice_is_recorded_in_one_form(choice: Any, recorded: Any) -> None:
         ("c4(3)", "written as NAME=VALUE"),
         ("c4(", "a filter is written as"),
         ({"wed": "c4"}, 'filters names the corpus "wed", which there is not. Did you mean "web"?'),
+        ({"c4": {"min_num_sentences": 3}}, "Write the settings of a filter as a list"),
         ("bad_words", "bad_words(words=FILE)"),
         ("bad_words(words=none.txt)", "there is no file none.txt"),
         ('gopher_quality(stop_words="")', "1 to 64"),

@@ -7,7 +7,7 @@ module imports no numpy, so that help and errors come at once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from gpt_research.base.errors import require
 from gpt_research.preprocessing.document import ReadOptions
@@ -39,7 +39,7 @@ class PreprocessConfig(ReadOptions):
     """Pieces of work; 0 chooses by size. Decides the number of shards of a corpus."""
     min_characters: int = 20
     """Shorter documents are left out."""
-    filters: dict[str, str | list[str | dict]] | list[str | dict] | str = ""
+    filters: dict[str, Any] | list[Any] | str = ""
     """Filters of the texts, in order: gopher_quality, gopher_repetition, c4, fineweb, bad_words,
     language, or those of plugins; --filters.NAME for one corpus. See docs/filters.md."""
     language: str = ""

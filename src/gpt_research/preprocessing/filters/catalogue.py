@@ -35,14 +35,15 @@ FILTERS: dict[str, Callable[..., Filter]] = {
 }
 """Filters by their names on the command line. A plugin adds `FILTERS["mine"] = MyFilter`."""
 
-Choice = str | Sequence[Any]
-"""The filters of a corpus: "c4,fineweb", or a list of names and of {name: settings}."""
+Choice = str | Sequence[Any] | Mapping[str, Any]
+"""The filters of a corpus: "c4,fineweb", or a list of names and of {name: settings}, or such a
+mapping alone."""
 _STEP = re.compile(r"\s*([\w.-]+)\s*(?:\((.*)\))?\s*", re.S)
 _COMMA = re.compile(r""",(?=(?:[^"]*"[^"]*")*[^"]*$)(?![^(]*\))""")
 _INNER_COMMA = re.compile(r""",(?=(?:[^"]*"[^"]*")*[^"]*$)""")
 
 
-def chosen_filters(choice: Choice | Mapping[str, Choice], first: str, corpora: Collection[str]) -> Any:
+def chosen_filters(choice: str | Sequence[Any] | Mapping[str, Choice], first: str, corpora: Collection[str]) -> Any:
     """Return the user's choice in the one form in which a data set records it.
 
     Args:
@@ -60,8 +61,9 @@ def chosen_filters(choice: Choice | Mapping[str, Choice], first: str, corpora: C
         return ",".join(_canonical(_steps(choice, first)))
     for name in choice:
         if name not in corpora:
+            hint = " Write the settings of a filter as a list: filters: [{NAME: {...}}]." if name in FILTERS else ""
             raise UserError(f'filters names the corpus "{name}", which there is not.{closest(name, corpora)} '
-                            f"Corpora: {', '.join(corpora)}.")  # fmt: skip
+                            f"Corpora: {', '.join(corpora)}.{hint}")  # fmt: skip
     each = {name: ",".join(_canonical(_steps(choice.get(name, ""), first))) for name in corpora}
     each = {name: filters for name, filters in each.items() if filters}
     return each or ""
@@ -91,7 +93,7 @@ def files_of(recorded: str | Mapping[str, str]) -> dict[str, str]:
 
 def _steps(choice: Choice, first: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield name and settings of each filter that a user chose."""
-    pieces: list[Any] = _COMMA.split(choice) if isinstance(choice, str) else list(choice)
+    pieces = _COMMA.split(choice) if isinstance(choice, str) else [choice] if isinstance(choice, Mapping) else choice
     for piece in [first, *pieces]:
         if isinstance(piece, Mapping):
             for name, settings in piece.items():
@@ -111,7 +113,8 @@ def _parsed(step: str) -> tuple[str, dict[str, Any]]:
         if setting.strip() and not equals:
             raise UserError(f'filters: {name} has "{setting.strip()}", but a setting is written as NAME=VALUE.')
         if equals:
-            settings[key.strip()] = yaml.safe_load(value)
+            is_text = get_type_hints(FILTERS[name]).get(key.strip()) is str and not value.strip().startswith('"')
+            settings[key.strip()] = value.strip() if is_text else yaml.safe_load(value)
     return name, settings
 
 

@@ -11,17 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba import int64, njit, uint8, uint32
+from numba import int64, njit, types, uint8, uint32, uint64
 
 from gpt_research.preprocessing.filters.characters import DIGIT, HOST, LETTER, LOWER, SPACE
-from gpt_research.preprocessing.text import kernels
-from gpt_research.preprocessing.text.kernels import _compiled, _read
+from gpt_research.preprocessing.text import machine_code
 
-BYTES, OFFSETS, KINDS = _read(uint8), _read(int64), _read(uint32)
-"""The types of the UTF-8 of texts, of their bounds in it, and of `characters.table`."""
+BYTES, OFFSETS, KINDS, HASHES = (types.Array(kind, 1, "C", readonly=True) for kind in (uint8, int64, uint32, uint64))
+"""The types of the UTF-8 of texts, of their bounds in it, of `characters.table`, and of hashes."""
 
 _HERE = Path(__file__).parent
-_SHARED = [Path(kernels.__file__), _HERE / "characters.py", _HERE / "english.py", *sorted(_HERE.glob("*kernel*.py"))]
+_NAMES = ("characters.py", "english.py", "../text/kernels.py")
+_SHARED = [*(_HERE / name for name in _NAMES), *sorted(_HERE.glob("*kernel*.py"))]
 _STAMP = hashlib.sha256(b"".join(path.read_bytes() for path in _SHARED)).hexdigest()[:12]
 """Of the sources that loops may share."""
 
@@ -31,7 +31,7 @@ def compiled(signature: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
 
     def stamped(loop: Callable[..., Any]) -> Callable[..., Any]:
         loop.__qualname__ = f"{loop.__name__}_{_STAMP}"  # numba keeps the machine code under this name
-        return _compiled(signature)(loop)
+        return machine_code.compiled(signature)(loop)
 
     return stamped
 

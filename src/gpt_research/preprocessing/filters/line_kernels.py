@@ -5,7 +5,7 @@ in them. They are called through `compiled`.
 from __future__ import annotations
 
 import numpy as np
-from numba import boolean, int64, uint8, void
+from numba import boolean, int64, types, uint8, void
 
 from gpt_research.preprocessing.filters.characters import DIGIT, LINE_END, SPACE, TERMINAL
 from gpt_research.preprocessing.filters.kernel_parts import (
@@ -17,7 +17,6 @@ from gpt_research.preprocessing.filters.kernel_parts import (
     inlined,
     stripped,
 )
-from gpt_research.preprocessing.text.kernels import _read
 
 _LOREM, _JAVASCRIPT, _CURLY, _POLICY = (1 << bit for bit in range(4))
 _PHRASES = (
@@ -132,7 +131,7 @@ def _line(data, at, stop, kinds):  # type: ignore[no-untyped-def]
 
 @compiled(
     void(
-        *(BYTES, OFFSETS, KINDS, _read(boolean), int64, int64),
+        *(BYTES, OFFSETS, KINDS, types.Array(boolean, 1, "C", readonly=True), int64, int64),
         *(uint8[::1], int64[:, ::1], int64[::1], int64[::1], int64[::1], uint8[::1]),
     )
 )

@@ -14,6 +14,7 @@ from gpt_research.preprocessing.filters.characters import LETTER, MARK
 from gpt_research.preprocessing.filters.english import MULTIPLIER
 from gpt_research.preprocessing.filters.kernel_parts import (
     BYTES,
+    HASHES,
     KINDS,
     OFFSETS,
     character,
@@ -21,7 +22,7 @@ from gpt_research.preprocessing.filters.kernel_parts import (
     inlined,
     stripped,
 )
-from gpt_research.preprocessing.text.kernels import _HASHES, _mixed
+from gpt_research.preprocessing.text.kernels import _mixed
 
 _U64 = np.uint64
 _BASE, _WORD = _U64(MULTIPLIER), _U64(0xC2B2AE3D27D4EB4F)
@@ -174,7 +175,7 @@ def _room(bounds, firsts, lasts):  # type: ignore[no-untyped-def]
 
 @compiled(
     void(
-        *(BYTES, OFFSETS, KINDS, OFFSETS, OFFSETS, OFFSETS, _HASHES, _HASHES, _HASHES),
+        *(BYTES, OFFSETS, KINDS, OFFSETS, OFFSETS, OFFSETS, HASHES, HASHES, HASHES),
         *(OFFSETS, OFFSETS, int64[:, ::1]),
     )
 )
@@ -236,7 +237,7 @@ def count_copied_lines(data, bounds, kinds, copied):  # type: ignore[no-untyped-
             at = end + 1
 
 
-@compiled(void(_HASHES, OFFSETS, OFFSETS, _HASHES, int64[::1]))
+@compiled(void(HASHES, OFFSETS, OFFSETS, HASHES, int64[::1]))
 def count_different(hashes, firsts, lasts, wanted, counts):  # type: ignore[no-untyped-def]
     """Count the different words of a list that a text has.
 

@@ -9,7 +9,7 @@ tables.
 from __future__ import annotations
 
 import numpy as np
-from numba import int64, uint8, uint64, void
+from numba import int64, uint8, void
 
 from gpt_research.preprocessing.filters.characters import (
     BEFORE_DOT,
@@ -28,6 +28,7 @@ from gpt_research.preprocessing.filters.characters import (
 from gpt_research.preprocessing.filters.english import LONGEST, MULTIPLIER, PLACE_BITS
 from gpt_research.preprocessing.filters.kernel_parts import (
     BYTES,
+    HASHES,
     KINDS,
     OFFSETS,
     character,
@@ -35,11 +36,10 @@ from gpt_research.preprocessing.filters.kernel_parts import (
     inlined,
     is_address,
 )
-from gpt_research.preprocessing.text.kernels import _read
 
 _U64 = np.uint64
 _BASE, _SHIFT, _LAST = _U64(MULTIPLIER), _U64(64 - PLACE_BITS), _U64((1 << PLACE_BITS) - 1)
-_SPECIAL = (_read(uint64), uint8[:, ::1], uint8[:, ::1], _read(uint64))
+_SPECIAL = (HASHES, uint8[:, ::1], uint8[:, ::1], HASHES)
 
 
 @inlined

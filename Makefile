@@ -29,9 +29,10 @@ $(WITH_DOCS): $(INSTALLED)
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,docs]"
 	@touch $(WITH_DOCS)
 
-# lm-eval brings 450 MB, so only the whole suite has it: to hold our benchmark scores against its own.
+# lm-eval brings 450 MB, so only the whole suite has it: to hold our benchmark scores against its own. It also has
+# spaCy, whose words datatrove's filters count.
 $(WITH_EVAL): $(WITH_DOCS)
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,docs,eval]"
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,docs,eval,peers]"
 	@touch $(WITH_EVAL)
 
 demo: $(INSTALLED)

@@ -13,6 +13,7 @@ import gzip
 import io
 import json
 import lzma
+import random
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -48,6 +49,9 @@ def write_corpora(folder: Path, text_of: Callable[[int], str]) -> None:
     logs = "".join(json.dumps({"text": text_of(200 + number)}) + "\n" for number in range(40))
     (folder / "dump.jsonl.gz").write_bytes(gzip.compress(logs.encode()))
     pq.write_table(pa.table({"text": [text_of(300 + number) for number in range(40)]}), folder / "articles.parquet")
+    pages = "".join(json.dumps({"text": _web_page(number)}) + "\n" for number in range(40))
+    (folder / "web.jsonl.gz").write_bytes(gzip.compress(pages.encode()))
+    (folder / "bad-words.txt").write_text("darn\nhot dog\n")
     (folder / "data/raw/transweb").mkdir(parents=True)
     (folder / "data/raw/transweb/en_chunk0.jsonl").write_bytes(lines)
     _write_cnn(folder / "data/raw/cnn/CNN_Articels_clean.csv", texts)
@@ -56,6 +60,13 @@ def write_corpora(folder: Path, text_of: Callable[[int], str]) -> None:
     pages = "".join(PAGE.format(number, text) for number, text in enumerate(texts))
     dump = f'<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/">\n{pages}</mediawiki>\n'
     (folder / "enwiki-latest-pages-articles.xml.bz2").write_bytes(bz2.compress(dump.encode()))
+
+
+def _web_page(seed: int) -> str:
+    """Make a page that no filter of web text leaves out."""
+    rng = random.Random(seed)
+    words = ["".join(rng.choices("aeioubdlmnrst", k=rng.randint(3, 7))) for _ in range(300)]
+    return "\n".join(" ".join(["The", *rng.choices(words, k=14), "and the end."]) for _ in range(12))
 
 
 def _write_cnn(path: Path, texts: list[str]) -> None:

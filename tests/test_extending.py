@@ -25,6 +25,7 @@ from gpt_research.config import TrainConfig
 from gpt_research.evaluation.tasks.table import TASKS
 from gpt_research.export.exporting import FORMATS
 from gpt_research.model.variants import ACTIVATIONS, NORMS, POSITIONS
+from gpt_research.preprocessing.filters.catalogue import FILTERS
 from gpt_research.preprocessing.readers.catalogue import READERS
 from gpt_research.run import Run
 from gpt_research.training.metrics import read_metrics
@@ -35,7 +36,7 @@ from gpt_research.training.trackers import TRACKERS
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text(encoding="utf-8")
 RECIPES: dict[str, str] = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, re.S | re.M))
 LONGEST_RECIPE = 40
-TABLES = (NORMS, ACTIVATIONS, POSITIONS, OPTIMIZERS, SCHEDULES, TRACKERS, TASKS, FORMATS, READERS)
+TABLES = (NORMS, ACTIVATIONS, POSITIONS, OPTIMIZERS, SCHEDULES, TRACKERS, TASKS, FORMATS, READERS, FILTERS)
 
 Plugin = Callable[[str], str]
 
@@ -195,6 +196,32 @@ def test_a_corpus_of_ones_own_is_read_by_workers_too(plugin: Plugin, tmp_path: P
     assert manifest["documents_read"] == 204
     assert manifest["drops"] == {"empty_day": 4}
     assert "corpus.py" in json.dumps(manifest["options"])
+
+
+def test_a_filter_of_ones_own_is_applied_by_workers_too(plugin: Plugin, tmp_path: Path) -> None:
+    folder = tmp_path / "pages"
+    folder.mkdir()
+    for number in range(4):
+        texts = [f"The king of page {number} slept on day {day}." for day in range(50)] + [
+            f"BUY THIS {number} NOW, YOU ALL!"
+        ]
+        (folder / f"{number}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    command = [sys.executable, "-m", "gpt_research", "preprocess", f"pages={folder}", "--plugin", plugin("A filter")]
+    command += [
+        "--filters",
+        "shouting(max_upper=0.5)",
+        "--out",
+        str(tmp_path / "out"),
+        "--workers",
+        "2",
+        "--tasks",
+        "2",
+    ]
+    command += ["--tokenizer", "train", "--vocab_size", "300", "--near_duplicates", "false", "--tasks", "2"]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path)
+    manifest = json.loads((tmp_path / "out" / "pages" / "manifest.json").read_text())
+    assert manifest["drops"] == {"shouting:upper_case": 4}
+    assert manifest["options"]["filters"] == "shouting(max_upper=0.5)"
 
 
 def test_a_benchmark_of_ones_own_is_evaluated_and_compared(

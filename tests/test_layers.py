@@ -26,6 +26,10 @@ LATE = {
     ("gpt_research.__main__", "gpt_research.cli.main"): "Ctrl-C during this import must show no traceback",
     ("gpt_research.preprocessing.text.compiled", "gpt_research.preprocessing.text.kernels"): "numba takes 0.5 s",
     ("gpt_research.preprocessing.formats.bz2_blocks", "gpt_research.preprocessing.formats.bz2_decoder"): "the same",
+    **{
+        ("gpt_research.preprocessing.filters.compiled", f"gpt_research.preprocessing.filters.{loops}"): "the same"
+        for loops in ("word_kernels", "line_kernels", "rule_kernels")
+    },
     ("gpt_research.evaluation.evaluate", "gpt_research.evaluation.harness"): "lm-eval is an optional dependency",
 }
 """The imports of our own modules that are late outside of `cli`, and why."""
@@ -88,7 +92,7 @@ def longest_chain(edges: dict[str, set[str]]) -> list[str]:
 
 
 LISTED = ["base", "model", "model.fast", "checkpoint", "generation", "training", "evaluation", "evaluation.tasks",
-          "export", "estimate"]  # fmt: skip
+          "export", "preprocessing.filters", "estimate"]  # fmt: skip
 """Packages whose docstring lists their modules, one a line."""
 
 

@@ -37,7 +37,7 @@ def run(config: PreprocessConfig) -> int:
         and (config.tasks > 1 or _is_large(config.corpora))
     ):
         # The fork server imports what the workers need while this process imports the pipeline.
-        warm_up.start_fork_server(config.tokenizer)
+        warm_up.start_fork_server(config)
     from rich.console import Console
 
     from gpt_research.cli.tables import print_table
@@ -166,7 +166,8 @@ def _table(prepared: Prepared) -> Any:
 
     table = Table("corpus", title=str(prepared.out))
     for heading in ("documents", "train tokens", "val tokens", "MB of text", "dropped"):
-        table.add_column(heading, justify="left" if heading == "dropped" else "right")
+        # Reasons are long words.
+        table.add_column(heading, justify="left" if heading == "dropped" else "right", overflow="fold")
     for name, manifest in prepared.manifests.items():
         dropped = "\n".join(f"{count:,} {reason}" for reason, count in sorted(manifest.drops.items())) or "none"
         # A lone document, which is cut in two for its validation split, counts once.

@@ -78,7 +78,7 @@ def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared |
     require_room(out, plan)
     # A run of one task needs no workers, because it runs in this process.
     if config.executor == "local" and executors.number_of_workers(config, len(plan.tasks)) > 1:
-        warm_up.start_fork_server(config.tokenizer)
+        warm_up.start_fork_server(config)
     work = _work_folder(out, plan)
     try:
         stages, logs = _stages(work, plan, config), work.folder / "logs"

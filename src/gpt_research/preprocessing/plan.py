@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from gpt_research.base import plugins
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import Unit
+from gpt_research.preprocessing.filters.catalogue import chosen_filters, files_of
 from gpt_research.preprocessing.job_plan import JobPlan, Task
 from gpt_research.preprocessing.readers.corpus import Corpus
 from gpt_research.preprocessing.settings import SMALLEST_TASK, PreprocessConfig
@@ -16,6 +19,8 @@ from gpt_research.preprocessing.text.contamination import benchmark_folders
 
 NOT_IN_THE_OUTPUT = {"corpora", "out", "workers", "strict", "dry_run", "executor", "slurm_partition", "slurm_time"}
 """Settings that decide where and how fast a run goes, and not what it writes."""
+FILTER_SETTINGS = {"filters", "language", "language_score"}
+"""Settings that are recorded in one form, and only if there are filters."""
 LARGEST_TASK, TASKS_AIMED_AT = 512 << 20, 64
 """Largest size of a task, in bytes on disk, and the number of tasks between the two limits."""
 
@@ -29,7 +34,8 @@ def make_plan(config: PreprocessConfig, corpora: Sequence[Corpus]) -> JobPlan:
     Raises:
         UserError: there is nothing to read, no text is found, or a name is given twice.
     """
-    options = {name: value for name, value in asdict(config).items() if name not in NOT_IN_THE_OUTPUT}
+    options = {name: value for name, value in asdict(config).items() if name not in NOT_IN_THE_OUTPUT | FILTER_SETTINGS}
+    options |= _filters(config, [corpus.name for corpus in corpora])
     if plugins.LOADED:
         options["plugins"] = plugins.hashes()
     benchmarks = benchmark_folders(Path(config.benchmarks)) if config.benchmarks else []
@@ -49,6 +55,18 @@ def make_plan(config: PreprocessConfig, corpora: Sequence[Corpus]) -> JobPlan:
     for name, own in units.items():
         plan.tasks.extend(Task(name, number, group) for number, group in enumerate(_grouped(own, task_size)))
     return plan
+
+
+def _filters(config: PreprocessConfig, corpora: Sequence[str]) -> dict[str, Any]:
+    """Return the options that say which filters the corpora have; none if they have none."""
+    first = ""
+    if config.language:
+        languages = " ".join(config.language.replace(",", " ").split())
+        first = f"language(keep={json.dumps(languages)},min_score={config.language_score})"
+    if not (filters := chosen_filters(config.filters, first, corpora)):
+        return {}
+    files = files_of(filters)
+    return {"filters": filters, **({"filter_files": files} if files else {})}
 
 
 def _grouped(units: Sequence[Unit], size: int) -> list[list[Unit]]:

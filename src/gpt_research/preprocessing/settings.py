@@ -7,7 +7,7 @@ module imports no numpy, so that help and errors come at once.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from gpt_research.base.errors import require
 from gpt_research.preprocessing.document import ReadOptions
@@ -39,6 +39,13 @@ class PreprocessConfig(ReadOptions):
     """Pieces of work; 0 chooses by size. Decides the number of shards of a corpus."""
     min_characters: int = 20
     """Shorter documents are left out."""
+    filters: dict[str, Any] | list[Any] | str = ""
+    """Filters of the texts, in order: gopher_quality, gopher_repetition, c4, fineweb, bad_words,
+    language, or those of plugins; --filters.NAME for one corpus. See docs/filters.md."""
+    language: str = ""
+    """Keep documents in these languages (en, or de,fr), before other filters; empty keeps all."""
+    language_score: float = 0.65
+    """Least score, between 0 and 1, of the languages that --language keeps."""
     near_duplicates: bool = True
     """Leave out each document that shares most of its text with an earlier one (MinHash)."""
     contamination: Literal["report", "drop"] = "report"
@@ -60,6 +67,7 @@ class PreprocessConfig(ReadOptions):
         require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and below 1")
         for name in ("workers", "tasks", "min_characters"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(0 <= self.language_score <= 1, "language_score", self.language_score, "between 0 and 1")
         require(
             257 <= self.vocab_size <= 2**24,
             "vocab_size",

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 
+from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.warm_end import PARENT
 
 END = "gpt_research.preprocessing.warm_end"
@@ -29,15 +30,14 @@ IMPORTS = (
     "gpt_research.preprocessing.readers.catalogue",
     "gpt_research.preprocessing.text.kernels",
 )
+FILTERS = tuple(f"gpt_research.preprocessing.filters.{loops}_kernels" for loops in ("word", "line", "rule"))
+"""Compiled loops that only filters need."""
 
 
-def start_fork_server(tokenizer: str) -> None:
-    """Start the fork server unless it runs already.
-
-    Args:
-        tokenizer: the setting of that name.
-    """
-    multiprocessing.set_forkserver_preload([END, *([GPT2] if tokenizer == "gpt2" else []), *IMPORTS])
+def start_fork_server(config: PreprocessConfig) -> None:
+    """Start the fork server unless it runs already, with what the run needs."""
+    encoder = [GPT2] if config.tokenizer == "gpt2" else []
+    multiprocessing.set_forkserver_preload([END, *encoder, *IMPORTS, *(FILTERS if config.filters else ())])
     # Before Python 3.13 the fork server does not get our sys.path, and in a bare clone only that
     # knows our package.
     path = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH"))))

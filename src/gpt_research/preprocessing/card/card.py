@@ -216,7 +216,7 @@ def _settings(manifest: Manifest) -> list[Block]:
 
 def _reproduce(options: Mapping[str, Any], specs: Mapping[str, str]) -> list[Block]:
     defaults = {f.name: f.default for f in dataclasses.fields(PreprocessConfig)}
-    settings = {name: value for name, value in options.items() if name != "plugins"}
+    settings = {name: value for name, value in options.items() if name not in ("plugins", "filter_files")}
     changed = [f"--{name} {shlex.quote(_value(v))}" for name, v in settings.items() if defaults.get(name) != v]
     changed += [f"--plugin {shlex.quote(name)}" for name in options.get("plugins", {})]
     lines = ["gpt-research preprocess", *map(shlex.quote, specs.values()), *changed, "--out DIR"]

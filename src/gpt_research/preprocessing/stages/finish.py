@@ -34,7 +34,8 @@ class Finish(Stage):
             reasons = {r: n for m in manifests.values() for r, n in m.drops.items()}
             raise UserError(
                 f"No document is left of {', '.join(plan.corpora.values())}: "
-                f"{', '.join(f'{n} {r}' for r, n in reasons.items()) or 'nothing was read'}. Check the paths."
+                f"{', '.join(f'{n} {r}' for r, n in reasons.items()) or 'nothing was read'}. "
+                f"Check the paths{' and the filters' if 'filters' in plan.options else ''}."
             )
         for name, manifest in manifests.items():
             write_manifest(out / name, manifest)

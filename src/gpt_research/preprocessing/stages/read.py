@@ -15,6 +15,8 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.files import size_and_sha256
 from gpt_research.preprocessing.document import Drop
 from gpt_research.preprocessing.encoded import EncodedWriter
+from gpt_research.preprocessing.filters.catalogue import chosen_for
+from gpt_research.preprocessing.filters.chain import filtered
 from gpt_research.preprocessing.formats.files import printable, relative, unit_file
 from gpt_research.preprocessing.job_plan import JobPlan, Task
 from gpt_research.preprocessing.stages.stage import (
@@ -49,7 +51,8 @@ class Read(ReadingStage):
         hashes, signatures = [text_hashes(encoded([]))], [np.empty((0, minhash.num_hashes), dtype=np.uint8)]
         hits, documents, text_bytes, tokens, known = [NO_HITS], 0, 0, 0, KnownTexts()
         with EncodedWriter(self.work, rank, load_tokenizer(self.work)) as writer:
-            for item in clean_batches(self._items(plan, task, rank), plan.options["min_characters"]):
+            cleaned = clean_batches(self._items(plan, task, rank), plan.options["min_characters"])
+            for item in filtered(cleaned, chosen_for(plan.options, task.corpus)):
                 if isinstance(item, Drop):
                     self._add(drops, item, task)
                     continue

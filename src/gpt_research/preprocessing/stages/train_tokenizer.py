@@ -10,6 +10,8 @@ import numpy as np
 
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.document import Drop
+from gpt_research.preprocessing.filters.catalogue import chosen_for
+from gpt_research.preprocessing.filters.chain import filtered
 from gpt_research.preprocessing.job_plan import JobPlan
 from gpt_research.preprocessing.stages.stage import ReadingStage, size_of_texts, splits_of
 from gpt_research.preprocessing.text.batches import clean_batches
@@ -38,7 +40,8 @@ class TrainTokenizer(ReadingStage):
         units, known = [(task.corpus, unit) for task in plan.tasks for unit in task.units], KnownTexts()
         for (corpus, unit), room in zip(units, _shares([unit.size for _, unit in units]).tolist(), strict=True):
             left, items = room, self.corpus(plan, corpus).stream(unit, plan.read_options) if room > 0 else iter(())
-            for batch in clean_batches(items, plan.options["min_characters"]):
+            cleaned = clean_batches(items, plan.options["min_characters"])
+            for batch in filtered(cleaned, chosen_for(plan.options, corpus)):
                 if isinstance(batch, Drop):
                     continue
                 keys = text_hashes(batch.texts)

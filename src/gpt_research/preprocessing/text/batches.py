@@ -53,6 +53,10 @@ class Batch:
         strings = self.strings and [texts.get(row, text) for row, text in enumerate(self.strings)]
         return Batch(self.rows.set_column(0, "text", column), strings)
 
+    def with_texts(self, texts: pa.LargeStringArray) -> Batch:
+        """Return the batch with other texts, (n,)."""
+        return Batch(self.rows.set_column(0, DOCUMENT_SCHEMA.field("text"), texts))
+
     def to_strings(self) -> list[str]:
         return self.texts.to_pylist() if self.strings is None else self.strings
 

@@ -236,7 +236,7 @@ def check_other_program(text: str) -> None:
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.M)
         assert {word for word in words[1:] if "=" not in word} <= set(targets), "no such target"
-    for extras in re.findall(r"gpt-research\[([\w,]+)\]", text):
+    for extras in re.findall(r"\.\[([\w,]+)\]", text):
         known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         assert set(extras.split(",")) <= set(known), "no such extra"
     for word in words:

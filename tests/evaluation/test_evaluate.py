@@ -268,9 +268,9 @@ def test_missing_extras_name_their_remedy(
     monkeypatch.delitem(sys.modules, "gpt_research.evaluation.harness", raising=False)
     common = ["evaluate", str(runs[0]), "--json", str(tmp_path / "r.json"), "--tasks", "lambada", *LIMITED]
     assert main(common) == 2
-    assert 'pip install "gpt-research[hub]"' in capsys.readouterr().err
+    assert '[hub]"' in capsys.readouterr().err
     assert main([*common, "--benchmarks", str(benchmarks), "--harness"]) == 2
-    assert 'pip install "gpt-research[eval]"' in capsys.readouterr().err
+    assert '[eval]"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ from gpt_research.run import load_model
 
 needs_llama_cpp = pytest.mark.skipif(
     any(importlib.util.find_spec(package) is None for package in ("xllamacpp", "gguf")),
-    reason='xllamacpp or gguf is not installed (pip install "gpt-research[export]")',
+    reason='xllamacpp or gguf is not installed (pip install -e ".[export]")',
 )
 
 

@@ -4,6 +4,7 @@ data.
 Modules:
     errors      `UserError`, and the checks that raise it
     files       hashes, JSON, and the one way in which a file is written
+    hints       commands that a message may tell the user to type
     machine     cores and memory of the machine, from /proc and /sys
     peak_flops  the peak speed of a device: the base of MFU
     plugins     a researcher's own files, run by `--plugin FILE.py`

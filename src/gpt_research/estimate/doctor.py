@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gpt_research.base import machine
+from gpt_research.base import hints, machine
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.peak_flops import measured_flops
 from gpt_research.base.runtime import Precision, Runtime
@@ -113,7 +113,7 @@ def look_at_gpus(folder: Path) -> list[Finding]:
     if count == 0:
         if torch.backends.mps.is_available():
             return [Finding("GPU", "Apple's, through mps", "--device auto takes it")]
-        return [Finding("GPU", "none that torch can use", "small models only: see gpt-research plan")]
+        return [Finding("GPU", "none that torch can use", f"small models only: see {hints.command('plan', '--help')}")]
     findings = []
     for index in range(count):
         properties = torch.cuda.get_device_properties(index)

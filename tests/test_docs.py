@@ -26,8 +26,10 @@ from docs_pages import PAGES, ROOT, SHELL, Block, Line, Page, read_page
 from docs_samples import copy_of, write_benchmarks, write_corpora
 from small_texts import make_text
 
-from gpt_research.base.settings import PRESETS, field_names
-from gpt_research.cli.main import COMMANDS, main, parse
+from gpt_research.base.setting_names import field_names
+from gpt_research.base.settings import PRESETS
+from gpt_research.cli.commands import COMMANDS
+from gpt_research.cli.main import main, parse
 
 PARSED = {
     r"=hub:|^gpt-research import openai-community/": "needs the Hugging Face hub",

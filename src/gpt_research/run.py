@@ -126,7 +126,9 @@ def newest_run(root: Path) -> Path:
     """
     runs = [path.parent for path in root.glob("*/config.yaml") if saved_steps(path.parent)]
     if not runs:
-        raise UserError(f"No run with a checkpoint under {root}. Name a run folder, or train one: {hints.command('train')}")
+        raise UserError(
+            f"No run with a checkpoint under {root}. Name a run folder, or train one: {hints.command('train')}"
+        )
     return max(runs, key=_written_at)
 
 

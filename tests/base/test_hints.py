@@ -94,7 +94,9 @@ def test_a_clone_that_was_never_installed_can_be_told(
     line = line.replace(".venv/bin/python", shlex.quote(str(Path(os.path.realpath(environment / "python")))))
     libraries = str(Path(importlib.metadata.distribution("jsonargparse").locate_file("")))
     line = line.replace("PYTHONPATH=src", f"PYTHONPATH=src:{libraries}")
-    done = subprocess.run(line, shell=True, capture_output=True, text=True, env={"PYTHONPATH": libraries, "PATH": "/bin"})
+    done = subprocess.run(
+        line, shell=True, capture_output=True, text=True, env={"PYTHONPATH": libraries, "PATH": "/bin"}
+    )
     assert 'unknown setting "no_such_setting"' in done.stderr, line
 
 
@@ -122,7 +124,7 @@ def test_a_wheel_installs_the_packages_of_an_extra_by_their_names(
 
 
 def test_nothing_else_spells_a_command_out() -> None:
-    """A message that names the program must ask `hints` for it; docstrings and cards may name it."""
+    """A message that names a command asks `hints` for it; docstrings and cards may spell it out."""
     for path in (ROOT / "src" / "gpt_research").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert "gpt-research[" not in text, path

@@ -75,7 +75,8 @@ def write(folder: Path, run: Run, dtype: str, licence: str = "") -> Path:
             "do_sample": True,
             "temperature": drawn.temperature,
             "top_k": drawn.top_k,
-            # Without it a pipeline writes 256 tokens, and positions beyond the context do not exist.
+            # A pipeline writes 256 tokens by itself, and the model has no position beyond its
+            # context.
             "max_length": run.model.config.block_size,
             **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), end_of_text),
         },

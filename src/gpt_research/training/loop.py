@@ -337,8 +337,8 @@ class Trainer:
             self.saver.wait()
             raise UserError(
                 f"{MOST_BAD_STEPS} steps in a row, up to step {step}, had a gradient that is not finite. The weights "
-                f"before them are saved. Look with: {hints.command('replay', self.run_folder, '--step', step)}; then lower "
-                "learning_rate, or use bf16 or fp32."
+                f"before them are saved. Look with: {hints.command('replay', self.run_folder, '--step', step)}; then "
+                "lower learning_rate, or use bf16 or fp32."
             )
 
     def _record_evaluation(self, step: int) -> None:

@@ -37,7 +37,8 @@ COMMANDS = {
     "demo": Command(
         "gpt_research.cli.demo",
         "",
-        "Fetch Shakespeare's works, train a small model on them, evaluate it and let it write: some minutes.",
+        "Fetch Shakespeare's works, train a small model on them, evaluate it and let it write, in some minutes. "
+        "Its settings are those of training; the defaults are the preset demo.",
         examples=("demo", "demo --max_steps 200"),
         page="README.md",
     ),

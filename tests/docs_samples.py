@@ -38,7 +38,7 @@ def write_corpora(folder: Path, text_of: Callable[[int], str]) -> None:
         text_of: returns the text of a document from its number.
     """
     texts = [text_of(number) for number in range(40)]
-    for place in ("texts", "books", "my-texts", "data/demo/shakespeare", "FOLDER_OF_TEXTS"):
+    for place in ("texts", "books", "my-texts", "docs", "data/demo/shakespeare", "FOLDER_OF_TEXTS"):
         (folder / place).mkdir(parents=True)
         for number, text in enumerate(texts):
             (folder / place / f"{number:02d}.txt").write_text(text, encoding="utf-8")

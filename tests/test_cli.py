@@ -234,3 +234,9 @@ def test_a_truth_may_be_spelt_out() -> None:
     assert parse("train", ["--compile", "false", "--gradient_checkpointing", "true"]).compile is False
     assert parse("train", ["--gradient_checkpointing"]).gradient_checkpointing is True
     assert parse("preprocess", ["a=b", "--strict", "c=d"]).corpora == ["a=b", "c=d"]
+
+
+def test_windows_is_led_to_wsl(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    assert main(["inspect"]) == 2
+    assert "WSL2" in capsys.readouterr().err

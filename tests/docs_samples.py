@@ -38,10 +38,13 @@ def write_corpora(folder: Path, text_of: Callable[[int], str]) -> None:
         text_of: returns the text of a document from its number.
     """
     texts = [text_of(number) for number in range(40)]
-    for place in ("texts", "books", "my-texts", "docs", "data/demo/shakespeare", "FOLDER_OF_TEXTS"):
+    for place in ("texts", "books", "my-texts", "data/demo/shakespeare", "FOLDER_OF_TEXTS"):
         (folder / place).mkdir(parents=True)
         for number, text in enumerate(texts):
             (folder / place / f"{number:02d}.txt").write_text(text, encoding="utf-8")
+    (folder / "docs").mkdir()
+    for number in range(40):
+        (folder / f"docs/{number:02d}.md").write_text(text_of(200 + number), encoding="utf-8")  # no copies of others
     rows = [{"text": text} for text in texts]
     lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
     (folder / "dump.jsonl.gz").write_bytes(gzip.compress(lines))

@@ -160,6 +160,13 @@ def test_help_describes_a_setting_and_its_default(capsys: pytest.CaptureFixture[
     assert "(on; --model.bias false turns it off)" in said
 
 
+def test_the_help_of_the_demo_shows_the_defaults_of_its_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Run folder: config, metrics, samples, checkpoints. (default: runs/demo)" in said
+    assert "Optimizer steps of the whole run. (default: 1000)" in said
+
+
 def test_every_setting_has_a_group_and_every_group_names_settings() -> None:
     """If this fails for a new setting, add its name to `GROUPS` in cli/help_text.py."""
     for name in SETTLED:

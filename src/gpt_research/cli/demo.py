@@ -10,6 +10,7 @@ import json
 from pathlib import Path
 
 from gpt_research.base import hints
+from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.cli import help_text
 from gpt_research.cli.commands import COMMANDS
 from gpt_research.cli.main import main, parse
@@ -27,7 +28,7 @@ def run(training: list[str]) -> int:
     from gpt_research.preprocessing.demo_corpus import fetch_demo_corpus
 
     if "--help" in training or "-h" in training:
-        help_text.show("demo", COMMANDS["demo"], TrainConfig)
+        help_text.show("demo", COMMANDS["demo"], TrainConfig, read_yaml(TrainConfig, find_config("demo")))
         return 0
     training = ["--config", "demo", *training]
     config = parse("train", training)

@@ -66,18 +66,23 @@ PLACES = {
     "resume": "auto|never|RUN",
     "source": "FOLDER|HUB_NAME|FILE",
     "tasks": "NAMES",
-    "tokenizer": "gpt2|train|FILE",
+    "tokenizer": "NAME|FILE",
 }
 """What stands for the value of a text setting."""
 
 
-def show(name: str, command: Command, settings_class: type) -> None:
-    """Print the help of a command."""
+def show(name: str, command: Command, settings_class: type, preset: Any = None) -> None:
+    """Print the help of a command.
+
+    Args:
+        preset: settings whose values are shown as the defaults, in place of those of the class.
+    """
     width = min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns - 1)
-    print("\n".join(lines(name, command, settings_class, width)))
+    defaults = _defaults(settings_class) | ({} if preset is None else _values(preset))
+    print("\n".join(lines(name, command, settings_class, defaults, width)))
 
 
-def lines(name: str, command: Command, settings_class: type, width: int) -> list[str]:
+def lines(name: str, command: Command, settings_class: type, defaults: dict[str, Any], width: int) -> list[str]:
     """Return the lines of a command's help."""
     texts = {action.dest: action.help for action in parser_for(settings_class)._actions}
     kinds = dict(field_kinds(settings_class))
@@ -87,7 +92,6 @@ def lines(name: str, command: Command, settings_class: type, width: int) -> list
     if argument:
         found += ["", *_entry(f"  {argument}", " ".join(texts[command.positional].split()), width)]
     flags = {long: f"{short}, " for short, long in command.short.items()}
-    defaults = _defaults(settings_class)
     for title, names in groups(settings_class).items():
         entries = [n for n in names if n != command.positional]
         found += ["", f"{title}:"] if entries else []
@@ -152,12 +156,22 @@ def _defaults(settings_class: type) -> dict[str, Any]:
     defaults: dict[str, Any] = {}
     for field in dataclasses.fields(settings_class):
         factory = field.default_factory
-        value = field.default if factory is dataclasses.MISSING else factory()
-        if dataclasses.is_dataclass(value):
-            defaults |= {f"{field.name}.{name}": inner for name, inner in _defaults(type(value)).items()}
-        else:
-            defaults[field.name] = value
+        defaults |= _flat(field.name, field.default if factory is dataclasses.MISSING else factory())
     return defaults
+
+
+def _values(settings: Any) -> dict[str, Any]:
+    """Return the value of each setting, by its full name."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        values |= _flat(field.name, getattr(settings, field.name))
+    return values
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    if not dataclasses.is_dataclass(value):
+        return {name: value}
+    return {f"{name}.{inner}": of for inner, of in _values(value).items()}
 
 
 def _default(name: str, value: Any) -> str:

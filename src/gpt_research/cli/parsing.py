@@ -141,11 +141,13 @@ def _with_bare(arguments: Arguments, name: str, command: Command, known: list[st
     bare = arguments.bare
     if not bare:
         return arguments.flags
-    if command.many and not any(map(_is_config, bare)):
+    # A settings file is never what these commands take without a flag; the others may take files.
+    files = [argument for argument in bare if command.positional not in ("runs", "source") and _is_config(argument)]
+    if command.many and not files:
         return [f"--{command.positional}={json.dumps(bare)}", *arguments.flags]
     stray = bare[1:] if command.positional else bare
-    # A settings file is nothing that a command takes without a flag, and a text is no run folder.
-    stray = [argument for argument in bare if _is_config(argument)] or stray
+    stray = files or stray
+    # A text is no run folder.
     if command.positional == "run" and " " in bare[0] and not Path(bare[0]).exists():
         stray = bare
     if stray:

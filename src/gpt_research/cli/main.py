@@ -58,7 +58,7 @@ def _run(arguments: list[str]) -> int:
         return 0
     if sys.platform == "win32":
         raise UserError(
-            "gpt-research needs Linux or macOS. On Windows it runs in WSL2, with the GPU too: docs/platforms.md."
+            "This program needs Linux or macOS. On Windows it runs in WSL2, with the GPU too: docs/platforms.md."
         )
     name = arguments[0]
     if name not in COMMANDS:

@@ -3,7 +3,7 @@ links and headings.
 
 A block's label says what it holds: `python`, `sh` or no label (shell lines), `bash` (a script) or
 `text` (anything else). A block with lines that begin with `$ ` is a session: those lines are
-commands, and the others are output.
+commands, and the others are output. A block with lines that begin with `!` is a cell of a notebook.
 """
 
 from __future__ import annotations
@@ -54,21 +54,22 @@ class Block:
         apart.
         """
         lines = self.code.split("\n")
-        session = any(line.startswith("$ ") for line in lines)
+        # In a session the commands stand behind "$ ", in a cell of a notebook behind "!".
+        sign = next((sign for sign in ("$ ", "!") if any(line.startswith(sign) for line in lines)), "")
         index = 0
         while index < len(lines):
             begin, text = index, lines[index]
             index += 1
-            if session:
-                if not text.startswith("$ "):
-                    continue
-                text = text.removeprefix("$ ")
+            if not text.startswith(sign):
+                continue
+            text = text.removeprefix(sign)
             while _goes_on(text) and index < len(lines):
                 text = text.removesuffix("\\") + ("" if text.endswith("\\") else "\n") + lines[index]
                 index += 1
             for command in _without_comment(text).split(" && "):
-                if command.strip():
-                    yield Line(self.page, self.number + begin, command.strip())
+                command = command.strip().removeprefix(".venv/bin/")  # where `make` puts the program
+                if command:
+                    yield Line(self.page, self.number + begin, command)
 
 
 def _goes_on(text: str) -> bool:

@@ -44,6 +44,9 @@ def write_corpora(folder: Path, text_of: Callable[[int], str]) -> None:
         for number, text in enumerate(texts):
             (folder / place / f"{number:02d}.txt").write_text(text, encoding="utf-8")
     (folder / "input.txt").write_text("\n\n".join(texts), encoding="utf-8")
+    (folder / "docs").mkdir()
+    for number in range(40):
+        (folder / f"docs/{number:02d}.md").write_text(text_of(200 + number), encoding="utf-8")  # no copies of others
     rows = [{"text": text} for text in texts]
     lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
     logs = "".join(json.dumps({"text": text_of(200 + number)}) + "\n" for number in range(40))

@@ -4,12 +4,16 @@ traceback.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
-from gpt_research.base.settings import PRESETS, field_names, read_yaml, to_dict, write_yaml
+from gpt_research.base.setting_names import field_kinds, field_names
+from gpt_research.base.settings import PRESETS, read_yaml, write_yaml
+from gpt_research.cli.commands import COMMANDS
+from gpt_research.cli.help_text import GROUPS, OTHER, groups
 from gpt_research.cli.main import main, parse
 from gpt_research.config import TrainConfig
 
@@ -20,6 +24,19 @@ from gpt_research.config import TrainConfig
         (["trian"], 'Did you mean "train"?'),
         (["train", "--max_stepz", "5"], 'unknown setting "max_stepz". Did you mean "max_steps"?'),
         (["train", "--model.n_layr", "5"], 'unknown setting "model.n_layr". Did you mean "model.n_layer"?'),
+        (["train", "--max_steps"], "max_steps has no value. Write one behind --max_steps."),
+        (["train", "demo"], '"demo" lacks its flag. Give it as: '),
+        (["train", "mine.yaml"], "train --config mine.yaml"),
+        (["generate", "Once upon a time"], "generate --prompt 'Once upon a time'"),
+        (["generate", "runs/a", "Once upon a time"], "generate runs/a --prompt 'Once upon a time'"),
+        (["preprocess", "corpora.yaml"], "preprocess --config corpora.yaml"),
+        (["export", "runs/a", "out"], "export runs/a --out out"),
+        (["replay", "runs/a", "7"], "replay runs/a --step 7"),
+        (["doctor", "here"], '"here" has no place here. What may be given: '),
+        (["train", "-x"], 'unknown setting "-x".'),
+        (["--config", "demo"], "The command comes before --config: "),
+        (["mine.yaml"], "train --config mine.yaml"),
+        (["finetune"], 'There is no command "finetune". Did you mean "train"?'),
         (["train", "--max_steps", "many"], "max_steps is 'many', but it must be a whole number."),
         (["train", "--precision", "fp8"], "precision is 'fp8', but it must be one of auto, fp32, bf16, fp16."),
         (["generate", "--engine", "onnx"], "engine is 'onnx', but it must be one of torch, llamacpp."),
@@ -92,19 +109,93 @@ def test_a_config_survives_the_file(tmp_path: Path) -> None:
     assert read_yaml(TrainConfig, tmp_path / "config.yaml") == config
 
 
-def test_print_config_prints_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "--max_steps", "9", "--print_config"]) == 0
+SETTLED = [name for name, command in COMMANDS.items() if command.settings]
+"""Commands with settings of their own."""
+
+
+@pytest.mark.parametrize("name", SETTLED)
+@pytest.mark.parametrize("first", [True, False])
+def test_print_config_prints_every_setting_wherever_it_stands(
+    name: str, first: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings_class = COMMANDS[name].settings_class()
+    changed = next(key for key, kind in field_kinds(settings_class) if kind is str)
+    flags = [f"--{changed}", "mine"]
+    assert main([name, *(["--print_config", *flags] if first else [*flags, "--print_config"])]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
-    assert printed.keys() >= to_dict(TrainConfig()).keys()
-    assert printed["max_steps"] == 9
+    assert list(printed) == field_names(settings_class, nested=False)
+    assert printed[changed] == "mine"
 
 
-def test_help_shows_every_setting_with_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_print_config_prints_can_be_read_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--config", "demo", "--weights.enron", "0.5", "--model.n_layer", "2", "--sample_prompt", "Où\n"]
+    assert main(["train", "--print_config", *flags]) == 0
+    (tmp_path / "mine.yaml").write_text(capsys.readouterr().out, encoding="utf-8")
+    assert parse("train", ["--config", str(tmp_path / "mine.yaml")]) == parse("train", flags)
+
+
+def test_flags_win_over_a_file_that_comes_after_them(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("max_steps: 5\n")
+    assert parse("train", ["--max_steps", "7", "--config", str(tmp_path / "mine.yaml")]).max_steps == 7
+
+
+@pytest.mark.parametrize("name", SETTLED)
+def test_help_shows_every_setting_with_its_text_and_no_type(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    said = capsys.readouterr().out
+    for setting in field_names(COMMANDS[name].settings_class()):
+        bare = setting == COMMANDS[name].positional
+        assert bare or f"--{setting}" in said, f"{setting} is not in the help"
+    for word in ("type:", "Union", "Literal", "str,", "<class", "None"):
+        assert word not in said.replace("None of", "")
+    assert COMMANDS[name].page in said
+    assert max(map(len, said.split("examples:")[0].split("\n"))) <= 100
+
+
+def test_help_describes_a_setting_and_its_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--help"]) == 0
-    text = capsys.readouterr().out
-    for name in field_names(TrainConfig):
-        assert f"--{name}" in text, name
-    assert "Highest learning rate, reached after warm-up." in " ".join(text.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--learning_rate X Highest learning rate, reached after warm-up. (default: 0.0006)" in said
+    assert "--micro_batch N|auto" in said
+    assert "(on; --model.bias false turns it off)" in said
+
+
+def test_the_help_of_the_demo_shows_the_defaults_of_its_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Run folder: config, metrics, samples, checkpoints. (default: runs/demo)" in said
+    assert "Optimizer steps of the whole run. (default: 1000)" in said
+
+
+def test_every_setting_has_a_group_and_every_group_names_settings() -> None:
+    """If this fails for a new setting, add its name to `GROUPS` in cli/help_text.py."""
+    for name in SETTLED:
+        settings_class = COMMANDS[name].settings_class()
+        assert OTHER not in groups(settings_class), groups(settings_class)[OTHER]
+    classes = {c.__name__: c for n in SETTLED for c in COMMANDS[n].settings_class().__mro__}
+    for name, table in GROUPS.items():
+        placed = " ".join(table.values()).split()
+        assert sorted(placed) == sorted(field_names(classes[name])), name
+
+
+@pytest.mark.parametrize(("name", "own"), [("plan", "seconds"), ("verify-resume", "steps")])
+def test_a_command_shows_its_own_settings_before_those_of_training(name: str, own: str) -> None:
+    first = next(iter(groups(COMMANDS[name].settings_class()).values()))
+    assert own in first
+    assert "learning_rate" not in first
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_of_the_help_parse(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs/mine").mkdir(parents=True)
+    write_yaml(parse("train", []), Path("runs/mine/config.yaml"))
+    assert COMMANDS[name].examples
+    for example in COMMANDS[name].examples:
+        words = shlex.split(example)
+        assert words[0] == name
+        parse("train" if name == "demo" else name, words[1:])
+    assert (Path(__file__).parents[1] / COMMANDS[name].page).is_file()
 
 
 def test_the_preset_of_gpt2_says_what_the_defaults_are() -> None:
@@ -163,3 +254,9 @@ def test_a_positional_argument_may_stand_in_the_file_and_the_command_line_wins(t
     (tmp_path / "g.yaml").write_text("run: one\ntop_k: 5\n")
     assert parse("generate", ["--config", str(tmp_path / "g.yaml")]).run == "one"
     assert parse("generate", ["two", "--config", str(tmp_path / "g.yaml")]).run == "two"
+
+
+def test_windows_is_led_to_wsl(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "win32")
+    assert main(["inspect"]) == 2
+    assert "WSL2" in capsys.readouterr().err

@@ -26,8 +26,13 @@ from docs_pages import PAGES, ROOT, SHELL, Block, Line, Page, read_page
 from docs_samples import copy_of, write_benchmarks, write_corpora
 from small_texts import make_text
 
-from gpt_research.base.settings import PRESETS, field_names
-from gpt_research.cli.main import COMMANDS, main, parse
+from gpt_research.base import plugins
+from gpt_research.base.setting_names import ELSEWHERE as OTHER_PROGRAMS
+from gpt_research.base.setting_names import field_names
+from gpt_research.base.settings import PRESETS
+from gpt_research.cli.commands import COMMANDS
+from gpt_research.cli.main import main, parse
+from gpt_research.model import variants
 
 PARSED = {
     r"=hub:|^gpt-research import openai-community/": "needs the Hugging Face hub",
@@ -46,12 +51,21 @@ PARSED = {
 ELSEWHERE = {
     r"^(\S*pip|pip) install ": "changes the environment; the extras that it names are checked",
     r"^make ": "works on the whole repository; the target is checked",
-    r"^python (preprocessing|trainer|src/generate)\.py$": "tests/test_entry_points.py runs it",
+    r"^python (preprocessing|trainer|src/generate)\.py": "tests/test_entry_points.py runs it; its flags are parsed",
+    r"^python3 -m venv |^\. \.venv/bin/activate$": "makes an environment",
     r"^torchrun ": "needs several devices; the command behind it is parsed",
-    r"^curl |^kaggle |^hf ": "downloads from another's server",
     r"^unzip ": "unpacks what was downloaded",
+    r"^curl http://127\.0\.0\.1|^llama-|^ollama ": "needs llama.cpp's own programs; the file that it names is checked",
+    r"^curl |^kaggle |^hf |^git clone ": "downloads from another's server",
+    r"^(sudo|wsl|nvidia-smi|xcode-select|brew|cd)\b": "sets up a machine of another kind",
 }
 """Commands of other programs that are not run: pattern -> reason."""
+
+LAUNCHERS = {"preprocessing": "preprocess", "trainer": "train", "generate": "generate"}
+"""The scripts of a clone, and the commands that they stand for."""
+
+PLUGINS = {"docs/changing-the-model.md"}
+"""Pages whose first block of Python is the plugin mine.py of their commands."""
 
 SKIPPED_PYTHON = {
     "docs/extending.md": "tests/test_extending.py runs its recipes",
@@ -168,6 +182,10 @@ def test_the_commands_and_the_python_of_a_page_run_in_order(
     if any(line.text.startswith("gpt-research ") for line in commands_of(page)):
         remove_what_the_page_makes(page)
     namespace: dict[str, object] = {"__name__": "page"}
+    monkeypatch.setattr(plugins, "LOADED", {})
+    monkeypatch.setitem(variants.ATTENTION, "normed", variants.CausalSelfAttention)  # removed again afterwards
+    if name in PLUGINS:
+        Path("mine.py").write_text(next(block.code for block in page.blocks if block.label == "python"))
     for block in page.blocks:
         if block.label == "python" and name not in SKIPPED_PYTHON:
             run_python(block, namespace, monkeypatch)
@@ -204,7 +222,7 @@ def run_line(line: Line, made: set[str], namespace: dict[str, object]) -> None:
         text = text.replace(long, short)
     if text.startswith("gpt-research "):
         arguments = arguments_of(text)
-        if row_of(PARSED, text):
+        if row_of(PARSED, text) and not ("mine.py" in arguments and Path("mine.py").is_file()):
             parse_line(arguments)
             return
         out = output_of(arguments)
@@ -238,11 +256,14 @@ def check_other_program(text: str) -> None:
     if words[0] == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.M)
         assert {word for word in words[1:] if "=" not in word} <= set(targets), "no such target"
-    for extras in re.findall(r"gpt-research\[([\w,]+)\]", text):
+    for extras in re.findall(r"\.\[([\w,]+)\]", text):
         known = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
         assert set(extras.split(",")) <= set(known), "no such extra"
     for word in words:
         assert not word.endswith(".py") or (ROOT / word).is_file(), f"no file {word}"
+        assert not word.endswith(".gguf") or Path(word).is_file(), f"the page has not written {word}"
+    if words[0] == "python" and words[1].removeprefix("src/").removesuffix(".py") in LAUNCHERS:
+        parse(LAUNCHERS[words[1].removeprefix("src/").removesuffix(".py")], words[2:])
     if "-m gpt_research " in text:
         parse_line(arguments_of("gpt-research " + text.split("-m gpt_research ")[1].rstrip("& ")))
 
@@ -272,7 +293,16 @@ def test_scripts_are_shell_and_their_commands_parse() -> None:
 def test_names_in_the_prose_exist(name: str, assumed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(assumed)
     flags = set().union(*map(flags_of, COMMANDS)) | {"config", "help", "print_config", "plugin"}
-    others = {"nproc_per_node", "editable", "no-deps", "nnodes", "rdzv_endpoint", "all-extras", "loss", "text"}
+    others = {"host", "api-key", "logdir", "shutdown"} | {
+        "nproc_per_node",
+        "editable",
+        "no-deps",
+        "nnodes",
+        "rdzv_endpoint",
+        "all-extras",
+        "loss",
+        "text",
+    }
     for line in READ_PAGES[name].inline_code():
         if line.text.startswith("gpt-research ") and "COMMAND" not in line.text:
             arguments = arguments_of(line.text)
@@ -281,7 +311,8 @@ def test_names_in_the_prose_exist(name: str, assumed: Path, monkeypatch: pytest.
                 parse_line(arguments)
         for flag in re.findall(r"(?:^|\s)--([\w.-]+)", line.text):
             group = flag.split(".")[0]
-            assert flag in flags | others or group in ("weights", "filters"), f"{line.place}: no command has --{flag}"
+            known = flag in flags | others or group in ("weights", "filters") or flag in OTHER_PROGRAMS
+            assert known, f"{line.place}: no command has --{flag}"
         for path in re.findall(r"[\w./-]+\.(?:py|md|yaml)\b", line.text):
             assert is_known_file(path, name), f"{line.place}: there is no {path}"
         if line.text.startswith(("pip ", "make ")):

@@ -75,7 +75,7 @@ def test_generate_without_a_run_says_what_to_do(tmp_path: Path, clone: Path) -> 
     shutil.copytree(clone / "src", tmp_path / "src")
     result = python(tmp_path, "src/generate.py")
     assert result.returncode == 2
-    assert 'Run "python trainer.py" first' in result.stderr
+    assert "No run with a checkpoint under runs. Name a run folder, or train one: " in result.stderr
 
 
 def test_requirements_name_no_index_and_no_other_file() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 needs_zensical = pytest.mark.skipif(
-    importlib.util.find_spec("zensical") is None, reason='zensical is not installed (pip install "gpt-research[docs]")'
+    importlib.util.find_spec("zensical") is None, reason='zensical is not installed (pip install -e ".[docs]")'
 )
 
 

@@ -76,7 +76,7 @@ def test_the_demo_runs_anywhere(program: Path, text_folder: Path, tmp_path: Path
         shutil.copy(path, texts / f"{path.stem}_gut.txt")
     said = run([str(program), "demo", *FEW_STEPS], tmp_path)
     assert f"{len(list(texts.iterdir()))} texts, there already" in said
-    assert "$ gpt-research train --config demo --max_steps 3" in said
+    assert f"$ {program} train --config demo --max_steps 3" in said, "the program is not on the path"
     assert "Validation loss" in said
     assert (tmp_path / "runs" / "demo" / "loss.png").is_file()
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from gpt_research.base import plugins
+from gpt_research.base import hints, plugins
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml
 from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_newest, saved_steps
@@ -126,7 +126,9 @@ def newest_run(root: Path) -> Path:
     """
     runs = [path.parent for path in root.glob("*/config.yaml") if saved_steps(path.parent)]
     if not runs:
-        raise UserError(f'No run with a checkpoint under {root}. Run "python trainer.py" first, or name a run folder.')
+        raise UserError(
+            f"No run with a checkpoint under {root}. Name a run folder, or train one: {hints.command('train')}"
+        )
     return max(runs, key=_written_at)
 
 

@@ -123,7 +123,7 @@ def test_cut_json_is_refused(copy: Path) -> None:
 
 def test_an_unfinished_data_set_is_none(copy: Path) -> None:
     (copy / "dataset.json").unlink()
-    with pytest.raises(UserError, match=r"preprocessing\.py"):
+    with pytest.raises(UserError, match=r"make one with: \S+ "):
         Dataset(copy, 32)
 
 

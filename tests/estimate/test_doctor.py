@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -34,15 +35,42 @@ def test_every_row_says_what_was_found(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize("name", doctor.PROBES)
 def test_a_probe_that_fails_is_a_row_and_the_others_go_on(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(folder: Path) -> list[doctor.Finding]:
+    def fail(place: doctor.Place) -> list[doctor.Finding]:
         raise OSError("the sensor\nis gone")
 
     fine = [doctor.Finding("fine", "yes")]
-    probes = {other: (fail if other == name else lambda folder: fine) for other in doctor.PROBES}
+    probes = {other: (fail if other == name else lambda place: fine) for other in doctor.PROBES}
     monkeypatch.setattr(doctor, "PROBES", probes)
-    findings = doctor.examine(Path("runs"))
+    findings = list(doctor.examine(doctor.Place(Path("runs"))))
     assert len(findings) == len(probes)
     assert findings[list(probes).index(name)] == doctor.Finding(name, "could not be read: the sensor is gone")
+
+
+def test_a_row_is_printed_before_the_next_probe_begins(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed: list[str] = []
+
+    def second(place: doctor.Place) -> list[doctor.Finding]:
+        printed.append(capsys.readouterr().out)
+        return []
+
+    first = [doctor.Finding("thing", "word " * 40, "much")]
+    monkeypatch.setattr(doctor, "PROBES", {"first": lambda place: first, "second": second})
+    assert cli.main(["doctor"]) == 0
+    assert printed[0].startswith("thing              word word")
+    assert printed[0].endswith("                   -> much\n")
+    assert max(map(len, printed[0].split("\n"))) <= 100
+
+
+def test_a_compiler_that_takes_too_long_is_stopped_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpt_research.base.runtime.Runtime.can_compile", True)
+    began = time.perf_counter()
+    (finding,) = doctor.look_at_compile(doctor.Place(Path("runs"), compile_s=0.2))
+    assert time.perf_counter() - began < 5
+    assert finding.found == "not done in 0 seconds"
+    assert "--compile_seconds 1 waits longer" in finding.means
+    assert doctor.COMPILE_SECONDS <= 20
 
 
 def test_a_container_gets_what_its_cgroup_allows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

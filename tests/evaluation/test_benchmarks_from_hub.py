@@ -16,7 +16,7 @@ from local_hub import local_hub
 def test_lambada_of_the_hub_scores_as_its_file_does_and_a_part_of_it_is_refused(
     runs: tuple[Path, Path], benchmarks: Path, tmp_path: Path
 ) -> None:
-    pytest.importorskip("datasets", reason='datasets is not installed (pip install "gpt-research[hub]")')
+    pytest.importorskip("datasets", reason='datasets is not installed (pip install -e ".[hub]")')
     (data := tmp_path / "theirs" / "data").mkdir(parents=True)
     shutil.copy(benchmarks / "lambada" / "test.jsonl", data / "test.jsonl")
     asked = ("evaluate", str(runs[1]), "--tasks", "lambada", "--limit", "40", "--device", "cpu")

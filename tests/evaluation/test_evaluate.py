@@ -268,9 +268,9 @@ def test_missing_extras_name_their_remedy(
     monkeypatch.delitem(sys.modules, "gpt_research.evaluation.harness", raising=False)
     common = ["evaluate", str(runs[0]), "--json", str(tmp_path / "r.json"), "--tasks", "lambada", *LIMITED]
     assert main(common) == 2
-    assert 'pip install "gpt-research[hub]"' in capsys.readouterr().err
+    assert '[hub]"' in capsys.readouterr().err
     assert main([*common, "--benchmarks", str(benchmarks), "--harness"]) == 2
-    assert 'pip install "gpt-research[eval]"' in capsys.readouterr().err
+    assert '[eval]"' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -280,7 +280,7 @@ def test_missing_extras_name_their_remedy(
         (["{run}"], "two or more run folders or result files"),
         (["a", "b", "c"], "There is no run folder or result file a."),
         (["nowhere", "nothing"], "There is no run folder or result file nowhere."),
-        (["{run}", "{run}"], 'was not evaluated yet. Run "gpt-research evaluate'),
+        (["{run}", "{run}"], "was not evaluated yet. Run: "),
         (["{run}/config.yaml", "{run}/config.yaml"], "config.yaml is damaged"),
         (["{run}", "{run}", "--confidence", "95"], "confidence is 95.0, but it must be between 0 and 1"),
     ],

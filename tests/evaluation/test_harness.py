@@ -27,7 +27,7 @@ from gpt_research.export.exporting import export_run
 
 ITEMS = 60
 needs_lm_eval = pytest.mark.skipif(
-    importlib.util.find_spec("lm_eval") is None, reason='lm-eval is not installed (pip install "gpt-research[eval]")'
+    importlib.util.find_spec("lm_eval") is None, reason='lm-eval is not installed (pip install -e ".[eval]")'
 )
 
 

@@ -59,6 +59,22 @@ def test_transformers_gives_the_runs_logits_text_and_tokens(
 
 
 @needs_transformers
+@pytest.mark.filterwarnings("ignore")  # transformers and its parts have warnings of their own
+def test_a_pipeline_without_a_length_stays_within_a_short_context(make_run: MakeRun, tmp_path: Path) -> None:
+    """The pipeline's own default is 256 tokens, and positions beyond the context do not exist."""
+    from transformers import pipeline
+
+    folder, model = make_run("gpt2")
+    assert model.config.block_size < 256
+    export_run(folder, tmp_path / "hf")
+    generator = pipeline("text-generation", str(tmp_path / "hf"))
+    written = generator("the king", return_tensors=True)[0]["generated_token_ids"]
+    assert len(written) <= model.config.block_size
+    shorter = generator("the king", max_length=12, return_tensors=True)[0]["generated_token_ids"]
+    assert len(shorter) <= 12
+
+
+@needs_transformers
 @pytest.mark.parametrize("dtype", ["f16", "bf16"])
 def test_rounded_weights_are_stored_in_their_type(dtype: str, make_run: MakeRun, tmp_path: Path) -> None:
     import transformers
@@ -218,7 +234,7 @@ def test_a_missing_extra_is_one_sentence(
 ) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(exporting.importlib.util, "find_spec", lambda name: None if name == package else find(name))
-    with pytest.raises(UserError, match=rf'needs {package}. Run: pip install "gpt-research\[export\]"'):
+    with pytest.raises(UserError, match=rf'needs {package}. Run: \S+ -m pip install .*\[export\]"'):
         export_run(Path("anything"), tmp_path / "out", format=format)
 
 

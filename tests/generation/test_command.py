@@ -99,7 +99,7 @@ def test_without_a_run_folder_the_newest_one_writes(
 
 def test_without_any_run_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError, match=r"python trainer\.py"):
+    with pytest.raises(UserError, match="Name a run folder, or train one: "):
         run(GenerateCommand(device="cpu"))
 
 

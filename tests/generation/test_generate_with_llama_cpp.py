@@ -36,7 +36,7 @@ from gpt_research.run import load_model
 
 needs_llama_cpp = pytest.mark.skipif(
     any(importlib.util.find_spec(package) is None for package in ("xllamacpp", "gguf")),
-    reason='xllamacpp or gguf is not installed (pip install "gpt-research[export]")',
+    reason='xllamacpp or gguf is not installed (pip install -e ".[export]")',
 )
 
 
@@ -290,7 +290,7 @@ def test_int8_is_q8_0_and_needs_a_fitting_width(
 def test_a_missing_package_is_one_sentence(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else find(name))
-    with pytest.raises(UserError, match=rf'needs {package}. Run: pip install "gpt-research\[export\]"'):
+    with pytest.raises(UserError, match=rf'needs {package}. Run: \S+ -m pip install .*\[export\]"'):
         run(GenerateCommand(run="anything", engine="llamacpp"))
 
 

@@ -13,7 +13,7 @@ from local_hub import local_hub
 
 @pytest.mark.slow
 def test_a_corpus_of_the_hub_becomes_the_shards_of_its_file(tmp_path: Path) -> None:
-    pytest.importorskip("datasets", reason='datasets is not installed (pip install "gpt-research[hub]")')
+    pytest.importorskip("datasets", reason='datasets is not installed (pip install -e ".[hub]")')
     (data := tmp_path / "theirs" / "data").mkdir(parents=True)
     rows = [{"text": f"The king takes the sword of number {i}, and the queen a letter. " * 5} for i in range(60)]
     (data / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -174,5 +174,5 @@ def test_a_hub_dataset_that_is_not_there_is_one_clear_error(hub):
 
 def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UserError, match=r'pip install "gpt-research\[hub\]"'):
+    with pytest.raises(UserError, match=r'pip install .*\[hub\]"'):
         resolve("mine=hub:owner/name").units()

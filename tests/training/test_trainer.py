@@ -248,7 +248,7 @@ def test_a_signal_saves_and_leaves(tiny_run: TrainConfig, tmp_path: Path, number
     process.send_signal(number)
     _, said = process.communicate(timeout=30)
     assert process.returncode == 128 + number
-    assert f"gpt-research train --resume {config.out}" in said
+    assert f" train --resume {config.out}" in said
     assert len(saved_steps(Path(config.out))) == 1
 
 

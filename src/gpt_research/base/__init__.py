@@ -2,15 +2,18 @@
 data.
 
 Modules:
-    disk        what the user reads if the disk refuses a file
-    errors      `UserError`, and the checks that raise it
-    files       hashes, JSON, and the one way in which a file is written
-    machine     cores and memory of the machine, from /proc and /sys
-    parent      processes that end with the one that started them
-    peak_flops  the peak speed of a device: the base of MFU
-    plugins     a researcher's own files, run by `--plugin FILE.py`
-    runtime     device, precision and ranks of this process
-    seeds       a seed for each random draw
-    settings    flags and YAML files, made from the fields of a dataclass
-    stopping    Ctrl-C, SIGTERM and a closed terminal
+    disk           what the user reads if the disk refuses a file
+    errors         `UserError`, and the checks that raise it
+    files          hashes, JSON, and the one way in which a file is written
+    hints          commands that a message may tell the user to type
+    machine        cores and memory of the machine, from /proc and /sys
+    parent         processes that end with the one that started them
+    peak_flops     the peak speed of a device: the base of MFU
+    plugins        a researcher's own files, run by `--plugin FILE.py`
+    runtime        device, precision and ranks of this process
+    seeds          a seed for each random draw
+    setting_names  what settings are called, here and elsewhere
+    settings       flags and YAML files, made from the fields of a dataclass
+    settings_file  finds the mistakes in a YAML file, with their lines
+    stopping       Ctrl-C, SIGTERM and a closed terminal
 """

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 
 from gpt_research.base.errors import UserError, closest
 from gpt_research.base.files import write_text
+from gpt_research.base.setting_names import field_kinds, field_names, unknown
+from gpt_research.base.settings_file import lines_of_keys
 
 Config = TypeVar("Config")
 
-_A_LIST = 'a list, in a file one entry a line after "- "'
 PRESETS = Path(__file__).parents[1] / "presets"
 """Folder of the config files that come with the package."""
+ENTRY = "an entry of "
+"""Stands before the name of a dictionary or list in a message about one of its entries."""
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -41,15 +45,38 @@ def read_yaml(config_class: type[Config], path: Path) -> Config:
     """
     if not path.is_file():
         raise UserError(f"There is no config file {path}.")
-    parser = parser_for(config_class)
+    values, lines = read_values(path, config_class)
     try:
-        fields = vars(parser.instantiate(parser.parse_args(["--config", str(path)])))
-        fields.pop("config")
-        return config_class(**fields)
+        return config_class(**vars(parser_for(config_class).instantiate(values)))
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{place(str(error), path, lines)}: {error}") from None
+
+
+def read_values(path: Path, config_class: type) -> tuple[Any, dict[str, int]]:
+    """Return the values of a settings file, with defaults for the others, and the line of each
+    name in it. The rules of the class are not checked yet.
+
+    Raises:
+        UserError: broken YAML, an unknown key, one without a value, or a wrong type.
+    """
+    lines = lines_of_keys(path, config_class)
+    try:
+        values = parser_for(config_class).parse_args(["--config", str(path)])
     except Exception as error:  # jsonargparse raises many kinds, all of them about this file
-        raise parse_error(error, config_class, str(path)) from None
+        mistake = parse_error(error, config_class)
+        raise UserError(f"{place(str(mistake), path, lines)}: {mistake}") from None
+    values.pop("config")
+    return values, lines
+
+
+def place(message: str, path: Path, lines: Mapping[str, int]) -> str:
+    """Return file and line of the setting with which a message begins; the file if it is not in
+    it.
+    """
+    name = message.removeprefix(ENTRY).partition(" ")[0]
+    while name not in lines and "." in name:  # an entry of a dictionary
+        name = name.rpartition(".")[0]
+    return f"{path}:{lines[name]}" if name in lines else str(path)
 
 
 def find_config(name: str) -> Path:
@@ -70,61 +97,64 @@ def find_config(name: str) -> Path:
     raise UserError(f"There is no config file {name}.{closest(preset, presets)} Presets: {', '.join(presets)}.")
 
 
-def parser_for(config_class: type, prog: str = "gpt-research", positional: str = "", *, many: bool = False) -> Any:
+def parser_for(config_class: type) -> Any:
     """Return a jsonargparse parser with one flag for each field of a settings class; it raises
     instead of exiting.
-
-    Args:
-        positional: the field that is given without a flag, if any.
-        many: the positional field takes any number of values.
     """
     from jsonargparse import ArgumentParser, set_parsing_settings
 
     # The docstring of a field becomes the help text of its flag.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog=prog, exit_on_error=False, description=config_class.__doc__)
-    parser.add_argument(
-        "--config", action="config", help="YAML file with any of these settings, or the name of a preset."
-    )
-    if positional:
-        kind = {"nargs": "*", "default": []} if many else {"nargs": "?", "default": ""}
-        parser.add_argument(positional, **kind)
-    parser.add_class_arguments(config_class, skip={positional} if positional else set())
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(config_class)
     return parser
 
 
-def field_names(config_class: type, prefix: str = "", *, nested: bool = True) -> list[str]:
-    """Return the names of all fields of a settings class; a nested one is `model.n_layer`."""
-    names = []
-    for name, kind in get_type_hints(config_class).items():
-        if nested and dataclasses.is_dataclass(kind):
-            names += field_names(kind, f"{prefix}{name}.")  # type: ignore[arg-type]
-        else:
-            names.append(prefix + name)
-    return names
-
-
-def parse_error(error: Exception, config_class: type, where: str) -> UserError:
+def parse_error(error: Exception, config_class: type) -> UserError:
     """Turn an error of jsonargparse into one sentence about the setting, with the closest known
     name.
     """
     # jsonargparse has no error classes for these cases, so its messages are matched. A message that
     # matches nothing is passed on as it is.
     text = " ".join(str(error).split())
-    known = field_names(config_class)
-    unknown = re.search(r"unrecognized arguments: (\S+)|(?:accept option|Key|key) ['\"]([\w.]+)['\"]", text)
-    if unknown and "Expected" not in text and "does not exist" not in text:
-        name = (unknown[1] or unknown[2]).lstrip("-").split("=")[0]
-        return UserError(f'{where}: unknown setting "{name}".{closest(name, known)}')
-    wrong = re.search(
-        r'Parser key "([\w.]+)": (?:Problem with given .*?: )?Expected (?:a|an) (.+?)\. Got value: (.*)', text
+    named = re.search(
+        r"unrecognized arguments: (\S+)|Option ['\"]([\w.-]+)['\"] is not accepted|"
+        r"(?:accept option|Key|key) ['\"]([\w.]+)['\"]",
+        text,
     )
-    if wrong:
-        kind = re.sub(r"<class '(\w+)'>", r"\1", wrong[2])
-        choices = ", ".join(re.findall(r"'([^']*)'", kind)) if "Literal[" in kind else ""
-        rule = {"int": "a whole number", "float": "a number", "bool": "true or false", "list": _A_LIST}.get(
-            kind, f"of type {kind}"
-        )
-        rule = f"one of {choices}" if choices else rule
-        return UserError(f"{where}: {wrong[1]} is {wrong[3]!r}, but it must be {rule}.")
-    return UserError(f"{where}: {text}")
+    if named and "Expected" not in text and "does not exist" not in text:
+        name = next(filter(None, named.groups())).lstrip("-").split("=")[0]
+        return UserError(unknown(name, field_names(config_class)))
+    lacking = re.search(r"argument --([\w.]+): expected one argument", text)
+    if lacking:
+        return UserError(f"{lacking[1]} has no value. Write one behind --{lacking[1]}.")
+    wrong = re.search(r'Parser key "([\w.]+)": (.*)(?:Got|Given) value: (.*)', text)
+    kinds = dict(field_kinds(config_class))
+    if wrong and wrong[1] in kinds:
+        name, expected, value = wrong.groups()
+        kind = kinds[name]
+        if get_origin(kind) in (dict, list) and f"'{get_origin(kind).__name__}'" not in expected:
+            name, kind = f"{ENTRY}{name}", get_args(kind)[-1]
+        return UserError(f"{name} is {value!r}, but it must be {_rule(kind, name)}.")
+    return UserError(text)
+
+
+def _rule(kind: Any, name: str) -> str:
+    """Return what a value of a type must be, in words."""
+    words = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "a text (within quotation marks in a file)",
+    }
+    if kind in words:
+        return words[kind]
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, get_args(kind)))}"
+    if get_origin(kind) is dict:
+        return f"one value for each name, such as --{name}.NAME {'0.5' if get_args(kind)[-1] is float else 'VALUE'}"
+    if get_origin(kind) is list:
+        return "a list: one entry a line, with a dash before it"
+    parts = [part for part in get_args(kind) if part is not type(None)]  # a union
+    return " or ".join(_rule(part, name).removeprefix("one of ") for part in parts) or str(kind)

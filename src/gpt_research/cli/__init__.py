@@ -2,8 +2,10 @@
 print.
 
 Modules:
-    main               the table of commands, and the exit code
+    commands           the table of commands
+    main               runs the command that the arguments name; the exit code
     parsing            from arguments to settings
+    help_text          what --help shows
     terminal           standard output for generated text, standard error for messages
     terminal_reporter  the display of a training run
     interactive        the conversation of `generate --interactive`

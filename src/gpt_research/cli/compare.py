@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError, require
 from gpt_research.base.files import write_json
 
@@ -112,7 +113,7 @@ def _compare_many(groups: Sequence[RunGroup], command: CompareCommand) -> dict[s
         _print_lines([f"{name}: " + ", ".join(f"{g.letter} {v}" for g, v in zip(groups, values, strict=True))])
     not_evaluated = [run.name for group in groups for run in group.runs if not run.results]
     if not_evaluated:
-        remarks.append(f"Not evaluated yet (gpt-research evaluate RUN): {', '.join(not_evaluated)}.")
+        remarks.append(f"Not evaluated yet ({hints.command('evaluate', 'RUN')}): {', '.join(not_evaluated)}.")
     training = _training_table(groups)
     if training.row_count:
         print_table(training)

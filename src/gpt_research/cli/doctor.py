@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import textwrap
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from gpt_research.base.errors import require
+
+NAME_WIDTH = 19
+"""Columns of the names."""
 
 
 @dataclass(frozen=True)
@@ -13,23 +20,34 @@ class DoctorCommand:
 
     out: str = "runs"
     """Folder whose disk is looked at."""
+    compile_seconds: float = 20.0
+    """Longest time for the test of torch.compile, which a slow disk or a busy machine may need."""
     json: bool = False
-    """Print one JSON object instead."""
+    """Print the rows as a JSON list instead, at the end."""
+
+    def __post_init__(self) -> None:
+        require(self.compile_seconds > 0, "compile_seconds", self.compile_seconds, "above 0")
 
 
 def run(command: DoctorCommand) -> int:
-    """Examine the machine and print a table; the exit code is 0 whatever was found."""
-    from rich.table import Table
+    """Examine the machine and print each row when it is known; the exit code is 0 whatever was
+    found.
+    """
+    from gpt_research.estimate.doctor import Place, examine
 
-    from gpt_research.cli.tables import print_table
-    from gpt_research.estimate.doctor import examine
-
-    findings = examine(Path(command.out))
+    findings = examine(Place(Path(command.out), command.compile_seconds))
     if command.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
         return 0
-    table = Table("", "found", "means")
+    width = min(100, shutil.get_terminal_size((100, 24)).columns - 1)
     for finding in findings:
-        table.add_row(finding.what, finding.found, finding.means)
-    print_table(table)
+        print(_row(finding.what, finding.found, width), flush=True)
+        if finding.means:
+            print(_row("", f"-> {finding.means}", width), flush=True)
     return 0
+
+
+def _row(name: str, text: str, width: int) -> str:
+    """Return a row: the name, and the text beside it in lines of at most `width` characters."""
+    first, rest = f"{name:<{NAME_WIDTH}}", " " * NAME_WIDTH
+    return textwrap.fill(text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError, require
 from gpt_research.base.stopping import Stopped
 from gpt_research.cli.terminal import Terminal, say
@@ -114,7 +115,7 @@ def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[Path, GenerationE
     """
     for package in ("xllamacpp", "gguf"):
         if importlib.util.find_spec(package) is None:
-            raise UserError(f'--engine llamacpp needs {package}. Run: pip install "gpt-research[export]"')
+            raise UserError(f"--engine llamacpp needs {package}. Run: {hints.install('export', package)}")
     from gpt_research.export.gguf_of_run import gguf_of_run
     from gpt_research.generation.llama_cpp import LlamaCpp
     from gpt_research.generation.llama_cpp_engine import LARGEST_BATCH, LlamaCppEngine

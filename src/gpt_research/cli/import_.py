@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from gpt_research.base import hints
 from gpt_research.base.errors import require
 
 
@@ -41,5 +42,5 @@ def run(command: ImportCommand) -> int:
     )
     for line in lines:
         print(line)
-    print(f'Next: gpt-research generate {command.out} --prompt "Once upon a time"')
+    print(f"Next: {hints.command('generate', command.out, '--prompt', 'Once upon a time')}")
     return 0

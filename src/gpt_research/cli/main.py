@@ -1,8 +1,7 @@
-"""The command line: `COMMANDS` names the module and the settings class of each subcommand.
+"""The command line: runs the subcommand that the first argument names.
 
 A command's module has its settings class, whose fields are the flags (`base.settings` makes them),
-and
-`run(settings)`. It is imported when the command is called, and imports what needs torch inside
+and `run(settings)`. It is imported when the command is called, and imports what needs torch inside
 `run`, so that `--help` answers at once.
 
 `main(argv)` returns the exit code: 0 done; 1 a check found damage or a difference; 2 the user's
@@ -16,64 +15,18 @@ import contextlib
 import importlib
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from gpt_research.base import plugins, stopping
+from gpt_research.base import hints, plugins, stopping
 from gpt_research.base.disk import cannot_write, is_of_the_disk
 from gpt_research.base.errors import UserError, closest
+from gpt_research.cli.commands import COMMANDS, OTHER_WORDS
 from gpt_research.cli.parsing import parse_settings
 from gpt_research.cli.terminal import lasting_standard_error
 from gpt_research.version import __version__
-
-
-@dataclass(frozen=True)
-class Command:
-    """A subcommand."""
-
-    module: str
-    """The module with the settings class and `run`."""
-    settings: str
-    """Name of the settings class; empty for a command that hands its arguments on to others."""
-    help: str
-    positional: str = ""
-    """The field that is given without a flag."""
-    many: bool = False
-    """The positional field takes any number of values."""
-    short: dict[str, str] = field(default_factory=dict)
-    """Short flags and what they stand for."""
-
-
-COMMANDS = {
-    "demo": Command("gpt_research.cli.demo", "", "Take a small corpus the whole way, in minutes."),
-    "preprocess": Command(
-        "gpt_research.cli.preprocess", "PreprocessConfig", "Turn corpora into token shards.", "corpora", many=True
-    ),
-    "doctor": Command("gpt_research.cli.doctor", "DoctorCommand", "Say what this machine has for training."),
-    "plan": Command("gpt_research.cli.plan", "PlanCommand", "Say what a run will take, measured on this machine."),
-    "train": Command("gpt_research.cli.train", "TrainConfig", "Train a model on token shards."),
-    "generate": Command(
-        "gpt_research.cli.generate",
-        "GenerateCommand",
-        "Continue a prompt with a run.",
-        "run",
-        short={"-i": "--interactive"},
-    ),
-    "verify-resume": Command(
-        "gpt_research.cli.verify_resume", "VerifyResumeCommand", "Prove that a resumed run is the run."
-    ),
-    "replay": Command("gpt_research.cli.replay", "ReplayCommand", "Run one step again and look inside.", "run"),
-    "inspect": Command("gpt_research.cli.inspect", "InspectCommand", "Show what a run folder holds.", "run"),
-    "export": Command("gpt_research.cli.export", "ExportCommand", "Write a run in another format.", "run"),
-    "import": Command("gpt_research.cli.import_", "ImportCommand", "Make a run of foreign weights.", "source"),
-    "where": Command("gpt_research.cli.where", "WhereCommand", "Say where a token came from.", "data"),
-    "evaluate": Command("gpt_research.cli.evaluate", "EvaluateCommand", "Measure loss and benchmarks.", "run"),
-    "compare": Command(
-        "gpt_research.cli.compare", "CompareCommand", "Set two evaluations side by side.", "runs", many=True
-    ),
-}
 
 GO_ON = {
     "demo": "Start the same command again: what is done stays.",
@@ -140,19 +93,44 @@ def _run(arguments: list[str]) -> int:
     if arguments[0] in ("-V", "--version"):
         print(f"gpt-research {__version__}")
         return 0
+    if sys.platform == "win32":
+        raise UserError(
+            "This program needs Linux or macOS. On Windows it runs in WSL2, with the GPU too: docs/platforms.md."
+        )
     name = arguments[0]
     if name not in COMMANDS:
-        raise UserError(f'There is no command "{name}".{closest(name, COMMANDS)} Commands: {", ".join(COMMANDS)}.')
+        raise UserError(_no_command(name))
     settings = parse(name, arguments[1:]) if COMMANDS[name].settings else arguments[1:]
     if settings is None:  # --help or --print_config has been printed
         return 0
     return int(importlib.import_module(COMMANDS[name].module).run(settings))
 
 
+def _no_command(name: str) -> str:
+    """Return the sentence for a first argument that is no command."""
+    if name.startswith("--"):
+        return f"The command comes before {name}: {hints.command('train', name)} ... Commands: {', '.join(COMMANDS)}."
+    if name.endswith((".yaml", ".yml")):
+        return f"The command comes before the settings file: {hints.command('train', '--config', name)}"
+    meant = f' Did you mean "{OTHER_WORDS[name]}"?' if name in OTHER_WORDS else closest(name, COMMANDS)
+    return f'There is no command "{name}".{meant} Commands: {", ".join(COMMANDS)}.'
+
+
 def _overview() -> str:
     lines = [f"gpt-research {__version__}: from raw corpora to a GPT one can trust.", "", "Commands:"]
-    lines += [f"  {name:<13} {command.help}" for name, command in COMMANDS.items()]
-    lines += ["", "gpt-research COMMAND --help shows every setting of a command."]
+    for name, command in COMMANDS.items():
+        lines += textwrap.wrap(command.help, 99, initial_indent=f"  {name:<13} ", subsequent_indent=" " * 16)
+    lines += ["", "In this order, for example:"]
+    lines += [
+        f"  {hints.command(*words.split())}"
+        for words in (
+            "preprocess mine=FOLDER_OF_TEXTS --out data/mine --tokenizer train --vocab_size 8192",
+            "train --config demo --data data/mine --out runs/mine",
+            "evaluate runs/mine",
+            "generate runs/mine --interactive",
+        )
+    ]
+    lines += ["", f"{hints.command('COMMAND', '--help')} shows every setting of a command, with examples."]
     lines += ["--plugin FILE.py, with any command, runs a file that adds parts of its own (docs/extending.md)."]
     return "\n".join(lines)
 
@@ -163,10 +141,7 @@ def parse(name: str, arguments: list[str]) -> Any:
     Raises:
         UserError: as `parse_settings` and `plugins.load` do.
     """
-    command = COMMANDS[name]
-    arguments = _load_plugins(arguments)
-    settings_class = getattr(importlib.import_module(command.module), command.settings)
-    return parse_settings(settings_class, name, arguments, command.positional, command.short, many=command.many)
+    return parse_settings(name, COMMANDS[name], _load_plugins(arguments))
 
 
 def _load_plugins(arguments: list[str]) -> list[str]:

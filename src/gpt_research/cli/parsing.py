@@ -1,57 +1,86 @@
 """Parses a command's arguments into its settings object.
 
 `base.settings.parser_for` makes the flags from the fields of the settings class. This module adds
-positional arguments between flags, switches without a value, repeated flags and `--resume RUN`.
+arguments without a flag, switches without a value, repeated flags, `--resume RUN` and
+`--print_config`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, get_type_hints
 
+import yaml
+
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError
-from gpt_research.base.settings import field_names, find_config, parse_error, parser_for
+from gpt_research.base.setting_names import field_kinds, field_names, unknown
+from gpt_research.base.settings import find_config, parse_error, parser_for, place, read_values
+from gpt_research.cli import help_text
+from gpt_research.cli.commands import Command
+
+WANTS = {"--help": "help", "-h": "help", "--print_config": "print_config"}
+"""Flags that ask for a text instead of the command."""
 
 
-def parse_settings(
-    settings_class: type, command: str, arguments: list[str], positional: str, short: dict[str, str], *, many: bool
-) -> Any:
-    """Return the settings object of a command's arguments, or None if they asked for help.
+@dataclasses.dataclass
+class Arguments:
+    """The arguments of a command, sorted by kind."""
 
-    Args:
-        positional: the field that is given without a flag, if any.
-        short: short flags and what they stand for.
-        many: the positional field takes any number of values.
+    bare: list[str] = dataclasses.field(default_factory=list)
+    """Those without a flag."""
+    files: list[Path] = dataclasses.field(default_factory=list)
+    """The settings files."""
+    flags: list[str] = dataclasses.field(default_factory=list)
+    """The others, each as `--name=value`."""
+    wants: str = ""
+    """`help` or `print_config` if that is asked for."""
+
+
+def parse_settings(name: str, command: Command, arguments: list[str]) -> Any:
+    """Return the settings object of a command's arguments, or None if they asked for help or for
+    the settings, which are printed.
 
     Raises:
         UserError: a flag or key is unknown, a value has the wrong type or breaks a rule, or there
             is no such file.
     """
+    settings_class = command.settings_class()
     if "resume" in field_names(settings_class):
         arguments = _resume_arguments(arguments)
+    sorted_ = _sort(arguments, settings_class, command.short)
+    if sorted_.wants == "help":
+        help_text.show(name, command, settings_class)
+        return None
+    flags = _with_bare(sorted_, name, command, field_names(settings_class))
+    lines: dict[str, tuple[Path, dict[str, int]]] = {}
+    for path in sorted_.files:
+        found = read_values(path, settings_class)[1]
+        lines |= dict.fromkeys(found, (path, found))
+    # The files come first wherever they stand, so that a flag wins over them.
+    parser = parser_for(settings_class)
     try:
-        given, flags = _normalise(arguments, settings_class, short)
-        if positional and any(flag.startswith("--config=") for flag in flags):
-            # argparse would set a positional argument before it reads the file, or to its default
-            # although the file has the key. As a flag it counts if it is given, else the file does.
-            taken, given = (given, []) if many else (given[:1], given[1:])
-            flags += [f"--{positional}={json.dumps(taken) if many else taken[0]}"] if taken else []
-            parser = parser_for(settings_class, f"gpt-research {command}")
-        else:
-            parser = parser_for(settings_class, f"gpt-research {command}", positional, many=many)
-        namespace = parser.instantiate(parser.parse_args([*given, *flags]))
-    except SystemExit as done:
-        if done.code in (0, None):
-            return None
-        raise
-    except (UserError, OSError):
+        values = parser.parse_args([*(f"--config={path}" for path in sorted_.files), *flags])
+    except UserError:
         raise
     except Exception as error:  # jsonargparse raises many kinds, all of them about the arguments
-        raise parse_error(error, settings_class, command) from None
-    values = {k: v for k, v in vars(namespace).items() if k in field_names(settings_class, nested=False)}
-    if positional:
-        values[positional] = values[positional] or ([] if many else "")
-    return settings_class(**values)
+        raise UserError(f"{name}: {parse_error(error, settings_class)}") from None
+    if sorted_.wants == "print_config":
+        plain = _in_order(values.as_dict(), settings_class)
+        print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), end="")
+        return None
+    try:
+        values.pop("config")
+        return settings_class(**vars(parser.instantiate(values)))
+    except UserError as error:
+        # A rule that a value of a file breaks is told with the line, unless a flag gave the value.
+        key = str(error).partition(" ")[0]
+        if key not in lines or any(flag.startswith(f"--{key}=") for flag in flags):
+            raise
+        raise UserError(f"{place(str(error), *lines[key])}: {error}") from None
 
 
 def _resume_arguments(arguments: list[str]) -> list[str]:
@@ -68,40 +97,101 @@ def _resume_arguments(arguments: list[str]) -> list[str]:
     return arguments
 
 
-def _normalise(arguments: list[str], settings_class: type, short: dict[str, str]) -> tuple[list[str], list[str]]:
-    """Return the positional arguments, and the flags in the form that argparse understands."""
-    # Every flag becomes `--flag=value`, so a value may begin with a dash. `--compile` becomes
-    # `--compile=true`, and the values of a repeated flag become one JSON list.
-    kinds = {f"--{name}": kind for name, kind in _leaf_types(settings_class)}
-    positional: list[str] = []
-    flags: list[str] = []
+def _sort(arguments: Sequence[str], settings_class: type, short: dict[str, str]) -> Arguments:
+    """Sort arguments by kind, and give every flag the form `--flag=value`."""
+    # So a value may begin with a dash. `--compile` becomes `--compile=true`, and the values of a
+    # repeated flag become one JSON list.
+    kinds = {f"--{name}": kind for name, kind in field_kinds(settings_class)}
+    found = Arguments()
     lists: dict[str, list[str]] = {}
     rest = [short.get(argument, argument) for argument in arguments]
     while rest:
         argument = rest.pop(0)
         flag, equals, value = argument.partition("=")
         kind = kinds.get(flag)
-        if not argument.startswith("--"):
-            positional.append(argument)
+        if argument in WANTS:
+            found.wants = found.wants or WANTS[argument]
+        elif len(argument) > 1 and argument[0] == "-" and argument[1] != "-":
+            raise UserError(unknown(argument, field_names(settings_class)))
+        elif not argument.startswith("--"):
+            found.bare.append(argument)
         elif kind in (bool, bool | None) and not equals:
-            # `--compile false` has a value, and in `--compile runs/a` the next argument is
-            # positional.
+            # `--compile false` has a value, and in `--compile runs/a` the next argument has no
+            # flag.
             explicit = bool(rest) and rest[0].lower() in ("true", "false")
-            flags.append(f"{flag}={rest.pop(0) if explicit else 'true'}")
+            found.flags.append(f"{flag}={rest.pop(0) if explicit else 'true'}")
         elif kind == list[str] and (equals or rest):
             lists.setdefault(flag, []).append(value if equals else rest.pop(0))
         elif flag == "--config" and (equals or rest):
-            flags.append(f"--config={find_config(value if equals else rest.pop(0))}")
-        elif equals or not rest or flag in ("--help", "--print_config"):
-            flags.append(argument)
+            found.files.append(find_config(value if equals else rest.pop(0)))
+        elif equals or not rest:
+            found.flags.append(argument)
         else:
-            flags.append(f"{flag}={rest.pop(0)}")
-    return positional, [*flags, *(f"{flag}={json.dumps(values)}" for flag, values in lists.items())]
+            found.flags.append(f"{flag}={rest.pop(0)}")
+    found.flags += [f"{flag}={json.dumps(values)}" for flag, values in lists.items()]
+    return found
 
 
-def _leaf_types(settings_class: type, prefix: str = "") -> list[tuple[str, Any]]:
-    types: list[tuple[str, Any]] = []
-    for name, kind in get_type_hints(settings_class).items():
-        nested = hasattr(kind, "__dataclass_fields__")
-        types += _leaf_types(kind, f"{prefix}{name}.") if nested else [(prefix + name, kind)]
-    return types
+def _with_bare(arguments: Arguments, name: str, command: Command, known: list[str]) -> list[str]:
+    """Return the flags, with a flag for what was given without one.
+
+    Raises:
+        UserError: an argument without a flag has no place.
+    """
+    bare = arguments.bare
+    if not bare:
+        return arguments.flags
+    # A settings file is never what these commands take without a flag; the others may take files.
+    files = [argument for argument in bare if command.positional not in ("runs", "source") and _is_config(argument)]
+    if command.many and not files:
+        return [f"--{command.positional}={json.dumps(bare)}", *arguments.flags]
+    stray = bare[1:] if command.positional else bare
+    stray = files or stray
+    # A text is no run folder.
+    if command.positional == "run" and " " in bare[0] and not Path(bare[0]).exists():
+        stray = bare
+    if stray:
+        fitting = [argument for argument in bare if argument not in stray]
+        raise UserError(f"{name}: {_stray(stray[0], name, fitting, known)}")
+    return [f"--{command.positional}={bare[0]}", *arguments.flags]
+
+
+def _stray(argument: str, name: str, fitting: list[str], known: list[str]) -> str:
+    """Return the sentence for an argument that lacks its flag, beside those that need none."""
+    path = Path(argument)
+    flag = ""
+    if _is_config(argument):
+        flag = "config"
+    elif (path / "config.yaml").is_file():
+        flag = "resume" if "resume" in known else "run"
+    elif (path / "dataset.json").is_file() or (path / "train.bin").is_file():
+        flag = "data"
+    elif "prompt" in known:
+        flag = "prompt"
+    elif argument.isdecimal():
+        flag = "step"
+    elif "out" in known and "run" in known + ["source"]:
+        flag = "out"
+    if flag in known or flag == "config":
+        return f'"{argument}" lacks its flag. Give it as: {hints.command(name, *fitting, f"--{flag}", argument)}'
+    return f'"{argument}" has no place here. What may be given: {hints.command(name, "--help")}'
+
+
+def _is_config(argument: str) -> bool:
+    """Return whether an argument names a settings file or a preset, and nothing else that is
+    there.
+    """
+    if "=" in argument or Path(argument).is_dir():
+        return False
+    try:
+        return find_config(argument).suffix in (".yaml", ".yml")
+    except UserError:
+        return argument.endswith((".yaml", ".yml"))
+
+
+def _in_order(values: dict[str, Any], settings_class: type) -> dict[str, Any]:
+    """Return values as nested dictionaries, in the order of the fields of their class."""
+    return {
+        name: _in_order(values[name], kind) if dataclasses.is_dataclass(kind) else values[name]  # type: ignore[arg-type]
+        for name, kind in get_type_hints(settings_class).items()
+    }

@@ -22,16 +22,25 @@ GB = 1e9
 class PlanCommand(TrainConfig):
     """Say what a run will take, measured on this machine before it begins."""
 
+    on: str = ""
+    """Plan for a device that is not here, by its peak speed and --mfu: a100, h100, h200, b200,
+    4090, 3090, l4, l40s, a10g, t4, v100, or several, such as 8xh100. Empty: measure on this
+    machine."""
+    mfu: float = 0.4
+    """For --on: share of the peak speed that training reaches (MFU). 0.4 is usual for a model of
+    100M parameters and more in bf16, compiled; small models and small batches reach less."""
+    price_per_hour: float = 0.0
+    """What an hour of all devices together costs. 0: the price of --on's table, in dollars of March
+    2026, or no cost if it has none."""
     seconds: float = 60.0
     """Time to measure real steps for; 0 gives the formulas only."""
-    price_per_hour: float = 0.0
-    """What an hour of all devices together costs, in any currency; 0 leaves the cost out."""
     json: bool = False
     """Print one JSON object instead."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require(0 <= self.seconds < 86400, "seconds", self.seconds, "0 or more, and less than a day")
+        require(0 < self.mfu <= 1, "mfu", self.mfu, "above 0 and at most 1, such as 0.4")
         require(self.price_per_hour >= 0, "price_per_hour", self.price_per_hour, "0 or more")
 
 
@@ -43,6 +52,8 @@ def run(command: PlanCommand) -> int:
     from gpt_research.cli.tables import print_table
     from gpt_research.estimate.plan import as_dict, plan_run, remarks
 
+    if command.on:
+        return _run_elsewhere(command)
     runtime = runtimes.start(command.device, command.precision)
     try:
         console = Console(highlight=False, soft_wrap=True)
@@ -62,6 +73,36 @@ def run(command: PlanCommand) -> int:
             console.print(sentence)
     finally:
         runtimes.stop(runtime)
+    return 0
+
+
+def _run_elsewhere(command: PlanCommand) -> int:
+    """Plan for a device that is not here, and print; return the exit code."""
+    from rich.console import Console
+
+    from gpt_research.estimate.cards import PRICES_OF, elsewhere
+    from gpt_research.estimate.plan import as_dict, plan_elsewhere, remarks
+
+    runtime = elsewhere(command.on, command.precision)
+    run_plan = plan_elsewhere(command.run_settings(), runtime, command.mfu)
+    price = command.price_per_hour or runtime.price_per_hour
+    sentences = [
+        f"Computed, not measured: an MFU of {command.mfu:.0%} is assumed (--mfu); run plan on the machine itself for "
+        "its real speed.",
+        *remarks(run_plan, command.micro_batch, runtime),
+    ]
+    if not price:
+        sentences.append(f"What an hour of a {runtime.device_name} costs is not known here: name it with "
+                         "--price_per_hour, and the cost is shown.")  # fmt: skip
+    elif not command.price_per_hour:
+        sentences.append(f"The price is in dollars, on demand, of {PRICES_OF}: name yours with --price_per_hour.")
+    if command.json:
+        print(json.dumps(as_dict(run_plan, price) | {"remarks": sentences}, indent=2))
+        return 0
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(_table(run_plan, runtime, price))
+    for sentence in sentences:
+        console.print(sentence)
     return 0
 
 
@@ -114,17 +155,21 @@ def _table(run_plan: RunPlan, runtime: Runtime, price_per_hour: float) -> Table:
         table.add_row(
             "speed",
             f"{duration.tokens_per_s:,.0f} tokens/s at micro_batch {config.micro_batch}, "
-            f"MFU {duration.mfu:.0%} of {run_plan.peak_flops / 1e12:,.3g} TFLOP/s",
+            f"MFU {duration.mfu:.0%} of {_teraflops(run_plan.peak_flops)} TFLOP/s",
         )
         table.add_row("time", f"{in_words(duration.seconds)}, until {duration.ends_at} if begun now")
         if price_per_hour:
             table.add_row("cost", f"{duration.seconds / 3600 * price_per_hour:,.2f} at {price_per_hour:,.2f} an hour")
     table.add_row(
         "disk",
-        f"{resources.disk_bytes / GB:,.2f} GB of checkpoints at most, {resources.checkpoint_bytes / GB:,.2f} each; "
-        f"{run_plan.free_disk / GB:,.0f} GB are free",
+        f"{resources.disk_bytes / GB:,.2f} GB of checkpoints at most, {resources.checkpoint_bytes / GB:,.2f} each"
+        + ("" if run_plan.free_disk is None else f"; {run_plan.free_disk / GB:,.0f} GB are free"),
     )
     return table
+
+
+def _teraflops(flops: float) -> str:
+    return f"{flops / 1e12:,.0f}" if flops >= 100e12 else f"{flops / 1e12:.3g}"
 
 
 def _count(number: float) -> str:

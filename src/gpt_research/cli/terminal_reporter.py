@@ -51,6 +51,8 @@ class TerminalReporter(Reporter):
         self.bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
         self.task = self.bar.add_task("", total=config.max_steps, completed=beginning.start_step, note="")
         self.first_steps = FirstSteps(beginning)
+        for sentence in self.first_steps.before_first():
+            self.note(sentence)
         self.tokens_per_step, self.max_steps = config.tokens_per_step, config.max_steps
         self.bar.start()
 

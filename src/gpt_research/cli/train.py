@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gpt_research.base import hints
 from gpt_research.config import TrainConfig
 
 
@@ -28,7 +29,7 @@ def run(config: TrainConfig) -> int:
     if outcome.stopped_by is not None:
         console.print(
             f"Stopped at step {outcome.step:,} of {config.max_steps:,}, saved. Go on with: "
-            f"gpt-research train --resume {outcome.run}"
+            f"{hints.command('train', '--resume', outcome.run)}"
         )
         return 128 + outcome.stopped_by
     if outcome.steps_here == 0:
@@ -36,6 +37,6 @@ def run(config: TrainConfig) -> int:
     else:
         console.print(f"Trained {outcome.steps_here:,} steps, {outcome.step:,} in all.")
     console.print(f"  curve     {outcome.run}/loss.png")
-    console.print(f"  generate  gpt-research generate {outcome.run}")
-    console.print(f"  evaluate  gpt-research evaluate {outcome.run}")
+    console.print(f"  generate  {hints.command('generate', outcome.run)}")
+    console.print(f"  evaluate  {hints.command('evaluate', outcome.run)}")
     return 0

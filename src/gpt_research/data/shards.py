@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, write_json
 
@@ -161,7 +162,9 @@ def _read_manifest(path: Path) -> Manifest:
 def _foreign_manifest(folder: Path) -> Manifest:
     """Describe data that another program prepared; `data.dataset_tokenizer` finds its tokenizer."""
     if not folder.is_dir():
-        raise UserError(f'No data set at {folder}. Run "python preprocessing.py" first, or name one with --data.')
+        raise UserError(
+            f"No data set at {folder}. Name one with --data, or make it with: {hints.command('preprocess')}"
+        )
     splits: dict[str, list[Shard]] = {}
     for split in ("train", "val"):
         paths = sorted({*folder.glob(f"{split}.bin"), *folder.glob(f"*_{split}_*.bin")})
@@ -169,7 +172,7 @@ def _foreign_manifest(folder: Path) -> Manifest:
     if not splits["train"]:
         raise UserError(
             f"No finished data set in {folder}: neither a dataset.json nor train.bin files. "
-            'Run "python preprocessing.py" first, or name a data set with --data.'
+            f"Name a data set with --data, or make one with: {hints.command('preprocess')}"
         )
     return Manifest("", 50257, "uint16", splits, reader="prepared elsewhere")
 

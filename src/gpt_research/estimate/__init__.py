@@ -6,6 +6,8 @@ Modules:
     probe          measures real steps
     time_estimate  from a speed to hours and MFU
     micro_batch    resolves `micro_batch: auto`
+    first_look     the estimate that training prints before its first step, on a CPU
     first_steps    the estimate that training prints after its first steps
+    cards          devices that are not here: their peak, memory and price
     doctor         examines the machine
 """

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gpt_research.base import machine, parent
+from gpt_research.base import hints, machine, parent
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.peak_flops import measured_flops
 from gpt_research.base.runtime import Precision, Runtime
@@ -29,8 +29,8 @@ from gpt_research.config import TrainConfig
 from gpt_research.training.assembly import training_state_bytes
 
 GB = 1e9
-COMPILE_SECONDS = 90.0
-"""The longest that a tiny compilation may take before it is stopped."""
+COMPILE_SECONDS = 20.0
+"""The longest that a tiny compilation may take before it is stopped, unless more is asked for."""
 WRITE_BYTES = 64 << 20
 
 
@@ -43,23 +43,30 @@ class Finding:
     means: str = ""
 
 
-def examine(folder: Path) -> list[Finding]:
-    """Return what every probe finds; a probe that fails gives a row with the reason.
+@dataclass(frozen=True)
+class Place:
+    """Where the doctor looks, and how long."""
 
-    Args:
-        folder: where runs will be written; its disk is timed.
+    folder: Path
+    """Folder of the runs; its disk is timed."""
+    compile_s: float = COMPILE_SECONDS
+    """The longest that the test of torch.compile may take."""
+
+
+def examine(place: Place) -> Iterator[Finding]:
+    """Yield what each probe finds, as soon as it is known; a probe that fails gives a row with the
+    reason.
     """
-    findings: list[Finding] = []
     for name, probe in PROBES.items():
         try:
-            findings += probe(folder)
+            findings = probe(place)
         except Exception as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
-            findings.append(Finding(name, f"could not be read: {reason}"))
-    return findings
+            findings = [Finding(name, f"could not be read: {reason}")]
+        yield from findings
 
 
-def look_at_software(folder: Path) -> list[Finding]:
+def look_at_software(place: Place) -> list[Finding]:
     cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ", without CUDA"
     means = ""
     if not torch.version.cuda and shutil.which("nvidia-smi"):
@@ -67,7 +74,7 @@ def look_at_software(folder: Path) -> list[Finding]:
     return [Finding("software", f"Python {platform.python_version()}, torch {torch.__version__}{cuda}", means)]
 
 
-def look_at_cores(folder: Path) -> list[Finding]:
+def look_at_cores(place: Place) -> list[Finding]:
     logical, usable, threads = os.cpu_count() or 1, machine.usable_cores(), torch.get_num_threads()
     physical = machine.physical_cores()
     found = f"{machine.cpu_name() or platform.machine()}: {logical} logical"
@@ -82,7 +89,7 @@ def look_at_cores(folder: Path) -> list[Finding]:
     return [Finding("cores", found, means)]
 
 
-def look_at_memory(folder: Path) -> list[Finding]:
+def look_at_memory(place: Place) -> list[Finding]:
     total, free, limit = machine.total_memory(), machine.free_memory(), machine.cgroup_memory()
     found = f"{free / GB:.1f} GB free of {total / GB:.1f} GB"
     found += f"; this container may hold {limit / GB:.1f} GB" if limit is not None else ""
@@ -96,7 +103,7 @@ def _trainable(free: int) -> str:
     return f"room for a model of about {millions:,.0f}M parameters and its activations"
 
 
-def look_at_huge_pages(folder: Path) -> list[Finding]:
+def look_at_huge_pages(place: Place) -> list[Finding]:
     text = Path("/sys/kernel/mm/transparent_hugepage/enabled").read_text(encoding="ascii")
     chosen = text.partition("[")[2].partition("]")[0]
     means = {
@@ -107,12 +114,12 @@ def look_at_huge_pages(folder: Path) -> list[Finding]:
     return [Finding("huge pages", chosen, means.get(chosen, ""))]
 
 
-def look_at_gpus(folder: Path) -> list[Finding]:
+def look_at_gpus(place: Place) -> list[Finding]:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if count == 0:
         if torch.backends.mps.is_available():
             return [Finding("GPU", "Apple's, through mps", "--device auto takes it")]
-        return [Finding("GPU", "none that torch can use", "small models only: see gpt-research plan")]
+        return [Finding("GPU", "none that torch can use", f"small models only: see {hints.command('plan', '--help')}")]
     findings = []
     for index in range(count):
         properties = torch.cuda.get_device_properties(index)
@@ -130,7 +137,7 @@ def look_at_gpus(folder: Path) -> list[Finding]:
     return findings
 
 
-def look_at_precision(folder: Path) -> list[Finding]:
+def look_at_precision(place: Place) -> list[Finding]:
     """Time a matrix product in each type."""
     runtime = runtimes.start()
     rates: dict[str, float] = {}
@@ -154,7 +161,7 @@ def _rate(runtime: Runtime, precision: Precision) -> float:
     return measured_flops(dataclasses.replace(runtime, precision=precision), seconds=0.3)
 
 
-def look_at_compile(folder: Path) -> list[Finding]:
+def look_at_compile(place: Place) -> list[Finding]:
     """Compile a tiny function."""
     # Another process with an empty cache must compile everything, so a missing tool shows.
     runtime = runtimes.start()
@@ -172,10 +179,15 @@ def look_at_compile(folder: Path) -> list[Finding]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
         try:
             child = parent.run_python(
-                ["-c", code], environment=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache}, timeout=COMPILE_SECONDS
+                ["-c", code],
+                # One thread needs no pool of processes, whose start would take longer.
+                environment=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache, "TORCHINDUCTOR_COMPILE_THREADS": "1"},
+                timeout=place.compile_s,
             )
         except subprocess.TimeoutExpired:
-            return [Finding("torch.compile", f"not done in {COMPILE_SECONDS:.0f} seconds", "--compile false is safer")]
+            found = f"not done in {place.compile_s:.0f} seconds"
+            longer = f"--compile false is safer; --compile_seconds {6 * place.compile_s:.0f} waits longer"
+            return [Finding("torch.compile", found, longer)]
     seconds = time.perf_counter() - began
     if child.returncode:
         reason = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -189,7 +201,7 @@ def look_at_compile(folder: Path) -> list[Finding]:
     ]
 
 
-def look_at_attention(folder: Path) -> list[Finding]:
+def look_at_attention(place: Place) -> list[Finding]:
     """Try each of torch's attention back ends on a small causal input, forward and backward."""
     runtime = runtimes.start()
     works = [name for name, backend in BACKENDS.items() if _attends(backend, runtime)]
@@ -221,8 +233,9 @@ def _attends(backend: SDPBackend, runtime: Runtime) -> bool:
     return True
 
 
-def look_at_disk(folder: Path) -> list[Finding]:
+def look_at_disk(place: Place) -> list[Finding]:
     """Write a short file to the disk of the runs, and time it."""
+    folder = place.folder
     # A folder that does not exist yet will be on the disk of its closest parent.
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
@@ -244,13 +257,13 @@ def look_at_disk(folder: Path) -> list[Finding]:
     return [Finding("disk", f"{free / GB:,.0f} GB free in {folder.resolve()}, {rate / 1e6:,.0f} MB/s", means)]
 
 
-def look_at_extras(folder: Path) -> list[Finding]:
+def look_at_extras(place: Place) -> list[Finding]:
     names = ("wandb", "tensorboard", "transformers", "gguf", "xllamacpp")
     there = [name for name in names if importlib.util.find_spec(name)]
     return [Finding("optional packages", ", ".join(there) or "none", "for --tracker, export and generate")]
 
 
-PROBES: dict[str, Callable[[Path], list[Finding]]] = {
+PROBES: dict[str, Callable[[Place], list[Finding]]] = {
     "software": look_at_software,
     "cores": look_at_cores,
     "memory": look_at_memory,

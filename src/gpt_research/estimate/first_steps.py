@@ -9,8 +9,15 @@ import time
 
 import torch
 
+from gpt_research.estimate.first_look import first_look
 from gpt_research.estimate.resources import estimate_resources
-from gpt_research.estimate.time_estimate import estimate_time, hopeless_sentence, in_words
+from gpt_research.estimate.time_estimate import (
+    TimeEstimate,
+    estimate_time,
+    hopeless_sentence,
+    in_words,
+    repeats_sentence,
+)
 from gpt_research.training.reporter import Beginning
 
 WARM_UP = 3
@@ -29,6 +36,20 @@ class FirstSteps:
         self._passes = 0
         self._began = 0.0
         self._done = False
+        self._told = False
+
+    def before_first(self) -> list[str]:
+        """Return sentences for the user before the first step: text that is read too often, and a
+        run that takes weeks on a CPU.
+        """
+        run = self._run
+        sentences = [repeats_sentence(run.epochs, run.config.max_steps)]
+        estimate = first_look(run)
+        if estimate is not None and estimate.hopeless:
+            self._told = True
+            speed = f"A first pass: {estimate.tokens_per_s:,.0f} tokens/s, so the run would end {_when(estimate)}."
+            sentences += [speed, hopeless_sentence(estimate, run.runtime)]
+        return [sentence for sentence in sentences if sentence]
 
     def before_pass(self) -> list[str]:
         """Count a pass that begins; return sentences for the user when the speed is known, else
@@ -69,6 +90,10 @@ class FirstSteps:
                 f"Estimate: {speed:,.0f} tokens/s, MFU {estimate.mfu:.0%}: {in_words(estimate.seconds)} to go, until "
                 f"{estimate.ends_at}; checkpoints take {disk:,.1f} GB"
             )
-        if estimate.hopeless:
+        if estimate.hopeless and not self._told:
             sentences.append(hopeless_sentence(estimate, runtime))
         return sentences
+
+
+def _when(estimate: TimeEstimate) -> str:
+    return estimate.ends_at if estimate.ends_at.startswith("in ") else f"on {estimate.ends_at}"

@@ -17,9 +17,16 @@ from gpt_research.base.peak_flops import peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import MicroBatch, TrainConfig
-from gpt_research.estimate.probe import Measurement, Probe, Sweep, fitting_micro_batches, probe_micro_batches
+from gpt_research.estimate.cards import RuntimeElsewhere
+from gpt_research.estimate.probe import ROOM, Measurement, Probe, Sweep, fitting_micro_batches, probe_micro_batches
 from gpt_research.estimate.resources import ResourceEstimate, estimate_resources
-from gpt_research.estimate.time_estimate import SMALL_PRESET, TimeEstimate, estimate_time, hopeless_sentence
+from gpt_research.estimate.time_estimate import (
+    SMALL_PRESET,
+    TimeEstimate,
+    estimate_time,
+    hopeless_sentence,
+    repeats_sentence,
+)
 from gpt_research.training.inputs import TrainingData, loader_of_run
 
 GB = 1e9
@@ -36,10 +43,10 @@ class RunPlan:
     resources: ResourceEstimate
     epochs: dict[str, float]
     """How often each corpus will be seen; empty without a data set."""
-    free_disk: int
-    """Bytes that are free where the run folder will be."""
+    free_disk: int | None
+    """Bytes that are free where the run folder will be; None for a machine elsewhere."""
     peak_flops: float = 0.0
-    """FLOP/s of all devices together; 0 if nothing was measured."""
+    """FLOP/s of all devices together; 0 if only formulas were asked for."""
     sweep: Sweep | None = None
     measured: Measurement | None = None
     """The steps that the speed was measured on."""
@@ -56,13 +63,7 @@ def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
         UserError: the data set is damaged or has another vocabulary, or the step does not divide
             over the devices.
     """
-    config = dataclasses.replace(config, precision=runtime.precision)
-    epochs: dict[str, float] = {}
-    if Path(config.data).is_dir():
-        data = TrainingData.open(config)
-        config = dataclasses.replace(config, model=data.model)
-        order = loader_of_run(dataclasses.replace(config, micro_batch=1), data.dataset.train).order
-        epochs = order.passes(config.max_steps * config.tokens_per_step // config.model.block_size)
+    config, epochs = _with_data(config, runtime)
     sizes = fitting_micro_batches(config, runtime.world_size)
     disk = _free_disk(Path(config.out))
     if not seconds:
@@ -80,6 +81,42 @@ def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
         config, measured.tokens_per_s, resources.flops_per_token, peak, corpora=max(1, len(epochs))
     )
     return RunPlan(config, resources, epochs, disk, peak, sweep, measured, duration)
+
+
+def plan_elsewhere(config: TrainConfig, runtime: RuntimeElsewhere, mfu: float) -> RunPlan:
+    """Return the estimate for `config` on cards that are not here, at a share of their peak.
+
+    The micro-batch is that of the run, or the largest below it that fits the card by formula.
+
+    Raises:
+        UserError: as `plan_run` does.
+    """
+    config, epochs = _with_data(config, runtime)
+    sizes = fitting_micro_batches(config, runtime.world_size)
+    wanted = sizes[-1] if config.micro_batch == "auto" else config.micro_batch
+
+    def with_size(size: int) -> tuple[TrainConfig, ResourceEstimate]:
+        sized = dataclasses.replace(config, micro_batch=size)
+        return sized, estimate_resources(sized, runtime)
+
+    tried = [wanted, *(size for size in reversed(sizes) if size < wanted)]
+    plans = (with_size(size) for size in tried)
+    room = ROOM * runtime.device_memory()
+    config, resources = next((p for p in plans if p[1].memory_bytes <= room), with_size(tried[-1]))
+    speed = runtime.peak_flops * mfu / resources.flops_per_token
+    duration = estimate_time(config, speed, resources.flops_per_token, runtime.peak_flops, corpora=max(1, len(epochs)))
+    return RunPlan(config, resources, epochs, None, runtime.peak_flops, time=duration)
+
+
+def _with_data(config: TrainConfig, runtime: Runtime) -> tuple[TrainConfig, dict[str, float]]:
+    """Return the settings with precision and vocabulary, and how often each corpus is read."""
+    config = dataclasses.replace(config, precision=runtime.precision)
+    if not Path(config.data).is_dir():
+        return config, {}
+    data = TrainingData.open(config)
+    config = dataclasses.replace(config, model=data.model)
+    order = loader_of_run(dataclasses.replace(config, micro_batch=1), data.dataset.train).order
+    return config, order.passes(config.max_steps * config.tokens_per_step // config.model.block_size)
 
 
 def _measure(
@@ -149,14 +186,31 @@ def remarks(run_plan: RunPlan, wanted: MicroBatch, runtime: Runtime) -> list[str
             sentences.append(
                 f"--micro_batch {best.micro_batch} is {best.tokens_per_s / own.tokens_per_s:.1f} times as fast."
             )
-    if run_plan.time is not None and run_plan.time.hopeless:
+    if isinstance(runtime, RuntimeElsewhere):
+        sentences += _memory_elsewhere(run_plan, wanted, runtime)
+    elif run_plan.time is not None and run_plan.time.hopeless:
         sentences.append(hopeless_sentence(run_plan.time, runtime, small_run(runtime, run_plan.config)))
-    if run_plan.resources.disk_bytes > run_plan.free_disk:
+    if repeated := repeats_sentence(run_plan.epochs, run_plan.config.max_steps):
+        sentences.append(repeated)
+    if run_plan.free_disk is not None and run_plan.resources.disk_bytes > run_plan.free_disk:
         sentences.append(
             f"The checkpoints do not fit the disk: {run_plan.resources.disk_bytes / GB:.1f} GB, and "
             f"{run_plan.free_disk / GB:.1f} GB are free. Lower --keep_last, or name another disk with --out."
         )
     return sentences
+
+
+def _memory_elsewhere(run_plan: RunPlan, wanted: MicroBatch, runtime: RuntimeElsewhere) -> list[str]:
+    """Return a sentence if the run needs more memory than a card has."""
+    need, has = run_plan.resources.memory_bytes / GB, runtime.device_memory() / GB
+    if need > ROOM * has:
+        return [
+            f"It does not fit a {runtime.device_name}: {need:.1f} GB by formula, and the card has {has:.0f} GB. Add "
+            "--gradient_checkpointing, take several cards with --parallel fsdp, or make the model smaller."
+        ]
+    if wanted not in ("auto", run_plan.config.micro_batch):
+        return [f"micro_batch {wanted} does not fit a {runtime.device_name}: take {run_plan.config.micro_batch}."]
+    return []
 
 
 def as_dict(run_plan: RunPlan, price_per_hour: float = 0.0) -> dict[str, Any]:
@@ -173,12 +227,13 @@ def as_dict(run_plan: RunPlan, price_per_hour: float = 0.0) -> dict[str, Any]:
         result["largest_micro_batch"] = sweep.largest
         result["room_bytes"] = sweep.room_bytes
         result["tried"] = [dataclasses.asdict(m) for m in sweep.measurements]
-    if duration is not None and run_plan.measured is not None:
+    if run_plan.measured is not None:
+        result["peak_bytes"] = run_plan.measured.peak_bytes
+    if duration is not None:
         result |= {
             "tokens_per_s": duration.tokens_per_s,
             "mfu": duration.mfu,
             "peak_flops": run_plan.peak_flops,
-            "peak_bytes": run_plan.measured.peak_bytes,
             "hours": duration.seconds / 3600,
             "hopeless": duration.hopeless,
         }

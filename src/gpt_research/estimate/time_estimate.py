@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gpt_research.base import hints
 from gpt_research.base.runtime import Runtime
 from gpt_research.config import TrainConfig
 
@@ -12,6 +14,8 @@ HOPELESS_S = 14 * 86400.0
 """A run that takes longer than two weeks is called hopeless."""
 SMALL_PRESET = "tiny-cpu"
 """The preset to try instead of a hopeless run."""
+MOST_EPOCHS = 16
+"""Passes over a corpus after which another one teaches little."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,30 @@ def hopeless_sentence(estimate: TimeEstimate, runtime: Runtime, instead: TimeEst
     small = f"--config {SMALL_PRESET}"
     small += f": {in_words(instead.seconds)} here" if instead else ", made for a CPU"
     return (
-        f"Hopeless as it is: {in_words(estimate.seconds)} on {runtime.world_size} x {runtime.device_name}. "
+        f"Hopeless as it is: {_in_months(estimate.seconds)} on {runtime.world_size} x {runtime.device_name}. "
         f"Try {small}. "
-        "Or take fewer tokens (--max_steps), a smaller model (--model.n_layer, --model.n_embd) or more devices."
+        "Or take fewer tokens (--max_steps), a smaller model (--model.n_layer, --model.n_embd) or more devices: "
+        f"{hints.command('plan', '--on', 'a100')} with the same settings says what a rented one would cost."
+    )
+
+
+def _in_months(seconds: float) -> str:
+    months = seconds / (365.25 / 12 * 86400)
+    return in_words(seconds) + (f" (about {months:,.0f} months)" if 2 <= months < 1200 else "")
+
+
+def repeats_sentence(epochs: Mapping[str, float], max_steps: int) -> str:
+    """Return the sentence for corpora that a run reads too often; empty if there are none.
+
+    Source: Muennighoff et al. 2023, "Scaling Data-Constrained Language Models": up to 4 passes are
+    worth about as much as new text, and after 16 little is gained.
+    """
+    often = {name: count for name, count in epochs.items() if count > MOST_EPOCHS}
+    if not often:
+        return ""
+    listed = ", ".join(f"{name} {count:,.0f} times" for name, count in often.items())
+    steps = max(1, int(max_steps * MOST_EPOCHS / max(often.values())))
+    return (
+        f"The run would read {listed}. A model gains little after {MOST_EPOCHS} passes and then learns the text by "
+        f"heart: take more text, a smaller share of it (--weights.NAME), or --max_steps {steps}."
     )

@@ -19,6 +19,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256
 
@@ -142,8 +143,8 @@ def _from_hub(name: str, files: BenchmarkFiles) -> Source:
         import datasets
     except ModuleNotFoundError:
         raise UserError(
-            f'Fetching hub:{address} needs the package datasets. Run pip install "gpt-research[hub]", or name a folder '
-            "with --benchmarks."
+            f"Fetching hub:{address} needs the package datasets. Name a folder with --benchmarks, or run: "
+            f"{hints.install('hub', 'datasets')}"
         ) from None
     try:
         rows = datasets.load_dataset(address, config, split=split)

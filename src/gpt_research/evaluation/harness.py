@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gpt_research.base import hints
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.config import GenerateConfig
@@ -31,7 +32,9 @@ from gpt_research.run import Run
 try:
     from lm_eval.api.model import TemplateLM
 except ModuleNotFoundError:
-    raise UserError('Scoring with lm-eval needs the package lm-eval. Run pip install "gpt-research[eval]".') from None
+    raise UserError(
+        f"Scoring with lm-eval needs the package lm-eval. Run: {hints.install('eval', 'lm-eval')}"
+    ) from None
 
 MOST_NEW_TOKENS = 256
 """Length of an answer if the task sets no limit; lm-eval has the same default."""

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from gpt_research.base import hints
 from gpt_research.base.disk import cannot_write
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, write_json, write_text
@@ -122,7 +123,7 @@ def find(run_or_file: str) -> Path:
     if path.is_dir():
         path /= RESULT_NAME
         if not path.is_file():
-            raise UserError(f'{run_or_file} was not evaluated yet. Run "gpt-research evaluate {run_or_file}" first.')
+            raise UserError(f"{run_or_file} was not evaluated yet. Run: {hints.command('evaluate', run_or_file)}")
     if not path.is_file():
         raise UserError(f"There is no run folder or result file {run_or_file}.")
     return path
@@ -134,7 +135,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Result]]:
     Raises:
         UserError: the file is missing or damaged, or of another version.
     """
-    remedy = 'Run "gpt-research evaluate" again.'
+    remedy = "Evaluate again."
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(summary, dict) or summary.get("version") != VERSION:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError, look_up, require
 from gpt_research.data.vocabulary import END_OF_TEXT
 from gpt_research.export import gguf, plain
@@ -72,7 +73,7 @@ def export_run(
     known = f"{', '.join(others)} or {last}" if others else last
     require(dtype in chosen.dtypes, "dtype", dtype, f"{known} for --format {format}")
     if chosen.needs and importlib.util.find_spec(chosen.needs) is None:
-        raise UserError(f'--format {format} needs {chosen.needs}. Run: pip install "gpt-research[export]"')
+        raise UserError(f"--format {format} needs {chosen.needs}. Run: {hints.install('export', chosen.needs)}")
     text = _read_text(text_file)
     source = Run.open(run)
     source.check_vocabulary()

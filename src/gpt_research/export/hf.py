@@ -48,7 +48,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 tokenizer = AutoTokenizer.from_pretrained("PATH/TO/THIS/FOLDER")
 model = AutoModelForCausalLM.from_pretrained("PATH/TO/THIS/FOLDER")
 tokens = tokenizer("Once upon a time", return_tensors="pt")
-print(tokenizer.decode(model.generate(**tokens, max_new_tokens=50)[0]))
+print(tokenizer.decode(model.generate(**tokens, max_length=50)[0]))
 ```"""
 
 
@@ -75,6 +75,9 @@ def write(folder: Path, run: Run, dtype: str, licence: str = "") -> Path:
             "do_sample": True,
             "temperature": drawn.temperature,
             "top_k": drawn.top_k,
+            # A pipeline writes 256 tokens by itself, and the model has no position beyond its
+            # context.
+            "max_length": run.model.config.block_size,
             **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), end_of_text),
         },
     )

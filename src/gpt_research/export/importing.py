@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint
@@ -111,7 +112,7 @@ def _download(name: str, revision: str) -> Path:
         import huggingface_hub
     except ModuleNotFoundError:
         raise UserError(
-            f'Fetching "{name}" needs huggingface_hub. Run pip install "gpt-research[hub]", or name a folder.'
+            f'Fetching "{name}" needs huggingface_hub. Name a folder, or run: {hints.install("hub", "huggingface_hub")}'
         ) from None
     try:
         folder = huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=list(HUB_FILES))

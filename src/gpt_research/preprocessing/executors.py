@@ -17,7 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-from gpt_research.base import stopping
+from gpt_research.base import hints, stopping
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.worker import TaskFunction, begin, run_task
@@ -119,7 +119,7 @@ def _run_in_pool(stage: TaskFunction, ranks: Sequence[int], tasks: int, workers:
 def _run_on_ray(stage: TaskFunction, tasks: int, workers: int, logs: Path) -> list[int]:
     """Run the tasks on a Ray cluster; return those that failed."""
     if importlib.util.find_spec("ray") is None:
-        raise UserError('ray is not installed. Run: pip install "gpt-research[cluster]"')
+        raise UserError(f"ray is not installed. Run: {hints.install('cluster', 'ray')}")
     from datatrove.executor import RayPipelineExecutor
 
     executor = RayPipelineExecutor([stage], tasks=tasks, workers=workers, logging_dir=str(logs))

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 
+from gpt_research.base import hints
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.disk import dispensable
 from gpt_research.base.errors import UserError
@@ -135,8 +136,8 @@ class Trainer:
                 raise
             raise UserError(
                 f"Out of memory with micro_batch {self.plan.micro_batch} ({str(error).splitlines()[0][:150]}). Lower "
-                "micro_batch or add --gradient_checkpointing, and go on with: gpt-research train --resume "
-                f"{self.run_folder}"
+                "micro_batch or add --gradient_checkpointing, and go on with: "
+                f"{hints.command('train', '--resume', self.run_folder)}"
             ) from None
 
     def _run(self, stop: StopSignal, until: int | None) -> Outcome:
@@ -337,8 +338,8 @@ class Trainer:
             self.saver.wait()
             raise UserError(
                 f"{MOST_BAD_STEPS} steps in a row, up to step {step}, had a gradient that is not finite. The weights "
-                f"before them are saved. Look with: gpt-research replay {self.run_folder} --step {step}; then lower "
-                "learning_rate, or use bf16 or fp32."
+                f"before them are saved. Look with: {hints.command('replay', self.run_folder, '--step', step)}; then "
+                "lower learning_rate, or use bf16 or fp32."
             )
 
     def _record_evaluation(self, step: int) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError, look_up
 from gpt_research.base.files import write_json
 
@@ -139,7 +140,7 @@ def find_tracker(name: str) -> type[Tracker] | None:
         except ImportError as error:
             why = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be used ({error})"
             what = f"tracker {name}" if name == package else f"tracker {name} needs {package}, which"
-            raise UserError(f"{what} {why}. Run: pip install {package}") from None
+            raise UserError(f"{what} {why}. Run: {hints.install_package(package)}") from None
     return tracker
 
 

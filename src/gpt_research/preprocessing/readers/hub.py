@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, RecordReader, Unit
 from gpt_research.preprocessing.formats.tables import text_documents
@@ -67,7 +68,7 @@ class HubReader:
             import datasets
         except ModuleNotFoundError as error:
             raise UserError(
-                f'Reading hub:{self.repo} needs the package datasets. Run pip install "gpt-research[hub]".'
+                f"Reading hub:{self.repo} needs the package datasets. Run: {hints.install('hub', 'datasets')}"
             ) from error
         try:
             return dict(datasets.load_dataset(self.repo, self.config, revision=self.revision, streaming=True))

@@ -40,10 +40,11 @@ _BLANK_BEFORE_END = re.compile(r"\n(?<=[^\S\n]\n)")
 def own_words(body: str) -> str:
     """Return the author's own words, without what others wrote, signatures and notices."""
     body = "\n" + unix_lines(body)
-    if ">" in body:
-        body = _before_groupwise_reply(body)
-        body = _without_marked_lines(body)
-    body = _before_quotations(body)
+    quotation = _whole_quotation(body)
+    if ">" in body and _ANY_MARK.search(body, 0, _end_of_head(body, quotation) if quotation else len(body)):
+        body = _without_marked_lines(_before_groupwise_reply(body))
+        quotation = _whole_quotation(body)
+    body = _before_quotations(body, quotation)
     for sign, pattern in _MARKS:
         if sign in body:
             body = pattern.sub("", body)
@@ -67,7 +68,7 @@ def _question(marks: re.Match[str]) -> str:
 
 # --- quotations that are marked line by line ------------------------------------------------------
 
-_ANY_MARK = re.compile(r"\n[ \t]{0,4}(?:>|\|>|[A-Z]{2,3}> )")
+_ANY_MARK = re.compile(r"\n[ \t]{0,4}+(?:>|\|>|[A-Z]{2,3}> )")
 _MARK = re.compile(r"[ \t]{0,4}(?:(?P<depth>>(?:[ ]?>)*)|\|>|[A-Z]{2,3}> )")
 _ESCAPED_FROM = re.compile(r">+From ")  # an mbox file protects lines that begin as its messages do
 _SENTENCE_END = re.compile(r"""[.!?:;,…]['")\]]*\s*\Z""")
@@ -95,8 +96,6 @@ _REPLY_RULE = re.compile(r"[ \t]*-{2,}[ \t]*original (?:message|appointment)\b",
 
 def _without_marked_lines(body: str) -> str:
     """Remove quoted lines, the rests of those that were broken, and what introduces them."""
-    if not _ANY_MARK.search(body):
-        return body
     lines = body.split("\n")
     marks = [_MARK.match(line) for line in lines]
     if min((len((mark["depth"] or ">").replace(" ", "")) for mark in marks if mark), default=0) > 1:
@@ -175,7 +174,7 @@ def _before_groupwise_reply(body: str) -> str:
 
 # The words of others begin here and reach to the end of the mail.
 _QUOTATION = re.compile(
-    r"""\n[ \t|]*+(?=[-_bcfmrx])(?:
+    r"""\n[ \t|]*+(?-i:(?=[-_bcfmrxBCFMRX]))(?:
         -{2,}+[ \t]*+(?:original[ ]+(?:message|appointment)|(?:begin[ ])?forwarded\b|inline[ ]attachment)
       | [-_]{5}[-_ \t]*+(?:reply[ ]separator|forward[ ]header)
       | (?:begin[ ])?forwarded[ ]message:
@@ -184,6 +183,7 @@ _QUOTATION = re.compile(
     )""",
     re.IGNORECASE | re.VERBOSE,
 )
+_WORD = re.compile(r"\S")
 _WROTE_SIGN = re.compile("wr(?:ote|ites)")
 _WROTE = re.compile(
     r"\n[ \t]*(?:on|at|in[ ]a[ ]message[ ]dated)[ ].{8,100}(?:\n.{0,80})?\b(?:wrote|writes):?[ \t]*$",
@@ -193,7 +193,7 @@ _MEMO = re.compile(r"\n[ \t]*(?:To|TO):.*(?:\n[ \t]*\S.*){0,4}\s*\Z")
 
 # Lotus Notes puts sender, time and addressees above a quoted mail, without any mark: one below the
 # other, in two columns, or in one line.
-_ADDRESSEES = re.compile(r"[ \t\n](?:To|TO):[ \t]")
+_ADDRESSEES = re.compile(r"T[oO]:(?<=\s...)[ \t]")
 _NOTES_SUBJECT = re.compile(r"[ \t\n](?:Subject|SUBJECT):")
 _SENDER = re.compile(r"[ \t]*(?:\S.{0,60}[ \t]{3})?\Z")
 _TIME = re.compile(r"\d{1,2}[/.-]\d{1,2}[/.-]\d{2,4},?\s+(?:at\s+)?\d{1,2}:\d\d")
@@ -203,15 +203,26 @@ _INDENTATIONS = ("\t", "   ")  # of a letterhead
 _MOST_ADDRESSEES, _HEAD_LINES, _LETTERHEAD_LINES = 12_000, 5, 16
 
 
-def _before_quotations(body: str) -> str:
+def _whole_quotation(body: str) -> re.Match[str] | None:
+    """Return the first sign of a mail that is quoted as a whole."""
+    return next((match for match in _QUOTATION.finditer(body) if not _is_memo(body, match)), None)
+
+
+def _end_of_head(body: str, quotation: re.Match[str]) -> int:
+    """Return the end of the first line below a head that begins with `quotation`."""
+    head_end = body.find("\n\n", quotation.end())
+    words = _WORD.search(body, head_end) if head_end >= 0 else None
+    line_end = body.find("\n", words.start()) if words else -1
+    return line_end if line_end >= 0 else len(body)
+
+
+def _before_quotations(body: str, quotation: re.Match[str] | None) -> str:
     """Return the text above the first mail that is quoted as a whole."""
     end = len(body)
-    for quotation in _QUOTATION.finditer(body):
-        if not _is_memo(body, quotation):
-            # Above fields may be others, or a letterhead; above a rule are the author's words.
-            ruled = body[quotation.start() : quotation.end()].lstrip("\n \t|").startswith(("-", "_"))
-            end = quotation.start() if ruled else _start_of_head(body, quotation.start())
-            break
+    if quotation:
+        # Above fields may be others, or a letterhead; above a rule are the author's words.
+        ruled = quotation[0].lstrip("\n \t|").startswith(("-", "_"))
+        end = quotation.start() if ruled else _start_of_head(body, quotation.start())
     for sign in _WROTE_SIGN.finditer(body, 0, end):
         line = body.rfind("\n", 0, sign.start())
         line_before = max(0, body.rfind("\n", 0, line))
@@ -234,8 +245,8 @@ def _is_memo(body: str, quotation: re.Match[str]) -> bool:
 def _notes_quotation(body: str) -> int:
     """Return the beginning of a mail that Lotus Notes quotes, or the end of the body."""
     for addressees in _ADDRESSEES.finditer(body):
-        line = body.rfind("\n", 0, addressees.start() + 1)
-        before = body[line + 1 : addressees.start() + 1]
+        line = body.rfind("\n", 0, addressees.start())
+        before = body[line + 1 : addressees.start()]
         time = _TIME.search(before)
         if not (time or _SENDER.match(before)):
             continue
@@ -328,6 +339,7 @@ _REACHABLE = re.compile(_REACH)
 _BELOW_RULE = re.compile(
     r"\n(?P<rule>--|[*_=-]{10,})\n(?P<words>(?:.{0,80}\n){0,11}?.{0,80}?)(?P<end>(?:\n[*_=-]{10,})?)\Z"
 )
+_RULES = ("\n--", "\n__", "\n==", "\n**")
 # `Sent from my iPhone`
 _DEVICE = re.compile(r"\n*(?:\n[_-]{4,})?\n+Sent (?:from|via|by|using) (?:my|an?|the) .{2,80}\Z")
 _SUBSCRIPTION = re.compile(r"\b(?:unsubscribe|mailing list|list(?:info|serv)|your subscription)\b", re.IGNORECASE)
@@ -351,7 +363,8 @@ def _without_signature(body: str) -> str:
     below the writer's name."""
     if body.find("\nSent ", max(0, len(body) - 100)) >= 0:
         body = _DEVICE.sub("", body)
-    below = _BELOW_RULE.search(body, max(0, body.rfind("\n\n", 0, max(0, len(body) - 1100))))
+    tail = max(0, len(body) - 1100)
+    below = _BELOW_RULE.search(body, tail) if any(body.find(rule, tail) > 0 for rule in _RULES) else None
     if below and below.start() > 0:
         words = below["words"]
         if below["rule"] == "--" or _SUBSCRIPTION.search(words) or (below["end"] and _REACHABLE.search(words)):

@@ -13,7 +13,7 @@ and an offset can be sought.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -36,7 +36,6 @@ from gpt_research.preprocessing.formats.plain_text import text_records
 
 UNIT_BYTES = 16 << 20
 """Size of the units that large files are cut into."""
-_NO_CHOICE = ReadOptions()
 
 Columns = Callable[[Sequence[str]], list[str]]
 """Chooses the columns to read by their names, the text first; raises `MissingTextError`."""
@@ -134,7 +133,7 @@ class TableReader:
         path = unit_file(root, unit)
         items = records(path, unit, partial(self.columns, options=options))
         if form_of(path).kind == "text":  # has no fields to choose among
-            return text_documents(items, unit.path, _NO_CHOICE)
+            options = replace(options, text_key=None)
         return self.documents(items, unit.path, options)
 
     def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:

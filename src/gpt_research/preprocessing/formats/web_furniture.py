@@ -72,7 +72,11 @@ _TEXT_LABEL, _TEXT_NAME = re.compile(_LABEL), re.compile(_LINKED_NAME)
 _UTF8_LINE = re.compile(
     rf"\n[ \t]*+(?=[AaLlPpRrSsTtFfWEIM])(?:(?ix:{_LINE_WORDS})[ \t\r]*(?=\n|\Z)|{_BUTTON_WORDS}|{_LABEL_SIGN})".encode()
 )
-_UTF8_SIGNS = tuple(sign.encode() for sign in (_FORM_SIGN, _MORE, _FOLLOW))
+_UTF8_FORM = _FORM_SIGN.encode()
+_START = 1000
+"""Characters at the start of a page that show whether it has links in names. To search all of each
+page would take too long."""
+_UTF8_START_SIGNS = (_MORE.encode(), _FOLLOW.encode())
 
 
 def has_furniture(utf8: bytes) -> bool:
@@ -80,7 +84,8 @@ def has_furniture(utf8: bytes) -> bool:
     return (
         _UTF8_LINE.search(b"\n" + utf8) is not None
         or (b"[" in utf8 and b"[ edit ]" in utf8)  # a search for one byte takes a quarter of the time
-        or any(map(utf8.__contains__, _UTF8_SIGNS))
+        or _UTF8_FORM in utf8
+        or any(map(utf8[: 2 * _START].__contains__, _UTF8_START_SIGNS))
     )
 
 
@@ -92,9 +97,9 @@ def without_furniture(text: str) -> str:
         text = _without_forms(text)
     if "\nImage " in text or "\nMedia " in text:
         text = _TEXT_LABEL.sub(_unless_caption, text)
-    if _MORE in text:
+    if _MORE in text[:_START]:
         text = "\n".join(_TEXT_NAME.sub(r"\1", line) if _MORE in line else line for line in text.split("\n"))
-    if _FOLLOW in text:
+    if _FOLLOW in text[:_START]:
         text = text.replace(_FOLLOW, "")
     if "[ edit ]" in text:
         text = _EDIT.sub("", text)

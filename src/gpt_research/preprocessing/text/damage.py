@@ -2,7 +2,6 @@
 
 - Controls, byte-order marks and non-characters: `REPLACED` says what takes their place.
 - C1 controls (U+0080 to U+009F): Windows-1252 that was read as Latin-1.
-- The soft hyphen, an invisible sign of where a word may be broken: nothing takes its place.
 - Misread text (mojibake): UTF-8 that was read in another encoding shows a letter of one set
   followed by a sign of another. `MISREAD` lists the pairs of sets.
 - Blanks at the end of a line: `BLANKS`.
@@ -27,8 +26,6 @@ REPLACED = {
 """Code point -> its replacement, None for nothing; for `str.translate`."""
 C1 = "".join(map(chr, range(0x80, 0xA0)))
 """Controls at whose code points Windows-1252 has signs."""
-SOFT_HYPHEN = "\xad"
-"""Not in `REPLACED`, because it may be half of a misread pair, which is mended first."""
 MISREAD = (
     # By Windows-1252 or Latin-1: an accented letter, and a sign of the upper half of either.
     ("".join(map(chr, range(0xC0, 0xF5))), "".join(map(chr, range(0x80, 0xC0))) + "€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"),
@@ -47,8 +44,8 @@ MISREAD_PATTERN = re.compile("|".join(f"[{first}][{second}]" for first, second i
 BLANK_LINES = re.compile("\n\n\n+")
 
 CONTROL, ODD, MISREAD_PAIR, UNTIDY = 1, 2, 4, 8
-"""Bits of the signs in a text: a control of ASCII, another character of `REPLACED`, a C1 control or
-a soft hyphen, a pair of `MISREAD`, and blanks or blank lines where none should be."""
+"""Bits of the signs in a text: a control of ASCII, another character of `REPLACED` or a C1 control,
+a pair of `MISREAD`, and blanks or blank lines where none should be."""
 _TABLE_SIZE = 1 << 16
 _KIND_BLANK, _KIND_ODD, _KIND_SPACE, _KIND_FIRST = 1, 2, 4, 16
 
@@ -58,7 +55,7 @@ def tables() -> tuple[np.ndarray, np.ndarray]:
     """Return the definitions above as `kinds` and `followers` of `kernels.find_damage`."""
     kinds, followers = np.zeros((2, _TABLE_SIZE), dtype=np.uint8)
     kinds[[*map(ord, BLANKS)]] |= _KIND_BLANK
-    kinds[[*REPLACED, *map(ord, C1 + SOFT_HYPHEN)]] |= _KIND_ODD
+    kinds[[*REPLACED, *map(ord, C1)]] |= _KIND_ODD
     kinds[[point for point in range(_TABLE_SIZE) if chr(point).isspace()]] |= _KIND_SPACE
     for number, (first, second) in enumerate(MISREAD):
         kinds[[*map(ord, first)]] |= _KIND_FIRST << number

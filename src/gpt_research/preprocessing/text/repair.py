@@ -25,7 +25,6 @@ from gpt_research.preprocessing.text.damage import (
     ODD,
     REPLACED,
     REPLACED_PATTERN,
-    SOFT_HYPHEN,
     UNTIDY,
     tables,
 )
@@ -35,8 +34,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def repair(text: str) -> str:
-    """Return `text` without mojibake, control characters, soft hyphens, lone surrogates, byte-order
-    marks and blank runs.
+    """Return `text` without mojibake, control characters, lone surrogates, byte-order marks and
+    blank runs.
 
     Lines end in one "\\n" without blanks before it, and at most one blank line separates two
     others. Everything else stays as it is, so clean text comes back equal, and a second repair
@@ -78,7 +77,7 @@ def _mended(text: str) -> str:
     if signs & MISREAD_PAIR:
         text = "\n".join(map(_decoded_again, text.split("\n")))
     if signs & ODD:
-        text = C1_PATTERN.sub(_windows_sign, _without_controls(text)).replace(SOFT_HYPHEN, "")
+        text = C1_PATTERN.sub(_windows_sign, _without_controls(text))
     return _tidied(text)
 
 

@@ -150,13 +150,50 @@ def test_what_producers_say_below_the_book_goes() -> None:
 def test_the_mark_of_a_picture_goes_and_its_words_stay() -> None:
     book = f"{BOOK}\n\n  [Illustration]\n\n[Illustration: A whale]\n\nSee the [Illustration] here."
     assert strip_boilerplate(START + book) == book.replace("\n  [Illustration]\n", "\n")
+    for mark in ("[ILLUSTRATION]", "[Cover Illustration]", "[Illustration: Publisher's logo]", "[Decoration]"):
+        assert strip_boilerplate(f"{START}\n{mark}\n\n{BOOK}\n\n {mark}\n\nIt ends.") == f"{BOOK}\n\n\nIt ends."
+
+
+def test_a_note_of_a_web_page_goes_from_the_first_pages() -> None:
+    note = "This book has been put on-line by X.\n\nhttp://www.example.org/\n\nReformatted by Y\n__________"
+    text = strip_boilerplate(f"{START}\nMOBY DICK\n\n{note}\n\n{BOOK * 9}\n{ENDS[2]}")
+    assert tidied(text) == tidied(f"MOBY DICK\n\n{BOOK * 9}")
+
+
+@pytest.mark.parametrize("page", ["{{{:03}}}", "[Pg {}]", "[Page {}]", "{{p. {}}}"])
+def test_numbers_of_pages_go_wherever_they_stand(page: str) -> None:
+    text = "".join(
+        f"\n\n{page.format(n)}\n\nIt goes {page.format(n + 1)} on and {page.format(n + 2)}on." for n in range(3, 99, 3)
+    )
+    assert (
+        re.sub("\n+", "\n", strip_boilerplate(BOOK + text)) == re.sub("\n+", "\n", BOOK) + "\nIt goes on and on." * 32
+    )
+
+
+@pytest.mark.parametrize("mark", ["{{{}}}", "[Page {}]"])
+def test_numbers_of_notes_and_single_references_stay(mark: str) -> None:
+    notes = "".join(f"\n\nA fact.{mark.format(n)}" for n in range(50)) + "".join(
+        f"\n\n{mark.format(n)} His book." for n in range(50)
+    )
+    for text in (f"{BOOK}{notes}", f"{BOOK}\n\nSee {mark.format(12)} of his book.", "x^{2} + y^{3} = 1 " * 99):
+        assert strip_boilerplate(text) == text
+
+
+def test_what_a_web_page_shows_beside_its_text_goes() -> None:
+    page = (
+        "cover.jpg (230K)\n\nFull Size\n\n{The whale: p52.jpg} <i>ate</i> all&mdash;too<br/> much,"
+        " &c.\n\n1 (return) It was a fish."
+    )
+    assert strip_boilerplate(page) == "{The whale} ate all—too much, &c.\n\n1 It was a fish."
+    for text in ("The file cover.jpg is lost.", "He said (return) it.", "1 < 2 > 0 & <<ah>>", "Beu<u>ne <a whale: it>"):
+        assert strip_boilerplate(text) == text
 
 
 def test_the_first_paragraph_of_a_book_is_not_taken_for_a_credit() -> None:
     for opening in (
         "Prepared as he was for the worst, John wept.",
         "NOTE: The whale is a fish.",
-        "[Illustration]",
+        "[Illustration: a whale]",
     ):
         assert strip_boilerplate(f"{START}\n{opening}\n\n{BOOK}\n{ENDS[2]}").startswith(opening)
 

@@ -9,11 +9,12 @@ They know nothing about files.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Literal
+
+from gpt_research.preprocessing.formats.book_marks import without_marks
 
 _PROJECT = r"proje[ck]t[ \t]+gutenb[eu]rg"
 
@@ -51,11 +52,11 @@ def strip_boilerplate(text: str) -> str:
     """Return the book without Project Gutenberg's header, footer, small print and credits.
 
     If the file has several books, all are returned, one after the other. A text without a marker is
-    returned whole.
+    returned whole, but for the marks in its middle (see `book_marks`).
     """
     events = _markers(text)
     if not events:
-        return text.strip("\n")
+        return without_marks(text.strip("\n"))
     pieces: list[str] = []
     begin: int | None = 0
     for index, (start, stop, kind) in enumerate(events):
@@ -75,14 +76,9 @@ def strip_boilerplate(text: str) -> str:
         pieces.append(_cut(text, begin, len(text)))
     cleaned = (_without_opening_notes(_without_closing_note(_without_credits(piece))) for piece in pieces)
     book = "\n\n\n".join(piece for piece in cleaned if piece)
-    if _BRACKETED.search(book):
-        book = _PICTURE.sub("", book)
-        pieces = _INLINE_NOTE.split(book)
-        book = "".join([*(piece.rstrip(" \t") for piece in pieces[:-1]), pieces[-1]])
-    if "<" in book:
+    if "<<THIS" in book:
         book = _INNER_NOTICE.sub("", book)
-        book = _without_tags(book) if book.count("</p>") > 10 else book
-    return book
+    return without_marks(book)
 
 
 def _cut(text: str, begin: int, end: int) -> str:
@@ -167,10 +163,25 @@ _CREDIT = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _MENTION = re.compile(
-    r"project\s+gutenb[eu]rg|\b(?:e-?texts?|e-?books?)\b|\w@\w[\w-]*\.[\w.]*\w|proof-?reading|distributed\s+proofread|gutenberg\.(?:org|net|ca)|pgdp\.net|pgdpcanada|@pglaf",
-    re.IGNORECASE,
+    r"""project\s+gutenb[eu]rg | \b(?:e-?texts?|e-?books?)\b | \w@\w[\w-]*\.[\w.]*\w | https?:// | \bwww\.
+      | \b(?:put[ ]on-?line|reformatted[ ]by)\b | proof-?reading | distributed\s+proofread
+      | gutenberg\.(?:org|net|ca) | pgdp\.net | pgdpcanada | @pglaf""",
+    re.IGNORECASE | re.VERBOSE,
 )
-_MENTION_SIGNS = ("utenb", "etext", "e-text", "ebook", "e-book", "@", "proof", "pgdp")
+_MENTION_SIGNS = (
+    "utenb",
+    "etext",
+    "e-text",
+    "ebook",
+    "e-book",
+    "@",
+    "proof",
+    "pgdp",
+    "://",
+    "www.",
+    "put on",
+    "reformatted",
+)
 """Every mention has one of them, in small letters. They are searched first, because most books have
 none, and this search takes a tenth of the pattern's time."""
 _NOTE = re.compile(
@@ -182,12 +193,6 @@ _NOTE = re.compile(
 _NOTE_AFTER_GAP = re.compile(
     rf"\n[ \t]*\n(?:[ \t]*[+*_=~-][+*_=~ \t-]{{3,}}\n)?{_NOTE.pattern}(?P<rest>[^\n]*)", re.IGNORECASE
 )
-# A note in brackets in the middle of a book: `[Transcriber's note: the original reads "coneal".]`
-_INLINE_NOTE = re.compile(r"\[\s*Transcriber['’]?s?['’]?\s+[Nn]otes?\b[^\[\]]{0,2000}\]")
-# A picture without a caption, on a line of its own.
-_PICTURE = re.compile(r"\n[ \t]*\[Illustration\][ \t]*(?=\n)")
-# Both of them have this.
-_BRACKETED = re.compile(r"\[(?:Illustration\]|\s*Transcriber)")
 _PARAGRAPH = re.compile(r"\S[^\n]*(?:\n[^\S\n]*\S[^\n]*)*")
 _RULE = re.compile(r"[\s*_=+~.-]+\Z")
 _WIDE_GAP = re.compile(r"\n[ \t]*\n[ \t]*\n")
@@ -279,14 +284,6 @@ def _without_closing_note(text: str) -> str:
     text = text.rstrip("\n* \t")
     last = text.rfind("\n\n") + 1
     return text[:last].rstrip() if len(text) - last < 300 and _MENTION.search(text, last) else text
-
-
-_TAG = re.compile(r"</?[a-zA-Z][^<>]{0,300}>")
-
-
-def _without_tags(text: str) -> str:
-    """Return the text of an HTML page, which a few "plain" texts are."""
-    return html.unescape(_TAG.sub("", text)).strip("\n")
 
 
 # --- hard-wrapped lines ---------------------------------------------------------------------------

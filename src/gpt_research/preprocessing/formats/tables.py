@@ -14,7 +14,7 @@ and an offset can be sought.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -51,7 +51,6 @@ _SHARE_BYTES = 512 << 20
 _MOST_SHARES = 8
 """Size, and largest number, of the units of an archive."""
 _MARK_BYTES = 16
-_NO_CHOICE = ReadOptions()
 
 Columns = Callable[[Sequence[str]], list[str]]
 """Chooses the columns to read by their names, the text first; raises `MissingTextError`."""
@@ -212,7 +211,7 @@ class TableReader:
         self, items: Iterable[Record | Drop], name: str, source: str, options: ReadOptions
     ) -> Iterator[Document | Drop]:
         if form_of(name).kind == "text":  # has no fields to choose among
-            return text_documents(items, source, _NO_CHOICE)
+            options = replace(options, text_key=None)
         return self.documents(items, source, options)
 
     def documents(self, items: Iterable[Record | Drop], source: str, options: ReadOptions) -> Iterator[Document | Drop]:

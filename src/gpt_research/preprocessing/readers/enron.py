@@ -18,7 +18,8 @@ from typing import Any
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
 from gpt_research.preprocessing.formats.files import form_of, relative, unit_file
-from gpt_research.preprocessing.formats.mail import Mail, own_words, parse
+from gpt_research.preprocessing.formats.mail import Mail, parse
+from gpt_research.preprocessing.formats.own_words import own_words
 from gpt_research.preprocessing.formats.streams import MAX_RECORD, open_bytes
 from gpt_research.preprocessing.formats.tables import TableReader, cut
 from gpt_research.preprocessing.formats.tar import tar_members

@@ -2,15 +2,14 @@
 
 It reads the original `openwebtext.tar.xz` (a tar of `urlsf_subset*.xz`, each an xz of a tar of
 `.txt`), a folder of those `.xz`, the newer `subsets/urlsf_subset*.tar` (tars of the same `.xz`),
-and the hub's tables. The source of a document is the innermost archive, and its position is the
-index among that archive's files. Lines that are only a page's furniture (`Advertisement`, `Like
-this: Like Loading...`) are left out.
+the hub's tables, and unpacked texts. The source of a document in an archive is the innermost
+archive, and its position is the index among that archive's files. A page's furniture
+(`Advertisement`, `Share on Twitter`) is left out, whatever the form (see `web_furniture`).
 """
 
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,26 +21,11 @@ from gpt_research.preprocessing.formats.files import form_of, table_files, unit_
 from gpt_research.preprocessing.formats.streams import MAX_RECORD, BrokenInputError, decompressed, open_bytes
 from gpt_research.preprocessing.formats.tables import TableReader, cut, cut_archive
 from gpt_research.preprocessing.formats.tar import Member, tar_members
+from gpt_research.preprocessing.formats.web_furniture import has_furniture, without_furniture
 from gpt_research.preprocessing.text.decoding import sign_of_binary, text_and_utf8
 
 _ARCHIVES = (".tar", ".xz", ".tar.gz", ".tgz", ".tar.bz2", ".tar.zst")
 _BLOCK = 1 << 20
-# The pattern begins with the newline, because a search for one character is fast. The look-ahead
-# then names the letters with which furniture begins, so that most lines fail at once.
-_FURNITURE = re.compile(
-    r"""\n[ \t]*+(?=[alprs])(?:
-        advertisements?(?:[ ]-)?(?:[ ]continue[ ]reading(?:[ ]below|[ ]the[ ]main[ ]story))?
-      | (?:article|story)[ ]continue[sd][ ]below(?:[ ]advertisement)?
-      | like[ ]this:(?:[ ]like)?[ ]loading\.\.\.
-      | please[ ]enable[ ]javascript[ ]to[ ](?:watch[ ]this[ ]video|view[ ]the[ ]comments[ ]powered[ ]by[ ]disqus\.)
-      | read[ ]or[ ]share[ ]this[ ]story:[ ]https?://\S+
-      | scroll[ ]to[ ]continue[ ]with[ ]content[ ]ad
-      | share[ ]this:(?:[ ](?:facebook|twitter|tumblr|reddit|pinterest|email|print))*
-    )[ \t\r]*(?=\n|\Z)""",
-    re.IGNORECASE | re.VERBOSE,
-)
-_FURNITURE_BYTES = re.compile(_FURNITURE.pattern.encode(), re.IGNORECASE | re.VERBOSE)
-_EDIT = re.compile(r"\[(?> edit \])(?=\n|\Z)")
 
 
 @dataclass(frozen=True)
@@ -61,7 +45,7 @@ class OpenWebTextReader(TableReader):
         self, text: str, record: dict[str, Any], source: str, position: int, options: ReadOptions
     ) -> Document | Drop:
         """Make a document of a row, without the furniture of its page."""
-        return Document(_without_furniture(text), source, position)
+        return Document(without_furniture(text), source, position)
 
     def units(self, root: Path) -> list[Unit]:
         """Cut into files, and a large outer archive into shares of its members."""
@@ -112,15 +96,6 @@ def _document(member: Member, source: str, position: int) -> Document | Drop:
         return text
     # Searching bytes takes half the time. Most pages have no furniture, and their UTF-8 is passed
     # on as it is.
-    if utf8 is None or text is not decoded or _has_furniture(utf8):
-        return Document(_without_furniture(text), source, position)
+    if utf8 is None or text is not decoded or has_furniture(utf8):
+        return Document(without_furniture(text), source, position)
     return Document(text, source, position, utf8)
-
-
-def _has_furniture(utf8: bytes) -> bool:
-    return _FURNITURE_BYTES.search(b"\n" + utf8) is not None or b"[ edit ]" in utf8
-
-
-def _without_furniture(text: str) -> str:
-    text = _FURNITURE.sub("", f"\n{text}")[1:]
-    return _EDIT.sub("", text) if "[ edit ]" in text else text

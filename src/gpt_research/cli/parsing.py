@@ -1,16 +1,22 @@
 """Parses a command's arguments into its settings object.
 
 `base.settings.parser_for` makes the flags from the fields of the settings class. This module adds
-positional arguments between flags, switches without a value, repeated flags and `--resume RUN`.
+positional arguments between flags, switches without a value, repeated flags, and the settings that
+`--resume RUN` and `--init_from RUN` take from a run.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
+from pathlib import Path
 from typing import Any, get_type_hints
 
+import yaml
+
 from gpt_research.base.errors import UserError
-from gpt_research.base.settings import field_names, find_config, parse_error, parser_for
+from gpt_research.base.settings import field_names, find_config, parse_error, parser_for, to_dict
 
 
 def parse_settings(
@@ -27,8 +33,6 @@ def parse_settings(
         UserError: a flag or key is unknown, a value has the wrong type or breaks a rule, or there
             is no such file.
     """
-    if "resume" in field_names(settings_class):
-        arguments = _resume_arguments(arguments)
     try:
         given, flags = _normalise(arguments, settings_class, short)
         if positional and any(flag.startswith("--config=") for flag in flags):
@@ -39,6 +43,7 @@ def parse_settings(
             parser = parser_for(settings_class, f"gpt-research {command}")
         else:
             parser = parser_for(settings_class, f"gpt-research {command}", positional, many=many)
+        parser.set_defaults(_settings_of_run(settings_class, flags))
         namespace = parser.instantiate(parser.parse_args([*given, *flags]))
     except SystemExit as done:
         if done.code in (0, None):
@@ -51,21 +56,69 @@ def parse_settings(
     values = {k: v for k, v in vars(namespace).items() if k in field_names(settings_class, nested=False)}
     if positional:
         values[positional] = values[positional] or ([] if many else "")
+    for field in dataclasses.fields(settings_class):
+        if field.metadata.get("flag_only") and not any(flag.startswith(f"--{field.name}=") for flag in flags):
+            values[field.name] = field.default
     return settings_class(**values)
 
 
-def _resume_arguments(arguments: list[str]) -> list[str]:
-    """Replace `--resume RUN` by the config and the folder of that run; other flags still count."""
-    for index, argument in enumerate(arguments):
-        flag, equals, value = argument.partition("=")
-        if flag != "--resume":
-            continue
-        run = value if equals else "".join(arguments[index + 1 : index + 2])
-        if run in ("auto", "never", ""):
-            return arguments
-        rest = arguments[:index] + arguments[index + (1 if equals else 2) :]
-        return ["--config", f"{run}/config.yaml", "--out", run, *rest]
-    return arguments
+def _settings_of_run(settings_class: type, arguments: list[str]) -> dict[str, Any]:
+    """Return the settings that a run gives, by flag name, which hold unless a flag or file says
+    otherwise: all of the run that `resume` names, or the model of the run that `init_from` names.
+
+    Raises:
+        UserError: there is no such run or checkpoint.
+    """
+    if "resume" not in field_names(settings_class):
+        return {}
+    resume, source = _given("resume", arguments), _given("init_from", arguments)
+    if resume not in ("", "auto", "never"):
+        from gpt_research.checkpoint.files import find_step
+        from gpt_research.run import config_to_go_on
+        from gpt_research.settings_history import run_config
+
+        folder, step = Path(resume), _given("step", arguments) or "newest"
+        named = step == "best" or step.isdecimal()
+        config = config_to_go_on(folder, find_step(folder, step)) if named else run_config(folder)
+        return {**_leaves(to_dict(config)), "resume": resume, "out": resume}
+    if source:
+        from gpt_research.settings_history import run_config
+
+        if not (Path(source) / "config.yaml").is_file():
+            raise UserError(
+                f"init_from is {source!r}, which is no run folder. Name one that training or gpt-research import wrote."
+            )
+        # A run that has begun has the model already, and its source may be gone.
+        own = Path(_given("out", arguments) or settings_class().out) / "config.yaml"
+        model = run_config(own.parent if own.is_file() else Path(source)).model
+        # The tokenizer of the data decides the vocabulary.
+        return {f"model.{name}": value for name, value in to_dict(model).items() if name != "vocab_size"}
+    return {}
+
+
+def _given(name: str, arguments: list[str]) -> str:
+    """Return the value that arguments give a setting, by flag or in a config file, or an empty
+    string.
+    """
+    value = ""
+    for argument in arguments:
+        flag, _, text = argument.partition("=")
+        if flag == f"--{name}":
+            value = text
+        elif flag == "--config":
+            with contextlib.suppress(OSError, ValueError, yaml.YAMLError):  # the parser will say what is wrong
+                content = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
+                value = str(content.get(name) or value) if isinstance(content, dict) else value
+    return value
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by the names of their flags."""
+    leaves: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, dict) and name != "weights"
+        leaves |= _leaves(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return leaves
 
 
 def _normalise(arguments: list[str], settings_class: type, short: dict[str, str]) -> tuple[list[str], list[str]]:

@@ -31,6 +31,11 @@ class TrainingData:
     model: GPTConfig
     """The shape of the model with the vocabulary of the tokenizer."""
 
+    @property
+    def validated(self) -> list[str]:
+        """The corpora with a validation split that holds a token to predict."""
+        return [name for name, files in self.dataset.val.items() if files.num_tokens > 1]
+
     @classmethod
     def open(cls, config: TrainConfig) -> TrainingData:
         """Open the data set that a run reads; with `config.verify_data`, hash every shard first.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,8 +14,14 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.settings import to_dict
 from gpt_research.config import TrainConfig
 from gpt_research.data.shards import data_fingerprint
-from gpt_research.training.inputs import TrainingData
 from gpt_research.version import __version__
+
+if TYPE_CHECKING:
+    from gpt_research.training.inputs import TrainingData
+
+ORIGIN = ("imported_from", "init_from")
+"""Entries that say where the weights of step 0 came from, if not from the seed. All later
+checkpoints of the run repeat them."""
 
 
 def lineage(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
@@ -44,7 +50,10 @@ def check_lineage(before: Mapping[str, Any], now: Mapping[str, Any], where: str,
     """
     plugins.require(before.get("plugins", {}), where)
     if before.get("tokenizer", now["tokenizer"]) != now["tokenizer"]:
-        raise UserError(f"{where} was trained with another tokenizer than that of {config.data}.")
+        raise UserError(
+            f"{where} was trained with another tokenizer than that of {config.data}. Preprocess the texts with its "
+            "own: --tokenizer RUN/tokenizer.json."
+        )
     if before.get("data", now["data"]) != now["data"] and not config.allow_change:
         raise UserError(
             f"{where} was trained on other data than {config.data} holds now "

@@ -21,7 +21,7 @@ def about_the_inputs(config: TrainConfig, data: TrainingData) -> list[str]:
             hold, or for want of a validation split.
     """
     try:
-        encode_prompt(data.tokenizer, config.model.block_size, config.sample_prompt)
+        encode_prompt(data.tokenizer, config.model.block_size, data.tokenizer.known_part(config.sample_prompt))
     except UserError as error:
         raise UserError(f"sample_prompt is too long. {error}") from None
     for name in ("keep_best", "early_stopping"):

@@ -99,7 +99,7 @@ def _take_lock(run: Path) -> IO[str]:
     return file
 
 
-def _check_changes(old: TrainConfig, new: TrainConfig, run: Path, *, trained: bool) -> None:
+def _check_changes(old: TrainConfig, new: TrainConfig, run: Path, *, trained: bool = True) -> None:
     """Refuse changed settings that decide the result, unless the user allows the change.
 
     Args:

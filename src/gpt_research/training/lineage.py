@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -13,23 +13,21 @@ from gpt_research.base import plugins
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import to_dict
 from gpt_research.config import TrainConfig
-from gpt_research.data.shards import data_fingerprint
 from gpt_research.version import __version__
-
-if TYPE_CHECKING:
-    from gpt_research.training.inputs import TrainingData
 
 ORIGIN = ("imported_from", "init_from")
 """Entries that say where the weights of step 0 came from, if not from the seed. All later
 checkpoints of the run repeat them."""
 
 
-def lineage(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
-    """Return fingerprints of everything that the weights of a run come from."""
+def lineage(config: TrainConfig, tokenizer: str, data: str) -> dict[str, Any]:
+    """Return fingerprints of everything that the weights of a run come from, those of tokenizer and
+    data given.
+    """
     loaded = plugins.hashes()
     return {
-        "tokenizer": data.tokenizer.fingerprint,
-        "data": data_fingerprint(data.dataset.manifests),
+        "tokenizer": tokenizer,
+        "data": data,
         "config": _digest(deciding_settings(config)),
         "code": f"gpt-research {__version__}, torch {torch.__version__}",
         **({"plugins": loaded} if loaded else {}),

@@ -105,7 +105,9 @@ class Trainer:
         self.train_step = build_step(config, self.plan, runtime, self.loader, TrainStep)
         self.model = self.train_step.model
         best = BestEvaluation(config.best_smoothing, config.early_stopping)
-        self.state = RunState(self.train_step, lineage(config, data), Health(config.spike_z), best)
+        self.state = RunState(
+            self.train_step, lineage(config, data.tokenizer.fingerprint, data.fingerprint), Health(config.spike_z), best
+        )
         self.byte_lengths = torch.from_numpy(data.tokenizer.byte_lengths).to(runtime.device)
         self.sharded = self.plan.parallel == "fsdp"
         part = Part(runtime.rank, runtime.world_size) if self.sharded else WHOLE

@@ -52,7 +52,7 @@ from gpt_research.config import TrainConfig
         (["train", "--config", "nowhere.yaml"], "no config file nowhere.yaml. Presets: demo, gpt2-124m, tiny-cpu."),
         (["train", "--config", "tiny"], 'no config file tiny. Did you mean "tiny-cpu"? Presets: demo, gpt2-124m,'),
         (["demo", "--max_stepz", "5"], 'unknown setting "max_stepz". Did you mean "max_steps"?'),
-        (["train", "--resume", "nowhere"], "nowhere/config.yaml"),
+        (["train", "--resume", "nowhere"], "nowhere is not a run folder"),
         (["train", "--data", "nowhere", "--device", "cpu"], "No data set at nowhere"),
         (["train", "--device", "tpu"], 'device is "tpu"'),
         (["generate", "--temperature", "-1"], "temperature is -1.0, but it must be a number, 0 or more."),

@@ -9,10 +9,11 @@ help and errors come at once.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from gpt_research.base.errors import require
+from gpt_research.base.errors import UserError, require
 
 # A user may write `auto`. `estimate.micro_batch` replaces it with a number before anything is
 # built, so type checkers see an int, and only the parser of flags and YAML sees both.
@@ -23,6 +24,14 @@ if not TYPE_CHECKING:
 
 CHANGEABLE = {"changeable": True}
 """Marks a setting that a resumed run may change, because it does not decide what is learnt."""
+
+
+RESUME_IN_PLACE = ("auto", "never")
+"""Values of `resume` that name no run; any other value is the folder of the run to go on with."""
+
+FLAG_ONLY = {"flag_only": True}
+"""Marks a setting of a command that no config file gives it, because the file means another one by
+that name."""
 
 
 def changeable(default: Any) -> Any:
@@ -118,6 +127,12 @@ class TrainConfig:
     resume: str = changeable("auto")
     """auto: continue the run that is in the folder. never: refuse a folder that holds a run. A run
     folder: continue that run with its own settings."""
+    init_from: str = ""
+    """Run folder whose weights a new run begins with; the shape of the model is that run's.
+    Optimizer, schedule and all other settings are new."""
+    step: str = changeable("newest")
+    """Checkpoint to begin with, of the run that --resume or --init_from names: newest, best (lowest
+    validation loss) or its step. A resumed run drops what comes after it."""
     allow_change: bool = changeable(False)
     """Continue a run although a setting that decides the result has changed."""
     model: GPTConfig = field(default_factory=GPTConfig)
@@ -183,6 +198,14 @@ class TrainConfig:
     """Number of newest checkpoints to keep."""
     keep_every: int = changeable(0)
     """Also keep checkpoints whose step is a multiple of this; 0 keeps only the newest."""
+    keep_best: bool = changeable(False)
+    """Also save and keep the weights with the lowest validation loss; --step best finds them."""
+    best_smoothing: float = changeable(0.0)
+    """Judge an evaluation by a moving average in which the ones before have this weight; 0 judges
+    each by itself."""
+    early_stopping: int = changeable(0)
+    """Stop after so many evaluations in a row without a new lowest validation loss; 0 never
+    stops."""
     spike_z: float = changeable(6.0)
     """A loss this many standard deviations above the mean of the last 100 steps is a spike: it is
     logged, and a black box is written."""
@@ -218,6 +241,7 @@ class TrainConfig:
             "eval_interval",
             "save_interval",
             "keep_every",
+            "early_stopping",
             "weight_decay",
             "grad_clip",
         ):
@@ -230,6 +254,21 @@ class TrainConfig:
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
         for corpus, weight in self.weights.items():
             require(0 <= weight < math.inf, f"weights.{corpus}", weight, "0 or more")
+        names_a_run = self.resume not in RESUME_IN_PLACE
+        if names_a_run and os.path.realpath(self.resume) != os.path.realpath(self.out):
+            raise UserError(
+                f"resume is {self.resume!r}, but out is {self.out!r}: go on with that run by --resume {self.resume} "
+                f"alone, or begin a new one with its weights by --init_from {self.resume} --out {self.out}."
+            )
+        if self.init_from and os.path.realpath(self.init_from) == os.path.realpath(self.out):
+            raise UserError(f"init_from and out are both {self.out}. Name a new folder with --out.")
+        require_step("step", self.step)
+        begins = names_a_run or self.init_from != ""
+        require(self.step == "newest" or begins, "step", self.step, "given with --resume RUN or --init_from RUN")
+        require(0 <= self.best_smoothing < 1, "best_smoothing", self.best_smoothing, "at least 0 and below 1")
+        for name in ("keep_best", "early_stopping"):
+            evaluates = not getattr(self, name) or self.eval_interval > 0
+            require(evaluates, name, getattr(self, name), "left out if eval_interval is 0")
         temperature = self.mix_temperature
         require(0 < temperature < math.inf, "mix_temperature", temperature, "a number above 0")
         require(
@@ -272,6 +311,11 @@ class TrainConfig:
             "lower micro_batch or change tokens_per_step",
         )
         return self.tokens_per_step // micro_tokens
+
+
+def require_step(name: str, value: str) -> None:
+    """Raise a `UserError` unless a setting names a checkpoint: newest, best, or a number."""
+    require(value in ("newest", "best") or value.isdecimal(), name, value, "newest, best, or the step of a checkpoint")
 
 
 @dataclass(frozen=True)

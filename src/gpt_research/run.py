@@ -6,7 +6,6 @@ time. Knows nothing about how a run is trained, generated from, evaluated or exp
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,12 @@ import torch
 
 from gpt_research.base import hints, plugins
 from gpt_research.base.errors import UserError
-from gpt_research.base.settings import read_yaml
-from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_newest, saved_steps
+from gpt_research.checkpoint.files import checkpoint_path, load_step, saved_steps
 from gpt_research.checkpoint.weights import restore_model
 from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.model.gpt import GPT
+from gpt_research.settings_history import run_config
 
 RUNS = Path("runs")
 """Where training writes runs by default, and where commands look for the newest one."""
@@ -33,7 +32,7 @@ class Run:
 
     folder: Path
     config: TrainConfig
-    """The settings that the run was trained with."""
+    """The settings with which the step was taken."""
     tokenizer: Tokenizer
     model: GPT
     """In evaluation mode, in fp32, on the device that was asked for."""
@@ -45,22 +44,26 @@ class Run:
     """Of the weights' file; of a checkpoint in parts, the hash of its files' hashes in order."""
 
     @classmethod
-    def open(cls, folder: Path | str, device: torch.device | str = "cpu") -> Run:
-        """Open the newest whole checkpoint of a run folder.
+    def open(cls, folder: Path | str, device: torch.device | str = "cpu", step: str = "newest") -> Run:
+        """Open a checkpoint of a run folder.
+
+        Args:
+            step: newest (a damaged one is passed over), best (lowest validation loss), or a number.
 
         Raises:
-            UserError: no such run, nothing saved yet, damage, a tokenizer that is not the run's, or
-                a plugin of the run that this process has not run.
+            UserError: no such run, nothing saved yet, no such step, damage, a tokenizer that is not
+                the run's, or a plugin of the run that this process has not run.
         """
         folder = Path(folder)
-        config = run_config(folder)
-        checkpoint = load_newest(folder, optimizer=False)
+        run_config(folder)  # it says what a folder lacks that is no run
+        checkpoint = load_step(folder, step, optimizer=False)
         if checkpoint is None:
             raise UserError(f"{folder} has no checkpoint yet. Let training reach its first save.")
-        lineage = _lineage(checkpoint)
+        config = run_config(folder, checkpoint.step)
+        lineage = checkpoint.lineage
         plugins.require(lineage.get("plugins", {}), str(folder))
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
-        saved_with = checkpoint.state.get("lineage", {}).get("tokenizer")
+        saved_with = lineage.get("tokenizer")
         if saved_with not in (None, tokenizer.fingerprint):
             raise UserError(
                 f"{folder / 'tokenizer.json'} is not the tokenizer this model was trained with "
@@ -69,7 +72,7 @@ class Run:
         model = GPT(config.model)
         restore_model(model, checkpoint.model, str(checkpoint_path(folder, checkpoint.step)))
         model = model.to(device).eval()
-        return cls(folder, config, tokenizer, model, checkpoint.step, lineage, _weights_sha256(checkpoint))
+        return cls(folder, config, tokenizer, model, checkpoint.step, lineage, checkpoint.weights_sha256)
 
     @property
     def name(self) -> str:
@@ -88,25 +91,23 @@ class Run:
             )
 
 
-def load_model(folder: Path | str, device: torch.device | str = "cpu") -> tuple[GPT, Tokenizer]:
-    """Return the model of a run's newest whole checkpoint, ready to generate, and its tokenizer.
+def load_model(folder: Path | str, device: torch.device | str = "cpu", step: str = "newest") -> tuple[GPT, Tokenizer]:
+    """Return the model of a run's checkpoint, ready to generate, and its tokenizer.
 
     Raises:
         UserError: as `Run.open` does.
     """
-    run = Run.open(folder, device)
+    run = Run.open(folder, device, step)
     return run.model, run.tokenizer
 
 
-def run_config(folder: Path) -> TrainConfig:
-    """Return the settings that a run was trained with.
+def config_to_go_on(folder: Path, step: int) -> TrainConfig:
+    """Return the settings with which a run goes on from a saved step: those of its next step.
 
     Raises:
-        UserError: the folder is not a run, or its config.yaml is damaged.
+        UserError: as `run_config` does.
     """
-    if not (folder / "config.yaml").is_file():
-        raise UserError(f"{folder} is not a run folder (it has no config.yaml). Name the folder that training wrote.")
-    return read_yaml(TrainConfig, folder / "config.yaml")
+    return run_config(folder, None if step == saved_steps(folder)[-1] else step + 1)
 
 
 def named_or_newest(folder: str) -> Path:
@@ -137,17 +138,3 @@ def _written_at(run: Path) -> float:
     # An imported run has no metrics.
     metrics = run / "metrics.jsonl"
     return (metrics if metrics.is_file() else run / "config.yaml").stat().st_mtime
-
-
-def _lineage(checkpoint: Checkpoint) -> Mapping[str, Any]:
-    state = checkpoint.state
-    # An import has no lineage, because it was not trained here; its state has these two entries
-    # instead.
-    imported = {name: state[name] for name in ("tokenizer", "imported_from") if name in state}
-    return dict(state.get("lineage") or imported)
-
-
-def _weights_sha256(checkpoint: Checkpoint) -> str:
-    files = checkpoint.files
-    hashes = [files[name]["sha256"] for name in sorted(files) if name.startswith("model")]
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()

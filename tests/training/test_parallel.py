@@ -12,7 +12,7 @@ import torch
 from rank_launcher import train_on_ranks
 
 from gpt_research.base import runtime as runtimes
-from gpt_research.checkpoint.files import checkpoint_path, load_newest, tensor_files
+from gpt_research.checkpoint.files import checkpoint_path, find_step, load_newest, load_step, saved_steps, tensor_files
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.run import load_model
 from gpt_research.training.assembly import plan_execution
@@ -81,3 +81,53 @@ def test_only_a_model_that_would_fill_the_device_is_sharded_unasked(monkeypatch:
     assert plan_execution(dataclasses.replace(config, parallel="ddp"), runtime).parallel == "ddp"
     alone = dataclasses.replace(runtime, world_size=1)
     assert plan_execution(dataclasses.replace(config, parallel="fsdp"), alone).parallel == "none"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+def test_processes_begin_with_other_weights_keep_the_best_and_go_back_together(
+    plain_run: TrainConfig, how: str, tmp_path: Path
+) -> None:
+    train(dataclasses.replace(plain_run, max_steps=4, eval_interval=0))
+    new = dataclasses.replace(
+        plain_run,
+        init_from=plain_run.out,
+        out=str(tmp_path / how),
+        parallel=how,
+        eval_interval=2,
+        save_interval=0,
+        keep_best=True,
+        keep_last=1,
+        early_stopping=2,
+        # The first step spoils the weights so much that no evaluation finds a gain.
+        learning_rate=10.0,
+        warmup_steps=0,
+        allow_change=True,
+    )
+    back = dataclasses.replace(new, resume=new.out, step="best", early_stopping=0)
+    run = Path(new.out)
+    train_on_ranks((new, 2, 8))
+    history = [(m["step"], m["val_loss"]) for m in read_metrics(run) if "val_loss" in m]
+    best = min(history, key=lambda entry: entry[1])[0]
+    assert history[-1][0] == min(best + 4, 8)
+    assert saved_steps(run) == sorted({0, best, history[-1][0]})
+    assert find_step(run, "best") == best
+    source, start = load_newest(Path(plain_run.out)), load_step(run, "0")
+    assert source is not None
+    assert start is not None
+    assert all(torch.equal(start.model[name], tensor) for name, tensor in source.model.items())
+    train_on_ranks((back, 2, best + 1))
+    assert saved_steps(run) == [0, best, best + 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["ddp", "fsdp"])
+def test_a_process_that_cannot_write_stops_all(plain_run: TrainConfig, how: str) -> None:
+    config = dataclasses.replace(plain_run, parallel=how, max_steps=10_000, save_interval=2, eval_interval=0)
+    in_the_way = checkpoint_path(Path(config.out), 4)
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("a file where the folder of step 4 is to be")
+    with pytest.raises(AssertionError, match="step_00000004 could not be written") as failure:
+        train_on_ranks((config, 2, 10_000))
+    assert "the newest checkpoint is that of step 2" in str(failure.value)
+    assert max(losses(config)) < 1000

@@ -17,7 +17,7 @@ from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_newe
 from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.cli.main import main
 from gpt_research.config import TrainConfig
-from gpt_research.training import loop as training
+from gpt_research.training import state
 from gpt_research.training.health import Health
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
@@ -129,9 +129,9 @@ def test_verify_resume_finds_equality(tiny_run: TrainConfig, capsys: pytest.Capt
 
 
 def test_verify_resume_finds_a_difference(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = training.restore_optimizer
+    plain = state.restore_optimizer
     monkeypatch.setattr(  # a resume that forgets a moment
-        training,
+        state,
         "restore_optimizer",
         lambda o, m, t: plain(o, m, {k: v * 0 if k.startswith("exp_avg/") else v for k, v in t.items()}),
     )

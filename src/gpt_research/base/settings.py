@@ -79,6 +79,26 @@ def place(message: str, path: Path, lines: Mapping[str, int]) -> str:
     return f"{path}:{lines[name]}" if name in lines else str(path)
 
 
+def from_dict(config_class: type[Config], values: dict[str, Any], where: str) -> Config:
+    """Return the settings that `to_dict` made a dictionary of; missing fields get their defaults.
+
+    Args:
+        where: the place of the dictionary, for errors.
+
+    Raises:
+        UserError: an unknown key, a wrong type or a broken rule.
+    """
+    parser = parser_for(config_class)
+    try:
+        fields = vars(parser.instantiate(parser.parse_object(values)))
+        fields.pop("config", None)
+        return config_class(**fields)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    except Exception as error:  # jsonargparse raises many kinds, all of them about these values
+        raise UserError(f"{where}: {parse_error(error, config_class)}") from None
+
+
 def find_config(name: str) -> Path:
     """Return the config file of a path or of a preset's name.
 

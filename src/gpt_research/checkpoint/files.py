@@ -16,6 +16,7 @@ pickle. Knows nothing about models, optimizers or tokenizers.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import warnings
@@ -47,6 +48,25 @@ class Checkpoint:
     """If the model is sharded: the first row of each tensor in the whole one; 0 if not named."""
     files: Mapping[str, Any] = field(default_factory=dict)
     """If the checkpoint was read: bytes and SHA-256 of each of its files, by name."""
+
+    @property
+    def lineage(self) -> dict[str, Any]:
+        """Fingerprints of everything that the weights come from."""
+        return lineage_of(self.state)
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights' file; of several parts, that of their hashes in order."""
+        hashes = [self.files[name]["sha256"] for name in sorted(self.files) if name.startswith("model")]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def lineage_of(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the lineage in the content of a state.json."""
+    # An import has no lineage, because it was not trained here; its state has these two entries
+    # instead.
+    imported = {name: state[name] for name in ("tokenizer", "imported_from") if name in state}
+    return dict(state.get("lineage") or imported)
 
 
 @dataclass(frozen=True)
@@ -116,6 +136,58 @@ def saved_steps(run: Path) -> list[int]:
         return []
     matches = [STEP_NAME.fullmatch(path.name) for path in folder.iterdir() if path.is_dir()]
     return sorted(int(match[1]) for match in matches if match)
+
+
+def find_step(run: Path, wanted: str) -> int:
+    """Return the saved step that `wanted` names: newest, best (lowest validation loss), or a
+    number.
+
+    Raises:
+        UserError: the run has no such checkpoint; the message lists those that it has.
+    """
+    steps = saved_steps(run)
+    if not steps:
+        raise UserError(f"{run} has no checkpoint yet. Let training reach its first save.")
+    listed = ", ".join(f"{step:,}" for step in steps)
+    if wanted == "newest":
+        return steps[-1]
+    if wanted == "best":
+        judged = {step: loss for step in steps if (loss := validation_loss(run, step)) is not None}
+        if not judged:
+            raise UserError(
+                f"No checkpoint of {run} was evaluated when it was saved, so none is the best. Name one by its step "
+                f"({listed}), and train with --keep_best."
+            )
+        return min(judged, key=lambda step: (judged[step], step))
+    if int(wanted) not in steps:
+        raise UserError(f"{run} has no checkpoint of step {int(wanted):,}. It has those of the steps {listed}.")
+    return int(wanted)
+
+
+def validation_loss(run: Path, step: int) -> float | None:
+    """Return the loss by which the evaluation at a saved step was judged; None if there was
+    none.
+    """
+    try:
+        state = json.loads((checkpoint_path(run, step) / "state.json").read_text(encoding="utf-8"))
+        newest = state["validation"]["newest"]
+        return float(newest["judged"]) if newest["step"] == step else None
+    except (OSError, ValueError, KeyError, TypeError):  # of version 0.1, or damaged
+        return None
+
+
+def load_step(run: Path, wanted: str = "newest", *, optimizer: bool = True) -> Checkpoint | None:
+    """Return the checkpoint that `wanted` names, as `find_step` finds it; None if there is none at
+    all and the newest is wanted.
+
+    The newest is passed over with a warning if it is damaged; a checkpoint that is named is not.
+
+    Raises:
+        UserError: as `find_step` and `load_newest` do.
+    """
+    if wanted == "newest":
+        return load_newest(run, optimizer=optimizer)
+    return load_checkpoint(checkpoint_path(run, find_step(run, wanted)), optimizer=optimizer)
 
 
 def load_newest(run: Path, *, optimizer: bool = True, last_step: int | None = None) -> Checkpoint | None:

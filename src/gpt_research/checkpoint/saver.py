@@ -14,7 +14,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,19 @@ from gpt_research.base.files import file_sha256, flush, part_path, write_json, w
 from gpt_research.checkpoint.files import WHOLE, Checkpoint, Part, checkpoint_path, saved_steps
 
 
-def save_checkpoint(run: Path, checkpoint: Checkpoint, keep_last: int, keep_every: int = 0, part: Part = WHOLE) -> Path:
+def save_checkpoint(
+    run: Path,
+    checkpoint: Checkpoint,
+    keep_last: int,
+    keep_every: int = 0,
+    part: Part = WHOLE,
+    keep: Collection[int] = (),
+) -> Path:
     """Write a checkpoint beside its place, move it there, and drop old ones; return its folder.
 
-    The `keep_last` newest stay, and those whose step is a multiple of `keep_every`. If the
-    checkpoint has several parts, every process calls this with its own, after the first process has
-    called `make_room`.
+    The `keep_last` newest stay, those whose step is a multiple of `keep_every`, and the steps in
+    `keep`. If the checkpoint has several parts, every process calls this with its own, after the
+    first process has called `make_room`.
 
     Raises:
         UserError: the disk is full or refuses; older checkpoints are as they were.
@@ -55,14 +62,32 @@ def save_checkpoint(run: Path, checkpoint: Checkpoint, keep_last: int, keep_ever
     except (OSError, SafetensorError) as error:
         full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
         remedy = "Free some space" if full else "Mend the folder"
+        # Nothing is said of a checkpoint that is not there.
+        steps = saved_steps(run)
+        older = f"the newest checkpoint is that of step {steps[-1]:,}" if steps else "no checkpoint was saved before"
         raise UserError(
-            f"Checkpoint {folder} could not be written ({error}). {remedy} and start again with the same command: "
-            "the older checkpoints are whole."
+            f"Checkpoint {folder} could not be written ({error}), and the run stops: {older}. {remedy} and start again "
+            "with the same command."
         ) from None
     for step in saved_steps(run)[:-keep_last]:
-        if not keep_every or step % keep_every:
+        if step not in keep and (not keep_every or step % keep_every):
             shutil.rmtree(checkpoint_path(run, step), ignore_errors=True)
     return folder
+
+
+def drop_after(run: Path, step: int) -> None:
+    """Remove the checkpoints after a step, the newest first.
+
+    Raises:
+        UserError: one cannot be removed.
+    """
+    try:
+        # If this is cut short, what is left is the run at an earlier time.
+        for later in reversed([saved for saved in saved_steps(run) if saved > step]):
+            shutil.rmtree(checkpoint_path(run, later))
+        write_text(run / "checkpoints" / "latest", checkpoint_path(run, step).name + "\n", durable=True)
+    except OSError as error:
+        raise UserError(f"{error.filename} could not be removed ({error.strerror}). Mend the folder.") from None
 
 
 def make_room(run: Path, step: int) -> None:
@@ -134,30 +159,52 @@ class BackgroundSaver:
         self.part, self.barrier = part, barrier
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._written: tuple[int, Path] | None = None
 
-    def save(self, checkpoint: Checkpoint) -> None:
-        """Write `checkpoint` when the one before is done; its tensors must not change any more."""
-        self.wait()
+    @property
+    def failed(self) -> bool:
+        """True if a checkpoint could not be written; `wait` raises why."""
+        return self._error is not None
+
+    def save(self, checkpoint: Checkpoint, keep: Collection[int] = ()) -> None:
+        """Write `checkpoint`; the one before must be done, and its tensors must not change any
+        more.
+        """
+        assert self._thread is None, "wait comes first"
         # No part may be written before the folder for all parts is there.
         if self.part.count > 1:
             if self.part.index == 0:
                 with contextlib.suppress(OSError):  # writing raises it again, on every process
                     make_room(self.run, checkpoint.step)
             self.barrier()
-        self._thread = threading.Thread(target=self._write, args=(checkpoint,), name="checkpoint")
+        self._thread = threading.Thread(target=self._write, args=(checkpoint, keep), name="checkpoint")
         self._thread.start()
 
-    def wait(self) -> None:
-        """Wait until the checkpoint is on the disk; raise the error if it could not be written."""
+    def written(self) -> tuple[int, Path] | None:
+        """Return step and folder of the checkpoint that has reached the disk since the last call;
+        None while it is being written.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            return None
+        written, self._written = self._written, None
+        return written
+
+    def join(self) -> None:
+        """Wait until nothing is being written; raise no error."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+
+    def wait(self) -> None:
+        """Wait until the checkpoint is on the disk; raise the error if it could not be written."""
+        self.join()
         if self._error is not None:
             error, self._error = self._error, None
             raise error
 
-    def _write(self, checkpoint: Checkpoint) -> None:
+    def _write(self, checkpoint: Checkpoint, keep: Collection[int]) -> None:
         try:
-            save_checkpoint(self.run, checkpoint, self.keep_last, self.keep_every, self.part)
+            arguments = self.run, checkpoint, self.keep_last, self.keep_every, self.part, keep
+            self._written = checkpoint.step, save_checkpoint(*arguments)
         except BaseException as error:  # raised in the training thread, by `wait`
             self._error = error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from gpt_research.config import require_step
 from gpt_research.evaluation.settings import EvaluationSettings
 
 
@@ -17,6 +18,8 @@ class EvaluateCommand(EvaluationSettings):
 
     run: str = ""
     """Run folder to evaluate. Empty: the newest under runs/."""
+    step: str = "newest"
+    """Checkpoint to evaluate: newest, best (lowest validation loss) or its step."""
     json: str = ""
     """Result file to write; a second file beside it holds the scores of each item. Empty:
     evaluation.json in the run folder."""
@@ -27,6 +30,10 @@ class EvaluateCommand(EvaluationSettings):
     """Device to compute on: auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
     """Number format of the matrix products."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_step("step", self.step)
 
 
 def run(command: EvaluateCommand) -> int:
@@ -45,7 +52,7 @@ def run(command: EvaluateCommand) -> int:
     folder = named_or_newest(command.run)
     runtime = runtimes.start(command.device, command.precision)
     with _progress() as progress:
-        opened = Run.open(folder, runtime.device)
+        opened = Run.open(folder, runtime.device, command.step)
         summary, measured = evaluate(opened, command, runtime, with_lm_eval=command.harness, progress=progress)
     summary["settings"] = {"run": command.run, **summary["settings"]}
     path = Path(command.json) if command.json else folder / results.RESULT_NAME

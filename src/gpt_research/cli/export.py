@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from gpt_research.base.errors import require
+from gpt_research.config import require_step
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,8 @@ class ExportCommand:
 
     run: str = ""
     """Run folder to export. Empty: the newest under runs/."""
+    step: str = "newest"
+    """Checkpoint to export: newest, best (lowest validation loss) or its step."""
     out: str = ""
     """Folder to write; it must not exist yet, or be empty."""
     format: str = "hf"
@@ -27,6 +30,7 @@ class ExportCommand:
     """Text file to check the export on. Empty: a built-in passage."""
 
     def __post_init__(self) -> None:
+        require_step("step", self.step)
         require(bool(self.out), "out", self.out, "the folder to write: --out DIR")
 
 
@@ -40,6 +44,7 @@ def run(command: ExportCommand) -> int:
     proofs = export_run(
         named_or_newest(command.run),
         Path(command.out),
+        step=command.step,
         format=command.format,
         dtype=command.dtype,
         licence=command.license,

@@ -17,7 +17,7 @@ from gpt_research.base import hints
 from gpt_research.base.errors import UserError, require
 from gpt_research.base.stopping import Stopped
 from gpt_research.cli.terminal import Terminal, say
-from gpt_research.config import GenerateConfig
+from gpt_research.config import GenerateConfig, require_step
 
 if TYPE_CHECKING:
     from gpt_research.generation.engine import GenerationEngine, Piece, Sample
@@ -34,6 +34,8 @@ class GenerateCommand(GenerateConfig):
 
     run: str = ""
     """Run folder. Empty: the newest under runs/."""
+    step: str = "newest"
+    """Checkpoint: newest, best (lowest validation loss) or its step."""
     prompt: str = "\n"
     """Text to continue; - reads it from standard input; an empty one begins a document."""
     interactive: bool = False
@@ -52,6 +54,7 @@ class GenerateCommand(GenerateConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_step("step", self.step)
         require(not (self.interactive and self.json), "json", True, "left out in an interactive session")
         alone = not self.interactive or self.num_samples == 1
         require(alone, "num_samples", self.num_samples, "1 in an interactive session")
@@ -86,7 +89,7 @@ def run(command: GenerateCommand) -> int:
 
 @contextlib.contextmanager
 def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngine]]:
-    """Load the newest whole checkpoint of the run into PyTorch; yield the run's folder and the
+    """Load a checkpoint of the run into PyTorch; yield the run's folder and the
     engine.
 
     Raises:
@@ -100,14 +103,14 @@ def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngin
 
     folder = named_or_newest(command.run)
     machine = runtime.start(command.device, command.precision)
-    model, tokenizer = load_model(folder, machine.device)
+    model, tokenizer = load_model(folder, machine.device, command.step)
     model = pack(model, machine, command.weights, rows=command.num_samples)
     yield folder, TorchEngine(model, tokenizer, description=f"{machine.precision} on {machine.device_name}")
 
 
 @contextlib.contextmanager
 def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngine]]:
-    """Load the newest whole checkpoint of the run into llama.cpp; yield the run's folder and the
+    """Load a checkpoint of the run into llama.cpp; yield the run's folder and the
     engine.
 
     Raises:
@@ -123,7 +126,7 @@ def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[Path, GenerationE
 
     folder = named_or_newest(command.run)
     dtype = "q8_0" if command.weights == "int8" else GGUF_TYPES[command.precision]
-    file = gguf_of_run(folder, dtype, notice=say)
+    file = gguf_of_run(folder, dtype, command.step, notice=say)
     slots = min(command.num_samples, LARGEST_BATCH)
     with (
         contextlib.closing(LlamaCpp(file.path, file.tokenizer, file.config.block_size, slots)) as llama,

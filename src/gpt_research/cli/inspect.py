@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gpt_research.config import require_step
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -11,8 +18,13 @@ class InspectCommand:
 
     run: str = ""
     """Run folder. Empty: the newest under runs/."""
+    step: str = "newest"
+    """Checkpoint to show: newest, best (lowest validation loss) or its step."""
     verify: bool = False
     """Check the SHA-256 of every checkpoint's files too."""
+
+    def __post_init__(self) -> None:
+        require_step("step", self.step)
 
 
 def run(command: InspectCommand) -> int:
@@ -25,7 +37,7 @@ def run(command: InspectCommand) -> int:
     from gpt_research.training.inspect_run import inspect_run
 
     folder = named_or_newest(command.run)
-    summary = inspect_run(folder, hashes=command.verify)
+    summary = inspect_run(folder, command.step, hashes=command.verify)
     console = Console(highlight=False, soft_wrap=True)
     config, model = summary.config, summary.config.model
     console.print(
@@ -35,15 +47,26 @@ def run(command: InspectCommand) -> int:
     for name, (value, step) in summary.last.items():
         shown = f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
         console.print(f"  {name:<18} {shown} at step {step:,}")
+    for change in summary.history:
+        console.print(f"  settings           {change}")
     if not summary.checkpoints:
         console.print("No checkpoint yet.")
         return 0
-    table = Table("step", "weights", "optimizer", title="checkpoints")
+    table = Table("step", "weights", "optimizer", "validation", title="checkpoints")
     table.add_column("MB", justify="right")
     table.add_column("state")
     for row in summary.checkpoints:
-        table.add_row(f"{row.step:,}", row.weights, row.optimizer, row.megabytes, row.state)
+        table.add_row(f"{row.step:,}", row.weights, row.optimizer, row.validation, row.megabytes, row.state)
     print_table(table)
-    for name, fingerprint in summary.lineage.items():
-        console.print(f"  {name:<10} {fingerprint}")
+    print_lineage(console, summary.lineage)
     return 0 if all(row.whole for row in summary.checkpoints) else 1
+
+
+def print_lineage(console: Console, lineage: Mapping[str, Any], indent: str = "  ") -> None:
+    """Print what the weights come from; the lineage of a run that they began with is indented."""
+    for name, value in lineage.items():
+        if isinstance(value, Mapping):
+            console.print(f"{indent}{name}")
+            print_lineage(console, value, indent + "  ")
+        else:
+            console.print(f"{indent}{name:<10} {value}")

@@ -1,8 +1,8 @@
 """Parses a command's arguments into its settings object.
 
 `base.settings.parser_for` makes the flags from the fields of the settings class. This module adds
-arguments without a flag, switches without a value, repeated flags, `--resume RUN` and
-`--print_config`.
+arguments without a flag, switches without a value, repeated flags, `--print_config`, and what
+`--resume RUN` and `--init_from RUN` take from a run.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from gpt_research.base.setting_names import field_kinds, field_names, unknown
 from gpt_research.base.settings import find_config, parse_error, parser_for, place, read_values
 from gpt_research.cli import help_text
 from gpt_research.cli.commands import Command
+from gpt_research.cli.settings_of_run import settings_of_run
 
 WANTS = {"--help": "help", "-h": "help", "--print_config": "print_config"}
 """Flags that ask for a text instead of the command."""
@@ -49,8 +50,6 @@ def parse_settings(name: str, command: Command, arguments: list[str]) -> Any:
             is no such file.
     """
     settings_class = command.settings_class()
-    if "resume" in field_names(settings_class):
-        arguments = _resume_arguments(arguments)
     sorted_ = _sort(arguments, settings_class, command.short)
     if sorted_.wants == "help":
         help_text.show(name, command, settings_class)
@@ -61,9 +60,11 @@ def parse_settings(name: str, command: Command, arguments: list[str]) -> Any:
         found = read_values(path, settings_class)[1]
         lines |= dict.fromkeys(found, (path, found))
     # The files come first wherever they stand, so that a flag wins over them.
+    flags = [*(f"--config={path}" for path in sorted_.files), *flags]
     parser = parser_for(settings_class)
     try:
-        values = parser.parse_args([*(f"--config={path}" for path in sorted_.files), *flags])
+        parser.set_defaults(settings_of_run(settings_class, flags))
+        values = parser.parse_args(flags)
     except UserError:
         raise
     except Exception as error:  # jsonargparse raises many kinds, all of them about the arguments
@@ -74,27 +75,17 @@ def parse_settings(name: str, command: Command, arguments: list[str]) -> Any:
         return None
     try:
         values.pop("config")
-        return settings_class(**vars(parser.instantiate(values)))
+        settings = vars(parser.instantiate(values))
+        for field in dataclasses.fields(settings_class):
+            if field.metadata.get("flag_only") and not any(flag.startswith(f"--{field.name}=") for flag in flags):
+                settings[field.name] = field.default
+        return settings_class(**settings)
     except UserError as error:
         # A rule that a value of a file breaks is told with the line, unless a flag gave the value.
         key = str(error).partition(" ")[0]
         if key not in lines or any(flag.startswith(f"--{key}=") for flag in flags):
             raise
         raise UserError(f"{place(str(error), *lines[key])}: {error}") from None
-
-
-def _resume_arguments(arguments: list[str]) -> list[str]:
-    """Replace `--resume RUN` by the config and the folder of that run; other flags still count."""
-    for index, argument in enumerate(arguments):
-        flag, equals, value = argument.partition("=")
-        if flag != "--resume":
-            continue
-        run = value if equals else "".join(arguments[index + 1 : index + 2])
-        if run in ("auto", "never", ""):
-            return arguments
-        rest = arguments[:index] + arguments[index + (1 if equals else 2) :]
-        return ["--config", f"{run}/config.yaml", "--out", run, *rest]
-    return arguments
 
 
 def _sort(arguments: Sequence[str], settings_class: type, short: dict[str, str]) -> Arguments:

@@ -25,12 +25,13 @@ class ReplayCommand:
 
 
 def run(command: ReplayCommand) -> int:
-    """Replay and print the table of modules; return the exit code."""
+    """Replay and print the table of modules; return 1 if the run logged quite another loss."""
     from rich.console import Console
     from rich.table import Table
 
     from gpt_research.cli.tables import print_table
     from gpt_research.run import named_or_newest
+    from gpt_research.settings_history import has_history
     from gpt_research.training.replay import replay
 
     run_folder = named_or_newest(command.run)
@@ -45,4 +46,11 @@ def run(command: ReplayCommand) -> int:
     console.print(f"loss {result.loss:.6f}, gradient norm {result.grad_norm:.6f}")
     bad = result.first_bad
     console.print(f"The first bad number: {bad}." if bad else "Every number is finite in fp32.")
-    return 0
+    if not has_history(run_folder):
+        console.print("The run has no history of its settings (version 0.1 kept none): config.yaml is taken to hold.")
+    if not result.repeats:
+        console.print(
+            f"This is not the step that the run took: metrics.jsonl has the loss {result.logged_loss:.6f}. The run "
+            "began with other weights, or its settings, its data or its number of processes were others."
+        )
+    return 0 if result.repeats else 1

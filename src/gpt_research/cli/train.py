@@ -32,11 +32,18 @@ def run(config: TrainConfig) -> int:
             f"{hints.command('train', '--resume', outcome.run)}"
         )
         return 128 + outcome.stopped_by
-    if outcome.steps_here == 0:
+    if outcome.ended_early:
+        console.print(
+            f"Stopped early at step {outcome.step:,} of {config.max_steps:,}: {config.early_stopping} evaluations "
+            "without a new lowest validation loss. Go on with: "
+            f"{hints.command('train', '--resume', outcome.run, '--early_stopping', 0)}"
+        )
+    elif outcome.steps_here == 0:
         console.print(f"{outcome.run} has all its {outcome.step:,} steps already: nothing to train.")
     else:
         console.print(f"Trained {outcome.steps_here:,} steps, {outcome.step:,} in all.")
     console.print(f"  curve     {outcome.run}/loss.png")
-    console.print(f"  generate  {hints.command('generate', outcome.run)}")
-    console.print(f"  evaluate  {hints.command('evaluate', outcome.run)}")
+    best = ["--step", "best"] if config.keep_best else []
+    console.print(f"  generate  {hints.command('generate', outcome.run, *best)}")
+    console.print(f"  evaluate  {hints.command('evaluate', outcome.run, *best)}")
     return 0

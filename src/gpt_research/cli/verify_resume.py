@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gpt_research.base.errors import require
-from gpt_research.config import TrainConfig
+from gpt_research.config import FLAG_ONLY, TrainConfig
 
 
 @dataclass(frozen=True)
 class VerifyResumeCommand(TrainConfig):
     """Take the steps of a run in one go and in two halves, and compare the results bit by bit."""
 
-    out: str = "runs/verify-resume"
-    """Folder for the two runs; it is emptied first."""
+    out: str = field(default="runs/verify-resume", metadata=FLAG_ONLY)
+    """Folder for the two runs; it is emptied first. The out of a config file is not it."""
     steps: int = 10
     """Steps to take, in one go and in two halves."""
 
     def __post_init__(self) -> None:
+        # The two runs are new ones; `--resume RUN` has given them that run's settings.
+        for name, value in (("resume", "auto"), ("step", "newest")):
+            object.__setattr__(self, name, value)
         super().__post_init__()
         require(2 <= self.steps <= self.max_steps, "steps", self.steps, f"2 to max_steps ({self.max_steps})")
 

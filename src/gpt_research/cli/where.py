@@ -74,9 +74,9 @@ def windows_of_run(config: TrainConfig, step: int, data: str) -> Iterator[list[O
 
 def _print_step(command: WhereCommand) -> None:
     """Print the sources of each window of a step of a run."""
-    from gpt_research.run import run_config
+    from gpt_research.settings_history import run_config
 
-    config = run_config(Path(command.run))
+    config = run_config(Path(command.run), command.step)
     for number, origins in enumerate(windows_of_run(config, command.step, command.data or config.data)):
         if command.json:
             print(json.dumps({"window": number, "documents": [asdict(o) for o in origins]}, ensure_ascii=False))

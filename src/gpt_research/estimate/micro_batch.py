@@ -12,7 +12,7 @@ from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import TrainConfig
 from gpt_research.estimate.probe import ROOM, fitting_micro_batches, free_memory, probe_micro_batches
 from gpt_research.estimate.resources import estimate_resources
-from gpt_research.run import run_config
+from gpt_research.settings_history import run_config
 from gpt_research.training.assembly import plan_execution
 from gpt_research.training.inputs import TrainingData
 

@@ -89,4 +89,4 @@ def _checkpoints_that_stay(config: TrainConfig) -> int:
     if config.keep_every:
         older = [step for step in range(interval, config.max_steps, interval) if step % config.keep_every == 0]
         milestones = max(0, len(older) - config.keep_last)
-    return min(saved, config.keep_last + 1) + milestones
+    return min(saved, config.keep_last + 1) + milestones + config.keep_best

@@ -54,11 +54,19 @@ FORMATS = {
 
 
 def export_run(
-    run: Path, out: Path, *, format: str = "hf", dtype: str = "f32", licence: str = "", text_file: str = ""
+    run: Path,
+    out: Path,
+    *,
+    step: str = "newest",
+    format: str = "hf",
+    dtype: str = "f32",
+    licence: str = "",
+    text_file: str = "",
 ) -> list[Proof]:
     """Write an export of a run folder; keep it only if its readers agree with the run.
 
     Args:
+        step: newest, best or a number, as `Run.open` takes it.
         format: an entry of `FORMATS`.
         dtype: f32, f16, bf16 or q8_0, as far as the format has it.
         licence: of the weights, for the model card; empty says that none was chosen.
@@ -75,7 +83,7 @@ def export_run(
     if chosen.needs and importlib.util.find_spec(chosen.needs) is None:
         raise UserError(f"--format {format} needs {chosen.needs}. Run: {hints.install('export', chosen.needs)}")
     text = _read_text(text_file)
-    source = Run.open(run)
+    source = Run.open(run, step=step)
     source.check_vocabulary()
     with new_folder(out) as folder:
         file = chosen.write(folder, source, dtype, licence)

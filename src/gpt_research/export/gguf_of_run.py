@@ -1,9 +1,9 @@
-"""The GGUF file of a run's newest checkpoint, made when it is first needed, and kept.
+"""The GGUF file of a run's checkpoint, made when it is first needed, and kept.
 
     <run>/gguf/step_00001000-f32.gguf    the model
     <run>/gguf/step_00001000-f32.json    hashes of its sources, its own size and SHA-256, its proofs
 
-Both are written into a hidden folder and moved after the proof. Files of older checkpoints are
+Both are written into a hidden folder and moved after the proof. Files whose checkpoint is gone are
 removed.
 """
 
@@ -21,12 +21,13 @@ from typing import Any
 from gpt_research.base.disk import cannot_write
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, size_and_sha256, write_json
-from gpt_research.checkpoint.files import checkpoint_path, saved_steps
+from gpt_research.checkpoint.files import checkpoint_path, find_step, saved_steps
 from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import gguf
 from gpt_research.export.proof import prove_all
-from gpt_research.run import Run, run_config
+from gpt_research.run import Run
+from gpt_research.settings_history import run_config
 from gpt_research.version import __version__
 
 
@@ -40,40 +41,43 @@ class GgufOfRun:
     tokenizer: Tokenizer
 
 
-def gguf_of_run(folder: Path, dtype: str, *, notice: Callable[[str], None] = lambda _: None) -> GgufOfRun:
-    """Return the GGUF file of a run's newest whole checkpoint; make it if there is none.
+def gguf_of_run(
+    folder: Path, dtype: str, step: str = "newest", *, notice: Callable[[str], None] = lambda _: None
+) -> GgufOfRun:
+    """Return the GGUF file of a run's checkpoint; make it if there is none.
 
     Args:
+        step: newest, best or a number, as `Run.open` takes it.
         notice: takes the sentence that says that a file is being made.
 
     Raises:
         UserError: no such run, nothing saved, damage, a width that q8_0 does not fit, a folder that
         cannot be written, or a file that fails its proof.
     """
-    kept = _kept(folder, dtype)
-    return kept if kept is not None else _make(folder, dtype, notice)
+    kept = _kept(folder, dtype, step)
+    return kept if kept is not None else _make(folder, dtype, step, notice)
 
 
-def _kept(folder: Path, dtype: str) -> GgufOfRun | None:
-    """Return the file that was made before, if it is still that of the newest checkpoint."""
-    steps = saved_steps(folder)
-    if not steps:
+def _kept(folder: Path, dtype: str, wanted: str) -> GgufOfRun | None:
+    """Return the file that was made before, if it is still that of the checkpoint."""
+    if not saved_steps(folder):
         return None
-    path = _path(folder, steps[-1], dtype)
+    step = find_step(folder, wanted)
+    path = _path(folder, step, dtype)
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
-        if record["made_of"] != _made_of(folder, steps[-1], tokenizer):
+        if record["made_of"] != _made_of(folder, step, tokenizer):
             return None
         if size_and_sha256(path) != (record["bytes"], record["sha256"]):
             return None
-        return GgufOfRun(path, run_config(folder).model, tokenizer)
+        return GgufOfRun(path, run_config(folder, step).model, tokenizer)
     except (OSError, ValueError, KeyError, TypeError, UserError):  # then the file is made again
         return None
 
 
-def _make(folder: Path, dtype: str, notice: Callable[[str], None]) -> GgufOfRun:
-    run = Run.open(folder)
+def _make(folder: Path, dtype: str, step: str, notice: Callable[[str], None]) -> GgufOfRun:
+    run = Run.open(folder, step=step)
     run.check_vocabulary()
     config = run.model.config
     if dtype == "q8_0" and config.n_embd % gguf.Q8_0_BLOCK:
@@ -97,8 +101,9 @@ def _make(folder: Path, dtype: str, notice: Callable[[str], None]) -> GgufOfRun:
             # Without its record a file counts as none, so a crash between these lines does no harm.
             os.replace(file, path)
             os.replace(file.with_suffix(".json"), path.with_suffix(".json"))
+        saved = {checkpoint_path(folder, saved).name for saved in saved_steps(folder)}
         for old in path.parent.glob("step_*"):
-            if not old.name.startswith(f"{checkpoint_path(folder, run.step).name}-"):
+            if old.name.partition("-")[0] not in saved:
                 with contextlib.suppress(FileNotFoundError):  # another command removed it first
                     old.unlink()
     except OSError as error:

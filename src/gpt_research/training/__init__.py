@@ -1,27 +1,32 @@
 """Training: batches become a model.
 
 Modules:
-    loop             `train` and `Trainer`: step, log, evaluate, save, resume
-    step             one optimizer step
-    assembly         from settings to a step; decides parallelism, compilation, loss chunk
-    execution        `ExecutionPlan`, which holds those decisions
-    inputs           data set, tokenizer and loader of a run
-    optimizers       the table of optimizers, and the groups of parameters
-    schedules        the table of schedules: the learning rate of a step
-    parallel         DDP and FSDP
-    optimizer_state  an optimizer's state in a checkpoint
-    validation       the loss on a split, perplexity and bits per byte
-    health           finds spikes and gradients that are not finite
-    black_box        the record of a step that went wrong
-    replay           takes a step again and records its modules
-    metrics          metrics.jsonl
-    curves           pictures of the losses of one run or of several
-    trackers         the table of trackers: W&B, TensorBoard
-    reporter         the events that a display may show
-    run_folder       the lock on a run folder, and the settings that a resumed run may change
-    lineage          fingerprints of everything that weights come from
-    inspect_run      the content of a run folder
-    verify_resume    proves that an interrupted run equals an uninterrupted one
-    signals          Ctrl-C, SIGTERM and SIGHUP
-    profiling        torch's profiler
+    loop              `train` and `Trainer`: step, log, evaluate, save, resume
+    starting_weights  the weights of another run, with which a new one begins
+    remarks           what a user should know before the first step
+    state             what a step changes, to and from a checkpoint; saving it in the background
+    step              one optimizer step
+    assembly          from settings to a step; decides parallelism, compilation, loss chunk
+    execution         `ExecutionPlan`, which holds those decisions
+    inputs            data set, tokenizer and loader of a run
+    optimizers        the table of optimizers, and the groups of parameters
+    schedules         the table of schedules: the learning rate of a step
+    parallel          DDP and FSDP
+    optimizer_state   an optimizer's state in a checkpoint
+    validation        the loss on a split, perplexity and bits per byte
+    health            finds spikes and gradients that are not finite
+    best              the best evaluation so far; early stopping
+    bad_steps         what is done about a step that went wrong
+    black_box         the record of a step that went wrong
+    replay            takes a step again and records its modules
+    metrics           metrics.jsonl
+    curves            pictures of the losses of one run or of several
+    trackers          the table of trackers: W&B, TensorBoard
+    reporter          the events that a display may show
+    run_folder        the lock on a run folder, and the settings that a resumed run may change
+    lineage           fingerprints of everything that weights come from
+    inspect_run       the content of a run folder
+    verify_resume     proves that an interrupted run equals an uninterrupted one
+    signals           Ctrl-C, SIGTERM and SIGHUP
+    profiling         torch's profiler
 """

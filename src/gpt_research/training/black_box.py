@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,8 +18,10 @@ from gpt_research.base.disk import dispensable
 from gpt_research.base.files import write_json
 from gpt_research.checkpoint.weights import is_sharded
 from gpt_research.data.loader import DataLoader, shards_by_array
-from gpt_research.training.inputs import TrainingData
 from gpt_research.training.step import TrainStep
+
+if TYPE_CHECKING:
+    from gpt_research.training.inputs import TrainingData
 
 EXCERPT_TOKENS = 64
 """Tokens at the beginning of each window that the record shows as text."""

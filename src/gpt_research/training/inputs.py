@@ -15,7 +15,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.dataset_tokenizer import tokenizer_of
 from gpt_research.data.loader import DataLoader
-from gpt_research.data.shards import Dataset, TokenFiles
+from gpt_research.data.shards import Dataset, TokenFiles, data_fingerprint
 from gpt_research.data.tokenizer import Tokenizer
 
 
@@ -30,6 +30,16 @@ class TrainingData:
     """The data set's own tokenizer.json; None if it was prepared elsewhere and has none."""
     model: GPTConfig
     """The shape of the model with the vocabulary of the tokenizer."""
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the data set."""
+        return data_fingerprint(self.dataset.manifests)
+
+    @property
+    def validated(self) -> list[str]:
+        """The corpora with a validation split that holds a token to predict."""
+        return [name for name, files in self.dataset.val.items() if files.num_tokens > 1]
 
     @classmethod
     def open(cls, config: TrainConfig) -> TrainingData:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
 from gpt_research.base.errors import UserError
-from gpt_research.checkpoint.files import SavedTensors, checkpoint_path, saved_steps, tensor_files, verify_checkpoint
+from gpt_research.checkpoint.files import (
+    SavedTensors,
+    checkpoint_path,
+    find_step,
+    lineage_of,
+    saved_steps,
+    tensor_files,
+    validation_loss,
+    verify_checkpoint,
+)
 from gpt_research.config import TrainConfig
-from gpt_research.run import run_config
+from gpt_research.settings_history import differences, has_history, in_words, periods, run_config
 from gpt_research.training.metrics import read_metrics
 
 LAST_NUMBERS = ("loss", "mean_loss", "val_loss", "val_bits_per_byte", "tokens", "elapsed_s", "peak_memory_gb")
@@ -27,6 +37,8 @@ class CheckpointSummary:
     weights: str
     """Number of tensors and of their entries."""
     optimizer: str
+    validation: str
+    """The loss by which the evaluation at this step was judged; empty if there was none."""
     megabytes: str
     state: str
     """complete, verified, or what is wrong."""
@@ -38,33 +50,60 @@ class RunSummary:
     """A run folder."""
 
     config: TrainConfig
+    """The settings with which the step that is shown was taken."""
+    step: int | None
+    """The step that is shown, the newest by default; None if nothing is saved."""
+    history: list[str]
+    """Settings that changed on the way, in words."""
     last: dict[str, tuple[float, int]]
     """The newest value of each of `LAST_NUMBERS`, with its step."""
     checkpoints: list[CheckpointSummary]
     lineage: dict[str, Any]
-    """Of the newest checkpoint."""
+    """Of the checkpoint that is shown."""
 
 
-def inspect_run(run: Path, *, hashes: bool = False) -> RunSummary:
+def inspect_run(run: Path, wanted: str = "newest", *, hashes: bool = False) -> RunSummary:
     """Return a summary of a run folder; with `hashes`, check the SHA-256 of all checkpoint files.
 
+    Args:
+        wanted: the checkpoint to show: newest, best or its step.
+
     Raises:
-        UserError: the folder is not a run.
+        UserError: the folder is not a run, or has no such checkpoint.
     """
     config, lines, steps = run_config(run), read_metrics(run), saved_steps(run)
+    step = find_step(run, wanted) if steps or wanted != "newest" else None
+    if step is not None and wanted != "newest":
+        config = run_config(run, step)
+        lines, steps = [line for line in lines if line["step"] <= step], [step]
     last = {}
     for name in LAST_NUMBERS:
         line = next((line for line in reversed(lines) if line.get(name) is not None), None)
         if line is not None:
             last[name] = (line[name], line["step"])
     checkpoints = [_checkpoint(run, step, hashes=hashes) for step in steps]
-    return RunSummary(config, last, checkpoints, newest_lineage(run))
+    lineage = lineage_of(_state(checkpoint_path(run, step))) if step is not None else {}
+    return RunSummary(config, step, _history(run), last, checkpoints, lineage)
 
 
 def newest_lineage(run: Path) -> dict[str, Any]:
     """Return the lineage of a run's newest checkpoint; empty if there is none, or it has none."""
     steps = saved_steps(run)
-    return _state(checkpoint_path(run, steps[-1])).get("lineage", {}) if steps else {}
+    return lineage_of(_state(checkpoint_path(run, steps[-1]))) if steps else {}
+
+
+def _history(run: Path) -> list[str]:
+    if not has_history(run):
+        return ["its history is not known (version 0.1 kept none): config.yaml is taken to hold for all steps"]
+    first, *later = periods(run)
+    found = ["those before the first change below are taken from config.yaml of version 0.1"] if not first.data else []
+    for before, after in pairwise([first, *later]):
+        changes = [change for change in differences(before.config, after.config) if change[0] != "out"]
+        if before.data not in ("", after.data):
+            changes.append(("data (content)", before.data[:12], after.data[:12]))
+        if changes:
+            found.append(f"from step {after.from_step + 1:,}: {in_words(changes)}")
+    return found
 
 
 def _checkpoint(run: Path, step: int, *, hashes: bool) -> CheckpointSummary:
@@ -73,12 +112,14 @@ def _checkpoint(run: Path, step: int, *, hashes: bool) -> CheckpointSummary:
         if hashes:
             verify_checkpoint(folder)
         weights, optimizer = (_count(tensor_files(folder, kind)) for kind in ("model", "optimizer"))
+        loss = validation_loss(run, step)
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         whole = bool(_state(folder))
         state = ("verified" if hashes else "complete") if whole else "no state.json"
-        return CheckpointSummary(step, weights, optimizer, f"{size:,.1f}", state, whole)
+        judged = "" if loss is None else f"{loss:.4f}"
+        return CheckpointSummary(step, weights, optimizer, judged, f"{size:,.1f}", state, whole)
     except (UserError, OSError, SafetensorError) as error:
-        return CheckpointSummary(step, "?", "?", "?", f"damaged: {error}", whole=False)
+        return CheckpointSummary(step, "?", "?", "", "?", f"damaged: {error}", whole=False)
 
 
 def _count(files: list[Path]) -> str:

@@ -13,17 +13,21 @@ from gpt_research.base import plugins
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import to_dict
 from gpt_research.config import TrainConfig
-from gpt_research.data.shards import data_fingerprint
-from gpt_research.training.inputs import TrainingData
 from gpt_research.version import __version__
 
+ORIGIN = ("imported_from", "init_from")
+"""Entries that say where the weights of step 0 came from, if not from the seed. All later
+checkpoints of the run repeat them."""
 
-def lineage(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
-    """Return fingerprints of everything that the weights of a run come from."""
+
+def lineage(config: TrainConfig, tokenizer: str, data: str) -> dict[str, Any]:
+    """Return fingerprints of everything that the weights of a run come from, those of tokenizer and
+    data given.
+    """
     loaded = plugins.hashes()
     return {
-        "tokenizer": data.tokenizer.fingerprint,
-        "data": data_fingerprint(data.dataset.manifests),
+        "tokenizer": tokenizer,
+        "data": data,
         "config": _digest(deciding_settings(config)),
         "code": f"gpt-research {__version__}, torch {torch.__version__}",
         **({"plugins": loaded} if loaded else {}),
@@ -44,7 +48,10 @@ def check_lineage(before: Mapping[str, Any], now: Mapping[str, Any], where: str,
     """
     plugins.require(before.get("plugins", {}), where)
     if before.get("tokenizer", now["tokenizer"]) != now["tokenizer"]:
-        raise UserError(f"{where} was trained with another tokenizer than that of {config.data}.")
+        raise UserError(
+            f"{where} was trained with another tokenizer than that of {config.data}. Preprocess the texts with its "
+            "own: --tokenizer RUN/tokenizer.json."
+        )
     if before.get("data", now["data"]) != now["data"] and not config.allow_change:
         raise UserError(
             f"{where} was trained on other data than {config.data} holds now "

@@ -2,9 +2,7 @@
 
     settings -> runtime -> data -> run folder -> TrainStep -> resume -> [step, log, evaluate, save]
 
-A step is a pure function of the weights, the optimizer's state and the step's number: data, dropout
-and learning rate all follow from (seed, step). So a checkpoint is weights, optimizer state, scaler
-and one number, and an interrupted run equals an uninterrupted one. `Trainer.restore` resumes;
+`state` holds all that a step changes, so an interrupted run equals an uninterrupted one.
 `run_folder` checks that a run may be resumed with the given settings.
 """
 
@@ -14,6 +12,7 @@ import dataclasses
 import gc
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,29 +23,31 @@ from gpt_research.base.disk import dispensable
 from gpt_research.base.errors import UserError
 from gpt_research.base.peak_flops import peak_flops
 from gpt_research.base.runtime import Runtime
-from gpt_research.checkpoint.files import WHOLE, Checkpoint, Part, checkpoint_path, load_newest
-from gpt_research.checkpoint.saver import BackgroundSaver
-from gpt_research.checkpoint.weights import first_rows, model_tensors, restore_model
-from gpt_research.config import GenerateConfig, TrainConfig
-from gpt_research.data.loader import evaluation_batches
+from gpt_research.checkpoint.files import WHOLE, Part, checkpoint_path, load_step, saved_steps
+from gpt_research.checkpoint.saver import BackgroundSaver, drop_after
+from gpt_research.config import RESUME_IN_PLACE, GenerateConfig, TrainConfig
 from gpt_research.generation.torch_engine import generate
 from gpt_research.model.variants import check_variants
 from gpt_research.training.assembly import build_step, plan_execution
-from gpt_research.training.black_box import describe_windows, write_black_box
+from gpt_research.training.bad_steps import BadSteps
+from gpt_research.training.best import BestEvaluation
+from gpt_research.training.black_box import describe_windows
 from gpt_research.training.curves import draw_loss_curve
-from gpt_research.training.health import MOST_BAD_STEPS, Health
+from gpt_research.training.health import Health
 from gpt_research.training.inputs import TrainingData, loader_of_run
-from gpt_research.training.lineage import check_lineage, lineage
+from gpt_research.training.lineage import lineage
 from gpt_research.training.metrics import SAMPLES, Earlier, Metrics
-from gpt_research.training.optimizer_state import optimizer_first_rows, optimizer_tensors, restore_optimizer
 from gpt_research.training.parallel import reshard
 from gpt_research.training.profiling import profiled
+from gpt_research.training.remarks import about_the_inputs, about_the_start
 from gpt_research.training.reporter import Beginning, Outcome, Reporter
-from gpt_research.training.run_folder import locked_run_folder
+from gpt_research.training.run_folder import fill_run_folder, locked_run_folder
 from gpt_research.training.signals import StopSignal, catch_stop_signals
+from gpt_research.training.starting_weights import take_weights
+from gpt_research.training.state import RunState, Saving
 from gpt_research.training.step import TrainStep
 from gpt_research.training.trackers import find_tracker
-from gpt_research.training.validation import Loss, measure, total
+from gpt_research.training.validation import Loss, total, validate
 
 LONGEST_SAMPLE = 200
 """The most tokens of the sample that is written after an evaluation."""
@@ -69,11 +70,12 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     try:
         data = TrainingData.open(config)
         config = dataclasses.replace(config, precision=runtime.precision, model=data.model)
+        remarks = about_the_inputs(config, data)
         with locked_run_folder(config, data, is_main=runtime.is_main):
-            runtime.barrier()  # only rank 0 has written the folder, and the other ranks read it
+            runtime.barrier()  # only rank 0 has the lock and has checked the folder that all read
             trainer = Trainer(config, runtime, data, reporter)
             with catch_stop_signals(reporter.stopping) as stop:
-                outcome = trainer.run(stop, until)
+                outcome = trainer.run(stop, until, remarks)
             # The trainer must end before the process group. If DDP's reducer outlived the group, it
             # would wait for gloo's thread with the interpreter's lock held, which that thread may
             # need.
@@ -95,7 +97,7 @@ class Trainer:
         *,
         resume: bool = True,
     ) -> None:
-        """Build the parts of a run; with `resume`, restore the newest checkpoint of its folder."""
+        """Build the parts of a run; with `resume`, begin where it is to go on."""
         self.config, self.runtime, self.data = config, runtime, data
         self.reporter = reporter if runtime.is_main else Reporter()
         self.run_folder = Path(config.out)
@@ -103,33 +105,43 @@ class Trainer:
         self.loader = loader_of_run(config, data.dataset.train, runtime.rank, runtime.world_size)
         self.train_step = build_step(config, self.plan, runtime, self.loader, TrainStep)
         self.model = self.train_step.model
-        self.lineage = lineage(config, data)
+        best = BestEvaluation(config.best_smoothing, config.early_stopping)
+        self.state = RunState(
+            self.train_step, lineage(config, data.tokenizer.fingerprint, data.fingerprint), Health(config.spike_z), best
+        )
         self.byte_lengths = torch.from_numpy(data.tokenizer.byte_lengths).to(runtime.device)
-        self.health = Health(config.spike_z)
         self.sharded = self.plan.parallel == "fsdp"
         part = Part(runtime.rank, runtime.world_size) if self.sharded else WHOLE
-        self.saver = BackgroundSaver(
-            self.run_folder, config.keep_last, config.keep_every, part, barrier=runtime.barrier
+        saver = BackgroundSaver(self.run_folder, config.keep_last, config.keep_every, part, runtime.barrier)
+        self.saving = Saving(saver, self.state, runtime, self.reporter)
+        self.bad_steps = BadSteps(
+            self.run_folder,
+            self.state,
+            self.saving,
+            runtime,
+            self.reporter,
+            windows=lambda step: describe_windows(self.loader, data, step),
         )
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []
         """Step, loss and gradient norm of the steps whose numbers are still on the device."""
-        self.unlogged: list[float] = []
-        """The finite losses of the steps since the last logged line."""
         self.losses: dict[str, Loss] = {}
         self.earlier = Earlier()
         self.metrics: Metrics | None = None
-        self.start_step = self.saved_step = 0
-        if resume and (checkpoint := load_newest(self.run_folder)) is not None:
-            self.restore(checkpoint)
+        self.start_step = 0
+        if resume:
+            self._begin()
 
-    def run(self, stop: StopSignal, until: int | None = None) -> Outcome:
+    def run(self, stop: StopSignal, until: int | None = None, remarks: Sequence[str] = ()) -> Outcome:
         """Take steps until max_steps, `until` or `stop`; log, evaluate and save on the way.
+
+        Args:
+            remarks: sentences that are shown before the first step.
 
         Raises:
             UserError: memory ran out, the disk is full, or too many gradients were not finite.
         """
         try:
-            return self._run(stop, until)
+            return self._run(stop, until, remarks)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             text = str(error).lower()
             if isinstance(error, RuntimeError) and "out of memory" not in text and "allocate memory" not in text:
@@ -140,17 +152,17 @@ class Trainer:
                 f"{hints.command('train', '--resume', self.run_folder)}"
             ) from None
 
-    def _run(self, stop: StopSignal, until: int | None) -> Outcome:
+    def _run(self, stop: StopSignal, until: int | None, remarks: Sequence[str]) -> Outcome:
         config, step = self.config, self.start_step
         last = min(until or config.max_steps, config.max_steps)
-        if self.runtime.is_main:
-            self.metrics = Metrics(self.run_folder, config, self.start_step)
-            self.earlier = self.metrics.earlier
+        remarks = [*remarks, *self._settle()]
         self.peak_flops = peak_flops(self.runtime)
         self.reporter.start(self._beginning())
+        for remark in remarks:
+            self.reporter.note(remark)
         self.started_at = self.window_at = time.perf_counter()
         self.window_step = step
-        refuse = self.health.is_spike if config.skip_spikes else None
+        refuse = self.state.health.is_spike if config.skip_spikes else None
         # Hundreds of thousands of objects stay for the whole run. Frozen ones are not searched for
         # garbage again and again.
         gc.collect()
@@ -170,16 +182,16 @@ class Trainer:
                     # The reported speed is that of steps alone, so evaluating and saving are left
                     # out.
                     paused_at = time.perf_counter()
-                    if self._due(step, config.eval_interval):
-                        self._record_evaluation(step)
-                    if self._due(step, config.save_interval):
+                    is_best = self._due(step, config.eval_interval) and self._evaluate(step)
+                    if self._due(step, config.save_interval) or (config.keep_best and is_best):
                         self.save(step)
+                    self.saving.report()
                     pause = time.perf_counter() - paused_at
                     self.window_at += pause
                     self.reporter.paused(pause)
-            if step > self.saved_step:
+            if step > (self.saving.newest or 0):
                 self.save(step)
-            self.saver.wait()  # an error of the writing thread is raised here
+            self.saving.wait()
         finally:
             gc.unfreeze()
             if self.metrics:
@@ -187,56 +199,63 @@ class Trainer:
         if self.runtime.is_main:
             draw_loss_curve(self.run_folder)
         self.runtime.barrier()
-        return Outcome(self.run_folder, step, step - self.start_step, self.losses, stop.signal)
+        ended_early = self.state.best.exhausted and step < config.max_steps
+        return Outcome(self.run_folder, step, step - self.start_step, self.losses, stop.signal, ended_early)
+
+    def _begin(self) -> None:
+        """Restore the checkpoint from which the run goes on, or take the weights of another run.
+
+        Raises:
+            UserError: there is no such checkpoint, or it is of another model, tokenizer or data.
+        """
+        config, run = self.config, self.run_folder
+        if (checkpoint := load_step(run, self._wanted)) is not None:
+            self.state.restore(checkpoint, str(checkpoint_path(run, checkpoint.step)), config)
+            self.start_step = self.saving.newest = checkpoint.step
+        elif config.init_from:
+            self.state.lineage["init_from"] = take_weights(self.model, config, self.data.tokenizer.fingerprint)
+
+    @property
+    def _wanted(self) -> str:
+        """The checkpoint from which the run goes on."""
+        # In a run that is not resumed by name, `step` means a checkpoint of `init_from`.
+        return "newest" if self.config.resume in RESUME_IN_PLACE else self.config.step
+
+    def _settle(self) -> list[str]:
+        """Make the run folder that of a run at the step where training begins; return what to say
+        about it.
+        """
+        config, run, step, dropped = self.config, self.run_folder, self.start_step, []
+        if self.runtime.is_main:
+            changes = fill_run_folder(run, config, self.data, step, self.state.lineage["data"])
+            # A newest one that is damaged was passed over; it stays until its step is saved again.
+            if self._wanted != "newest" and (dropped := [saved for saved in saved_steps(run) if saved > step]):
+                drop_after(run, step)
+            self.metrics = Metrics(run, config, step)
+            self.earlier = self.metrics.earlier
+            if changes:
+                changed = {name: [before, after] for name, before, after in changes}
+                self.metrics.log(step, {"event": "settings", "changed": changed})
+        self.runtime.barrier()  # no rank may write a part of a checkpoint that rank 0 is dropping
+        named = config.resume not in RESUME_IN_PLACE
+        notes = about_the_start(run, self.state.lineage, self.saving.newest, dropped, named=named)
+        if self.saving.newest is None and "init_from" in self.state.lineage:
+            # A resumed run and a replay need these weights, and their source may change.
+            self.save(0)
+        return notes
 
     def evaluate(self) -> dict[str, Loss]:
         """Return the validation loss of each corpus that has a validation split."""
-        config, runtime, losses = self.config, self.runtime, {}
-        for name, files in self.data.dataset.val.items():
-            if files.num_tokens > 1:
-                batches = evaluation_batches(
-                    files, config.eval_tokens, config.micro_batch, runtime.rank, runtime.world_size
-                )
-                losses[name] = measure(self.train_step.placed.for_evaluation, batches, self.byte_lengths, runtime)
+        files = {name: self.data.dataset.val[name] for name in self.data.validated}
+        model, config = self.train_step.placed.for_evaluation, self.config
+        losses = validate(model, files, config.eval_tokens, config.micro_batch, self.byte_lengths, self.runtime)
         reshard(self.model)
         return losses
 
     def save(self, step: int) -> None:
-        """Copy the state of `step`, and let a thread write the copy while training goes on."""
-        # The health of all steps so far is part of the state.
+        """Save the state of `step`, of which the health of all steps so far is a part."""
         self._read_results()
-        self.saved_step = step
-        if not (self.runtime.is_main or self.sharded):
-            return
-        optimizer, model = self.train_step.optimizer, self.model
-        state = {
-            "lineage": self.lineage,
-            "scaler": self.train_step.scaler.state_dict(),
-            "health": self.health.state_dict(),
-            "unlogged_losses": list(self.unlogged),
-            "skipped_steps": int(self.train_step.skipped.item()),
-        }
-        tensors = model_tensors(model), optimizer_tensors(optimizer, model)
-        rows = first_rows(model) | optimizer_first_rows(optimizer, model)
-        self.saver.save(Checkpoint(step, *tensors, state, rows))
-        self.reporter.saved(step, checkpoint_path(self.run_folder, step))
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Set weights, optimizer, scaler and step to those of a checkpoint.
-
-        Raises:
-            UserError: it is of another model, tokenizer or data.
-        """
-        where, train_step = str(checkpoint_path(self.run_folder, checkpoint.step)), self.train_step
-        check_lineage(checkpoint.state.get("lineage", {}), self.lineage, where, self.config)
-        restore_model(self.model, checkpoint.model, where)
-        restore_optimizer(train_step.optimizer, self.model, checkpoint.optimizer)
-        train_step.scaler.load_state_dict(checkpoint.state.get("scaler", {}))
-        if "health" in checkpoint.state:
-            self.health.load_state_dict(checkpoint.state["health"])
-        self.unlogged = list(checkpoint.state.get("unlogged_losses", []))
-        train_step.skipped.fill_(checkpoint.state.get("skipped_steps", 0))
-        self.start_step = self.saved_step = checkpoint.step
+        self.saving.save(step)
 
     def _beginning(self) -> Beginning:
         windows = self.config.max_steps * self.loader.samples_per_step
@@ -246,16 +265,16 @@ class Trainer:
             self.plan,
             parameters=self.model.num_parameters(),
             epochs=self.loader.order.passes(windows),
-            corpora=len(self.data.dataset.val),
+            corpora=len(self.data.validated),
             start_step=self.start_step,
             flops_per_token=self.model.flops_per_token(),
             peak_flops=self.peak_flops,
         )
 
     def _stop_requested(self, stop: StopSignal) -> bool:
-        """Return True on all ranks if any of them got a signal."""
+        """Return True on all ranks if any got a signal, could not save, or is to stop early."""
         # All ranks must stop at the same step, because the others would wait for one that left.
-        return self.runtime.any_rank(bool(stop))
+        return self.runtime.any_rank(bool(stop) or self.saving.failed or self.state.best.exhausted)
 
     def _before_pass(self, stop: StopSignal) -> bool:
         """Report that a pass begins; return True if training is to stop before it."""
@@ -279,18 +298,24 @@ class Trainer:
             return
         numbers = torch.stack([torch.stack(pair) for _, *pair in self.unread]).tolist()
         steps, self.unread = [step for step, *_ in self.unread], []
+        health, gave_up_at = self.state.health, 0
         # fp16 finds its scale by letting the gradient overflow; only a scale of 1 or less means
         # trouble.
         scaler = self.train_step.scaler
         counts = not scaler.is_enabled() or scaler.get_scale() <= 1
         for step, (loss, norm) in zip(steps, numbers, strict=True):
-            finding = self.health.observe(loss, norm, counts=counts)
-            if finding is not None:
-                self._record_finding(step, finding, loss, norm)
+            finding = health.observe(loss, norm, counts=counts)
+            if finding is not None and not gave_up_at:
+                self.bad_steps.record(step, finding, loss, norm)
+                if self.metrics:
+                    self.metrics.log(step, {"event": finding, "loss_then": loss, "grad_norm_then": norm})
+            gave_up_at = gave_up_at or (step if health.hopeless else 0)
             if math.isfinite(loss):
-                self.unlogged.append(loss)
+                self.state.unlogged.append(loss)
             if step % self.config.log_interval == 0 or step == self.config.max_steps:
                 self._log(step, loss, norm)
+        if gave_up_at:
+            raise self.bad_steps.give_up(gave_up_at, steps[-1])
 
     def _log(self, step: int, loss: float, norm: float) -> None:
         now = time.perf_counter()
@@ -302,7 +327,7 @@ class Trainer:
             self.peak_flops = max(flops, peak_flops(self.runtime))
         values = {
             "loss": loss,
-            "mean_loss": math.fsum(self.unlogged) / len(self.unlogged) if self.unlogged else math.nan,
+            "mean_loss": math.fsum(self.state.unlogged) / len(self.state.unlogged) if self.state.unlogged else math.nan,
             "learning_rate": self.train_step.learning_rate(step - 1),
             "grad_norm": norm,
             "tokens_per_s": tokens_per_s,
@@ -314,48 +339,33 @@ class Trainer:
             "elapsed_s": self.earlier.seconds + now - self.started_at,
             "peak_memory_gb": self.runtime.peak_memory() / 1e9,
         }
-        self.unlogged = []
+        self.state.unlogged = []
         if self.metrics:
             self.metrics.log(step, values)
         self.reporter.step(step, values)
         self.window_at, self.window_step, self.train_step.data_s = now, step, 0.0
 
-    def _record_finding(self, step: int, finding: str, loss: float, norm: float) -> None:
-        """Write a black box of a step that went wrong; stop the run after too many in a row."""
-        path = write_black_box(
-            self.run_folder,
-            step,
-            {"finding": finding, "loss": repr(loss), "grad_norm": repr(norm)},
-            self.train_step,
-            self.lineage,
-            describe_windows(self.loader, self.data, step - 1) if self.runtime.is_main else [],
-        )
-        if self.metrics:
-            self.metrics.log(step, {"event": finding, "loss_then": loss, "grad_norm_then": norm})
-        what = "its gradient is not finite, so it was skipped" if finding == "not_finite" else "its loss is a spike"
-        self.reporter.note(f"step {step:,}  {what}: {path}")
-        if self.health.hopeless:
-            self.saver.wait()
-            raise UserError(
-                f"{MOST_BAD_STEPS} steps in a row, up to step {step}, had a gradient that is not finite. The weights "
-                f"before them are saved. Look with: {hints.command('replay', self.run_folder, '--step', step)}; then "
-                "lower learning_rate, or use bf16 or fp32."
-            )
-
-    def _record_evaluation(self, step: int) -> None:
-        self.losses = self.evaluate()
-        if self.metrics is None or not self.losses:
-            return
-        overall = total(self.losses)
-        corpora = {name: {"loss": loss.loss, "bits_per_byte": loss.bits_per_byte} for name, loss in self.losses.items()}
-        self.metrics.log(
-            step,
-            {"val_loss": overall.loss, "val_bits_per_byte": overall.bits_per_byte, "corpora": corpora},
-        )
-        self.reporter.evaluated(step, self.losses)
-        if not self.sharded:  # with FSDP no process holds the whole model
-            self._write_sample(step)
-        draw_loss_curve(self.run_folder)
+    def _evaluate(self, step: int) -> bool:
+        """Evaluate, log, and write a sample and the curve; return True if no evaluation was
+        better.
+        """
+        self.losses, is_best = self.evaluate(), False
+        if self.losses:
+            overall = total(self.losses)
+            is_best = self.state.best.observe(step, overall.loss)
+            values = {"val_loss": overall.loss, "val_bits_per_byte": overall.bits_per_byte}
+            corpora = {
+                name: {"loss": loss.loss, "bits_per_byte": loss.bits_per_byte} for name, loss in self.losses.items()
+            }
+            if self.metrics:
+                self.metrics.log(step, {**values, "corpora": corpora})
+            self.reporter.evaluated(step, self.losses)
+        if self.runtime.is_main:
+            if not self.sharded:  # with FSDP no process holds the whole model
+                self._write_sample(step)
+            draw_loss_curve(self.run_folder)
+        # All ranks must save the same steps.
+        return self.runtime.any_rank(is_best)
 
     def _write_sample(self, step: int) -> None:
         """Append one sample to `samples.txt`. Its random stream is its own, so training is

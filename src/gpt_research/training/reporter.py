@@ -43,6 +43,8 @@ class Outcome:
     """The last evaluation, by corpus; empty if the run was stopped before one."""
     stopped_by: int | None
     """The signal that ended it, or None."""
+    ended_early: bool = False
+    """True if early stopping ended it before max_steps."""
 
 
 class Reporter:
@@ -66,7 +68,7 @@ class Reporter:
         """Called after each evaluation, with the loss of each corpus."""
 
     def saved(self, step: int, path: Path) -> None:
-        """Called when a checkpoint has been handed to the writer."""
+        """Called when a checkpoint is on the disk, which may be some steps after its own."""
 
     def stopping(self) -> None:
         """Called from the signal handler, when the run is asked to stop and will save first."""

@@ -1,6 +1,6 @@
 """Locks the run folder while a run trains in it, and checks the settings of a resumed run.
 
-config.yaml  tokenizer.json  metrics.jsonl  loss.png  samples.txt  checkpoints/  owner.json
+config.yaml settings.jsonl tokenizer.json metrics.jsonl loss.png samples.txt checkpoints/ owner.json
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from pathlib import Path
 from typing import IO, Any
 
 from gpt_research.base.errors import UserError
-from gpt_research.base.settings import read_yaml, to_dict, write_yaml
-from gpt_research.checkpoint.files import saved_steps
+from gpt_research.base.settings import write_yaml
+from gpt_research.checkpoint.files import find_step, saved_steps
 from gpt_research.config import TrainConfig
+from gpt_research.run import config_to_go_on
+from gpt_research.settings_history import Period, differences, in_words, keep_old_settings, record
 from gpt_research.training.inputs import TrainingData
 
 
 @contextlib.contextmanager
 def locked_run_folder(config: TrainConfig, data: TrainingData, *, is_main: bool) -> Iterator[Path]:
-    """Lock the run folder of `config`, check its settings, and write config and tokenizer into it.
+    """Lock the run folder of `config`, and check that `config` may train in it.
 
-    Only rank 0 locks and writes; the others get the path alone.
+    Only rank 0 locks and checks; the others get the path alone. Nothing of a run in the folder has
+    changed until `fill_run_folder` is called.
 
     Raises:
         UserError: another process has it, `resume` is never and it holds a run, or a setting
@@ -43,24 +46,36 @@ def locked_run_folder(config: TrainConfig, data: TrainingData, *, is_main: bool)
     except OSError as error:
         raise UserError(f"The run folder {run} cannot be used ({error.strerror}). Name another with --out.") from None
     with lock:  # closing the file frees the lock
-        _check_and_fill(run, config, data)
+        if (steps := saved_steps(run)) and (run / "config.yaml").is_file():
+            if config.resume == "never":
+                raise UserError(
+                    f"{run} holds a run and --resume is never. Name another folder with --out, or go on with --resume "
+                    "auto."
+                )
+            step = steps[-1] if config.resume == "auto" else find_step(run, config.step)
+            _check_changes(config_to_go_on(run, step), config, run, trained=step > 0)
         yield run
 
 
-def _check_and_fill(run: Path, config: TrainConfig, data: TrainingData) -> None:
-    """Check that `config` may train in a locked run folder, and write what a run needs into it."""
-    if saved_steps(run):
-        if config.resume == "never":
-            raise UserError(
-                f"{run} holds a run and --resume is never. Name another folder with --out, or go on with --resume auto."
-            )
-        if (run / "config.yaml").is_file():
-            _check_changes(read_yaml(TrainConfig, run / "config.yaml"), config, run)
-    write_yaml(dataclasses.replace(config, resume="auto", allow_change=False), run / "config.yaml")
+def fill_run_folder(
+    run: Path, config: TrainConfig, data: TrainingData, step: int, data_fingerprint: str
+) -> list[tuple[str, Any, Any]]:
+    """Write what a run needs besides checkpoints into its locked folder.
+
+    Args:
+        step: steps that the run has taken, from which on the settings hold.
+
+    Returns:
+        Name, old and new value of each setting that has changed.
+    """
+    if saved_steps(run)[-1:] > [0]:  # the settings of an import that was not trained are no one's
+        keep_old_settings(run)
+    write_yaml(dataclasses.replace(config, resume="auto", step="newest", allow_change=False), run / "config.yaml")
     if data.tokenizer_file is not None:
         shutil.copyfile(data.tokenizer_file, run / "tokenizer.json")
     else:
         data.tokenizer.save(run / "tokenizer.json")
+    return record(run, Period(step, config, data_fingerprint))
 
 
 def _take_lock(run: Path) -> IO[str]:
@@ -84,35 +99,30 @@ def _take_lock(run: Path) -> IO[str]:
     return file
 
 
-def _check_changes(old: TrainConfig, new: TrainConfig, run: Path) -> None:
-    """Refuse changed settings that decide the result, unless the user allows the change."""
-    changeable = TrainConfig.changeable_fields()
+def _check_changes(old: TrainConfig, new: TrainConfig, run: Path, *, trained: bool = True) -> None:
+    """Refuse changed settings that decide the result, unless the user allows the change.
+
+    Args:
+        trained: False if no step was taken yet; then nothing came of the old settings.
+    """
     changes = [
-        f"{name}: {before!r} -> {after!r}"
-        for name, before, after in _differences(to_dict(old), to_dict(new))
-        if name.partition(".")[0] not in changeable
+        change for change in differences(old, new) if change[0].partition(".")[0] not in TrainConfig.changeable_fields()
     ]
-    # No flag allows these, because the weights would not fit the model.
-    shape = [change for change in changes if change.startswith("model.")]
-    if shape:
-        raise UserError(f"{run} holds a model of another shape ({'; '.join(shape)}). Name another folder with --out.")
-    if changes and not new.allow_change:
+    # Dropout has no weights, so it may change. A plugin's model may give n_head another meaning.
+    shape = [change for change in changes if change[0].startswith("model.") and change[0] != "model.dropout"]
+    if old.init_from != new.init_from:
+        began, asked = (f"those of {config.init_from}" if config.init_from else "its own" for config in (old, new))
         raise UserError(
-            f"{run} was trained with other settings ({'; '.join(changes)}). Go on with the old ones by "
+            f"{run} holds a run that began with other weights ({began}, not {asked}). Go on with it by --resume {run}, "
+            "or name another folder with --out."
+        )
+    if shape:  # no flag allows this, because the weights would not fit
+        raise UserError(
+            f"{run} holds a model of another shape ({in_words(shape)}). Name another folder with --out; "
+            f"--init_from {run} begins there with its weights, at a shorter context too."
+        )
+    if changes and trained and not new.allow_change:
+        raise UserError(
+            f"{run} was trained with other settings ({in_words(changes)}). Go on with the old ones by "
             f"--resume {run}, take the new ones by --allow_change, or name another folder with --out."
         )
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[tuple[str, Any, Any]]:
-    """Return name, old and new value of every setting that differs."""
-    differences: list[tuple[str, Any, Any]] = []
-    for name in new:
-        before, after = old.get(name), new[name]
-        # Two dictionaries of weights may have different keys, so they are compared as a whole.
-        if prefix + name == "weights":
-            differences += [("weights", before, after)] if before != after else []
-        elif isinstance(after, dict):
-            differences += _differences(before or {}, after, f"{prefix}{name}.")
-        elif before != after:
-            differences.append((prefix + name, before, after))
-    return differences

@@ -55,6 +55,11 @@ rate."""
 SCHEDULES: dict[str, Schedule] = {"cosine": cosine, "linear": linear, "constant": constant}
 
 
+def fitting_warmup(warmup_steps: int, max_steps: int) -> int:
+    """Return the steps of the warm-up: a tenth of a run that would end before its warm-up does."""
+    return warmup_steps if warmup_steps <= max_steps else max(1, max_steps // 10)
+
+
 def learning_rates(config: TrainConfig) -> Callable[[int], float]:
     """Return the function from a step, counted from 0, to its learning rate.
 
@@ -62,7 +67,7 @@ def learning_rates(config: TrainConfig) -> Callable[[int], float]:
         UserError: no schedule has the name that `config.schedule` gives.
     """
     schedule, highest = look_up(SCHEDULES, config.schedule, "schedule"), config.learning_rate
-    horizon = Horizon(config.warmup_steps, config.max_steps, config.min_lr_ratio)
+    horizon = Horizon(fitting_warmup(config.warmup_steps, config.max_steps), config.max_steps, config.min_lr_ratio)
 
     def rate(step: int) -> float:
         if step < horizon.warmup_steps:

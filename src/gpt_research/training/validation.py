@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 
 from gpt_research.base.runtime import Runtime
+from gpt_research.data.loader import evaluation_batches
+from gpt_research.data.shards import TokenFiles
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,22 @@ class Loss:
 def total(losses: Mapping[str, Loss]) -> Loss:
     """Return the loss over all corpora together."""
     return sum(losses.values(), Loss(0.0, 0, 0))
+
+
+def validate(
+    model: torch.nn.Module,
+    splits: Mapping[str, TokenFiles],
+    max_tokens: int,
+    batch_size: int,
+    byte_lengths: torch.Tensor,
+    runtime: Runtime,
+) -> dict[str, Loss]:
+    """Return the loss over about `max_tokens` of each split; each process measures its share."""
+    rank, world_size = runtime.rank, runtime.world_size
+    return {
+        name: measure(model, evaluation_batches(files, max_tokens, batch_size, rank, world_size), byte_lengths, runtime)
+        for name, files in splits.items()
+    }
 
 
 @torch.no_grad()

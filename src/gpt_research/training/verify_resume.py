@@ -50,7 +50,16 @@ def verify_resume(config: TrainConfig, steps: int) -> Verdict:
     if root.exists() and not {path.name for path in root.iterdir()} <= {"whole", "halves"}:
         raise UserError(f"{root} holds something else. Name a folder for the two runs with --out.")
     shutil.rmtree(root, ignore_errors=True)
-    config = dataclasses.replace(config, log_interval=1, eval_interval=0, save_interval=0, tracker="none")
+    config = dataclasses.replace(
+        config,
+        log_interval=1,
+        eval_interval=0,
+        save_interval=0,
+        keep_best=False,
+        early_stopping=0,
+        resume="auto",
+        tracker="none",
+    )
     whole = dataclasses.replace(config, out=str(root / "whole"))
     halves = dataclasses.replace(config, out=str(root / "halves"))
     for part, until in ((whole, steps), (halves, steps // 2), (halves, steps)):

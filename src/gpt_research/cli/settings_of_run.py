@@ -1,0 +1,72 @@
+"""The settings that `train` takes from a run, by `--resume RUN` or `--init_from RUN`."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gpt_research.base.errors import UserError
+from gpt_research.base.setting_names import field_names
+from gpt_research.base.settings import to_dict
+
+
+def settings_of_run(settings_class: type, arguments: list[str]) -> dict[str, Any]:
+    """Return the settings that a run gives, by flag name, which hold unless a flag or file says
+    otherwise: all of the run that `resume` names, or the model of the run that `init_from` names.
+
+    Raises:
+        UserError: there is no such run or checkpoint.
+    """
+    if "resume" not in field_names(settings_class):
+        return {}
+    resume, source = _given("resume", arguments), _given("init_from", arguments)
+    if resume not in ("", "auto", "never"):
+        from gpt_research.checkpoint.files import find_step
+        from gpt_research.run import config_to_go_on
+        from gpt_research.settings_history import run_config
+
+        folder, step = Path(resume), _given("step", arguments) or "newest"
+        named = step == "best" or step.isdecimal()
+        config = config_to_go_on(folder, find_step(folder, step)) if named else run_config(folder)
+        return {**_leaves(to_dict(config)), "resume": resume, "out": resume}
+    if source:
+        from gpt_research.settings_history import run_config
+
+        if not (Path(source) / "config.yaml").is_file():
+            raise UserError(
+                f"init_from is {source!r}, which is no run folder. Name one that training or gpt-research import wrote."
+            )
+        # A run that has begun has the model already, and its source may be gone.
+        own = Path(_given("out", arguments) or settings_class().out) / "config.yaml"
+        model = run_config(own.parent if own.is_file() else Path(source)).model
+        # The tokenizer of the data decides the vocabulary.
+        return {f"model.{name}": value for name, value in to_dict(model).items() if name != "vocab_size"}
+    return {}
+
+
+def _given(name: str, arguments: list[str]) -> str:
+    """Return the value that arguments give a setting, by flag or in a config file, or an empty
+    string.
+    """
+    value = ""
+    for argument in arguments:
+        flag, _, text = argument.partition("=")
+        if flag == f"--{name}":
+            value = text
+        elif flag == "--config":
+            with contextlib.suppress(OSError, ValueError, yaml.YAMLError):  # the parser will say what is wrong
+                content = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
+                value = str(content.get(name) or value) if isinstance(content, dict) else value
+    return value
+
+
+def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by the names of their flags."""
+    leaves: dict[str, Any] = {}
+    for name, value in values.items():
+        nested = isinstance(value, dict) and name != "weights"
+        leaves |= _leaves(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return leaves

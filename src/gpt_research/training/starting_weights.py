@@ -1,0 +1,81 @@
+"""`--init_from RUN`: a new run begins with the weights of another one, or of an import.
+
+Only weights are taken over; the other run's folder is read and never written to.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gpt_research.base import plugins
+from gpt_research.base.errors import UserError
+from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_step
+from gpt_research.checkpoint.weights import restore_model
+from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.model.gpt import GPT
+from gpt_research.settings_history import differences, run_config
+
+POSITIONS = "position_embedding.weight"
+"""The parameter with a row for each position of the context."""
+
+
+def take_weights(model: GPT, config: TrainConfig, tokenizer: str) -> dict[str, Any]:
+    """Give a new model the weights of the run `config.init_from`; return what lineage keeps of it.
+
+    A shorter context takes the first rows of the table of positions. Of a sharded model, each
+    process takes the rows that it holds.
+
+    Args:
+        tokenizer: fingerprint of the tokenizer of the new run's data.
+
+    Raises:
+        UserError: no such run or checkpoint, a model of another shape, or another tokenizer.
+    """
+    folder = Path(config.init_from)
+    run_config(folder)  # it says what a folder lacks that is no run
+    checkpoint = load_step(folder, config.step, optimizer=False)
+    if checkpoint is None:
+        raise UserError(f"{folder} has no weights to begin with: it has no checkpoint yet.")
+    where, before = str(checkpoint_path(folder, checkpoint.step)), checkpoint.lineage
+    plugins.require(before.get("plugins", {}), where)
+    trained_with = before.get("tokenizer") or Tokenizer.load(folder / "tokenizer.json").fingerprint
+    if trained_with != tokenizer:
+        raise UserError(
+            f"{folder} was trained with another tokenizer than that of {config.data}. Preprocess the texts with its "
+            f"own: --tokenizer {folder / 'tokenizer.json'}."
+        )
+    theirs = run_config(folder, checkpoint.step).model
+    _check_shape(theirs, config.model, folder)
+    restore_model(model, _fitted(checkpoint, theirs, config.model), where)
+    return {
+        "run": str(folder),
+        "step": checkpoint.step,
+        "weights_sha256": checkpoint.weights_sha256,
+        "context": [theirs.block_size, config.model.block_size],
+        "lineage": before,
+    }
+
+
+def _check_shape(theirs: GPTConfig, ours: GPTConfig, folder: Path) -> None:
+    old = dataclasses.replace(theirs, dropout=ours.dropout, vocab_size=ours.vocab_size)
+    if ours.block_size <= theirs.block_size or ours.positions == "sinusoidal":
+        old = dataclasses.replace(old, block_size=ours.block_size)
+    changes = [f"model.{name} is {new!r}, but there {before!r}" for name, before, new in differences(old, ours)]
+    if changes:
+        raise UserError(
+            f"The weights of {folder} do not fit: {'; '.join(changes)}. Leave these settings out; only model.dropout "
+            "and a shorter model.block_size may differ."
+        )
+
+
+def _fitted(checkpoint: Checkpoint, theirs: GPTConfig, ours: GPTConfig) -> Mapping[str, torch.Tensor]:
+    """Return the weights with as many positions as the new context has."""
+    if ours.block_size == theirs.block_size or POSITIONS not in checkpoint.model:
+        return checkpoint.model
+    return {**checkpoint.model, POSITIONS: checkpoint.model[POSITIONS][: ours.block_size]}

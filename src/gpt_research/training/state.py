@@ -1,0 +1,123 @@
+"""The state of a run between two steps, to and from a checkpoint, and how it is saved.
+
+A step is a pure function of the weights, the optimizer's state and the step's number: data, dropout
+and learning rate all follow from (seed, step). So a checkpoint is weights, optimizer state, scaler
+and one number, and what the run remembers of its losses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gpt_research.base.errors import UserError
+from gpt_research.base.runtime import Runtime
+from gpt_research.checkpoint.files import Checkpoint
+from gpt_research.checkpoint.saver import BackgroundSaver
+from gpt_research.checkpoint.weights import first_rows, model_tensors, restore_model
+from gpt_research.config import TrainConfig
+from gpt_research.training.best import BestEvaluation
+from gpt_research.training.health import Health
+from gpt_research.training.lineage import ORIGIN, check_lineage
+from gpt_research.training.optimizer_state import optimizer_first_rows, optimizer_tensors, restore_optimizer
+from gpt_research.training.reporter import Reporter
+from gpt_research.training.step import TrainStep
+
+
+class RunState:
+    """What a step changes, and what the weights come from."""
+
+    def __init__(self, train_step: TrainStep, lineage: dict[str, Any], health: Health, best: BestEvaluation) -> None:
+        self.train_step, self.lineage, self.health, self.best = train_step, lineage, health, best
+        self.unlogged: list[float] = []
+        """The finite losses of the steps since the last logged line."""
+
+    def at(self, step: int) -> Checkpoint:
+        """Return a copy of the state after `step`; of a sharded model, what this process holds."""
+        optimizer, model = self.train_step.optimizer, self.train_step.model
+        state = {
+            "lineage": self.lineage,
+            "scaler": self.train_step.scaler.state_dict(),
+            "health": self.health.state_dict(),
+            "validation": self.best.state_dict(),
+            "unlogged_losses": list(self.unlogged),
+            "skipped_steps": int(self.train_step.skipped.item()),
+        }
+        tensors = model_tensors(model), optimizer_tensors(optimizer, model)
+        return Checkpoint(step, *tensors, state, first_rows(model) | optimizer_first_rows(optimizer, model))
+
+    def restore(self, checkpoint: Checkpoint, where: str, config: TrainConfig) -> None:
+        """Take over the state of a checkpoint.
+
+        Args:
+            where: the checkpoint's place, for errors.
+            config: says where the data are, and whether they may have changed.
+
+        Raises:
+            UserError: it is of another model, tokenizer or data.
+        """
+        train_step, state, before = self.train_step, checkpoint.state, checkpoint.lineage
+        check_lineage(before, self.lineage, where, config)
+        restore_model(train_step.model, checkpoint.model, where)
+        restore_optimizer(train_step.optimizer, train_step.model, checkpoint.optimizer)
+        train_step.scaler.load_state_dict(state.get("scaler", {}))
+        if "health" in state:
+            self.health.load_state_dict(state["health"])
+        if "validation" in state:
+            self.best.load_state_dict(state["validation"])
+        self.unlogged = list(state.get("unlogged_losses", []))
+        train_step.skipped.fill_(state.get("skipped_steps", 0))
+        self.lineage |= {name: before[name] for name in ORIGIN if name in before}
+
+    def forget_bad_steps(self) -> int:
+        """Take the steps in a row that changed nothing off the counts; return their number.
+
+        The state is then that after the last step that changed the weights.
+        """
+        bad = self.health.bad_in_a_row
+        self.health.bad_in_a_row = 0
+        self.train_step.skipped -= bad
+        return bad
+
+
+class Saving:
+    """The checkpoints that a run writes. All ranks call its methods at the same steps."""
+
+    def __init__(self, saver: BackgroundSaver, state: RunState, runtime: Runtime, reporter: Reporter) -> None:
+        self._saver, self._state, self._runtime, self._reporter = saver, state, runtime, reporter
+        self.newest: int | None = None
+        """Step of the newest checkpoint, on the disk or being written; None if there is none."""
+
+    @property
+    def failed(self) -> bool:
+        """True on the rank that could not write a checkpoint."""
+        return self._saver.failed
+
+    def save(self, step: int) -> None:
+        """Copy the state of `step`, and let a thread write the copy while training goes on.
+
+        Raises:
+            UserError: as `wait` does, about the checkpoint before.
+        """
+        self.wait()
+        self.newest = step
+        if self._runtime.is_main or self._saver.part.count > 1:
+            # Nothing can make the weights of step 0 again if another run or an import gave them.
+            self._saver.save(self._state.at(step), keep={0, self._state.best.step or 0})
+
+    def wait(self) -> None:
+        """Wait until the newest checkpoint is on the disk, and report it.
+
+        Raises:
+            UserError: it could not be written, by this process or another.
+        """
+        self._saver.join()
+        # All ranks must stop, because the others would wait for one that left.
+        if self._runtime.any_rank(self._saver.failed):
+            self._saver.wait()
+            raise UserError("Another process could not write a checkpoint, so this one stops too.")
+        self.report()
+
+    def report(self) -> None:
+        """Report the checkpoint that has reached the disk since the last call, if any."""
+        if (written := self._saver.written()) is not None:
+            self._reporter.saved(*written)

@@ -11,6 +11,10 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
@@ -52,6 +56,17 @@ def cpu_has_flag(flag: str) -> bool:
     return any(flag in line.split() for line in lines if line.startswith("flags"))
 
 
+def nvidia_driver() -> str | None:
+    """Return the version of NVIDIA's driver, such as 535.104; None if there is no driver."""
+    text = _read(PROC / "driver" / "nvidia" / "version")
+    if not text and shutil.which("nvidia-smi"):  # Windows' driver, which WSL2 shares, has no such file
+        command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            text = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
+    found = re.search(r"\d+\.\d+(\.\d+)?", text)
+    return found[0] if found else None
+
+
 def total_memory() -> int:
     """Return the bytes of memory of the machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -75,7 +90,8 @@ def peak_memory() -> int:
         return peak
     import resource  # a fallback only, because it also counts what the parent process held before exec
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts in bytes, Linux in KiB
 
 
 def forget_peak() -> None:

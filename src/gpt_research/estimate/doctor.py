@@ -62,10 +62,7 @@ def examine(folder: Path) -> list[Finding]:
 
 def look_at_software(folder: Path) -> list[Finding]:
     cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ", without CUDA"
-    means = ""
-    if not torch.version.cuda and shutil.which("nvidia-smi"):
-        means = "a GPU is here, but this torch cannot use it: install torch with CUDA"
-    return [Finding("software", f"Python {platform.python_version()}, torch {torch.__version__}{cuda}", means)]
+    return [Finding("software", f"Python {platform.python_version()}, torch {torch.__version__}{cuda}")]
 
 
 def look_at_cores(folder: Path) -> list[Finding]:
@@ -87,7 +84,7 @@ def look_at_memory(folder: Path) -> list[Finding]:
     total, free, limit = machine.total_memory(), machine.free_memory(), machine.cgroup_memory()
     found = f"{free / GB:.1f} GB free of {total / GB:.1f} GB"
     found += f"; this container may hold {limit / GB:.1f} GB" if limit is not None else ""
-    return [Finding("memory", found, _trainable(free) if not torch.cuda.is_available() else "")]
+    return [Finding("memory", found, _trainable(free) if not runtimes.cuda_is_usable() else "")]
 
 
 def _trainable(free: int) -> str:
@@ -109,11 +106,12 @@ def look_at_huge_pages(folder: Path) -> list[Finding]:
 
 
 def look_at_gpus(folder: Path) -> list[Finding]:
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = torch.cuda.device_count() if runtimes.cuda_is_usable() else 0
     if count == 0:
         if torch.backends.mps.is_available():
             return [Finding("GPU", "Apple's, through mps", "--device auto takes it")]
-        return [Finding("GPU", "none that torch can use", "small models only: see gpt-research plan")]
+        means = runtimes.unusable_card() or "small models only: see gpt-research plan"
+        return [Finding("GPU", "none that torch can use", means)]
     findings = []
     for index in range(count):
         properties = torch.cuda.get_device_properties(index)
@@ -136,8 +134,8 @@ def look_at_precision(folder: Path) -> list[Finding]:
     runtime = runtimes.start()
     rates: dict[str, float] = {}
     for name in ("fp32", "bf16", "fp16"):
-        if runtime.device.type == "cuda" and name == "bf16" and not torch.cuda.is_bf16_supported():
-            continue
+        if runtime.device.type == "cuda" and name == "bf16" and not torch.cuda.is_bf16_supported(False):
+            continue  # emulated
         rates[name] = _rate(runtime, name)
     found = ", ".join(f"{name} {rate / 1e12:.3g} TFLOP/s" for name, rate in rates.items())
     if runtime.device.type == "cuda":
@@ -159,11 +157,8 @@ def look_at_compile(folder: Path) -> list[Finding]:
     """Compile a tiny function."""
     # Another process with an empty cache must compile everything, so a missing tool shows.
     runtime = runtimes.start()
-    if not runtime.can_compile:
-        if runtime.device.type == "cuda":
-            return [Finding("torch.compile", "no Triton", "--compile will fail: pip install triton")]
-        remedy = "--compile will fail: install a C++ compiler, such as by apt install g++"
-        return [Finding("torch.compile", "no C++ compiler", remedy)]
+    if (missing := runtime.missing_for_compile()) is not None:
+        return [Finding("torch.compile", missing, "training runs without it")]
     code = (
         "import torch\n"
         f"x = torch.ones(64, device={runtime.device.type!r})\n"

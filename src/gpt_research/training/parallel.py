@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,6 +22,10 @@ from gpt_research.training.execution import ExecutionPlan
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
+
+_DDP_SETTINGS = inspect.signature(DistributedDataParallel).parameters
+# torch 2.13 has another name for the setting, and warns of the old one on every process.
+_NO_BROADCAST = "forward_sync_buffers" if "forward_sync_buffers" in _DDP_SETTINGS else "broadcast_buffers"
 
 
 @dataclass(frozen=True)
@@ -61,8 +66,8 @@ def place(model: Any, plan: ExecutionPlan, runtime: Runtime) -> Placed:
     devices = [runtime.device.index] if runtime.device.type == "cuda" else None
     # The buffers of a model are constants here, so there is nothing to broadcast. Gradients that
     # are views of DDP's buckets need no copy of their own.
-    ddp = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
-    return Placed(model, model, ddp)
+    settings: dict[str, Any] = {_NO_BROADCAST: False, "gradient_as_bucket_view": True}
+    return Placed(model, model, DistributedDataParallel(model, device_ids=devices, **settings))
 
 
 def _shard(model: Any, runtime: Runtime) -> None:

@@ -10,4 +10,5 @@ Modules:
     runtime     device, precision and ranks of this process
     seeds       a seed for each random draw
     settings    flags and YAML files, made from the fields of a dataclass
+    slurm       the rank of a process that srun started
 """

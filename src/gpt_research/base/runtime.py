@@ -1,8 +1,8 @@
 """The runtime of a command: device, precision, and this process among the others.
 
 A command makes one `Runtime` at its start and passes it on. No other code asks torch or the
-environment for the device or the rank. `torchrun` starts several processes; without it there is
-one.
+environment for the device or the rank. `torchrun` or Slurm's `srun` start several processes;
+without them there is one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Literal, cast
 import torch
 import torch.distributed as dist
 
-from gpt_research.base import machine
+from gpt_research.base import machine, slurm
 from gpt_research.base.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -131,11 +131,12 @@ class Runtime:
 
 
 def start(device: str = "auto", precision: str = "auto") -> Runtime:
-    """Choose the device and, under `torchrun`, join the other processes.
+    """Choose the device and, under `torchrun` or `srun`, join the other processes.
 
     Raises:
         UserError: the machine has no such device, or the device does not support the precision.
     """
+    os.environ.update(slurm.torchrun_variables(os.environ))
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     chosen = _find_device(device, local_rank, world_size)

@@ -14,7 +14,9 @@ from gpt_research.preprocessing.readers.corpus import Corpus
 from gpt_research.preprocessing.settings import SMALLEST_TASK, PreprocessConfig
 from gpt_research.preprocessing.text.contamination import benchmark_folders
 
-NOT_IN_THE_OUTPUT = {"corpora", "out", "workers", "strict", "executor", "slurm_partition", "slurm_time"}
+NOT_IN_THE_OUTPUT = {
+    *("corpora", "out", "workers", "strict", "executor", "slurm_partition", "slurm_time", "slurm_options", "wait")
+}
 """Settings that decide where and how fast a run goes, and not what it writes."""
 LARGEST_TASK, TASKS_AIMED_AT = 512 << 20, 64
 """Largest size of a task, in bytes on disk, and the number of tasks between the two limits."""

@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= logical
 ON_ALL_CORES := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-faults check format docs install clean
+.PHONY: demo test test-faults test-clusters check format docs install clean
 
 install: $(INSTALLED)
 
@@ -39,18 +39,23 @@ demo: $(INSTALLED)
 	$(BIN)/gpt-research demo
 
 test: $(WITH_EVAL)
-	$(PYTEST) $(ON_ALL_CORES) -m "not faults and not alone"
-	$(PYTEST) -m "alone and not faults"
+	$(PYTEST) $(ON_ALL_CORES) -m "not faults and not alone and not clusters"
+	$(PYTEST) -m "alone and not faults and not clusters"
 
 test-faults: $(INSTALLED)
 	$(PYTEST) -o faulthandler_timeout=1900 -m "faults or not faults" tests/faults tests/training tests/test_checkpoint.py tests/data/test_shards.py \
 		tests/preprocessing/test_executors.py
 
+# Starts a real Slurm of two virtual nodes (Debian: apt-get install slurm-wlm munge; as root) and Ray.
+test-clusters: $(INSTALLED)
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,cluster]"
+	$(PYTEST) -m clusters tests/clusters
+
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(PYTEST) -q $(ON_ALL_CORES) -m "not slow and not faults and not alone"
+	$(PYTEST) -q $(ON_ALL_CORES) -m "not slow and not faults and not alone and not clusters"
 
 # The site works without a network: open site/index.html, or serve it with `python -m http.server -d site`.
 docs: $(WITH_DOCS)

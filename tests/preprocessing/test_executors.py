@@ -8,7 +8,6 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -32,9 +31,9 @@ class Note:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, data: Any, rank: int, world_size: int) -> None:
+    def __call__(self, rank: int, tasks: int) -> None:
         with open(self.folder / f"ran-{rank}", "a") as file:
-            file.write(f"{world_size}\n")
+            file.write(f"{tasks}\n")
         if (self.folder / f"die-{rank}").exists():
             os.kill(os.getpid(), signal.SIGKILL)
         if (self.folder / f"fail-{rank}").exists():

@@ -15,5 +15,6 @@ Modules:
     setting_names  what settings are called, here and elsewhere
     settings       flags and YAML files, made from the fields of a dataclass
     settings_file  finds the mistakes in a YAML file, with their lines
+    slurm          the rank of a process that srun started
     stopping       Ctrl-C, SIGTERM and a closed terminal
 """

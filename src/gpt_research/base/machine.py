@@ -11,6 +11,9 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,6 +54,17 @@ def cpu_has_flag(flag: str) -> bool:
     """Return whether the CPU has a feature, by its name in /proc/cpuinfo, such as avx512_bf16."""
     lines = _read(PROC / "cpuinfo").splitlines()
     return any(flag in line.split() for line in lines if line.startswith("flags"))
+
+
+def nvidia_driver() -> str | None:
+    """Return the version of NVIDIA's driver, such as 535.104; None if there is no driver."""
+    text = _read(PROC / "driver" / "nvidia" / "version")
+    if not text and shutil.which("nvidia-smi"):  # Windows' driver, which WSL2 shares, has no such file
+        command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            text = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
+    found = re.search(r"\d+\.\d+(\.\d+)?", text)
+    return found[0] if found else None
 
 
 def total_memory() -> int:

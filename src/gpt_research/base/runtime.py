@@ -1,8 +1,8 @@
 """The runtime of a command: device, precision, and this process among the others.
 
 A command makes one `Runtime` at its start and passes it on. No other code asks torch or the
-environment for the device or the rank. `torchrun` starts several processes; without it there is
-one.
+environment for the device or the rank. `torchrun` or Slurm's `srun` start several processes;
+without them there is one.
 """
 
 from __future__ import annotations
@@ -11,16 +11,22 @@ import contextlib
 import importlib.util
 import os
 import shutil
+import sysconfig
+import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, cast
 
 import torch
 import torch.distributed as dist
 
-from gpt_research.base import machine, parent
+from gpt_research.base import machine, parent, slurm
 from gpt_research.base.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
+OLDEST_FOR_TRITON = OLDEST_WITH_FAST_FP16 = (7, 0)
+"""Compute capabilities of NVIDIA's cards. Source: Triton's README; NVIDIA's CUDA C++ Programming
+Guide, table "Throughput of native arithmetic instructions"."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,14 @@ class Runtime:
         dist.broadcast(numbers, src=0)
         return int(numbers.item())
 
+    def largest(self, number: int) -> int:
+        """Return, on all ranks, the largest number that any rank passed."""
+        if self.world_size == 1:
+            return number
+        numbers = torch.tensor(number)
+        dist.all_reduce(numbers, dist.ReduceOp.MAX)
+        return int(numbers.item())
+
     def barrier(self) -> None:
         """Return when every process has called this; the GPU is not synchronised."""
         self.any_rank(False)
@@ -80,6 +94,8 @@ class Runtime:
         """Wait until the device has finished all work that was queued."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
 
     def device_memory(self) -> int:
         """Return the bytes of memory of the GPU; on a CPU, this process's share of the machine's
@@ -98,12 +114,22 @@ class Runtime:
             return torch.cuda.max_memory_allocated(self.device)
         return torch.mps.driver_allocated_memory() if self.device.type == "mps" else machine.peak_memory()
 
-    @property
-    def can_compile(self) -> bool:
-        """True if torch.compile has what it needs: Triton for a GPU, a C++ compiler for a CPU."""
+    def missing_for_compile(self) -> str | None:
+        """Return what torch.compile lacks on this machine and how to get it; None if nothing."""
         if self.device.type == "cuda":
-            return importlib.util.find_spec("triton") is not None
-        return shutil.which(os.environ.get("CXX", "g++")) is not None or shutil.which("clang++") is not None
+            if importlib.util.find_spec("triton") is None:
+                return "Triton is not installed (pip install triton)"
+            if torch.cuda.get_device_capability(self.device) < OLDEST_FOR_TRITON:
+                return f"Triton needs compute capability 7.0, and {self.device_name} has less"
+            compilers, package = [os.environ.get("CC", "gcc"), "gcc", "clang"], "gcc"
+        else:
+            compilers, package = [os.environ.get("CXX", "g++"), "clang++"], "g++"
+        if not any(map(shutil.which, compilers)):
+            return f"there is no {'C' if package == 'gcc' else 'C++'} compiler (such as by apt install {package})"
+        # What is compiled is a module of Python's own kind.
+        if not Path(sysconfig.get_paths()["include"], "Python.h").is_file():
+            return "Python's headers are missing (such as by apt install python3-dev)"
+        return None
 
     @property
     def device_name(self) -> str:
@@ -113,14 +139,15 @@ class Runtime:
 
 
 def start(device: str = "auto", precision: str = "auto") -> Runtime:
-    """Choose the device and, under `torchrun`, join the other processes.
+    """Choose the device and, under `torchrun` or `srun`, join the other processes.
 
     Raises:
         UserError: the machine has no such device, or the device does not support the precision.
     """
+    os.environ.update(slurm.torchrun_variables(os.environ))
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    chosen = _find_device(device, local_rank)
+    chosen = _find_device(device, local_rank, world_size)
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
         # Products that stay in fp32 may use tf32, which is several times as fast and rounds less
@@ -139,21 +166,27 @@ def stop(runtime: Runtime) -> None:
         dist.destroy_process_group()
 
 
-def _find_device(name: str, local_rank: int) -> torch.device:
+def _find_device(name: str, local_rank: int, world_size: int) -> torch.device:
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", local_rank)
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        if cuda_is_usable():
+            name = "cuda"
+        else:
+            if local_rank == 0 and (sentence := unusable_card()) is not None:
+                warnings.warn(sentence, stacklevel=3)
+            return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f'device is "{name}", but it must be auto, cpu, cuda, cuda:N or mps.') from None
     if device.type == "cuda":
+        if world_size > 1 and device.index is not None:
+            raise UserError(f'device is "{name}", but {world_size} processes need a card each. Use --device cuda.')
         index = local_rank if device.index is None else device.index
         if index >= torch.cuda.device_count():
             raise UserError(
-                f'device is "{name}", but this machine shows {torch.cuda.device_count()} CUDA devices. '
-                "Leave --device out to take what is there."
+                f'device is "{name}", but this machine shows {torch.cuda.device_count()} CUDA devices, and process '
+                f"{local_rank} of this machine needs number {index}. "
+                + ("Start one process a card." if world_size > 1 else unusable_card() or "Leave --device out.")
             )
         return torch.device("cuda", index)
     if device.type == "mps" and not torch.backends.mps.is_available():
@@ -161,17 +194,50 @@ def _find_device(name: str, local_rank: int) -> torch.device:
     return device
 
 
+def cuda_is_usable() -> bool:
+    """Return whether torch can compute on an NVIDIA or AMD card of this machine."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `unusable_card` says what torch would warn of
+        return torch.cuda.is_available()
+
+
+def unusable_card() -> str | None:
+    """Return why torch cannot use the NVIDIA card of this machine, and what to do; None if it can,
+    or if there is no card.
+    """
+    driver = machine.nvidia_driver()
+    if driver is None or cuda_is_usable():
+        return None
+    found = f"This machine has an NVIDIA card (driver {driver}), but torch {torch.__version__}"
+    if torch.version.cuda is None:
+        return f"{found} is built for CPUs, so the card is not used. Install a build for CUDA: pytorch.org/get-started"
+    return (
+        f"{found}, built for CUDA {torch.version.cuda}, cannot use it. Update the driver (CUDA 13 needs 580 or newer), "
+        "or install a build for an older CUDA, such as: pip install --force-reinstall torch --index-url "
+        "https://download.pytorch.org/whl/cu126"
+    )
+
+
 def _find_precision(device: torch.device, precision: str) -> Precision:
     if precision == "auto":
-        return "bf16" if _bf16_is_fast(device) else "fp32"
-    if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        return _fastest_precision(device)
+    if precision == "bf16" and device.type == "cuda" and not _bf16_is_native(device):
         raise UserError(f"precision is bf16, but {torch.cuda.get_device_name(device)} has none. Use fp16.")
     if precision not in ("fp32", "bf16", "fp16"):
         raise UserError(f'precision is "{precision}", but it must be auto, fp32, bf16 or fp16.')
     return cast(Precision, precision)
 
 
-def _bf16_is_fast(device: torch.device) -> bool:
+def _fastest_precision(device: torch.device) -> Precision:
+    if _bf16_is_native(device):
+        return "bf16"
+    # Volta and Turing compute fp16 about eight times as fast as fp32, and bf16 not at all.
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= OLDEST_WITH_FAST_FP16:
+        return "fp16"
+    return "fp32"
+
+
+def _bf16_is_native(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":

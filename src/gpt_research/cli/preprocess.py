@@ -53,9 +53,9 @@ def run(config: PreprocessConfig) -> int:
     if config.dry_run:
         return preprocess_dry_run.show(config, console) if config.corpora else 0
     started_at = time.perf_counter()
-    prepared = preprocess(config, lambda stage, plan, work: _progress_bar(console, stage, plan, work))
+    prepared = preprocess(config, lambda stage, plan, work: _progress_bar(console, stage, plan, work), console.print)
     if prepared is None:
-        console.print(f"The stages were handed to {config.executor}; {config.out}/dataset.json appears at the end.")
+        console.print(f"{config.out}/dataset.json appears at the end. This command again says how far it is.")
         return 0
     if prepared.reused:
         console.print(f"{prepared.out} is complete already, with these settings: nothing to do.")

@@ -41,6 +41,9 @@ class TerminalReporter(Reporter):
             + (f", {plan.parallel}" if runtime.world_size > 1 else "")
             + (", compiled" if plan.compiled else "")
         )
+        missing = runtime.missing_for_compile() if runtime.device.type == "cuda" and config.compile is None else None
+        if missing is not None:
+            self.console.print(f"Without torch.compile, which would be faster: {missing}.")
         if beginning.start_step:
             self.console.print(f"Going on from step {beginning.start_step:,} of {config.max_steps:,}.")
         columns = (

@@ -25,7 +25,7 @@ def run(config: TrainConfig) -> int:
     finally:
         reporter.close()
     if reporter.bar is None:  # only the main process prints
-        return 0
+        return 0 if outcome.stopped_by is None else 128 + outcome.stopped_by
     if outcome.stopped_by is not None:
         console.print(
             f"Stopped at step {outcome.step:,} of {config.max_steps:,}, saved. Go on with: "

@@ -61,7 +61,17 @@ class DataLoader:
         self._windows_of_block: list[tuple[np.ndarray, int]] = []
 
     def batch(self, step: int, micro_step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return tokens and targets of a micro-batch, each (micro_batch, block_size) int64.
+        """Return tokens and targets of a micro-batch: two views, each (micro_batch, block_size)
+        int64.
+
+        Raises:
+            UserError: a token is outside of the vocabulary.
+        """
+        sequences = self.sequences(step, micro_step)
+        return sequences[:, :-1], sequences[:, 1:]
+
+    def sequences(self, step: int, micro_step: int) -> torch.Tensor:
+        """Return the windows of a micro-batch, (micro_batch, block_size + 1) int64, contiguous.
 
         Raises:
             UserError: a token is outside of the vocabulary.
@@ -72,8 +82,7 @@ class DataLoader:
                 f"A shard holds the token {gathered.max()}, but the vocabulary has {self.vocab_size} entries: it is "
                 "damaged or of another tokenizer. Find it with --verify_data, or run preprocessing again."
             )
-        windows = torch.from_numpy(gathered)
-        return windows[:, :-1], windows[:, 1:]
+        return torch.from_numpy(gathered)
 
     def windows(self, step: int, micro_step: int) -> list[tuple[np.ndarray, int]]:
         """Return the windows of a micro-batch, each as tokens of its shard and its first index."""

@@ -68,10 +68,7 @@ def examine(place: Place) -> Iterator[Finding]:
 
 def look_at_software(place: Place) -> list[Finding]:
     cuda = f", CUDA {torch.version.cuda}" if torch.version.cuda else ", without CUDA"
-    means = ""
-    if not torch.version.cuda and shutil.which("nvidia-smi"):
-        means = "a GPU is here, but this torch cannot use it: install torch with CUDA"
-    return [Finding("software", f"Python {platform.python_version()}, torch {torch.__version__}{cuda}", means)]
+    return [Finding("software", f"Python {platform.python_version()}, torch {torch.__version__}{cuda}")]
 
 
 def look_at_cores(place: Place) -> list[Finding]:
@@ -93,7 +90,7 @@ def look_at_memory(place: Place) -> list[Finding]:
     total, free, limit = machine.total_memory(), machine.free_memory(), machine.cgroup_memory()
     found = f"{free / GB:.1f} GB free of {total / GB:.1f} GB"
     found += f"; this container may hold {limit / GB:.1f} GB" if limit is not None else ""
-    return [Finding("memory", found, _trainable(free) if not torch.cuda.is_available() else "")]
+    return [Finding("memory", found, _trainable(free) if not runtimes.cuda_is_usable() else "")]
 
 
 def _trainable(free: int) -> str:
@@ -115,11 +112,12 @@ def look_at_huge_pages(place: Place) -> list[Finding]:
 
 
 def look_at_gpus(place: Place) -> list[Finding]:
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = torch.cuda.device_count() if runtimes.cuda_is_usable() else 0
     if count == 0:
         if torch.backends.mps.is_available():
             return [Finding("GPU", "Apple's, through mps", "--device auto takes it")]
-        return [Finding("GPU", "none that torch can use", f"small models only: see {hints.command('plan', '--help')}")]
+        means = runtimes.unusable_card() or f"small models only: see {hints.command('plan', '--help')}"
+        return [Finding("GPU", "none that torch can use", means)]
     findings = []
     for index in range(count):
         properties = torch.cuda.get_device_properties(index)
@@ -142,8 +140,8 @@ def look_at_precision(place: Place) -> list[Finding]:
     runtime = runtimes.start()
     rates: dict[str, float] = {}
     for name in ("fp32", "bf16", "fp16"):
-        if runtime.device.type == "cuda" and name == "bf16" and not torch.cuda.is_bf16_supported():
-            continue
+        if runtime.device.type == "cuda" and name == "bf16" and not torch.cuda.is_bf16_supported(False):
+            continue  # emulated
         rates[name] = _rate(runtime, name)
     found = ", ".join(f"{name} {rate / 1e12:.3g} TFLOP/s" for name, rate in rates.items())
     if runtime.device.type == "cuda":
@@ -165,11 +163,8 @@ def look_at_compile(place: Place) -> list[Finding]:
     """Compile a tiny function."""
     # Another process with an empty cache must compile everything, so a missing tool shows.
     runtime = runtimes.start()
-    if not runtime.can_compile:
-        if runtime.device.type == "cuda":
-            return [Finding("torch.compile", "no Triton", "--compile will fail: pip install triton")]
-        remedy = "--compile will fail: install a C++ compiler, such as by apt install g++"
-        return [Finding("torch.compile", "no C++ compiler", remedy)]
+    if (missing := runtime.missing_for_compile()) is not None:
+        return [Finding("torch.compile", missing, "training runs without it")]
     code = (
         "import torch\n"
         f"x = torch.ones(64, device={runtime.device.type!r})\n"

@@ -137,11 +137,10 @@ class RandomBatches:
     """
 
     def __init__(self, model: GPTConfig, micro_batch: int) -> None:
-        windows = torch.randint(model.vocab_size, (micro_batch, model.block_size + 1))
-        self.tokens, self.targets = windows[:, :-1].contiguous(), windows[:, 1:].contiguous()
+        self.windows = torch.randint(model.vocab_size, (micro_batch, model.block_size + 1))
 
-    def batch(self, step: int, micro_step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.tokens, self.targets
+    def sequences(self, step: int, micro_step: int) -> torch.Tensor:
+        return self.windows
 
 
 class TimedStep(TrainStep):

@@ -26,6 +26,7 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.task import Continuations, RunningText
 from gpt_research.evaluation.windows import Scores, Window, rolling_windows, sliding_windows
+from gpt_research.model.fast.attention import for_any_length
 from gpt_research.model.gpt import GPT
 
 HEAD_BYTES = {"cpu": 16 << 20}
@@ -201,7 +202,7 @@ def _score_batch(model: GPT, windows: list[Window], runtime: Runtime) -> list[Sc
         columns.append(np.arange(length - window.scored, length))
         targets.append(np.asarray(window.tokens[-window.scored :], dtype=np.int64))
     # The head runs outside of autocast, and so in fp32.
-    with runtime.autocast():
+    with runtime.autocast(), for_any_length(runtime.device):
         h = model.hidden(torch.from_numpy(tokens).to(runtime.device))  # (B, T, C)
     at = (torch.from_numpy(np.concatenate(part)).to(runtime.device) for part in (rows, columns))
     nats, greedy = _ask_head(model, h[tuple(at)].float(), torch.from_numpy(np.concatenate(targets)))

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import torch
 
+from gpt_research.model.fast.attention import for_any_length
 from gpt_research.model.gpt import GPT
 from gpt_research.model.kv_cache import KVCache
 
@@ -78,7 +79,8 @@ class Decoder:
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt)] = torch.tensor(prompt)
         cache = self.model.new_cache(len(prompts), max(lengths))
-        h = self.model.hidden(tokens.to(self.device), cache)  # (B, T, C)
+        with for_any_length(self.device):
+            h = self.model.hidden(tokens.to(self.device), cache)  # (B, T, C)
         cache.truncate(lengths)
         return cache, h[torch.arange(len(prompts)), torch.tensor(lengths) - 1]
 
@@ -86,7 +88,9 @@ class Decoder:
         """Read one token of every row, (B,); return logits of the next, (B, V). No row may be
         full.
         """
-        return self._logits(self.model.hidden(tokens.to(self.device)[:, None], self.cache)[:, -1])
+        with for_any_length(self.device):
+            h = self.model.hidden(tokens.to(self.device)[:, None], self.cache)  # (B, 1, C)
+        return self._logits(h[:, -1])
 
     def full_rows(self) -> list[int]:
         """Return the rows that have no memory left for another token."""

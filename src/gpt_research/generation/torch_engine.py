@@ -27,7 +27,8 @@ from gpt_research.generation.sequence import Sequence
 from gpt_research.model.gpt import GPT
 
 LARGEST_CACHE = 4 << 30
-"""Bytes of keys and values that an engine may hold, unless it is given a number of rows."""
+"""Bytes of keys and values that an engine may hold, unless it is given a number of rows; on a GPU
+never more than a quarter of its memory."""
 
 
 def generate(
@@ -102,7 +103,7 @@ class TorchEngine:
             )
         self.tokenizer, self.description = tokenizer, description
         self._decoder = Decoder(model)
-        self.max_rows = max_rows or max(1, LARGEST_CACHE // self._decoder.row_bytes)
+        self.max_rows = max_rows or max(1, _room_for_cache(self._decoder.device) // self._decoder.row_bytes)
         self._waiting: OrderedDict[int, Request] = OrderedDict()
         self._next_id = 0
         self._rows: list[Sequence] = []
@@ -254,3 +255,9 @@ class TorchEngine:
             row: dict(zip(ids[: counts[row]], scores, strict=False))
             for row, ids, scores in zip(rows, likeliest.indices.tolist(), values, strict=True)
         }
+
+
+def _room_for_cache(device: torch.device) -> int:
+    if device.type != "cuda":
+        return LARGEST_CACHE
+    return min(LARGEST_CACHE, torch.cuda.get_device_properties(device).total_memory // 4)

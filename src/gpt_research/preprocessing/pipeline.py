@@ -21,6 +21,15 @@ from gpt_research.base.errors import UserError
 from gpt_research.data.shards import Manifest, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing import executors, warm_up
+from gpt_research.preprocessing.cluster.progress import RunProgress
+from gpt_research.preprocessing.cluster.ray import work_on_ray
+from gpt_research.preprocessing.cluster.slurm import (
+    SlurmSettings,
+    SlurmWorkers,
+    cancel_jobs,
+    refuse_while_jobs_work_on,
+    work_on_slurm,
+)
 from gpt_research.preprocessing.dry_run import Look, look
 from gpt_research.preprocessing.job_plan import JobPlan
 from gpt_research.preprocessing.plan import make_plan
@@ -56,11 +65,18 @@ def _no_watch(stage: str, plan: JobPlan, work: WorkFolder) -> contextlib.Abstrac
     return contextlib.nullcontext()
 
 
-def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared | None:
+def _say_nothing(sentence: str) -> None:
+    pass
+
+
+def preprocess(
+    config: PreprocessConfig, watch: Watch = _no_watch, say: Callable[[str], None] = _say_nothing
+) -> Prepared | None:
     """Turn `config.corpora`, each given as NAME=PATH, into a data set at `config.out`.
 
     Args:
         watch: a context that is entered around each stage, for a progress bar.
+        say: called with sentences about the jobs of a cluster.
 
     Returns:
         The data set; None if a cluster works on it now.
@@ -81,14 +97,13 @@ def preprocess(config: PreprocessConfig, watch: Watch = _no_watch) -> Prepared |
         warm_up.start_fork_server(config)
     work = _work_folder(out, plan)
     try:
-        stages, logs = _stages(work, plan, config), work.folder / "logs"
-        # Slurm runs the stages later, one job after another; this process does not wait.
-        if config.executor == "slurm":
-            executors.submit(stages, logs, config)
+        stages = stages_of(work, plan, config.strict)
+        if config.executor == "local":
+            for name, stage, tasks in stages:
+                with watch(name, plan, work):
+                    executors.run(name, stage, tasks, work.folder / "logs", config)
+        elif not _work_on_cluster(config, work, plan, watch, say):
             return None
-        for name, stage, tasks in stages:
-            with watch(name, plan, work):
-                executors.run(name, stage, tasks, logs, config)
     except OSError as error:
         raise cannot_write(out, error, then="start again: what is done stays") from None
     broken = _broken(work, plan)
@@ -108,13 +123,17 @@ def look_at(config: PreprocessConfig) -> list[Look]:
     return [look(corpus, plan) for corpus in corpora]
 
 
-def _stages(work: WorkFolder, plan: JobPlan, config: PreprocessConfig) -> list[tuple[str, Stage, int]]:
-    """Return name, stage and number of tasks of each stage that the run needs, in order."""
+def stages_of(work: WorkFolder, plan: JobPlan, strict: bool) -> list[tuple[str, Stage, int]]:
+    """Return name, stage and number of tasks of each stage that the run needs, in order.
+
+    Args:
+        strict: stop at the first damaged piece of input.
+    """
     tasks, benchmarks = len(plan.tasks), len(plan.benchmarks)
     return [
         *([("index", IndexBenchmarks(work), benchmarks)] if benchmarks else []),
-        *_learn(work, config.tokenizer, tasks),
-        ("read", Read(work, resolve, config.strict), tasks),
+        *_learn(work, plan.options["tokenizer"], tasks),
+        ("read", Read(work, resolve, strict), tasks),
         ("select", Select(work), 1),
         ("assemble", Assemble(work), tasks),
         ("finish", Finish(work), 1),
@@ -130,6 +149,24 @@ def _learn(work: WorkFolder, tokenizer: str, tasks: int) -> list[tuple[str, Stag
     return []
 
 
+def _work_on_cluster(
+    config: PreprocessConfig, work: WorkFolder, plan: JobPlan, watch: Watch, say: Callable[[str], None]
+) -> bool:
+    """Let the workers of a cluster do the run; return whether it is done."""
+    stages = stages_of(work, plan, config.strict)
+    progress = RunProgress(work.folder / "logs", [(name, tasks) for name, _, tasks in stages])
+    workers = executors.number_of_workers(config, len(plan.tasks))
+
+    def follow(goes_on: Callable[[], bool]) -> bool:
+        return progress.follow(lambda stage: watch(stage, plan, work), goes_on)
+
+    if config.executor == "ray":
+        work_on_ray(stages, workers, progress, follow)
+        return True
+    settings = SlurmSettings(config.slurm_partition, config.slurm_time, config.slurm_options, workers, config.strict)
+    return work_on_slurm(SlurmWorkers(work.folder, settings), progress, say, follow if config.wait else None)
+
+
 def _work_folder(out: Path, plan: JobPlan) -> WorkFolder:
     """Return the work folder of an interrupted run of the same plan, or else a new one."""
     work = WorkFolder(out / ".work")
@@ -137,6 +174,7 @@ def _work_folder(out: Path, plan: JobPlan) -> WorkFolder:
     with contextlib.suppress(ValueError, KeyError, TypeError):
         if (work.folder / "plan.json").is_file() and work.load_plan().as_json() == plan.as_json():
             return work
+    refuse_while_jobs_work_on(work.folder, out)
     tokenizer = _given_tokenizer(plan.options["tokenizer"])
     try:
         shutil.rmtree(work.folder, ignore_errors=True)
@@ -178,6 +216,7 @@ def _reuse(out: Path, plan: JobPlan) -> Prepared:
     # A work folder is left if a cluster made the data set, or if the program was stopped right
     # before its end.
     if work.folder.is_dir():
+        cancel_jobs(work.folder)
         with contextlib.suppress(OSError):
             broken = _broken(work, plan)
         shutil.rmtree(work.folder, ignore_errors=True)

@@ -17,7 +17,10 @@ from gpt_research.preprocessing.readers.corpus import Corpus
 from gpt_research.preprocessing.settings import SMALLEST_TASK, PreprocessConfig
 from gpt_research.preprocessing.text.contamination import benchmark_folders
 
-NOT_IN_THE_OUTPUT = {"corpora", "out", "workers", "strict", "dry_run", "executor", "slurm_partition", "slurm_time"}
+NOT_IN_THE_OUTPUT = {
+    *("corpora", "out", "workers", "strict", "dry_run", "executor"),
+    *("slurm_partition", "slurm_time", "slurm_options", "wait"),
+}
 """Settings that decide where and how fast a run goes, and not what it writes."""
 FILTER_SETTINGS = {"filters", "language", "language_score"}
 """Settings that are recorded in one form, and only if there are filters."""

@@ -62,6 +62,10 @@ class PreprocessConfig(ReadOptions):
     """Partition for --executor slurm."""
     slurm_time: str = "12:00:00"
     """Time limit of a job for --executor slurm."""
+    slurm_options: str = ""
+    """More flags for sbatch, such as "--account=abc --mem-per-cpu=4G"."""
+    wait: bool = False
+    """With --executor slurm: wait for the jobs, with a progress bar, instead of ending at once."""
 
     def __post_init__(self) -> None:
         require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "at least 0 and below 1")

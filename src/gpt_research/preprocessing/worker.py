@@ -6,19 +6,18 @@ import gc
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.parent import end_worker_with_parent
 
-TaskFunction = Callable[[Any, int, int], None]
-"""A stage as datatrove calls it: with no data, the task's number, and the number of tasks."""
+TaskFunction = Callable[[int, int], None]
+"""A stage: it is called with the number of a task and the number of all tasks."""
 
 
 def run_task(stage: TaskFunction, rank: int, tasks: int, logs: Path) -> None:
-    """Run one task; write to `logs` that it is done, as datatrove does, or its traceback."""
+    """Run one task; write to `logs` that it is done, or its traceback."""
     try:
-        stage(None, rank, tasks)
+        stage(rank, tasks)
     except Exception as error:
         logs.mkdir(parents=True, exist_ok=True)
         with open(logs / f"task_{rank:05d}.log", "w", encoding="utf-8") as file:

@@ -13,8 +13,10 @@ from typing import TypeVar, cast
 import torch
 
 from gpt_research.base import machine
+from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
+from gpt_research.model.fast.loss import LOGIT_COPIES
 from gpt_research.model.gpt import GPT
 from gpt_research.training.execution import ExecutionPlan, Parallel
 from gpt_research.training.optimizers import make_optimizer, state_bytes
@@ -27,8 +29,10 @@ WEIGHT_BYTES = GRADIENT_BYTES = 4
 LARGEST_STATE = 0.5
 """Share of a device's memory that weights, gradients and optimizer may take; activations need the
 rest."""
-LARGEST_LOGITS = {"cpu": 8 << 20, "cuda": 4 << 30}
-"""Bytes of fp32 logits to hold at a time by default, by device; a CPU's share fits its caches."""
+CACHED_LOGITS = 8 << 20
+"""Bytes of fp32 logits to hold at a time on a CPU; more would not fit its caches."""
+LOGITS_SHARE = 1 / 8
+"""Share of a GPU's memory that logits and what is made of them may take."""
 LEAST_CHUNK = 512
 """Tokens of a chunk at least, because the products of smaller chunks are slow."""
 
@@ -37,14 +41,16 @@ def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
     """Decide how the steps of `config` are carried out on the processes of `runtime`.
 
     Raises:
-        UserError: a step does not divide evenly over the devices.
+        UserError: a step does not divide evenly over the devices, or `compile` is asked for and
+            cannot work.
     """
+    compiled = _compiled(config.compile, runtime)
     return ExecutionPlan(
         parallel=_parallel(config, runtime),
-        compiled=_compiled(config.compile, runtime),
+        compiled=compiled,
         micro_batch=config.micro_batch,
         micro_steps=config.accumulation_steps(runtime.world_size),
-        loss_chunk=_loss_chunk(config.loss_chunk, config.micro_batch, config.model, runtime),
+        loss_chunk=_loss_chunk(config, compiled, runtime),
         tokens_per_step=config.tokens_per_step,
         gradient_checkpointing=config.gradient_checkpointing,
     )
@@ -101,16 +107,26 @@ def _compiled(asked_for: bool | None, runtime: Runtime) -> bool:
     # By default only a GPU compiles. There it pays within a minute; on a CPU a compiled step is
     # hardly faster.
     if asked_for is None:
-        return runtime.device.type == "cuda" and runtime.can_compile
+        return runtime.device.type == "cuda" and runtime.missing_for_compile() is None
+    if asked_for and (missing := runtime.missing_for_compile()) is not None:
+        raise UserError(f"compile is true, but torch.compile cannot work here: {missing}. Or leave --compile out.")
     return asked_for
 
 
-def _loss_chunk(asked_for: int | None, micro_batch: int, model: GPTConfig, runtime: Runtime) -> int:
+def _loss_chunk(config: TrainConfig, compiled: bool, runtime: Runtime) -> int:
     """Return how many tokens' logits to hold at a time; 0 for all of a micro-batch."""
     # The chunked loss computes a chunk's gradient together with its value, before the scale that
     # fp16 needs is multiplied in, so small gradients would be rounded to 0. fp16 takes all logits
     # at once.
-    if asked_for is not None or runtime.precision == "fp16":
-        return asked_for or 0
-    fits = LARGEST_LOGITS.get(runtime.device.type, 1 << 30) // (4 * model.padded_vocab_size)
-    return 0 if micro_batch * model.block_size <= fits else max(LEAST_CHUNK, fits // 256 * 256)
+    if config.loss_chunk is not None or runtime.precision == "fp16":
+        return config.loss_chunk or 0
+    if runtime.device.type == "cpu":
+        room, token_bytes = CACHED_LOGITS, 4
+    else:
+        # A compiled loss reads the logits as the product wrote them, and writes their gradient in
+        # their place. Otherwise there are copies of them in fp32.
+        room = int(LOGITS_SHARE * runtime.device_memory())
+        token_bytes = runtime.dtype.itemsize if compiled else 4 * LOGIT_COPIES
+    fits = room // (token_bytes * config.model.padded_vocab_size)
+    whole = config.micro_batch * config.model.block_size <= fits
+    return 0 if whole else max(LEAST_CHUNK, fits // 256 * 256)

@@ -74,7 +74,8 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
         with locked_run_folder(config, data, is_main=runtime.is_main):
             runtime.barrier()  # only rank 0 has the lock and has checked the folder that all read
             trainer = Trainer(config, runtime, data, reporter)
-            with catch_stop_signals(reporter.stopping) as stop:
+            announce = reporter.stopping if runtime.is_main else Reporter().stopping
+            with catch_stop_signals(announce) as stop:
                 outcome = trainer.run(stop, until, remarks)
             # The trainer must end before the process group. If DDP's reducer outlived the group, it
             # would wait for gloo's thread with the interpreter's lock held, which that thread may
@@ -198,9 +199,11 @@ class Trainer:
                 self.metrics.finish()
         if self.runtime.is_main:
             draw_loss_curve(self.run_folder)
-        self.runtime.barrier()
+        # A batch system may tell one process alone to stop, and all must end in the same way. No
+        # process leaves before all are here.
+        stopped_by = self.runtime.largest(stop.signal or 0) or None
         ended_early = self.state.best.exhausted and step < config.max_steps
-        return Outcome(self.run_folder, step, step - self.start_step, self.losses, stop.signal, ended_early)
+        return Outcome(self.run_folder, step, step - self.start_step, self.losses, stopped_by, ended_early)
 
     def _begin(self) -> None:
         """Restore the checkpoint from which the run goes on, or take the weights of another run.

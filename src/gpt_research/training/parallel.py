@@ -8,6 +8,8 @@ Source: torch.nn.parallel.DistributedDataParallel and torch.distributed.fsdp.ful
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,6 +22,10 @@ from gpt_research.training.execution import ExecutionPlan
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
+
+_DDP_SETTINGS = inspect.signature(DistributedDataParallel).parameters
+# torch 2.13 has another name for the setting, and warns of the old one on every process.
+_NO_BROADCAST = "forward_sync_buffers" if "forward_sync_buffers" in _DDP_SETTINGS else "broadcast_buffers"
 
 
 @dataclass(frozen=True)
@@ -60,8 +66,8 @@ def place(model: Any, plan: ExecutionPlan, runtime: Runtime) -> Placed:
     devices = [runtime.device.index] if runtime.device.type == "cuda" else None
     # The buffers of a model are constants here, so there is nothing to broadcast. Gradients that
     # are views of DDP's buckets need no copy of their own.
-    ddp = DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
-    return Placed(model, model, ddp)
+    settings: dict[str, Any] = {_NO_BROADCAST: False, "gradient_as_bucket_view": True}
+    return Placed(model, model, DistributedDataParallel(model, device_ids=devices, **settings))
 
 
 def _shard(model: Any, runtime: Runtime) -> None:
@@ -72,16 +78,16 @@ def _shard(model: Any, runtime: Runtime) -> None:
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
     mesh = init_device_mesh(runtime.device.type, (runtime.world_size,))
-    # Weights are gathered in the type of the products, which halves the traffic. Gradients are
-    # summed in fp32. The inputs are not cast, because the residual stream stays in fp32.
-    policy = MixedPrecisionPolicy(
-        param_dtype=None if runtime.precision == "fp32" else runtime.dtype,
-        reduce_dtype=torch.float32,
-        cast_forward_inputs=False,
-    )
+    # The model is to be the same as under DDP, where autocast rounds the weights of products to 16
+    # bits, and embeddings and norms stay in fp32. So only the weights of products are gathered in
+    # 16 bits, which halves the traffic of blocks. Gradients are summed in fp32.
+    whole = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
+    rounded = dataclasses.replace(whole, param_dtype=None if runtime.precision == "fp32" else runtime.dtype)
     for block in model.blocks:
-        fully_shard(block, mesh=mesh, mp_policy=policy)
-    fully_shard(model, mesh=mesh, mp_policy=policy)
+        if rounded != whole:
+            fully_shard([block.norm_1, block.norm_2], mesh=mesh, mp_policy=whole)
+        fully_shard(block, mesh=mesh, mp_policy=rounded)
+    fully_shard(model, mesh=mesh, mp_policy=whole)
     for name, buffer in model.named_buffers():  # fully_shard moves parameters only
         owner, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(owner), leaf, buffer.to(runtime.device))

@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 
 class Batches(Protocol):
-    """Gives the tokens and targets of any micro-batch of this process, each (micro_batch,
-    block_size) int64.
+    """Gives any micro-batch of this process: (micro_batch, block_size + 1) int64, contiguous.
+
+    A window has one token more than the context, because each token's target is the next one.
     """
 
-    def batch(self, step: int, micro_step: int) -> tuple[torch.Tensor, torch.Tensor]: ...
+    def sequences(self, step: int, micro_step: int) -> torch.Tensor: ...
 
 
 class TrainStep:
@@ -128,13 +129,13 @@ class TrainStep:
         return runtime.sum_over_ranks(loss)
 
     def _fetch(self, step: int, micro_step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return a micro-batch on the device."""
+        """Return the tokens and targets of a micro-batch, (B, T) each, on the device."""
         began = time.perf_counter()
-        batch = self.batches.batch(step, micro_step)
-        # A copy from pinned memory does not block the host, which runs ahead of a GPU. So the batch
-        # arrives before the device needs it.
+        sequences = self.batches.sequences(step, micro_step)  # (B, T + 1)
+        # The host runs ahead of a GPU, so a batch arrives before the device needs it. Only a copy
+        # from pinned memory that is contiguous lets the host go on, so it is cut on the device.
         if self.runtime.device.type == "cuda":
-            batch = batch[0].pin_memory(), batch[1].pin_memory()
-        tokens, targets = (x.to(self.runtime.device, non_blocking=True) for x in batch)
+            sequences = sequences.pin_memory()
+        sequences = sequences.to(self.runtime.device, non_blocking=True)
         self.data_s += time.perf_counter() - began
-        return tokens, targets
+        return sequences[:, :-1], sequences[:, 1:]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import torch
 import torch.nn.functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 BLOCK = 128
 """Queries that are multiplied together; scores beyond the end of their block are not computed."""
@@ -18,6 +20,17 @@ def causal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, dropout:
     if keeps_weights(q.device.type, q.dtype, q.size(2), dropout) and torch.is_grad_enabled():
         return _in_blocks(q, k, v)
     return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
+
+
+def for_any_length(device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Return a context in which attention costs the same at a length that it has not seen before.
+
+    On newer NVIDIA cards torch prefers cuDNN, which builds a plan of tens of milliseconds for every
+    new length. Training has one length, but generation has a new one at each token.
+    """
+    if device.type != "cuda":
+        return contextlib.nullcontext()
+    return sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH])
 
 
 def keeps_weights(device: str, dtype: torch.dtype, length: int, dropout: float = 0.0) -> bool:

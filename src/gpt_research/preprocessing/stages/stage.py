@@ -39,14 +39,14 @@ module."""
 
 @dataclass(frozen=True)
 class Stage(ABC):
-    """A stage as datatrove calls it: with a task's number.
+    """A stage, which is called with a task's number and the number of tasks.
 
     It finds its input in the work folder and leaves its results there.
     """
 
     work: WorkFolder
 
-    def __call__(self, data: Any, rank: int, world_size: int) -> None:
+    def __call__(self, rank: int, tasks: int) -> None:
         plan = self.work.load_plan()
         for path in plan.plugins:
             plugins.load(path)

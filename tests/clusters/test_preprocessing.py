@@ -1,0 +1,199 @@
+"""On Slurm and Ray the bytes are those of one machine, and the command knows its jobs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from slurm_of_two_nodes import SlurmOfTwoNodes
+
+pytestmark = [pytest.mark.clusters, pytest.mark.timeout(300)]
+
+PLUGIN = '''
+import time
+from pathlib import Path
+from gpt_research.base.errors import UserError
+from gpt_research.preprocessing.document import Document, Unit
+from gpt_research.preprocessing.readers.catalogue import READERS
+
+
+class NotesReader:
+    """Reads a.notes at once, and b.notes when no file `hold` stands beside it."""
+
+    name, licence = "notes", "Notes of my own."
+
+    def units(self, root):
+        return [Unit(path.name, path.stat().st_size) for path in sorted(root.glob("*.notes"))]
+
+    def read(self, root, unit, options):
+        while unit.path == "b.notes" and (root / "hold").exists():
+            time.sleep(0.1)
+        if unit.path == "b.notes" and (root / "spoil").exists():
+            raise UserError("b.notes is wet")
+        yield Document((root / unit.path).read_text(), unit.path, 0)
+
+
+READERS["notes"] = NotesReader
+'''
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class Run:
+    """A run of three tasks, one of which waits or fails if a file says so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.notes, self.out = folder, folder / "in", folder / "out"
+        self.notes.mkdir()
+        (folder / "plugin.py").write_text(PLUGIN)
+        for name in "abc":
+            (self.notes / f"{name}.notes").write_text(f"The note {name} says something of {name} to all.\n" * 3)
+
+    def command(self, *flags: str, out: str = "out") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "gpt_research", "preprocess", "--plugin", "plugin.py", "mine:notes=in"]
+        command += ["--out", out, "--tasks", "3", "--workers", "2", "--val_fraction", "0", "--near_duplicates", "false"]
+        command += flags
+        return subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=200)
+
+    def on_slurm(self, *flags: str) -> subprocess.CompletedProcess[str]:
+        return self.command("--executor", "slurm", "--slurm_partition", "cpu", *flags)
+
+    def matches_one_machine(self) -> bool:
+        self.command(out="alone")
+        return contents(self.out) == contents(self.folder / "alone")
+
+    def has_read(self, *ranks: int) -> bool:
+        done = self.out / ".work" / "logs" / "read" / "completions"
+        return all((done / f"{rank:05d}").exists() for rank in ranks)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.2)
+
+
+def test_slurm_leaves_the_bytes_of_one_machine(slurm: SlurmOfTwoNodes, run: Run) -> None:
+    done = run.on_slurm("--wait")
+    assert done.returncode == 0, done.stderr
+    assert "Wrote out" in done.stderr
+    assert run.matches_one_machine()
+
+
+def test_the_command_given_again_says_how_far_it_is_and_queues_nothing_twice(slurm: SlurmOfTwoNodes, run: Run) -> None:
+    (run.notes / "hold").touch()
+    first = run.on_slurm()
+    assert first.returncode == 0, first.stderr
+    assert "handed to Slurm as" in first.stderr
+    wait_for(lambda: run.has_read(0, 2))
+    again = run.on_slurm()
+    assert "2 running; the stage read has 2 of 3 tasks done" in again.stderr
+    assert len(slurm.ask("squeue", "--noheader", "--array", "--name=gpt-research-preprocess").splitlines()) == 2
+    (run.notes / "hold").unlink()
+    wait_for((run.out / "dataset.json").exists)
+    assert "complete already" in run.on_slurm().stderr
+    assert run.matches_one_machine()
+
+
+def test_a_failed_task_is_named_with_its_log_and_done_again(slurm: SlurmOfTwoNodes, run: Run) -> None:
+    (run.notes / "spoil").touch()
+    done = run.on_slurm("--wait")
+    log = Path("out", ".work", "logs", "read", "task_00001.log")
+    assert done.returncode == 2
+    assert "Task 1 of the stage read failed" in done.stderr
+    assert f"b.notes is wet ({log})" in done.stderr
+    assert "b.notes is wet" in (run.folder / log).read_text()
+    (run.notes / "spoil").unlink()
+    again = run.on_slurm("--wait")
+    assert again.returncode == 0, again.stderr
+    assert "What is missing was handed to Slurm" in again.stderr
+    assert run.matches_one_machine()
+
+
+@pytest.mark.parametrize(
+    ("end", "says"),
+    [
+        (["scancel", "--name=gpt-research-preprocess"], "left the queue before the work was done"),
+        (["pkill", "-KILL", "-f", "preprocess_worker"], "Task 1 of the stage read was not finished: its worker was"),
+    ],
+)
+def test_cancelled_jobs_are_named_and_what_is_missing_is_done(
+    slurm: SlurmOfTwoNodes, run: Run, end: list[str], says: str
+) -> None:
+    (run.notes / "hold").touch()
+    run.on_slurm()
+    wait_for(lambda: run.has_read(0, 2))
+    slurm.ask(*end)
+    wait_for(lambda: slurm.ask("squeue", "--noheader", "--name=gpt-research-preprocess") == "")
+    (run.notes / "hold").unlink()
+    again = run.on_slurm("--wait")
+    assert says in again.stderr
+    assert again.returncode == 0, again.stderr
+    assert run.matches_one_machine()
+
+
+def test_the_others_take_the_work_of_a_worker_that_dies(
+    slurm: SlurmOfTwoNodes, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run.notes / "hold").touch()
+    run.on_slurm()
+    wait_for(lambda: run.has_read(0, 2))
+    holder = (run.out / ".work" / "logs" / "read" / "claims" / "00001").read_text().split()[1]
+    slurm.ask("kill", "-TERM", holder)  # a worker that is told to stop gives its task back
+    (run.notes / "hold").unlink()
+    wait_for((run.out / "dataset.json").exists)
+    assert run.on_slurm().returncode == 0
+    assert run.matches_one_machine()
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--slurm_partition", "nowhere"], "Slurm refuses the jobs: invalid partition specified: nowhere"),
+        (["--slurm_options=--mem=900G"], "Slurm refuses the jobs: Memory specification can not be satisfied"),
+    ],
+)
+def test_a_refusal_of_sbatch_is_its_sentence(slurm: SlurmOfTwoNodes, run: Run, flags: list[str], says: str) -> None:
+    done = run.on_slurm(*flags)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_other_settings_do_not_touch_a_folder_that_jobs_work_on(slurm: SlurmOfTwoNodes, run: Run) -> None:
+    (run.notes / "hold").touch()
+    run.on_slurm()
+    wait_for(lambda: run.has_read(0, 2))
+    other = run.on_slurm("--min_characters", "21")
+    assert other.returncode == 2
+    assert "work on out with other settings" in other.stderr
+    (run.notes / "hold").unlink()
+    wait_for((run.out / "dataset.json").exists)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
+def test_ray_leaves_the_bytes_of_one_machine_and_names_a_failed_task(run: Run) -> None:
+    (run.notes / "spoil").touch()
+    done = run.command("--executor", "ray")
+    assert done.returncode == 2
+    assert "Task 1 of the stage read failed: gpt_research.base.errors.UserError: b.notes is wet" in done.stderr
+    (run.notes / "spoil").unlink()
+    done = run.command("--executor", "ray")
+    assert done.returncode == 0, done.stderr
+    assert run.matches_one_machine()
+    with contextlib.suppress(FileNotFoundError):
+        subprocess.run(["ray", "stop", "--force"], capture_output=True)

@@ -12,9 +12,9 @@ import yaml
 
 from gpt_research.base.setting_names import field_kinds, field_names
 from gpt_research.base.settings import PRESETS, read_yaml, write_yaml
+from gpt_research.cli.command_line import main, parse
 from gpt_research.cli.commands import COMMANDS
 from gpt_research.cli.help_text import GROUPS, OTHER, groups
-from gpt_research.cli.main import main, parse
 from gpt_research.config import TrainConfig
 
 
@@ -224,7 +224,7 @@ def test_help_and_version_need_no_torch() -> None:
     import sys
 
     code = (
-        "import sys; from gpt_research.cli.main import main; main(['--help']); main(['--version']); "
+        "import sys; from gpt_research.cli.command_line import main; main(['--help']); main(['--version']); "
         "main(['train', '--help']); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

@@ -12,7 +12,7 @@ import torch
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import load_newest
 from gpt_research.checkpoint.saver import save_checkpoint
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.config import GenerateConfig, TrainConfig
 from gpt_research.generation.torch_engine import generate
 from gpt_research.run import Run

@@ -30,8 +30,8 @@ from gpt_research.base import plugins
 from gpt_research.base.setting_names import ELSEWHERE as OTHER_PROGRAMS
 from gpt_research.base.setting_names import field_names
 from gpt_research.base.settings import PRESETS
+from gpt_research.cli.command_line import main, parse
 from gpt_research.cli.commands import COMMANDS
-from gpt_research.cli.main import main, parse
 from gpt_research.model import variants
 
 PARSED = {

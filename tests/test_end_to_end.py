@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.training.metrics import read_metrics
 
 

@@ -20,7 +20,7 @@ from gpt_research.base import plugins
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.config import TrainConfig
 from gpt_research.evaluation.tasks.table import TASKS
 from gpt_research.export.exporting import FORMATS

@@ -9,7 +9,7 @@ def main(*command: str) -> int:
     """Run the command line of this process, behind the words of `command`; return the exit code."""
     with stopping.listening(until_exit=True):
         # Importing this takes a twentieth of a second, in which Ctrl-C must not show a traceback.
-        from gpt_research.cli import main as command_line
+        from gpt_research.cli import command_line
 
         return command_line.main([*command, *sys.argv[1:]])
 

@@ -101,15 +101,6 @@ def load_model(folder: Path | str, device: torch.device | str = "cpu", step: str
     return run.model, run.tokenizer
 
 
-def config_to_go_on(folder: Path, step: int) -> TrainConfig:
-    """Return the settings with which a run goes on from a saved step: those of its next step.
-
-    Raises:
-        UserError: as `run_config` does.
-    """
-    return run_config(folder, None if step == saved_steps(folder)[-1] else step + 1)
-
-
 def named_or_newest(folder: str) -> Path:
     """Return the run folder that a command names; if it names none, the newest one under `runs/`.
 

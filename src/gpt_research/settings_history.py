@@ -44,6 +44,16 @@ def run_config(folder: Path, step: int | None = None) -> TrainConfig:
     return read_yaml(TrainConfig, folder / "config.yaml") if step is None else period_of(folder, step).config
 
 
+def config_to_go_on(folder: Path, step: int, newest: int) -> TrainConfig:
+    """Return the settings with which a run goes on from a saved step: those of its next step, or
+    the newest if that step is its newest one.
+
+    Raises:
+        UserError: as `run_config` does.
+    """
+    return run_config(folder, None if step == newest else step + 1)
+
+
 def has_history(folder: Path) -> bool:
     """Return whether a run knows its earlier settings; a run of version 0.1 does not."""
     return (folder / "settings.jsonl").is_file()

@@ -10,8 +10,8 @@ import pytest
 from gpt_research.base.errors import UserError
 from gpt_research.base.setting_names import ELSEWHERE, field_kinds, field_names, unknown
 from gpt_research.base.settings import read_yaml
+from gpt_research.cli.command_line import main, parse
 from gpt_research.cli.commands import COMMANDS
-from gpt_research.cli.main import main, parse
 from gpt_research.config import TrainConfig
 
 KEYS = [name for name, kind in field_kinds(TrainConfig) if "None" not in str(kind)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from gpt_research.base import parent, stopping
-from gpt_research.cli import main as cli
+from gpt_research.cli import command_line as cli
 from gpt_research.cli.interactive import converse
 from gpt_research.config import GenerateConfig
 
@@ -158,7 +158,7 @@ import os, time
 from pathlib import Path
 
 class Sleep:
-    def __call__(self, data, rank, world_size):
+    def __call__(self, rank, tasks):
         Path(f"parent-{rank}").write_text(str(os.getppid()))
         Path(f"pid-{rank}").write_text(str(os.getpid()))
         time.sleep(600)

@@ -17,7 +17,7 @@ import pytest
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.cli.where import windows_of_run
 from gpt_research.config import TrainConfig
 from gpt_research.data.lineage import Lineage

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from gpt_research.base.errors import UserError
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.data.dataset_tokenizer import check_same_tokens, tokenizer_of
 from gpt_research.data.nanogpt_meta import read_characters
 from gpt_research.data.shards import Dataset

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpt_research.base import machine
-from gpt_research.cli import main as cli
+from gpt_research.cli import command_line as cli
 from gpt_research.estimate import doctor
 
 QUICK = ("software", "cores", "memory", "GPU", "attention", "disk", "optional packages")

@@ -16,7 +16,7 @@ from rich.console import Console
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.peak_flops import PEAK_FLOPS
-from gpt_research.cli import main as cli
+from gpt_research.cli import command_line as cli
 from gpt_research.cli.terminal_reporter import TerminalReporter
 from gpt_research.config import TrainConfig
 from gpt_research.estimate import cards, first_look

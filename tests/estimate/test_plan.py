@@ -15,7 +15,7 @@ from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import read_yaml, write_yaml
 from gpt_research.checkpoint.files import checkpoint_path
-from gpt_research.cli import main as cli
+from gpt_research.cli import command_line as cli
 from gpt_research.cli.terminal_reporter import TerminalReporter
 from gpt_research.config import TrainConfig
 from gpt_research.estimate import first_steps

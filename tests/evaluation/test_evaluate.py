@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from gpt_research.base.files import file_sha256
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.config import TrainConfig
 from gpt_research.evaluation import results
 from gpt_research.evaluation.provenance import contamination

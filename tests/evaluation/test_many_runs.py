@@ -13,7 +13,7 @@ import pytest
 from rich.table import Table
 
 from gpt_research.base.settings import write_yaml
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.cli.tables import print_table
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.evaluation import results

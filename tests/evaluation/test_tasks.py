@@ -15,7 +15,7 @@ import pytest
 
 from gpt_research.base import plugins
 from gpt_research.base.errors import UserError
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.evaluation import results
 from gpt_research.evaluation.passages import passages_of
 from gpt_research.evaluation.tasks.table import TASKS

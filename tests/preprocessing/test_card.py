@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib
 import pytest
 
-from gpt_research.cli.main import parse
+from gpt_research.cli.command_line import parse
 from gpt_research.data.shards import Manifest, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.card.card import LENGTH_EDGES, Lengths, card, write_card

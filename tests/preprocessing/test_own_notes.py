@@ -11,7 +11,7 @@ import pytest
 from small_texts import make_text
 
 from gpt_research.base.errors import UserError
-from gpt_research.cli.main import main, parse
+from gpt_research.cli.command_line import main, parse
 from gpt_research.data.shards import read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing import dry_run, room

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gpt_research.base.errors import UserError
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.data.shards import Manifest, Shard, data_fingerprint, read_manifests
 from gpt_research.preprocessing.readers.catalogue import resolve
 from gpt_research.preprocessing.remarks import remarks

@@ -11,7 +11,7 @@ import pytest
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import find_step, load_newest, saved_steps
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.config import TrainConfig
 from gpt_research.run import Run
 from gpt_research.training.best import BestEvaluation

@@ -15,7 +15,7 @@ from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint, load_newest, load_step, saved_steps
 from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.cli.main import main, parse
+from gpt_research.cli.command_line import main, parse
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.model.gpt import GPT

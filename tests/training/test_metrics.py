@@ -16,7 +16,7 @@ import pytest
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import to_dict
 from gpt_research.checkpoint.files import checkpoint_path
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.config import TrainConfig, WandbConfig
 from gpt_research.training import metrics, trackers
 from gpt_research.training.curves import COLOURS, DASHES, TRAINING, VALIDATION, draw_loss_curve, smoothed, style

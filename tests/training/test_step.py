@@ -13,7 +13,7 @@ import torch
 
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.settings import write_yaml
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.estimate.probe import RandomBatches
 from gpt_research.training.assembly import build_step, plan_execution

@@ -15,7 +15,7 @@ import torch
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_newest, saved_steps
 from gpt_research.checkpoint.saver import save_checkpoint
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.config import TrainConfig
 from gpt_research.training import state
 from gpt_research.training.health import Health

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from gpt_research.base import runtime as runtimes
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.shards import Dataset
 from gpt_research.model.gpt import GPT

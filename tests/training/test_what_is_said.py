@@ -14,7 +14,7 @@ import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import load_checkpoint, load_newest, saved_steps
-from gpt_research.cli.main import main
+from gpt_research.cli.command_line import main
 from gpt_research.config import TrainConfig
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics

@@ -20,7 +20,7 @@ from typing import Literal, cast
 import torch
 import torch.distributed as dist
 
-from gpt_research.base import machine, parent, slurm
+from gpt_research.base import machine, slurm
 from gpt_research.base.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -154,7 +154,6 @@ def start(device: str = "auto", precision: str = "auto") -> Runtime:
         # than bf16.
         torch.set_float32_matmul_precision("high")
     if world_size > 1 and not dist.is_initialized():
-        parent.stop_with_launcher()
         # Small messages between hosts go over gloo, so that no host has to wait for its GPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
     return Runtime(chosen, _find_precision(chosen, precision), rank, local_rank, world_size)
@@ -213,8 +212,7 @@ def unusable_card() -> str | None:
         return f"{found} is built for CPUs, so the card is not used. Install a build for CUDA: pytorch.org/get-started"
     return (
         f"{found}, built for CUDA {torch.version.cuda}, cannot use it. Update the driver (CUDA 13 needs 580 or newer), "
-        "or install a build for an older CUDA, such as: pip install --force-reinstall torch --index-url "
-        "https://download.pytorch.org/whl/cu126"
+        "or install torch built for an older CUDA, with pip's --index-url https://download.pytorch.org/whl/cu126"
     )
 
 

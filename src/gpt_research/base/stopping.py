@@ -1,10 +1,10 @@
 """Ctrl-C, SIGTERM and a closed terminal end the program with one line that says how to go on.
 
 A signal raises an exception in the main thread, so that files and workers are put away, and
-`cli.main` prints the line. Where an exception would be lost or come too late, this module prints
-the line itself and ends the process at once:
+`cli.command_line` prints the line. Where an exception would be lost or come too late, this module
+prints the line itself and ends the process at once:
 
-- before `cli.main` can catch an exception;
+- before `cli.command_line` can catch an exception;
 - while a module is imported, because many libraries take an import that fails for a package that is
   missing, and go on;
 - in a destructor, from which no exception gets out;

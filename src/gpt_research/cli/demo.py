@@ -12,8 +12,8 @@ from pathlib import Path
 from gpt_research.base import hints
 from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.cli import help_text
+from gpt_research.cli.command_line import main, parse
 from gpt_research.cli.commands import COMMANDS
-from gpt_research.cli.main import main, parse
 from gpt_research.config import TrainConfig
 
 CORPUS = Path("data/demo/shakespeare")

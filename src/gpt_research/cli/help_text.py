@@ -24,31 +24,33 @@ OTHER = "other"
 
 GROUPS: dict[str, dict[str, str]] = {
     "TrainConfig": {
-        "data": "data out resume weights mix_temperature",
+        "data": "data out resume step init_from weights mix_temperature",
         "model": "model.n_layer model.n_head model.n_embd model.block_size model.vocab_size model.dropout model.bias "
         "model.norm model.activation model.positions model.attention model.tie_weights",
         "optimizer": "max_steps learning_rate schedule min_lr_ratio warmup_steps weight_decay grad_clip optimizer.name "
         "beta1 beta2",
         "batch": "tokens_per_step micro_batch loss_chunk gradient_checkpointing",
         "hardware": "device precision compile parallel",
-        "evaluation and checkpoints": "eval_interval eval_tokens sample_prompt save_interval keep_last keep_every",
+        "evaluation and checkpoints": "eval_interval eval_tokens sample_prompt save_interval keep_last keep_every "
+        "keep_best best_smoothing early_stopping",
         "logging": "log_interval tracker profile wandb.project wandb.entity wandb.name wandb.group wandb.tags",
         "advanced": "seed allow_change verify_data spike_z skip_spikes",
     },
     "PreprocessConfig": {
-        "corpora and output": "corpora out val_fraction seed",
+        "corpora and output": "corpora out val_fraction seed dry_run",
         "tokenizer": "tokenizer vocab_size",
         "reading": "text_key mail_header keep_personal_data unwrap_paragraphs keep_disambiguation",
-        "what is left out": "min_characters near_duplicates benchmarks contamination strict",
-        "hardware": "workers tasks executor slurm_partition slurm_time",
+        "what is left out": "min_characters near_duplicates filters language language_score benchmarks contamination "
+        "strict",
+        "hardware": "workers tasks executor slurm_partition slurm_time slurm_options wait",
     },
     "GenerateCommand": {
-        "text": "run prompt max_new_tokens num_samples stop interactive json",
+        "text": "run step prompt max_new_tokens num_samples stop interactive json",
         "sampling": "temperature top_k top_p min_p repetition_penalty seed",
         "hardware": "device precision weights engine",
     },
     "EvaluateCommand": {
-        "what is measured": "run data split max_tokens tasks benchmarks limit harness",
+        "what is measured": "run step data split max_tokens tasks benchmarks limit harness",
         "how": "context stride batch_size device precision",
         "output": "json",
     },

@@ -41,7 +41,7 @@ def run(config: PreprocessConfig) -> int:
     from rich.console import Console
 
     from gpt_research.cli.tables import print_table
-    from gpt_research.preprocessing.pipeline import preprocess
+    from gpt_research.preprocessing.pipeline import look_at, preprocess
     from gpt_research.preprocessing.remarks import empty_corpora, remarks
     from gpt_research.preprocessing.worker import rarely_collect_garbage
 
@@ -51,7 +51,9 @@ def run(config: PreprocessConfig) -> int:
     if not config.corpora:
         config = dataclasses.replace(config, corpora=find_corpora(console, fetch=not config.dry_run))
     if config.dry_run:
-        return preprocess_dry_run.show(config, console) if config.corpora else 0
+        if config.corpora:
+            preprocess_dry_run.show(config, look_at(config), console)
+        return 0
     started_at = time.perf_counter()
     prepared = preprocess(config, lambda stage, plan, work: _progress_bar(console, stage, plan, work), console.print)
     if prepared is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,18 +17,12 @@ EXCERPT = 300
 """Characters of the first document that are shown."""
 
 
-def show(config: PreprocessConfig, console: Console) -> int:
-    """Look into the corpora and print what is found; return the exit code.
-
-    Raises:
-        UserError: what a run would refuse.
-    """
+def show(config: PreprocessConfig, looks: Sequence[Look], console: Console) -> None:
+    """Print what was found in the corpora, the room that a run needs, and settings that fit."""
     from gpt_research.cli.terminal import printable
     from gpt_research.preprocessing.advice import advice
-    from gpt_research.preprocessing.pipeline import look_at
     from gpt_research.preprocessing.room import free_bytes, in_units, token_bytes
 
-    looks = look_at(config)
     lines = [line for look in looks for line in _lines(look)]
     text, documents = sum(look.text_bytes for look in looks), sum(look.documents for look in looks)
     tokens = token_bytes(text, config.vocab_size)
@@ -39,7 +34,6 @@ def show(config: PreprocessConfig, console: Console) -> int:
         lines.append(better)
     for line in [*lines, "Nothing was written, because of --dry_run."]:
         console.print(printable(line), markup=False)
-    return 0
 
 
 def _lines(look: Look) -> list[str]:

@@ -24,20 +24,21 @@ def settings_of_run(settings_class: type, arguments: list[str]) -> dict[str, Any
         return {}
     resume, source = _given("resume", arguments), _given("init_from", arguments)
     if resume not in ("", "auto", "never"):
-        from gpt_research.checkpoint.files import find_step
-        from gpt_research.run import config_to_go_on
-        from gpt_research.settings_history import run_config
+        from gpt_research.checkpoint.files import find_step, saved_steps
+        from gpt_research.settings_history import config_to_go_on, run_config
 
         folder, step = Path(resume), _given("step", arguments) or "newest"
         named = step == "best" or step.isdecimal()
-        config = config_to_go_on(folder, find_step(folder, step)) if named else run_config(folder)
+        config = (
+            config_to_go_on(folder, find_step(folder, step), saved_steps(folder)[-1]) if named else run_config(folder)
+        )
         return {**_leaves(to_dict(config)), "resume": resume, "out": resume}
     if source:
         from gpt_research.settings_history import run_config
 
         if not (Path(source) / "config.yaml").is_file():
             raise UserError(
-                f"init_from is {source!r}, which is no run folder. Name one that training or gpt-research import wrote."
+                f"init_from is {source!r}, which is no run folder. Name one that training or an import wrote."
             )
         # A run that has begun has the model already, and its source may be gone.
         own = Path(_given("out", arguments) or settings_class().out) / "config.yaml"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 from dataclasses import fields
 from typing import Any
 
+from gpt_research.base import hints
 from gpt_research.preprocessing.formats.files import printable
 from gpt_research.preprocessing.remarks import LEAST_DOCUMENTS, LEAST_TOKENS, fitting_fraction
 from gpt_research.preprocessing.room import in_units
@@ -68,7 +68,7 @@ def advice(config: PreprocessConfig, text_bytes: int, documents: int, out: str) 
     words = [*config.corpora, *(word for name, value in chosen.items() for word in (f"--{name}", value))]
     return printable(
         f"For {in_units(text_bytes)} of text in {documents:,} document{'s' * (documents != 1)}, other settings fit "
-        f"better: gpt-research preprocess {shlex.join(words)}"
+        f"better: {hints.command('preprocess', *words)}"
     )
 
 

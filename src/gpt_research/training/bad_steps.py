@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import held_rows
 from gpt_research.training.black_box import write_black_box
@@ -74,5 +75,6 @@ class BadSteps:
         saving.wait()
         return UserError(
             f"{MOST_BAD_STEPS} steps in a row, up to step {at}, had a gradient that is not finite. {what} "
-            f"Look with: gpt-research replay {self._run} --step {at}; then lower learning_rate, or use bf16 or fp32."
+            f"Look with: {hints.command('replay', self._run, '--step', at)}; then lower learning_rate, or use bf16 or "
+            "fp32."
         )

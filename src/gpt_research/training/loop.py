@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from gpt_research.base import hints
+from gpt_research.base import hints, parent
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.disk import dispensable
 from gpt_research.base.errors import UserError
@@ -67,6 +67,8 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     check_variants(config.model)
     find_tracker(config.tracker)
     runtime = runtimes.start(config.device, config.precision)
+    if runtime.world_size > 1:
+        parent.stop_with_launcher()
     try:
         data = TrainingData.open(config)
         config = dataclasses.replace(config, precision=runtime.precision, model=data.model)

@@ -20,8 +20,14 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import find_step, saved_steps
 from gpt_research.config import TrainConfig
-from gpt_research.run import config_to_go_on
-from gpt_research.settings_history import Period, differences, in_words, keep_old_settings, record
+from gpt_research.settings_history import (
+    Period,
+    config_to_go_on,
+    differences,
+    in_words,
+    keep_old_settings,
+    record,
+)
 from gpt_research.training.inputs import TrainingData
 
 
@@ -53,7 +59,7 @@ def locked_run_folder(config: TrainConfig, data: TrainingData, *, is_main: bool)
                     "auto."
                 )
             step = steps[-1] if config.resume == "auto" else find_step(run, config.step)
-            _check_changes(config_to_go_on(run, step), config, run, trained=step > 0)
+            _check_changes(config_to_go_on(run, step, saved_steps(run)[-1]), config, run, trained=step > 0)
         yield run
 
 

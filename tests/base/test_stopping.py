@@ -150,7 +150,7 @@ from pool_stage import Sleep
 sys.excepthook = lambda kind, *_: None if kind is stopping.Ended else sys.__excepthook__(kind, *_)
 with stopping.listening(), stopping.advising("Go on."):
     warm_up.IMPORTS = ()
-    warm_up.start_fork_server("train")
+    warm_up.start_fork_server(PreprocessConfig(tokenizer="train"))
     executors.run("sleep", Sleep(), 2, Path("logs"), PreprocessConfig(workers=2))
 """
 STAGE = """

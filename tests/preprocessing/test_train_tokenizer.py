@@ -44,7 +44,7 @@ def learnt(folder: Path, texts: list[str], files: int = 1, **changes: Any) -> No
     plan = make_plan(config, [resolve(spec) for spec in config.corpora])
     work = WorkFolder(folder / ".work")
     work.save_plan(plan)
-    TrainTokenizer(work, resolve)(None, 0, 1)
+    TrainTokenizer(work, resolve)(0, 1)
     assert Tokenizer.load(work.folder / "tokenizer.json").vocab_size > 256
 
 
@@ -98,7 +98,7 @@ def test_damaged_pieces_are_passed_over(tmp_path: Path, taught: list[str]) -> No
         file.write("{broken\n")
     taught.clear()
     work = WorkFolder(tmp_path / ".work")
-    TrainTokenizer(work, resolve)(None, 0, 1)
+    TrainTokenizer(work, resolve)(0, 1)
     assert taught == ["Good one.", "Good two."]
 
 

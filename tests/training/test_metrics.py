@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import to_dict
 from gpt_research.checkpoint.files import checkpoint_path
@@ -114,7 +115,8 @@ def test_a_missing_tracker_is_one_sentence_before_anything_is_built(
     monkeypatch.setitem(sys.modules, tracker, None)
     flags = ["--data", tiny_run.data, "--out", tiny_run.out, "--tracker", tracker, "--micro_batch", micro_batch]
     assert main(["train", "--config", "demo", *flags]) == 2
-    assert capsys.readouterr().err == f"error: tracker {tracker} is not installed. Run: pip install {tracker}\n"
+    command = hints.install_package(tracker)
+    assert capsys.readouterr().err == f"error: tracker {tracker} is not installed. Run: {command}\n"
     assert not Path(tiny_run.out).exists()
 
 
@@ -123,7 +125,7 @@ def test_a_plugin_names_the_packages_that_it_needs(monkeypatch: pytest.MonkeyPat
         packages = ("comet_of_no_one",)
 
     monkeypatch.setitem(trackers.TRACKERS, "comet", Comet)
-    with pytest.raises(UserError, match=r"comet needs comet_of_no_one, which is not installed\. Run: pip"):
+    with pytest.raises(UserError, match=r"comet needs comet_of_no_one, which is not installed\. Run: "):
         trackers.find_tracker("comet")
 
 

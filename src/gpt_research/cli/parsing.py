@@ -65,6 +65,9 @@ def parse_settings(name: str, command: Command, arguments: list[str]) -> Any:
     try:
         parser.set_defaults(settings_of_run(settings_class, flags))
         values = parser.parse_args(flags)
+        if command.many and sorted_.bare:
+            # They are texts. The parser would read them as YAML, which has no bytes that are not UTF-8.
+            values[command.positional] = sorted_.bare
     except UserError:
         raise
     except Exception as error:  # jsonargparse raises many kinds, all of them about the arguments
@@ -135,7 +138,7 @@ def _with_bare(arguments: Arguments, name: str, command: Command, known: list[st
     # A settings file is never what these commands take without a flag; the others may take files.
     files = [argument for argument in bare if command.positional not in ("runs", "source") and _is_config(argument)]
     if command.many and not files:
-        return [f"--{command.positional}={json.dumps(bare)}", *arguments.flags]
+        return arguments.flags  # `parse_settings` sets them
     stray = bare[1:] if command.positional else bare
     stray = files or stray
     # A text is no run folder.

@@ -50,7 +50,7 @@ def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
         compiled=compiled,
         micro_batch=config.micro_batch,
         micro_steps=config.accumulation_steps(runtime.world_size),
-        loss_chunk=_loss_chunk(config, compiled, runtime),
+        loss_chunk=_loss_chunk(config.loss_chunk, config.micro_batch, config.model, compiled, runtime),
         tokens_per_step=config.tokens_per_step,
         gradient_checkpointing=config.gradient_checkpointing,
     )
@@ -113,13 +113,13 @@ def _compiled(asked_for: bool | None, runtime: Runtime) -> bool:
     return asked_for
 
 
-def _loss_chunk(config: TrainConfig, compiled: bool, runtime: Runtime) -> int:
+def _loss_chunk(asked_for: int | None, micro_batch: int, model: GPTConfig, compiled: bool, runtime: Runtime) -> int:
     """Return how many tokens' logits to hold at a time; 0 for all of a micro-batch."""
     # The chunked loss computes a chunk's gradient together with its value, before the scale that
     # fp16 needs is multiplied in, so small gradients would be rounded to 0. fp16 takes all logits
     # at once.
-    if config.loss_chunk is not None or runtime.precision == "fp16":
-        return config.loss_chunk or 0
+    if asked_for is not None or runtime.precision == "fp16":
+        return asked_for or 0
     if runtime.device.type == "cpu":
         room, token_bytes = CACHED_LOGITS, 4
     else:
@@ -127,6 +127,6 @@ def _loss_chunk(config: TrainConfig, compiled: bool, runtime: Runtime) -> int:
         # their place. Otherwise there are copies of them in fp32.
         room = int(LOGITS_SHARE * runtime.device_memory())
         token_bytes = runtime.dtype.itemsize if compiled else 4 * LOGIT_COPIES
-    fits = room // (token_bytes * config.model.padded_vocab_size)
-    whole = config.micro_batch * config.model.block_size <= fits
+    fits = room // (token_bytes * model.padded_vocab_size)
+    whole = micro_batch * model.block_size <= fits
     return 0 if whole else max(LEAST_CHUNK, fits // 256 * 256)

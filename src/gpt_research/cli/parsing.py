@@ -66,7 +66,7 @@ def parse_settings(name: str, command: Command, arguments: list[str]) -> Any:
         parser.set_defaults(settings_of_run(settings_class, flags))
         values = parser.parse_args(flags)
         if command.many and sorted_.bare:
-            # They are texts. The parser would read them as YAML, which has no bytes that are not UTF-8.
+            # The parser would read these texts as YAML, which has no bytes that are not UTF-8.
             values[command.positional] = sorted_.bare
     except UserError:
         raise

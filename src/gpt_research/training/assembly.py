@@ -15,7 +15,7 @@ import torch
 from gpt_research.base import machine
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import TrainConfig
+from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.model.fast.loss import LOGIT_COPIES
 from gpt_research.model.gpt import GPT
 from gpt_research.training.execution import ExecutionPlan, Parallel

@@ -17,6 +17,7 @@ from gpt_research.preprocessing.settings import SMALLEST_TASK, PreprocessConfig
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from gpt_research.data.shards import Manifest
     from gpt_research.preprocessing.job_plan import JobPlan
     from gpt_research.preprocessing.pipeline import Prepared
     from gpt_research.preprocessing.work_folder import WorkFolder
@@ -75,6 +76,11 @@ def run(config: PreprocessConfig) -> int:
     return INCOMPLETE if prepared.broken or empty_corpora(prepared.manifests) else 0
 
 
+def _documents(manifest: Manifest) -> int:
+    """Return how many documents were kept; one that lies in both splits counts once."""
+    return manifest.documents_read - sum(manifest.drops.values())
+
+
 def _is_large(corpora: Sequence[str]) -> bool:
     """Return True if the named files take more bytes than one task does."""
     total = 0
@@ -92,10 +98,9 @@ def _advice(config: PreprocessConfig, prepared: Prepared) -> list[str]:
     """Return the sentence with settings that fit the size of the texts better, if there are any."""
     from gpt_research.preprocessing.advice import advice
 
-    documents, size = (
-        sum(manifest.count(split, what) for manifest in prepared.manifests.values() for split in manifest.splits)
-        for what in ("documents", "bytes")
-    )
+    manifests = prepared.manifests.values()
+    size = sum(manifest.count(split, "bytes") for manifest in manifests for split in manifest.splits)
+    documents = sum(map(_documents, manifests))
     sentence = advice(config, size, documents, f"{config.out}-2")
     return [sentence] if sentence else []
 
@@ -173,7 +178,7 @@ def _table(prepared: Prepared) -> Any:
     for name, manifest in prepared.manifests.items():
         dropped = "\n".join(f"{count:,} {reason}" for reason, count in sorted(manifest.drops.items())) or "none"
         # A lone document, which is cut in two for its validation split, counts once.
-        documents = manifest.documents_read - sum(manifest.drops.values())
+        documents = _documents(manifest)
         size = sum(manifest.count(split, "bytes") for split in ("train", "val"))
         table.add_row(
             name,

@@ -50,9 +50,10 @@ def test_the_demo_beats_a_bigram_model_and_a_second_run_reuses_it(tmp_path: Path
     assert ours < 0.93 * bigram, f"{ours:.3f} bits per byte against the bigram's {bigram:.3f}"
     assert math.isfinite(ours)
 
-    samples = (tmp_path / "runs/demo/samples.txt").read_text().rsplit("--- step", 1)[-1]
-    speakers = re.findall(r"^ *[A-Z][A-Za-z. ]+\.( |$)", samples, flags=re.M)
-    assert len(speakers) >= 2, f"no speakers in: {samples}"
+    # A sample has about twenty lines, so one alone may hold a single long speech.
+    written = first.stdout + (tmp_path / "runs/demo/samples.txt").read_text().split("--- step 400", 1)[-1]
+    speakers = re.findall(r"^ *[A-Z][A-Za-z. ]+\.( |$)", written, flags=re.M)
+    assert len(speakers) >= 4, f"no speakers in: {written}"
     for said in ("Run folder", "Validation loss", "bits per byte", "runs/demo/loss.png", "Next:"):
         assert said in first.stdout
     assert (tmp_path / "runs/demo/loss.png").read_bytes().startswith(b"\x89PNG")

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 sys.path.insert(0, str(Path(__file__).parents[1] / "src"))
 
 from gpt_research.preprocessing.formats.book import strip_boilerplate
-from gpt_research.preprocessing.formats.wikitext import plain_text
+from gpt_research.preprocessing.formats.wiki.wikitext import plain_text
 from gpt_research.preprocessing.text.decoding import decode
 from gpt_research.preprocessing.text.repair import repair
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import write_text
-from gpt_research.base.settings import from_dict, read_yaml, to_dict
+from gpt_research.base.settings import by_flag, from_dict, read_yaml, to_dict
 from gpt_research.config import TrainConfig
 
 
@@ -113,24 +113,13 @@ def record(folder: Path, period: Period) -> list[tuple[str, Any, Any]]:
 
 def differences(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
     """Return name, old and new value of each setting that differs between two of a class."""
-    return _differences(to_dict(old), to_dict(new), "")
+    before, after = by_flag(to_dict(old)), by_flag(to_dict(new))
+    return [(name, before.get(name), value) for name, value in after.items() if before.get(name) != value]
 
 
 def in_words(changes: Sequence[tuple[str, Any, Any]]) -> str:
     """Return changes as `learning_rate: 0.001 -> 0.0003; seed: 1 -> 2`."""
     return "; ".join(f"{name}: {before!r} -> {after!r}" for name, before, after in changes)
-
-
-def _differences(old: dict[str, Any], new: dict[str, Any], prefix: str) -> list[tuple[str, Any, Any]]:
-    found: list[tuple[str, Any, Any]] = []
-    for name in new:
-        before, after = old.get(name), new[name]
-        # Two dictionaries of weights may have different keys, so they are compared as a whole.
-        if isinstance(after, dict) and prefix + name != "weights":
-            found += _differences(before or {}, after, f"{prefix}{name}.")
-        elif before != after:
-            found.append((prefix + name, before, after))
-    return found
 
 
 def _append(folder: Path, period: Period) -> None:

@@ -10,16 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpt_research.preprocessing.formats import (
-    wiki_dates,
-    wiki_languages,
-    wiki_lists,
-    wiki_quantities,
-    wiki_words,
-    wiki_works,
-)
-from gpt_research.preprocessing.formats.wiki_templates import shown_text
-from gpt_research.preprocessing.formats.wikitext import plain_text
+from gpt_research.preprocessing.formats.wiki import dates, languages, lists, quantities, words, works
+from gpt_research.preprocessing.formats.wiki.templates import shown_text
+from gpt_research.preprocessing.formats.wiki.wikitext import plain_text
 
 SHOWN = [
     # quantities
@@ -279,7 +272,7 @@ NAMES = sorted(
     {body.partition("|")[0] for body, _ in SHOWN}
     | {
         name
-        for module in (wiki_words, wiki_works, wiki_quantities, wiki_dates, wiki_languages, wiki_lists)
+        for module in (words, works, quantities, dates, languages, lists)
         for names, _ in module.TEMPLATES
         for name in re.split(r",\s+", names)
     }

@@ -22,10 +22,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Unit
-from gpt_research.preprocessing.formats import bz2_blocks, wikipedia_dump
+from gpt_research.preprocessing.formats import bz2_blocks
 from gpt_research.preprocessing.formats.bz2_blocks import contents
-from gpt_research.preprocessing.formats.wikipedia_dump import Page, pages
-from gpt_research.preprocessing.formats.wikitext import is_disambiguation, plain_text
+from gpt_research.preprocessing.formats.wiki import dump
+from gpt_research.preprocessing.formats.wiki.dump import Page, pages
+from gpt_research.preprocessing.formats.wiki.wikitext import is_disambiguation, plain_text
 from gpt_research.preprocessing.readers.wikipedia import WikipediaReader
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "corpora" / "wikipedia"
@@ -196,7 +197,7 @@ def streams(per_stream: int) -> list[bytes]:
 def test_units_share_no_page_and_lose_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, form: str
 ) -> None:
-    monkeypatch.setattr(wikipedia_dump, "UNIT_BYTES", size)
+    monkeypatch.setattr(dump, "UNIT_BYTES", size)
     plain = b"".join(map(bz2.decompress, streams(7)))
     if form == "plain":
         path = tmp_path / "a.xml"
@@ -215,7 +216,7 @@ def test_units_share_no_page_and_lose_none(
 def test_a_page_without_an_end_is_no_reason_to_read_the_next_one_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(wikipedia_dump, "UNIT_BYTES", size)
+    monkeypatch.setattr(dump, "UNIT_BYTES", size)
     articles = [page(number, f"Text of {number}. " * 50) for number in range(1, 41)]
     articles[9] = articles[9].replace("</page>", "")
     path = tmp_path / "a.xml"
@@ -234,7 +235,7 @@ def long_pages() -> str:
 def test_a_single_stream_is_shared_by_units_and_damage_costs_one_block(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wikipedia_dump, "UNIT_BYTES", 50_000)
+    monkeypatch.setattr(dump, "UNIT_BYTES", 50_000)
     monkeypatch.setattr(bz2_blocks, "_LONG", 1)
     path = tmp_path / "a.xml.bz2"
     packed = bytearray(bz2.compress((HEAD + long_pages() + TAIL).encode(), compresslevel=1))
@@ -263,7 +264,7 @@ def test_a_unit_of_whole_streams_reads_no_other(tmp_path: Path, monkeypatch: pyt
             read_to.append(end)
             yield begin, end, content
 
-    monkeypatch.setattr(wikipedia_dump, "contents", noted)
+    monkeypatch.setattr(dump, "contents", noted)
     found = [each.title for each in pages(path, Unit(path.name, size, 0, size)) if isinstance(each, Page)]
     assert found == TITLES[:20]
     assert max(read_to) <= 8 * (size + 4)

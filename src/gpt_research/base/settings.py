@@ -79,6 +79,16 @@ def place(message: str, path: Path, lines: Mapping[str, int]) -> str:
     return f"{path}:{lines[name]}" if name in lines else str(path)
 
 
+def by_flag(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the nested dictionary of `to_dict` with the names of flags, such as model.n_layer."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        # The weights of corpora are one setting, because two runs may name different corpora.
+        nested = isinstance(value, Mapping) and name != "weights"
+        flat |= by_flag(value, f"{prefix}{name}.") if nested else {prefix + name: value}
+    return flat
+
+
 def from_dict(config_class: type[Config], values: dict[str, Any], where: str) -> Config:
     """Return the settings that `to_dict` made a dictionary of; missing fields get their defaults.
 

@@ -10,7 +10,7 @@ import yaml
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.setting_names import field_names
-from gpt_research.base.settings import to_dict
+from gpt_research.base.settings import by_flag, to_dict
 
 
 def settings_of_run(settings_class: type, arguments: list[str]) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def settings_of_run(settings_class: type, arguments: list[str]) -> dict[str, Any
         config = (
             config_to_go_on(folder, find_step(folder, step), saved_steps(folder)[-1]) if named else run_config(folder)
         )
-        return {**_leaves(to_dict(config)), "resume": resume, "out": resume}
+        return {**by_flag(to_dict(config)), "resume": resume, "out": resume}
     if source:
         from gpt_research.settings_history import run_config
 
@@ -62,12 +62,3 @@ def _given(name: str, arguments: list[str]) -> str:
                 content = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
                 value = str(content.get(name) or value) if isinstance(content, dict) else value
     return value
-
-
-def _leaves(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings by the names of their flags."""
-    leaves: dict[str, Any] = {}
-    for name, value in values.items():
-        nested = isinstance(value, dict) and name != "weights"
-        leaves |= _leaves(value, f"{prefix}{name}.") if nested else {prefix + name: value}
-    return leaves

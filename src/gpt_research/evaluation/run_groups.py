@@ -14,6 +14,7 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
+from gpt_research.base.settings import by_flag
 from gpt_research.evaluation import results
 from gpt_research.evaluation.comparison import comparable, few_items, infinite_score
 from gpt_research.evaluation.results import Result
@@ -107,16 +108,7 @@ def open_run(named: str) -> ComparedRun:
     is_here = (folder / "config.yaml").is_file()
     settings = deciding_settings(run_config(folder)) if is_here else summary.get("trained_with", {})
     data = summary.get("lineage", {}).get("data") or (newest_lineage(folder) if is_here else {}).get("data", "")
-    return ComparedRun(named, _flat(settings), data, summary, measured, read_metrics(folder) if is_here else [])
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        # The weights of corpora are one setting, because two runs may name different corpora.
-        nested = isinstance(value, Mapping) and name != "weights"
-        flat |= _flat(value, f"{prefix}{name}.") if nested else {prefix + name: value}
-    return flat
+    return ComparedRun(named, by_flag(settings), data, summary, measured, read_metrics(folder) if is_here else [])
 
 
 def grouped(runs: Sequence[ComparedRun], *, by_settings: bool = True) -> list[RunGroup]:

@@ -18,8 +18,8 @@ from gpt_research.preprocessing.document import Document, Drop, ReadOptions, Uni
 from gpt_research.preprocessing.formats.files import form_of, relative, unit_file, walk
 from gpt_research.preprocessing.formats.streams import BrokenInputError, open_bytes
 from gpt_research.preprocessing.formats.tables import TableReader, cut
-from gpt_research.preprocessing.formats.wikipedia_dump import Page, cut_dump, pages
-from gpt_research.preprocessing.formats.wikitext import is_disambiguation, plain_text
+from gpt_research.preprocessing.formats.wiki.dump import Page, cut_dump, pages
+from gpt_research.preprocessing.formats.wiki.wikitext import is_disambiguation, plain_text
 
 _DUMP = re.compile(r"\.xml(?:-p\d+p\d+)?(?:-[\w-]+)?(?:\.(?:bz2|gz|xz|zst))?$", re.IGNORECASE)
 

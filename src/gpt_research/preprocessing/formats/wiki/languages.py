@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from gpt_research.preprocessing.formats.wiki_arguments import Arguments, Renderer
-from gpt_research.preprocessing.formats.wiki_names import LANGUAGES
+from gpt_research.preprocessing.formats.wiki.arguments import Arguments, Renderer
+from gpt_research.preprocessing.formats.wiki.names import LANGUAGES
 
 _CODE = re.compile(r"[a-z]{2,3}(?:-[A-Za-z-]{2,10})?")
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from functools import partial
 
-from gpt_research.preprocessing.formats.wiki_arguments import Arguments, Renderer
-from gpt_research.preprocessing.formats.wiki_names import COUNTRIES
+from gpt_research.preprocessing.formats.wiki.arguments import Arguments, Renderer
+from gpt_research.preprocessing.formats.wiki.names import COUNTRIES
 
 # --- words ----------------------------------------------------------------------------------------
 

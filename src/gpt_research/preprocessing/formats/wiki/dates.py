@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from datetime import date
 
-from gpt_research.preprocessing.formats.wiki_arguments import Arguments, Renderer
-from gpt_research.preprocessing.formats.wiki_quantities import UNKNOWN
+from gpt_research.preprocessing.formats.wiki.arguments import Arguments, Renderer
+from gpt_research.preprocessing.formats.wiki.quantities import UNKNOWN
 
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),

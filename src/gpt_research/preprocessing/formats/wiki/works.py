@@ -3,7 +3,7 @@ numbers of books."""
 
 from __future__ import annotations
 
-from gpt_research.preprocessing.formats.wiki_arguments import Arguments, Renderer
+from gpt_research.preprocessing.formats.wiki.arguments import Arguments, Renderer
 
 
 def _number_of(prefix: str) -> Renderer:

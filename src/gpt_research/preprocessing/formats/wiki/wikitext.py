@@ -14,8 +14,8 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from gpt_research.preprocessing.formats.wiki_quantities import UNKNOWN
-from gpt_research.preprocessing.formats.wiki_templates import shown_text
+from gpt_research.preprocessing.formats.wiki.quantities import UNKNOWN
+from gpt_research.preprocessing.formats.wiki.templates import shown_text
 
 _DEPTH = 40
 """Levels of nested brackets; deeper ones are damage."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gpt_research.preprocessing.formats.wiki_arguments import Arguments, Renderer
+from gpt_research.preprocessing.formats.wiki.arguments import Arguments, Renderer
 
 UNKNOWN = "\ufdd2"
 """Stands for a value that the site computes when the page is shown (what an old price is worth

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from gpt_research.preprocessing.formats.wiki_arguments import Arguments, Renderer
+from gpt_research.preprocessing.formats.wiki.arguments import Arguments, Renderer
 
 
 def _lines(*lines: str) -> str:

@@ -4,8 +4,8 @@
 foreign words, lists, signs. For all others, from infoboxes to maintenance notices, it returns an
 empty string. Its argument is the text between the innermost braces.
 
-`wiki_words`, `wiki_works`, `wiki_quantities`, `wiki_dates`, `wiki_languages` and `wiki_lists`
-beside this file have a table `TEMPLATES` each: names, and the function that shows them.
+`words`, `works`, `quantities`, `dates`, `languages` and `lists` beside this file have a table
+`TEMPLATES` each: names, and the function that shows them.
 """
 
 from __future__ import annotations
@@ -14,17 +14,10 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 
-from gpt_research.preprocessing.formats import (
-    wiki_dates,
-    wiki_languages,
-    wiki_lists,
-    wiki_quantities,
-    wiki_words,
-    wiki_works,
-)
-from gpt_research.preprocessing.formats.wiki_arguments import Arguments, Renderer
-from gpt_research.preprocessing.formats.wiki_names import COUNTRIES, ELEMENTS, LANGUAGES
-from gpt_research.preprocessing.formats.wiki_signs import BARE_SIGNS, OPENINGS, SIGNS
+from gpt_research.preprocessing.formats.wiki import dates, languages, lists, quantities, words, works
+from gpt_research.preprocessing.formats.wiki.arguments import Arguments, Renderer
+from gpt_research.preprocessing.formats.wiki.names import COUNTRIES, ELEMENTS, LANGUAGES
+from gpt_research.preprocessing.formats.wiki.signs import BARE_SIGNS, OPENINGS, SIGNS
 
 
 def _key(name: str) -> str:
@@ -36,16 +29,16 @@ _NO_BLANKS = str.maketrans("", "", " _-,")
 
 
 _RENDERERS = {
-    **{_key(prefix): renderer for prefix, renderer in wiki_words.SHIPS.items() if len(prefix) > 2},
+    **{_key(prefix): renderer for prefix, renderer in words.SHIPS.items() if len(prefix) > 2},
     **{
         _key(name): renderer
-        for module in (wiki_words, wiki_works, wiki_quantities, wiki_dates, wiki_languages, wiki_lists)
+        for module in (words, works, quantities, dates, languages, lists)
         for names, renderer in module.TEMPLATES
         for name in re.split(r",\s+", names)
     },
 }
 _CASES: dict[str, Callable[[str], str]] = {
-    "formatnum": wiki_quantities.grouped,
+    "formatnum": quantities.grouped,
     "lc": str.lower,
     "uc": str.upper,
     "ucfirst": lambda text: text[:1].upper() + text[1:],
@@ -60,13 +53,13 @@ _OF_TODAY = re.compile(r"(?:current|local)(?:year|month|day|time|week|dow)\w*|nu
 def _renderer(name: str) -> Renderer | None:
     """Return what shows the template of this name, if it shows words."""
     key = _key(name)
-    if render := wiki_words.SHIPS.get(name) or _RENDERERS.get(key):
+    if render := words.SHIPS.get(name) or _RENDERERS.get(key):
         return render
     if key.startswith("script/") or key.endswith("span"):
         return lambda given: given.first
-    if key.startswith("lang") and (render := wiki_languages.named_in_template(name.lower())):
+    if key.startswith("lang") and (render := languages.named_in_template(name.lower())):
         return render
-    if price := wiki_quantities.price_of(name):
+    if price := quantities.price_of(name):
         return price
     if opening := OPENINGS.get(name.lower()):
         return lambda given: opening.format(given.first)
@@ -86,10 +79,10 @@ def _without_arguments(name: str) -> str:
     if small.endswith(" icon") and (language := LANGUAGES.get(small.removesuffix(" icon"))):
         return f"(in {language})"
     if _OF_TODAY.fullmatch(small):
-        return wiki_quantities.UNKNOWN
+        return quantities.UNKNOWN
     if re.fullmatch(r"\d/\d{1,2}", name):
         return name
-    return (wiki_quantities.symbol_of(name) or "").strip()
+    return (quantities.symbol_of(name) or "").strip()
 
 
 def shown_text(body: str) -> str:
@@ -100,7 +93,7 @@ def shown_text(body: str) -> str:
     if colon and function.lower() in _CASES:
         return _CASES[function.lower()](argument.strip())
     if function in _COMPUTED:
-        return wiki_quantities.UNKNOWN
+        return quantities.UNKNOWN
     if len(name) > _LONGEST_NAME:
         return ""
     if not bar:

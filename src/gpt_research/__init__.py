@@ -1,4 +1,4 @@
-"""gpt-research: from raw corpora to a GPT one can trust.
+"""gpt-research: from raw corpora to a GPT you can trust.
 
 import gpt_research
 model, tokenizer = gpt_research.load("runs/demo")

@@ -113,7 +113,7 @@ class WandbConfig:
     group: str = ""
     """Group that the run belongs to, such as the seeds of one setting."""
     tags: list[str] = field(default_factory=list)
-    """Tags of the run."""
+    """A tag of the run; give it again for more."""
 
 
 @dataclass(frozen=True)
@@ -341,7 +341,7 @@ class GenerateConfig:
     seed: int = 1337
     """Seed of the samples; the same seed gives the same texts."""
     stop: list[str] = field(default_factory=list)
-    """Texts at which a sample ends; the text itself is not part of the sample."""
+    """Text at which a sample ends, without the text itself; give it again for more."""
 
     def __post_init__(self) -> None:
         require(1 <= self.max_new_tokens <= 10_000_000, "max_new_tokens", self.max_new_tokens, "1 to 10000000")

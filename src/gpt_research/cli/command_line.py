@@ -117,7 +117,7 @@ def _no_command(name: str) -> str:
 
 
 def _overview() -> str:
-    lines = [f"gpt-research {__version__}: from raw corpora to a GPT one can trust.", "", "Commands:"]
+    lines = [f"gpt-research {__version__}: from raw corpora to a GPT you can trust.", "", "Commands:"]
     for name, command in COMMANDS.items():
         lines += textwrap.wrap(command.help, 99, initial_indent=f"  {name:<13} ", subsequent_indent=" " * 16)
     lines += ["", "In this order, for example:"]

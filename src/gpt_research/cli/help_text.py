@@ -61,12 +61,18 @@ extends one of these shows its own settings first."""
 PLACES = {
     **dict.fromkeys(("data", "out", "benchmarks"), "DIR"),
     **dict.fromkeys(("run", "runs"), "RUN"),
-    **dict.fromkeys(("json", "text"), "FILE"),
+    **dict.fromkeys(("json", "text", "plot"), "FILE"),
     **dict.fromkeys(("prompt", "sample_prompt", "stop"), "TEXT"),
     **dict.fromkeys(("device", "on"), "DEVICE"),
     "corpora": "NAME=PATH",
+    "filters": "NAMES",
+    "init_from": "RUN",
+    "language": "NAMES",
     "resume": "auto|never|RUN",
+    "slurm_options": "FLAGS",
+    "slurm_time": "TIME",
     "source": "FOLDER|HUB_NAME|FILE",
+    "step": "newest|best|N",
     "tasks": "NAMES",
     "tokenizer": "NAME|FILE",
 }
@@ -150,7 +156,7 @@ def _metavar(name: str, kind: Any) -> str:
             shown += [str(choice) for choice in get_args(part)]
         elif part not in (bool, type(None)):
             shown.append({int: "N", float: "X"}.get(part) or PLACES.get(name, "NAME"))
-    return "|".join(shown)
+    return "|".join(dict.fromkeys(shown))
 
 
 def _defaults(settings_class: type) -> dict[str, Any]:

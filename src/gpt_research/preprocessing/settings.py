@@ -51,7 +51,7 @@ class PreprocessConfig(ReadOptions):
     contamination: Literal["report", "drop"] = "report"
     """What to do with documents that overlap a benchmark: count them, or leave them out."""
     benchmarks: str = ""
-    """Folder of the benchmarks whose text is looked for; empty looks for none."""
+    """Folder of the benchmarks whose text is looked for in the documents; empty looks for none."""
     strict: bool = False
     """Stop at the first damaged piece of input instead of setting it aside."""
     dry_run: bool = False

@@ -260,3 +260,9 @@ def test_windows_is_led_to_wsl(capsys: pytest.CaptureFixture[str], monkeypatch: 
     monkeypatch.setattr("sys.platform", "win32")
     assert main(["inspect"]) == 2
     assert "WSL2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--learning_rat", "3"], ["--learning_rat=3"]])
+def test_a_shortened_flag_is_a_mistake(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *arguments, "--print_config"]) == 2
+    assert 'unknown setting "learning_rat". Did you mean "learning_rate"?' in capsys.readouterr().err

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from rich.table import Table
 
+from gpt_research.base import hints
 from gpt_research.base.settings import write_yaml
 from gpt_research.cli.command_line import main
 from gpt_research.cli.tables import print_table
@@ -117,7 +118,7 @@ def test_runs_that_were_not_evaluated_are_compared_by_their_metrics(
     runs = [str(make(f"run-{seed}", 1, 4.0 - seed / 10, rate=seed * 1e-3, evaluated=False)) for seed in (1, 2)]
     assert main(["compare", *runs]) == 0
     printed = capsys.readouterr().out
-    assert f"Not evaluated yet (gpt-research evaluate RUN): {runs[0]}, {runs[1]}." in printed
+    assert f"Not evaluated yet ({hints.command('evaluate', 'RUN')}): {runs[0]}, {runs[1]}." in printed
     assert re.search(r"B +1 +40 +5,120 +3\.8000 +1\.9000", printed)
     evaluated = make("run-3", 1, 3.0, rate=3e-3)
     assert main(["compare", *runs, str(evaluated)]) == 0
@@ -147,7 +148,7 @@ def test_a_seed_that_was_not_evaluated_belongs_to_its_setting(
     printed = capsys.readouterr().out
     assert "(seeds 1, 2, 3)" in printed
     assert "corpora/a-corpus: not every run of A measured it." in printed
-    assert f"Not evaluated yet (gpt-research evaluate RUN): {six[1]}." in printed
+    assert f"Not evaluated yet ({hints.command('evaluate', 'RUN')}): {six[1]}." in printed
 
 
 def test_contexts_that_differ_are_named(six: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -135,7 +135,7 @@ def parser_for(config_class: type) -> Any:
 
     # The docstring of a field becomes the help text of its flag.
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(exit_on_error=False)
+    parser = ArgumentParser(exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config")
     parser.add_class_arguments(config_class)
     return parser

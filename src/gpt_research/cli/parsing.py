@@ -23,7 +23,7 @@ from gpt_research.cli import help_text
 from gpt_research.cli.commands import Command
 from gpt_research.cli.settings_of_run import settings_of_run
 
-WANTS = {"--help": "help", "-h": "help", "--print_config": "print_config"}
+TEXTS = {"--help": "help", "-h": "help", "--print_config": "print_config"}
 """Flags that ask for a text instead of the command."""
 
 
@@ -37,8 +37,8 @@ class Arguments:
     """The settings files."""
     flags: list[str] = dataclasses.field(default_factory=list)
     """The others, each as `--name=value`."""
-    wants: str = ""
-    """`help` or `print_config` if that is asked for."""
+    text: str = ""
+    """The text that they ask for: `help`, `print_config`, or none."""
 
 
 def parse_settings(name: str, command: Command, arguments: list[str]) -> Any:
@@ -51,19 +51,22 @@ def parse_settings(name: str, command: Command, arguments: list[str]) -> Any:
     """
     settings_class = command.settings_class()
     sorted_ = _sort(arguments, settings_class, command.short)
-    if sorted_.wants == "help":
+    if sorted_.text == "help":
         help_text.show(name, command, settings_class)
         return None
     flags = _with_bare(sorted_, name, command, field_names(settings_class))
     lines: dict[str, tuple[Path, dict[str, int]]] = {}
+    given: dict[str, Any] = {}
     for path in sorted_.files:
-        found = read_values(path, settings_class)[1]
+        values, found = read_values(path, settings_class)
         lines |= dict.fromkeys(found, (path, found))
+        given |= {key: values.get(key) for key in found}
+    given |= {flag.removeprefix("--"): value for flag, _, value in (flag.partition("=") for flag in flags)}
     # The files come first wherever they stand, so that a flag wins over them.
     flags = [*(f"--config={path}" for path in sorted_.files), *flags]
     parser = parser_for(settings_class)
     try:
-        parser.set_defaults(settings_of_run(settings_class, flags))
+        parser.set_defaults(settings_of_run(settings_class, given))
         values = parser.parse_args(flags)
         if command.many and sorted_.bare:
             # The parser would read these texts as YAML, which has no bytes that are not UTF-8.
@@ -72,7 +75,7 @@ def parse_settings(name: str, command: Command, arguments: list[str]) -> Any:
         raise
     except Exception as error:  # jsonargparse raises many kinds, all of them about the arguments
         raise UserError(f"{name}: {parse_error(error, settings_class)}") from None
-    if sorted_.wants == "print_config":
+    if sorted_.text == "print_config":
         plain = _in_order(values.as_dict(), settings_class)
         print(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), end="")
         return None
@@ -84,7 +87,7 @@ def parse_settings(name: str, command: Command, arguments: list[str]) -> Any:
                 settings[field.name] = field.default
         return settings_class(**settings)
     except UserError as error:
-        # A rule that a value of a file breaks is told with the line, unless a flag gave the value.
+        # If a value of a file breaks a rule, the message names its line.
         key = str(error).partition(" ")[0]
         if key not in lines or any(flag.startswith(f"--{key}=") for flag in flags):
             raise
@@ -103,8 +106,8 @@ def _sort(arguments: Sequence[str], settings_class: type, short: dict[str, str])
         argument = rest.pop(0)
         flag, equals, value = argument.partition("=")
         kind = kinds.get(flag)
-        if argument in WANTS:
-            found.wants = found.wants or WANTS[argument]
+        if argument in TEXTS:
+            found.text = found.text or TEXTS[argument]
         elif len(argument) > 1 and argument[0] == "-" and argument[1] != "-":
             raise UserError(unknown(argument, field_names(settings_class)))
         elif not argument.startswith("--"):

@@ -2,32 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.setting_names import field_names
 from gpt_research.base.settings import by_flag, to_dict
 
 
-def settings_of_run(settings_class: type, arguments: list[str]) -> dict[str, Any]:
+def settings_of_run(settings_class: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a run gives, by flag name, which hold unless a flag or file says
     otherwise: all of the run that `resume` names, or the model of the run that `init_from` names.
+
+    Args:
+        given: the settings that a flag or file gives, by flag name.
 
     Raises:
         UserError: there is no such run or checkpoint.
     """
     if "resume" not in field_names(settings_class):
         return {}
-    resume, source = _given("resume", arguments), _given("init_from", arguments)
+    resume, source = str(given.get("resume") or ""), str(given.get("init_from") or "")
     if resume not in ("", "auto", "never"):
         from gpt_research.checkpoint.files import find_step, saved_steps
         from gpt_research.settings_history import config_to_go_on, run_config
 
-        folder, step = Path(resume), _given("step", arguments) or "newest"
+        folder, step = Path(resume), str(given.get("step") or "newest")
         named = step == "best" or step.isdecimal()
         config = (
             config_to_go_on(folder, find_step(folder, step), saved_steps(folder)[-1]) if named else run_config(folder)
@@ -41,24 +42,8 @@ def settings_of_run(settings_class: type, arguments: list[str]) -> dict[str, Any
                 f"init_from is {source!r}, which is no run folder. Name one that training or an import wrote."
             )
         # A run that has begun has the model already, and its source may be gone.
-        own = Path(_given("out", arguments) or settings_class().out) / "config.yaml"
+        own = Path(given.get("out") or settings_class().out) / "config.yaml"
         model = run_config(own.parent if own.is_file() else Path(source)).model
         # The tokenizer of the data decides the vocabulary.
         return {f"model.{name}": value for name, value in to_dict(model).items() if name != "vocab_size"}
     return {}
-
-
-def _given(name: str, arguments: list[str]) -> str:
-    """Return the value that arguments give a setting, by flag or in a config file, or an empty
-    string.
-    """
-    value = ""
-    for argument in arguments:
-        flag, _, text = argument.partition("=")
-        if flag == f"--{name}":
-            value = text
-        elif flag == "--config":
-            with contextlib.suppress(OSError, ValueError, yaml.YAMLError):  # the parser will say what is wrong
-                content = yaml.safe_load(Path(text).read_text(encoding="utf-8"))
-                value = str(content.get(name) or value) if isinstance(content, dict) else value
-    return value

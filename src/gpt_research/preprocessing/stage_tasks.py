@@ -92,9 +92,8 @@ class StageTasks:
         with contextlib.suppress(FileNotFoundError):
             _touch(probe)
             if probe.stat().st_mtime - path.stat().st_mtime > STALE_S:
-                # Of several workers that see this, only one can rename the file. The others must
-                # not remove the claim that it makes next.
-                path.rename(probe)
+                # If two workers see this at once, both may do the task. They write the same bytes.
+                path.unlink(missing_ok=True)
         probe.unlink(missing_ok=True)
 
 

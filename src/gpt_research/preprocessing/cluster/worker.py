@@ -39,7 +39,7 @@ def work_through(name: str, stage: TaskFunction, claims: StageTasks, number: int
     while missing := claims.missing():
         if failed := claims.failed():
             raise UserError(f"Task {failed[0]} of the stage {name} failed.")
-        begin = number * len(missing) // 16 % len(missing)
+        begin = number % len(missing)  # workers that began at the same task would wait for its claim
         for rank in missing[begin:] + missing[:begin]:
             if _do(stage, rank, claims):
                 wait_s = SHORTEST_WAIT_S

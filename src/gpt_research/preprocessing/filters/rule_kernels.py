@@ -22,7 +22,7 @@ from gpt_research.preprocessing.filters.kernel_parts import (
     inlined,
     stripped,
 )
-from gpt_research.preprocessing.text.kernels import _mixed
+from gpt_research.preprocessing.text.kernels import mixed
 
 _U64 = np.uint64
 _BASE, _WORD = _U64(MULTIPLIER), _U64(0xC2B2AE3D27D4EB4F)
@@ -54,7 +54,7 @@ def describe_words(data, starts, ends, kinds, characters, signs, hashes, sums, u
             value += _U64(data[position]) * power
             power *= _BASE
             back *= _UNDO
-        hashes[word] = _mixed((value - sums[word]) * undo[word])
+        hashes[word] = mixed((value - sums[word]) * undo[word])
         while at < stop:
             point, at = character(data, at)
             kind = kinds[point]
@@ -111,7 +111,7 @@ def _pieces(data, first, stop, breaks, keys):  # type: ignore[no-untyped-def]
             size += byte & 0xC0 != 0x80
             at += 1
         count += 1
-        key = _mixed(value) | _U64(1)
+        key = mixed(value) | _U64(1)
         place = _place(keys, mask, key)
         if keys[place]:
             copies, copied = copies + 1, copied + size
@@ -135,7 +135,7 @@ def _most_frequent(hashes, characters, first, stop, n, keys, counts, firsts):  #
         value = value * _WORD + hashes[word]
     best, most = _U64(0), 0
     for word in range(first, stop - n + 1):
-        key = _mixed(value) | _U64(1)
+        key = mixed(value) | _U64(1)
         place = _place(keys, mask, key)
         if not keys[place]:
             keys[place], counts[place], firsts[place] = key, 0, word
@@ -153,7 +153,7 @@ def _copied(sums, undo, characters, first, stop, n, keys):  # type: ignore[no-un
     mask = _emptied(keys, stop - first)
     copied, word = 0, first
     while word <= stop - n:
-        key = _mixed((sums[word + n] - sums[word]) * undo[word]) | _U64(1)
+        key = mixed((sums[word + n] - sums[word]) * undo[word]) | _U64(1)
         place = _place(keys, mask, key)
         if keys[place]:
             copied += characters[word + n] - characters[word]
@@ -230,7 +230,7 @@ def count_copied_lines(data, bounds, kinds, copied):  # type: ignore[no-untyped-
                 end += 1
             first, last = stripped(data, at, end, kinds)
             if first < last:
-                key = _mixed(value) | _U64(1)
+                key = mixed(value) | _U64(1)
                 place = _place(keys, mask, key)
                 copied[text] += size if keys[place] else 0
                 keys[place] = key

@@ -38,7 +38,7 @@ _BYTES, _HASHES, _OFFSETS = _read(uint8), _read(uint64), _read(int64)
 
 
 @njit(inline="always")
-def _mixed(value):  # type: ignore[no-untyped-def]
+def mixed(value):  # type: ignore[no-untyped-def]
     """Mix the bits of a uint64, one to one (the multiply-and-shift finish of MurmurHash3)."""
     value ^= value >> _U64(32)
     value *= _MIX
@@ -239,7 +239,7 @@ def hash_words(data, bounds, codes, known, hashes, offsets):  # type: ignore[no-
             count += _ONE
     offsets[len(bounds) - 1] = count
     for word in range(count):
-        hashes[word] = _mixed(hashes[word])
+        hashes[word] = mixed(hashes[word])
     return np.int64(-1)
 
 
@@ -263,11 +263,11 @@ def hash_ngrams(words, offsets, n, grams):  # type: ignore[no-untyped-def]
         value = _U64(0)
         for position in range(first, first + n):
             value = value * _WORD + words[position]
-        grams[count] = _mixed(value)
+        grams[count] = mixed(value)
         count += 1
         for position in range(first + n, stop):
             value = value * _WORD + (words[position] - words[position - n] * leaving)
-            grams[count] = _mixed(value)
+            grams[count] = mixed(value)
             count += 1
 
 
@@ -311,7 +311,7 @@ def sketch(grams, offsets, factors, terms, rounds, sketches):  # type: ignore[no
                     ranks[slot] = min(ranks[slot], gram * factor + term)
             # The high bits of a rank are small, because the least one was kept. Those of the mixed
             # rank are not.
-            sketches[text, slot] = _mixed(ranks[slot]) >> _U64(56)
+            sketches[text, slot] = mixed(ranks[slot]) >> _U64(56)
 
 
 @njit(inline="always")

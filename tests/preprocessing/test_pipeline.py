@@ -23,11 +23,15 @@ import pytest
 from gpt_research.base.errors import UserError
 from gpt_research.data.shards import read_manifests
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.preprocessing import pipeline
 from gpt_research.preprocessing.pipeline import preprocess
+from gpt_research.preprocessing.plan import make_plan
+from gpt_research.preprocessing.readers.catalogue import resolve
 from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.stages import stage
 from gpt_research.preprocessing.stages.assemble import cut_document
 from gpt_research.preprocessing.stages.select import Select
+from gpt_research.preprocessing.work_folder import WorkFolder
 
 
 def config_of(out: Path, *corpora: str, **changes: object) -> PreprocessConfig:
@@ -409,3 +413,16 @@ def test_nothing_to_read_is_one_sentence(tmp_path: Path, benchmarks: bool) -> No
     chosen = str(tmp_path) if benchmarks else ""
     with pytest.raises(UserError, match="empty"):
         preprocess(config_of(tmp_path / "out", f"mine={tmp_path / 'empty'}", benchmarks=chosen, near_duplicates=True))
+
+
+def test_a_file_that_no_reader_takes_does_not_begin_a_run_again(text_folder: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(text_folder, tmp_path / "in"))
+    config = config_of(tmp_path / "out", f"plays={folder}", tokenizer="train", vocab_size=300)
+    (tmp_path / "out" / ".work" / "logs").mkdir(parents=True)
+    begun = make_plan(config, [resolve(spec) for spec in config.corpora])
+    WorkFolder(tmp_path / "out" / ".work").save_plan(begun)
+    (tmp_path / "out" / ".work" / "done").touch()
+    (folder / "notes.log").write_text("no text of the corpus")
+    plan = make_plan(config, [resolve(spec) for spec in config.corpora])
+    assert plan.left_out != begun.left_out
+    assert (pipeline._work_folder(tmp_path / "out", plan).folder / "done").exists()

@@ -24,7 +24,7 @@ from gpt_research.preprocessing.readers.catalogue import READERS
 
 
 class NotesReader:
-    """Reads a.notes at once, and b.notes when no file `hold` stands beside it."""
+    """Reads a.notes at once, and b.notes when no file `hold` stands beside its folder."""
 
     name, licence = "notes", "Notes of my own."
 
@@ -32,9 +32,9 @@ class NotesReader:
         return [Unit(path.name, path.stat().st_size) for path in sorted(root.glob("*.notes"))]
 
     def read(self, root, unit, options):
-        while unit.path == "b.notes" and (root / "hold").exists():
+        while unit.path == "b.notes" and (root.parent / "hold").exists():
             time.sleep(0.1)
-        if unit.path == "b.notes" and (root / "spoil").exists():
+        if unit.path == "b.notes" and (root.parent / "spoil").exists():
             raise UserError("b.notes is wet")
         yield Document((root / unit.path).read_text(), unit.path, 0)
 
@@ -95,7 +95,7 @@ def test_slurm_leaves_the_bytes_of_one_machine(slurm: SlurmOfTwoNodes, run: Run)
 
 
 def test_the_command_given_again_says_how_far_it_is_and_queues_nothing_twice(slurm: SlurmOfTwoNodes, run: Run) -> None:
-    (run.notes / "hold").touch()
+    (run.folder / "hold").touch()
     first = run.on_slurm()
     assert first.returncode == 0, first.stderr
     assert "handed to Slurm as" in first.stderr
@@ -103,21 +103,21 @@ def test_the_command_given_again_says_how_far_it_is_and_queues_nothing_twice(slu
     again = run.on_slurm()
     assert "2 running; the stage read has 2 of 3 tasks done" in again.stderr
     assert len(slurm.ask("squeue", "--noheader", "--array", "--name=gpt-research-preprocess").splitlines()) == 2
-    (run.notes / "hold").unlink()
+    (run.folder / "hold").unlink()
     wait_for((run.out / "dataset.json").exists)
     assert "complete already" in run.on_slurm().stderr
     assert run.matches_one_machine()
 
 
 def test_a_failed_task_is_named_with_its_log_and_done_again(slurm: SlurmOfTwoNodes, run: Run) -> None:
-    (run.notes / "spoil").touch()
+    (run.folder / "spoil").touch()
     done = run.on_slurm("--wait")
     log = Path("out", ".work", "logs", "read", "task_00001.log")
     assert done.returncode == 2
     assert "Task 1 of the stage read failed" in done.stderr
     assert f"b.notes is wet ({log})" in done.stderr
     assert "b.notes is wet" in (run.folder / log).read_text()
-    (run.notes / "spoil").unlink()
+    (run.folder / "spoil").unlink()
     again = run.on_slurm("--wait")
     assert again.returncode == 0, again.stderr
     assert "What is missing was handed to Slurm" in again.stderr
@@ -134,12 +134,12 @@ def test_a_failed_task_is_named_with_its_log_and_done_again(slurm: SlurmOfTwoNod
 def test_cancelled_jobs_are_named_and_what_is_missing_is_done(
     slurm: SlurmOfTwoNodes, run: Run, end: list[str], says: str
 ) -> None:
-    (run.notes / "hold").touch()
+    (run.folder / "hold").touch()
     run.on_slurm()
     wait_for(lambda: run.has_read(0, 2))
     slurm.ask(*end)
     wait_for(lambda: slurm.ask("squeue", "--noheader", "--name=gpt-research-preprocess") == "")
-    (run.notes / "hold").unlink()
+    (run.folder / "hold").unlink()
     again = run.on_slurm("--wait")
     assert says in again.stderr
     assert again.returncode == 0, again.stderr
@@ -149,12 +149,12 @@ def test_cancelled_jobs_are_named_and_what_is_missing_is_done(
 def test_the_others_take_the_work_of_a_worker_that_dies(
     slurm: SlurmOfTwoNodes, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (run.notes / "hold").touch()
+    (run.folder / "hold").touch()
     run.on_slurm()
     wait_for(lambda: run.has_read(0, 2))
     holder = (run.out / ".work" / "logs" / "read" / "claims" / "00001").read_text().split()[1]
     slurm.ask("kill", "-TERM", holder)  # a worker that is told to stop gives its task back
-    (run.notes / "hold").unlink()
+    (run.folder / "hold").unlink()
     wait_for((run.out / "dataset.json").exists)
     assert run.on_slurm().returncode == 0
     assert run.matches_one_machine()
@@ -175,23 +175,23 @@ def test_a_refusal_of_sbatch_is_its_sentence(slurm: SlurmOfTwoNodes, run: Run, f
 
 
 def test_other_settings_do_not_touch_a_folder_that_jobs_work_on(slurm: SlurmOfTwoNodes, run: Run) -> None:
-    (run.notes / "hold").touch()
+    (run.folder / "hold").touch()
     run.on_slurm()
     wait_for(lambda: run.has_read(0, 2))
     other = run.on_slurm("--min_characters", "21")
     assert other.returncode == 2
     assert "work on out with other settings" in other.stderr
-    (run.notes / "hold").unlink()
+    (run.folder / "hold").unlink()
     wait_for((run.out / "dataset.json").exists)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
 def test_ray_leaves_the_bytes_of_one_machine_and_names_a_failed_task(run: Run) -> None:
-    (run.notes / "spoil").touch()
+    (run.folder / "spoil").touch()
     done = run.command("--executor", "ray")
     assert done.returncode == 2
     assert "Task 1 of the stage read failed: gpt_research.base.errors.UserError: b.notes is wet" in done.stderr
-    (run.notes / "spoil").unlink()
+    (run.folder / "spoil").unlink()
     done = run.command("--executor", "ray")
     assert done.returncode == 0, done.stderr
     assert run.matches_one_machine()

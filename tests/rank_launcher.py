@@ -1,5 +1,5 @@
-"""Training on several ranks without torchrun: `python rank_launcher.py [[CONFIG, RANKS, UNTIL],
-...]`.
+"""Training on several ranks without torchrun: `python rank_launcher.py [[CONFIG, RANKS, UNTIL,
+NODE_SIZE], ...]`.
 
 The jobs run one after another, and torch is imported once: each rank is a fork of this process with
 the variables that torchrun would set.
@@ -17,24 +17,31 @@ import sys
 import traceback
 from pathlib import Path
 
+import torch
+
+from gpt_research.base import peak_flops
+from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import read_yaml, write_yaml
 from gpt_research.config import TrainConfig
 from gpt_research.training.loop import train
 
+Job = tuple[TrainConfig, int, int] | tuple[TrainConfig, int, int, int]
+"""Settings, number of ranks, last step, and the ranks of a node, if not all are on one."""
 
-def train_on_ranks(*jobs: tuple[TrainConfig, int, int]) -> None:
-    """Run jobs of (settings, number of ranks, last step) in one new process and its forks."""
+
+def train_on_ranks(*jobs: Job) -> None:
+    """Run jobs one after another in a new process and its forks."""
     request = []
-    for config, ranks, until in jobs:
+    for config, ranks, until, *node_size in jobs:
         path = Path(f"{config.out}-{ranks}-{until}.yaml")
         write_yaml(config, path)
-        request.append([str(path), ranks, until])
+        request.append([str(path), ranks, until, *(node_size or [ranks])])
     command = [sys.executable, __file__, json.dumps(request)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def _fork_ranks(config: TrainConfig, ranks: int, until: int) -> bool:
+def _fork_ranks(config: TrainConfig, ranks: int, until: int, node_size: int) -> bool:
     """Return whether all ranks ended well. The first that fails ends the others, which would wait
     for it.
     """
@@ -45,7 +52,10 @@ def _fork_ranks(config: TrainConfig, ranks: int, until: int) -> bool:
     for rank in range(ranks):
         child = os.fork()
         if child == 0:
-            _be_rank(config, rank, ranks, port, until)
+            variables = {"RANK": rank, "LOCAL_RANK": rank % node_size, "WORLD_SIZE": ranks}
+            # If the ranks are no multiple of a node's, the last node has fewer.
+            variables["LOCAL_WORLD_SIZE"] = min(node_size, ranks - rank // node_size * node_size)
+            _be_rank(config, variables | {"MASTER_PORT": port}, until)
         running[child] = rank
     ended_well = True
     while running:
@@ -58,9 +68,8 @@ def _fork_ranks(config: TrainConfig, ranks: int, until: int) -> bool:
     return ended_well
 
 
-def _be_rank(config: TrainConfig, rank: int, ranks: int, port: int, until: int) -> None:
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks, "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in names.items()}, MASTER_ADDR="127.0.0.1")
+def _be_rank(config: TrainConfig, variables: dict[str, int], until: int) -> None:
+    os.environ.update({name: str(value) for name, value in variables.items()}, MASTER_ADDR="127.0.0.1")
     try:
         train(config, until=until)
         os._exit(0)
@@ -72,6 +81,9 @@ def _be_rank(config: TrainConfig, rank: int, ranks: int, port: int, until: int) 
 if __name__ == "__main__":
     for module in ("torch._dynamo", "torch.distributed.fsdp"):  # otherwise each rank imports them in its first step
         importlib.import_module(module)
-    for config_file, rank_count, last_step in json.loads(sys.argv[1]):
-        if not _fork_ranks(read_yaml(TrainConfig, Path(config_file)), rank_count, last_step):
-            sys.exit(f"{config_file} failed on {rank_count} ranks")
+    # Otherwise each rank would measure the peak of this machine for half a second.
+    peak = peak_flops.measured_flops(Runtime(torch.device("cpu"), "fp32"))
+    peak_flops.measured_flops = lambda runtime, seconds=0.0: peak
+    for config_file, *numbers in json.loads(sys.argv[1]):
+        if not _fork_ranks(read_yaml(TrainConfig, Path(config_file)), *numbers):
+            sys.exit(f"{config_file} failed on {numbers[0]} ranks")

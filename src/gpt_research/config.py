@@ -177,9 +177,12 @@ class TrainConfig:
     """auto, cpu, cuda, cuda:1, mps."""
     compile: bool | None = changeable(None)
     """Compile the model with torch.compile. Default: on a GPU."""
-    parallel: Literal["auto", "ddp", "fsdp"] = changeable("auto")
-    """On several devices: ddp keeps the whole model on each, fsdp shards it. auto: ddp if the model
-    fits."""
+    parallel: Literal["auto", "ddp", "fsdp", "hsdp"] = changeable("auto")
+    """On several devices: ddp keeps the whole model on each, fsdp shards it over all, hsdp over
+    those of a node. auto: the first of ddp, hsdp and fsdp that fits."""
+    gradient_exchange: Literal["pass", "step"] = changeable("pass")
+    """Under fsdp and hsdp: exchange gradients after each pass, or once a step, which sends less,
+    but holds a whole gradient on each device (4 bytes a parameter)."""
     loss_chunk: int | None = changeable(None)
     """Tokens whose logits are held at a time, to bound memory; 0 holds all. Default: depends on the
     device."""

@@ -14,7 +14,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -146,17 +146,13 @@ def _report_path(folder: Path, part: Part) -> Path:
 class BackgroundSaver:
     """Writes checkpoints on a thread while training goes on, one at a time."""
 
-    def __init__(
-        self,
-        run: Path,
-        keep_last: int,
-        keep_every: int,
-        part: Part = WHOLE,
-        barrier: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Save as `save_checkpoint` does; `barrier` lets several processes begin together."""
-        self.run, self.keep_last, self.keep_every = run, keep_last, keep_every
-        self.part, self.barrier = part, barrier
+    def __init__(self, run: Path, keep_last: int, keep_every: int, part: Part | None = WHOLE) -> None:
+        """Save as `save_checkpoint` does.
+
+        Args:
+            part: what this process writes; None if other processes write all of a checkpoint.
+        """
+        self.run, self.keep_last, self.keep_every, self.part = run, keep_last, keep_every, part
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._written: tuple[int, Path] | None = None
@@ -166,17 +162,19 @@ class BackgroundSaver:
         """True if a checkpoint could not be written; `wait` raises why."""
         return self._error is not None
 
+    def prepare(self, step: int) -> None:
+        """Make the folder for the parts of a checkpoint, if this process writes the first of
+        several; the others may save when it has returned.
+        """
+        if self.part is not None and self.part.count > 1 and self.part.index == 0:
+            with contextlib.suppress(OSError):  # writing raises it again, on every process
+                make_room(self.run, step)
+
     def save(self, checkpoint: Checkpoint, keep: Collection[int] = ()) -> None:
         """Write `checkpoint`; the one before must be done, and its tensors must not change any
         more.
         """
         assert self._thread is None, "wait comes first"
-        # No part may be written before the folder for all parts is there.
-        if self.part.count > 1:
-            if self.part.index == 0:
-                with contextlib.suppress(OSError):  # writing raises it again, on every process
-                    make_room(self.run, checkpoint.step)
-            self.barrier()
         self._thread = threading.Thread(target=self._write, args=(checkpoint, keep), name="checkpoint")
         self._thread.start()
 
@@ -204,6 +202,7 @@ class BackgroundSaver:
 
     def _write(self, checkpoint: Checkpoint, keep: Collection[int]) -> None:
         try:
+            assert self.part is not None, "other processes write"
             arguments = self.run, checkpoint, self.keep_last, self.keep_every, self.part, keep
             self._written = checkpoint.step, save_checkpoint(*arguments)
         except BaseException as error:  # raised in the training thread, by `wait`

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.generation import static_step
+from gpt_research.generation import static_step, torch_engine
 from gpt_research.generation.engine import Request, Sample
 from gpt_research.generation.recording import Compute, NothingWaits, NotRecordableError, Recorder
 from gpt_research.generation.sampling import choose
@@ -373,3 +375,25 @@ def test_a_row_of_nan_ends_in_a_sentence(tokenizer: Tokenizer) -> None:
         model.head.weight.fill_(torch.nan)
     with pytest.raises(UserError, match="not finite"):
         engine.step()
+
+
+def test_a_gpu_may_hold_a_quarter_of_its_memory_in_keys_and_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = SimpleNamespace(total_memory=80 << 30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    assert torch_engine._room_for_cache(torch.device("cuda")) == 20 << 30
+    assert torch_engine._room_for_cache(torch.device("cpu")) == torch_engine.LARGEST_CACHE
+
+
+@pytest.mark.parametrize("warn_only", [False, True])
+def test_a_run_of_deterministic_kernels_also_gets_its_samples(warn_only: bool) -> None:
+    torch.use_deterministic_algorithms(True, warn_only=warn_only)
+    try:
+        with suppress(ZeroDivisionError), torch_engine._any_kernel(torch.device("cuda")):
+            assert not torch.are_deterministic_algorithms_enabled()
+            raise ZeroDivisionError
+        assert torch.are_deterministic_algorithms_enabled()
+        assert torch.is_deterministic_algorithms_warn_only_enabled() is warn_only
+        with torch_engine._any_kernel(torch.device("cpu")):
+            assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        torch.use_deterministic_algorithms(False)

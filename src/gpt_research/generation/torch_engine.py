@@ -14,6 +14,7 @@ rows is limited so that the cache fits into memory; further requests wait.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections import OrderedDict, abc
@@ -32,8 +33,8 @@ from gpt_research.generation.static_step import StaticStep, window_columns
 from gpt_research.model.gpt import GPT
 
 LARGEST_CACHE = 4 << 30
-"""Bytes of keys and values that an engine may hold, unless it is given a number of rows; on a GPU
-never more than a quarter of its memory."""
+"""Bytes of keys and values that an engine may hold, unless it is given a number of rows. On a CUDA
+device it is a quarter of the device's memory instead."""
 
 
 def generate(
@@ -93,7 +94,8 @@ class TorchEngine:
     """A model in evaluation mode, the batch that it generates, and a queue of requests.
 
     Args:
-        max_rows: the most samples in the batch. Default: as many as LARGEST_CACHE holds.
+        max_rows: the most samples in the batch. Default: as many as LARGEST_CACHE holds, or a
+            quarter of the GPU's memory.
         description: precision and device, in words.
         static: whether steps have fixed shapes. Default: on a CUDA device.
 
@@ -169,9 +171,10 @@ class TorchEngine:
         # Compaction copies the cache. It is rare because it waits until half of the rows are free.
         if not live or 2 * (len(live) + joining) <= len(self._rows):
             self._keep(live)
-        drawn = self._decode() if live else []
-        if joining:
-            drawn = self._join(joining, drawn)
+        with _any_kernel(self._decoder.device):
+            drawn = self._decode() if live else []
+            if joining:
+                drawn = self._join(joining, drawn)
         pieces = []
         for sequence, draw in zip(self._rows, drawn, strict=True):
             if not sequence.live:
@@ -250,6 +253,25 @@ class TorchEngine:
 
 
 def _room_for_cache(device: torch.device) -> int:
+    """Return the bytes that keys and values may take."""
     if device.type != "cuda":
         return LARGEST_CACHE
-    return min(LARGEST_CACHE, torch.cuda.get_device_properties(device).total_memory // 4)
+    return torch.cuda.get_device_properties(device).total_memory // 4
+
+
+@contextlib.contextmanager
+def _any_kernel(device: torch.device) -> Iterator[None]:
+    """Let kernels run whose last bits may differ from one call to the next.
+
+    A run that asks PyTorch for deterministic kernels alone also writes samples, and PyTorch has no
+    such kernel for the cumulative sums that a draw needs on a GPU. It would raise an error.
+    """
+    if device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True, warn_only=warn_only)

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from slurm_of_two_nodes import PROGRAMS, CannotStart, SlurmOfTwoNodes
+from slurm_of_two_nodes import PROGRAMS, CannotStartError, SlurmOfTwoNodes
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,7 @@ def slurm_daemons() -> Iterator[SlurmOfTwoNodes]:
         try:
             cluster.start()
             yield cluster
-        except CannotStart as error:
+        except CannotStartError as error:
             pytest.skip(f"Slurm cannot start here: {error}")
         finally:
             cluster.stop()

@@ -61,7 +61,7 @@ PartitionName=urgent Nodes=n1,n2 PriorityTier=10 MaxTime=INFINITE State=UP
 """
 
 
-class CannotStart(Exception):
+class CannotStartError(Exception):
     """The daemons do not run on this machine; the text holds the last lines of their logs."""
 
 
@@ -81,7 +81,7 @@ class SlurmOfTwoNodes:
         """Start the daemons, and wait until both nodes have done a job.
 
         Raises:
-            CannotStart: a daemon ends or does not come up, or no job runs.
+            CannotStartError: a daemon ends or does not come up, or no job runs.
         """
         self.folder.chmod(0o755)
         for name in ("state", "munge", *(f"spool/{node}" for node in NODES)):
@@ -93,7 +93,7 @@ class SlurmOfTwoNodes:
         try:
             user = pwd.getpwuid(os.geteuid()).pw_name
         except KeyError:
-            raise CannotStart(f"the user {os.geteuid()} has no name") from None
+            raise CannotStartError(f"the user {os.geteuid()} has no name") from None
         host = socket.gethostname().partition(".")[0]
         ports = [_free_port() for _ in range(3)]
         self.configuration.write_text(CONFIGURATION.format(host=host, user=user, ports=ports, folder=self.folder))
@@ -136,9 +136,9 @@ class SlurmOfTwoNodes:
                 os.kill(pid, signal.SIGKILL)
         daemon.wait()
 
-    def kill_process(self, job: str, **variables: str) -> None:
-        """Kill the processes of a job that have these variables of Slurm's."""
-        named = [f"{name}={value}" for name, value in {"SLURM_JOB_ID": job, **variables}.items()]
+    def kill_processes(self, **variables: str) -> None:
+        """Kill the processes of jobs that have these variables of Slurm's."""
+        named = [f"{name}={value}" for name, value in variables.items()]
         for pid in _processes_with(f"SLURM_CONF={self.configuration}", *named):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -182,7 +182,7 @@ class SlurmOfTwoNodes:
                     command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
                 )
             except OSError as error:
-                raise CannotStart(f"{name}: {error}") from None
+                raise CannotStartError(f"{name}: {error}") from None
 
     def _wait(self, condition: Callable[[], bool], seconds: float, trouble: str, *logs: Path) -> None:
         deadline = time.monotonic() + seconds
@@ -191,7 +191,7 @@ class SlurmOfTwoNodes:
             if ended or time.monotonic() > deadline:
                 files = [self.folder / f"{name}.out" for name in ended or self._daemons]
                 last = [f"{log.stem}: {line}" for log in (*files, *logs) for line in _read(log).splitlines()[-4:]]
-                raise CannotStart("\n".join([f"{', '.join(ended)} ended" if ended else trouble, *last]))
+                raise CannotStartError("\n".join([f"{', '.join(ended)} ended" if ended else trouble, *last]))
             time.sleep(0.2)
 
 

@@ -23,7 +23,7 @@ from gpt_research.base.errors import look_up
 from gpt_research.base.seeds import seed_for
 from gpt_research.config import GPTConfig
 from gpt_research.model.fast import loss as losses
-from gpt_research.model.kv_cache import KVCache, LayerCache
+from gpt_research.model.kv_cache import Cache, KVCache, LayerCache
 from gpt_research.model.variants import ACTIVATIONS, ATTENTION, NORMS, POSITIONS, Positions, weight_flops
 
 RESIDUAL_BYTES = 4
@@ -170,7 +170,7 @@ class GPT(nn.Module):
             torch.utils.swap_tensors(parameter, nn.Parameter(drawn.to(device), parameter.requires_grad))
 
     def forward(
-        self, tokens: torch.Tensor, targets: torch.Tensor | None = None, cache: KVCache | None = None
+        self, tokens: torch.Tensor, targets: torch.Tensor | None = None, cache: Cache | None = None
     ) -> torch.Tensor:
         """Return logits (B, T, V), or with `targets` (B, T) the summed cross-entropy in nats.
 
@@ -192,7 +192,7 @@ class GPT(nn.Module):
         # The logarithm of a sum over the whole vocabulary needs fp32.
         return F.cross_entropy(self.logits(h).float(), targets, ignore_index=-1, reduction="sum")
 
-    def hidden(self, tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
+    def hidden(self, tokens: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
         """Return the final, normed hidden states (B, T, C) of `tokens` (B, T)."""
         T = tokens.size(1)
         assert self.config.block_size >= T, f"{T} tokens do not fit a context of {self.config.block_size}"

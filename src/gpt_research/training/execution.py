@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 Parallel = Literal["none", "ddp", "fsdp"]
 
 
@@ -29,3 +31,5 @@ class ExecutionPlan:
     """Tokens of one optimizer step over all devices."""
     gradient_checkpointing: bool = False
     """Recompute the activations of each block in the backward pass."""
+    residual_dtype: torch.dtype | None = None
+    """Type to which the residual stream is rounded; None leaves it in fp32."""

@@ -169,7 +169,7 @@ class GPT(nn.Module):
         at = torch.arange(T, device=tokens.device) if cache is None else cache.extend(T)
         x = self.position_embedding.embed(self.token_embedding(tokens), at)  # (B, T, C)
         x = F.dropout(x, self.config.dropout, self.training)
-        if self.residual_dtype is not None:
+        if self.training and self.residual_dtype is not None:
             x = x.to(self.residual_dtype)  # each block adds in the type of its input
         for index, block in enumerate(self.blocks):
             if self.gradient_checkpointing and self.training:

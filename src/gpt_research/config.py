@@ -173,6 +173,9 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Type of the matrix products; weights stay fp32. auto: bf16 if the device is fast at it,
     otherwise fp32."""
+    residual_precision: Literal["fp32", "bf16"] = "fp32"
+    """Type of the residual stream, to which all blocks add. bf16 needs precision bf16: less memory,
+    and less to move on a GPU."""
     device: str = changeable("auto")
     """auto, cpu, cuda, cuda:1, mps."""
     compile: bool | None = changeable(None)

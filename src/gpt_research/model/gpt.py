@@ -124,6 +124,8 @@ class GPT(nn.Module):
         self.gradient_checkpointing = False
         self.loss_chunk = 0
         """Tokens whose logits are held at a time; 0 holds all of them."""
+        self.residual_dtype: torch.dtype | None = None
+        """Type to which the residual stream is rounded in training; None leaves it as it is."""
         with _matrices_as_shapes():
             self.token_embedding = nn.Embedding(config.padded_vocab_size, config.n_embd)
             self.position_embedding = look_up(POSITIONS, config.positions, "model.positions")(config)
@@ -199,6 +201,8 @@ class GPT(nn.Module):
         at = torch.arange(T, device=tokens.device) if cache is None else cache.extend(T)
         x = self.position_embedding.embed(self.token_embedding(tokens), at)  # (B, T, C)
         x = F.dropout(x, self.config.dropout, self.training)
+        if self.training and self.residual_dtype is not None:
+            x = x.to(self.residual_dtype)  # each block adds in the type of its input
         for index, block in enumerate(self.blocks):
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, self.position_embedding, at, use_reentrant=False)

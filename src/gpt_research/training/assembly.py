@@ -57,6 +57,7 @@ def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
         tokens_per_step=config.tokens_per_step,
         gradient_checkpointing=config.gradient_checkpointing,
         gradient_exchange=config.gradient_exchange,
+        residual_dtype=_residual_dtype(config, runtime),
     )
 
 
@@ -83,6 +84,7 @@ def build_step(
     learning_rate = learning_rates(config)
     model = GPT(config.model, drawn=False)
     model.gradient_checkpointing, model.loss_chunk = plan.gradient_checkpointing, plan.loss_chunk
+    model.residual_dtype = plan.residual_dtype
     placed = place(model, plan, runtime, config.seed)
     # The optimizer comes after `place`, because FSDP replaces the parameters by shards of them.
     optimizer = make_optimizer(model, config)
@@ -134,6 +136,15 @@ def _compiled(asked_for: bool | None, runtime: Runtime) -> bool:
     if asked_for and (missing := runtime.missing_for_compile()) is not None:
         raise UserError(f"compile is true, but torch.compile cannot work here: {missing}. Or leave --compile out.")
     return asked_for
+
+
+def _residual_dtype(config: TrainConfig, runtime: Runtime) -> torch.dtype | None:
+    if config.residual_precision == "fp32":
+        return None
+    # fp16 ends at 65,504, which the sum over all blocks may pass; in fp32 there is nothing to gain.
+    if runtime.precision != "bf16":
+        raise UserError(f"residual_precision is bf16, but precision is {runtime.precision}. Leave it out.")
+    return torch.bfloat16
 
 
 def _loss_chunk(asked_for: int | None, micro_batch: int, model: GPTConfig, compiled: bool, runtime: Runtime) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
+
 Parallel = Literal["none", "ddp", "fsdp", "hsdp"]
 GradientExchange = Literal["pass", "step"]
 
@@ -34,3 +36,5 @@ class ExecutionPlan:
     """Recompute the activations of each block in the backward pass."""
     gradient_exchange: GradientExchange = "pass"
     """How often a sharded model exchanges gradients within a copy."""
+    residual_dtype: torch.dtype | None = None
+    """Type to which the residual stream is rounded; None leaves it in fp32."""

@@ -58,6 +58,7 @@ def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimat
     plan = plan_execution(config, runtime)
     chunk = plan.loss_chunk
     model.gradient_checkpointing, model.loss_chunk = config.gradient_checkpointing, chunk
+    model.residual_dtype = plan.residual_dtype
     token_bytes = model.activation_bytes(runtime.device.type, runtime.dtype)
     checkpoint_bytes = parameters * (WEIGHT_BYTES + state_bytes(config))
     return ResourceEstimate(

@@ -27,7 +27,7 @@ from gpt_research.model.kv_cache import Cache, KVCache, LayerCache
 from gpt_research.model.variants import ACTIVATIONS, ATTENTION, NORMS, POSITIONS, Positions, weight_flops
 
 RESIDUAL_BYTES = 4
-"""The residual stream stays in fp32 under autocast, and so do the inputs of norms."""
+"""The residual stream stays in fp32 under autocast, unless `residual_dtype` rounds it."""
 
 
 class MLP(nn.Module):
@@ -79,9 +79,11 @@ class Block(nn.Module):
         norms = weight_flops(self.norm_1) + weight_flops(self.norm_2)
         return norms + self.attention.flops_per_token(context) + self.mlp.flops_per_token()
 
-    def activation_bytes(self, context: int, device: str, dtype: torch.dtype) -> int:
+    def activation_bytes(
+        self, context: int, device: str, dtype: torch.dtype, residual_bytes: int = RESIDUAL_BYTES
+    ) -> int:
         """Bytes of one token that the backward pass needs."""
-        norms = 2 * RESIDUAL_BYTES * self.width
+        norms = 2 * residual_bytes * self.width
         return norms + self.attention.activation_bytes(context, device, dtype) + self.mlp.activation_bytes(dtype)
 
 
@@ -250,15 +252,16 @@ class GPT(nn.Module):
     def activation_bytes(self, device: str, dtype: torch.dtype) -> int:
         """Bytes that the forward pass keeps of one token of a full context until its backward pass.
 
-        `dtype` is that of matrix products. `gradient_checkpointing` and `loss_chunk` count as they
-        are set.
+        `dtype` is that of matrix products. `gradient_checkpointing`, `loss_chunk` and
+        `residual_dtype` count as they are set.
         """
         config = self.config
-        blocks = [block.activation_bytes(config.block_size, device, dtype) for block in self._blocks()]
+        residual = RESIDUAL_BYTES if self.residual_dtype is None else self.residual_dtype.itemsize
+        blocks = [block.activation_bytes(config.block_size, device, dtype, residual) for block in self._blocks()]
         kept = sum(blocks)
         if self.gradient_checkpointing:
             # Each block keeps its input only; the one that is computed again keeps everything.
-            kept = len(blocks) * RESIDUAL_BYTES * config.n_embd + max(blocks)
+            kept = len(blocks) * residual * config.n_embd + max(blocks)
         # The embedding, the input of the final norm, and the input of the head.
-        kept += (2 * RESIDUAL_BYTES + dtype.itemsize) * config.n_embd
+        kept += (2 * residual + dtype.itemsize) * config.n_embd
         return kept + (0 if self.loss_chunk else losses.LOGIT_COPIES * 4 * config.padded_vocab_size)

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,7 +25,7 @@ from gpt_research.estimate import plan as plans
 from gpt_research.estimate import probe as probes
 from gpt_research.estimate.micro_batch import resolve_micro_batch
 from gpt_research.estimate.probe import Measurement, fitting_micro_batches, predicted_peak, sweep_micro_batches
-from gpt_research.estimate.resources import estimate_resources
+from gpt_research.estimate.resources import ResourceEstimate, estimate_resources
 from gpt_research.estimate.time_estimate import TimeEstimate, estimate_time, in_words
 from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model
@@ -76,6 +77,32 @@ def test_activations_are_about_what_autograd_keeps(tiny_run: TrainConfig, checkp
     # backward pass holds.
     assert 0.5 < predicted / sum(kept.values()) < (5 if checkpointing else 2.5)
     assert loss.isfinite()
+
+
+def test_a_sharded_model_takes_its_share_and_what_is_whole_for_a_while(tiny_run: TrainConfig) -> None:
+    shape = dataclasses.replace(tiny_run.model, n_layer=6, n_embd=64, vocab_size=300)
+    config = dataclasses.replace(tiny_run, model=shape, micro_batch=1, tokens_per_step=512, precision="bf16")
+    processes = dataclasses.replace(CPU, precision="bf16", world_size=8, node_size=4)
+    model = GPT(shape)
+    parameters = sum(p.numel() for p in model.parameters())
+    block = sum(p.numel() for p in model.blocks[0].parameters())
+
+    def estimate(how: str, exchange: str = "pass", **changes: Any) -> ResourceEstimate:
+        settings = {"parallel": how, "gradient_exchange": exchange, **changes}
+        return estimate_resources(dataclasses.replace(config, **settings), processes)
+
+    copied, sharded, nodes = (estimate(how) for how in ("ddp", "fsdp", "hsdp"))
+    assert [size.state_bytes for size in (copied, sharded, nodes)] == [16 * parameters // n for n in (1, 8, 4)]
+    assert nodes.work_bytes == sharded.work_bytes
+    # Two blocks in 16 bits, the embeddings, and twice the larger of both as a gradient.
+    outside = parameters - 6 * block
+    whole = 2 * 2 * block + 4 * outside + 2 * 4 * max(block, outside)
+    assert sharded.work_bytes - whole == copied.work_bytes - 2 * parameters
+    late = estimate("fsdp", "step")
+    assert late.memory_bytes - sharded.memory_bytes == 4 * parameters - 4 * max(block, outside)
+    assert estimate("ddp", "step") == copied
+    one_pass = {"tokens_per_step": 256}
+    assert estimate("fsdp", "step", **one_pass).memory_bytes == estimate("fsdp", **one_pass).memory_bytes
 
 
 def test_micro_batches_divide_the_step(tiny_run: TrainConfig) -> None:

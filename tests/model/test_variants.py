@@ -156,6 +156,38 @@ def test_the_seed_alone_decides_the_first_weights() -> None:
     assert not any(torch.allclose(a, b) for i, a in enumerate(drawn) for b in drawn[:i]), "streams are not shared"
 
 
+def test_the_first_weights_of_a_seed_stay_what_they_were() -> None:
+    # A run that has no checkpoint yet can be repeated only if they do.
+    model = GPT(SMALL, 5)
+    for name, expected in {
+        "token_embedding.weight": [0.002316, -0.025938, 0.013536, -0.001247],
+        "blocks.0.mlp.up.weight": [0.016989, 0.062765, -0.00445, 0.021522],
+        "blocks.1.attention.proj.weight": [-0.005336, 0.003049, 0.001533, -0.011007],
+    }.items():
+        assert model.get_parameter(name)[1, :4].tolist() == pytest.approx(expected, abs=1e-6), name
+
+
+@pytest.mark.parametrize("tie_weights", [True, False])
+def test_parts_that_are_drawn_one_by_one_are_those_of_the_whole_model(tie_weights: bool) -> None:
+    config = replace(SMALL, tie_weights=tie_weights, positions="sinusoidal")
+    whole, model = GPT(config, 5), GPT(config, drawn=False)
+    shapes = [name for name, p in model.named_parameters() if p.is_meta]
+    assert shapes == [name for name, p in whole.named_parameters() if p.dim() > 1]
+    model.initialise(5, "blocks.1")
+    assert [name for name in shapes if not model.get_parameter(name).is_meta] == [
+        name for name in shapes if name.startswith("blocks.1.")
+    ]
+    before = model.blocks[1].mlp.up.weight  # what is drawn already is not drawn again
+    model.initialise(6, "blocks.1")
+    model.initialise(5)
+    assert model.blocks[1].mlp.up.weight is before
+    for tensors in (GPT.named_parameters, GPT.named_buffers):
+        one, other = dict(tensors(whole)), dict(tensors(model))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert (model.head.weight is model.token_embedding.weight) == tie_weights
+
+
 def test_without_a_seed_torchs_random_stream_decides() -> None:
     torch.manual_seed(1)
     one, other = GPT(SMALL), GPT(SMALL)

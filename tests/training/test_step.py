@@ -86,6 +86,27 @@ def test_memory_that_was_freed_is_not_asked_for_again() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a matter of glibc")
+def test_memory_that_was_freed_between_small_tensors_goes_back() -> None:
+    code = (
+        "import torch\n"
+        "from gpt_research.base import machine\n"
+        "machine.return_freed_memory()\n"
+        "torch.ones(8 << 20)\n"  # malloc would learn from this one to keep the others
+        "machine.forget_peak()\n"
+        "before = machine.peak_memory()\n"
+        "small = []\n"
+        "for _ in range(20):\n"
+        "    large = [torch.ones(1 << 20) for _ in range(6)]\n"
+        "    small.append(torch.ones(1 << 17))\n"
+        "    del large\n"
+        "machine.forget_peak()\n"
+        "held = machine.peak_memory() - before\n"
+        "assert held < 16 << 20, held\n"  # the small ones are 10 MiB
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_settings_pass_few_places_on_their_way_to_the_first_step(tiny_run: TrainConfig, tmp_path: Path) -> None:
     """Each function that is handed the settings of a run may decide something by them, so there are
     few.

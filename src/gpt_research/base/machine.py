@@ -106,19 +106,29 @@ def die_first() -> None:
         (PROC / "self" / "oom_score_adj").write_text("1000")  # 1000 is the highest score
 
 
-def keep_freed_memory() -> None:
-    """Make malloc keep freed memory for the next tensor instead of returning it to the kernel.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4
+"""C macros of malloc.h, which ctypes does not see."""
 
-    Does nothing without glibc. Source: mallopt(3).
-    """
+
+def keep_freed_memory() -> None:
+    """Make malloc keep freed memory for the next tensor instead of returning it to the kernel."""
     # Otherwise every large tensor is a mapping of its own, and the kernel clears its pages again in
     # each step, which takes a tenth of a training step on a CPU.
-    # The C macros M_TRIM_THRESHOLD and M_MMAP_MAX, which ctypes does not see.
-    trim_threshold, mmap_max = -1, -4
+    _set_malloc(M_MMAP_MAX, 0)  # no tensor gets a mapping of its own
+    _set_malloc(M_TRIM_THRESHOLD, -1)  # no freed memory goes back
+
+
+def return_freed_memory(size: int = 1 << 20) -> None:
+    """Make malloc return the memory of each tensor of at least `size` bytes when it is freed."""
+    # Otherwise malloc raises this bound when the first large tensor is freed, and from then on
+    # keeps the gaps that large tensors leave between small ones.
+    _set_malloc(M_MMAP_THRESHOLD, size)
+
+
+def _set_malloc(name: int, value: int) -> None:
+    """Set an option of glibc's malloc; do nothing with another C library. Source: mallopt(3)."""
     with contextlib.suppress(OSError, AttributeError, TypeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_max, 0)  # no tensor gets a mapping of its own
-        libc.mallopt(trim_threshold, -1)  # no freed memory goes back
+        ctypes.CDLL(None).mallopt(name, value)
 
 
 def cgroup_memory() -> int | None:

@@ -79,13 +79,13 @@ def build_step(
     Raises:
         UserError: no optimizer, schedule or part of the model has the name that a setting gives.
     """
-    if runtime.device.type == "cpu":
-        machine.keep_freed_memory()
     learning_rate = learning_rates(config)
     model = GPT(config.model, drawn=False)
     model.gradient_checkpointing, model.loss_chunk = plan.gradient_checkpointing, plan.loss_chunk
     model.residual_dtype = plan.residual_dtype
     placed = place(model, plan, runtime, config.seed)
+    if runtime.device.type == "cpu":
+        machine.keep_freed_memory()  # only now, because what the draw took is not needed again
     # The optimizer comes after `place`, because FSDP replaces the parameters by shards of them.
     optimizer = make_optimizer(model, config)
     return kind(placed, optimizer, learning_rate, batches, plan, runtime, seed=config.seed, grad_clip=config.grad_clip)

@@ -19,6 +19,7 @@ import torch
 import torch.nn as nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gpt_research.base import machine
 from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.files import Part
 from gpt_research.training.execution import ExecutionPlan
@@ -94,6 +95,7 @@ def _shard(model: Any, plan: ExecutionPlan, runtime: Runtime, seed: int) -> None
     # 16 bits, which halves the traffic of blocks. Gradients are summed in fp32.
     whole = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
     rounded = dataclasses.replace(whole, param_dtype=None if runtime.precision == "fp32" else runtime.dtype)
+    machine.return_freed_memory()
     for index, block in enumerate(model.blocks):
         model.initialise(seed, f"blocks.{index}", runtime.device)
         if rounded != whole:

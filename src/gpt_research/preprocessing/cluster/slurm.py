@@ -25,7 +25,7 @@ OUTAGE_S = 1800.0
 """Seconds without an answer of Slurm that a waiting command bears."""
 NEVER = {
     "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS", "JobLaunchFailure",
-     "PartitionNodeLimit", "PartitionTimeLimit", "launch failed requeued held",
+    "PartitionNodeLimit", "PartitionTimeLimit", "launch failed requeued held",
 }  # fmt: skip
 """Slurm's reasons for which a job never begins as it is; further ones have `PerJob` in their name.
 Source: Slurm's page "Job reason codes"."""

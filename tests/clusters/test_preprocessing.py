@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -246,9 +245,7 @@ def test_other_settings_do_not_touch_a_folder_that_jobs_work_on(slurm: SlurmOfTw
     wait_for((run.out / "dataset.json").exists)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
-def test_ray_leaves_the_bytes_of_one_machine_and_names_a_failed_task(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+def test_ray_leaves_the_bytes_of_one_machine_and_names_a_failed_task(ray: None, run: Run) -> None:
     (run.folder / "spoil").touch()
     done = run.command("--executor", "ray")
     assert done.returncode == 2

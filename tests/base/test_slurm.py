@@ -30,10 +30,20 @@ def test_the_variables_of_srun_are_those_of_torchrun(monkeypatch: pytest.MonkeyP
         "WORLD_SIZE": "5",
         "LOCAL_WORLD_SIZE": "1",
         "MASTER_ADDR": "10.0.0.7",
-        "MASTER_PORT": "20003",
+        "MASTER_PORT": "25007",
     }
     chosen = slurm.torchrun_variables({**STEP, "MASTER_ADDR": "head", "MASTER_PORT": "29500"})
     assert (chosen["MASTER_ADDR"], chosen["MASTER_PORT"]) == ("head", "29500")
+
+
+def test_no_two_steps_of_jobs_that_run_at_the_same_time_have_the_same_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "_scontrol", answers)
+    ports = [
+        slurm.torchrun_variables({**STEP, "SLURM_JOB_ID": str(job), "SLURM_STEP_ID": str(step)})["MASTER_PORT"]
+        for job in range(1000, 1100)
+        for step in range(10)
+    ]
+    assert len(set(ports)) == len(ports)
 
 
 def test_torchrun_and_single_processes_are_left_alone() -> None:

@@ -1,9 +1,12 @@
-"""A real Slurm of two virtual nodes on this machine."""
+"""A real Slurm of two virtual nodes on this machine, and a real Ray."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -38,3 +41,18 @@ def slurm(slurm_daemons: SlurmOfTwoNodes) -> Iterator[SlurmOfTwoNodes]:
     """The cluster without a job in it."""
     yield slurm_daemons
     slurm_daemons.clear()
+
+
+@pytest.fixture
+def ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray, which each command starts for itself."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("ray is not installed")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    code = "import ray; ray.init(include_dashboard=False); assert ray.get(ray.remote(max).remote(1, 2)) == 2"
+    try:
+        subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, timeout=90)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        last = "\n".join((error.stderr or b"").decode(errors="replace").splitlines()[-4:])
+        pytest.skip(f"Ray cannot start here: {last or error}")

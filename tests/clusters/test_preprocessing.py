@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -246,14 +245,26 @@ def test_other_settings_do_not_touch_a_folder_that_jobs_work_on(slurm: SlurmOfTw
     wait_for((run.out / "dataset.json").exists)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed")
-def test_ray_leaves_the_bytes_of_one_machine_and_names_a_failed_task(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+def test_ray_leaves_the_bytes_of_one_machine_and_names_a_failed_task(ray: None, run: Run) -> None:
     (run.folder / "spoil").touch()
     done = run.command("--executor", "ray")
     assert done.returncode == 2
     assert "Task 1 of the stage read failed: b.notes is wet" in done.stderr
     (run.folder / "spoil").unlink()
+    (run.folder / "hold").touch()
+    with run.begun("--executor", "ray") as waiting:
+        wait_for(lambda: run.has_read(0, 2))
+        waiting.terminate()
+        _, said = waiting.communicate(timeout=60)
+    assert (waiting.returncode, said.count("Stopped. Start the same command again")) == (143, 1)
+    (run.folder / "hold").unlink()
     done = run.command("--executor", "ray")
     assert done.returncode == 0, done.stderr
     assert run.matches_one_machine()
+
+
+def test_a_ray_that_is_not_there_is_named(ray: None, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    done = run.command("--executor", "ray")
+    assert done.returncode == 2
+    assert "Ray cannot be reached at RAY_ADDRESS=127.0.0.1:9: " in done.stderr

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 
 FIRST_PORT, PORTS = 20_000, 12_000
 """Ports on which rank 0 listens; those from 32,768 on belong to outgoing connections."""
+STRIDE = 7_417
+"""From the port of a job to that of the next: jobs with numbers close together, which may share a
+node, have ports far apart (Knuth's multiplicative hash)."""
 
 
 def torchrun_variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -26,7 +29,7 @@ def torchrun_variables(environ: Mapping[str, str]) -> dict[str, str]:
         return {}
     node = int(environ["SLURM_NODEID"])
     # Steps of a job may run side by side, and jobs may share a node.
-    number = 1_000 * int(environ["SLURM_JOB_ID"]) + int(environ["SLURM_STEP_ID"])
+    number = STRIDE * int(environ["SLURM_JOB_ID"]) + int(environ["SLURM_STEP_ID"])
     return {
         "RANK": environ["SLURM_PROCID"],
         "LOCAL_RANK": environ["SLURM_LOCALID"],
@@ -57,4 +60,7 @@ def _address_of_first(nodes: str) -> str:
 def _scontrol(*arguments: str) -> str:
     if shutil.which("scontrol") is None:
         return ""
-    return subprocess.run(["scontrol", *arguments], capture_output=True, text=True, timeout=60).stdout
+    try:
+        return subprocess.run(["scontrol", *arguments], capture_output=True, text=True, timeout=60).stdout
+    except subprocess.TimeoutExpired:  # the controller is busy; the names of nodes are addresses too
+        return ""

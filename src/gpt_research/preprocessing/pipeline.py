@@ -26,8 +26,8 @@ from gpt_research.preprocessing.cluster.ray import work_on_ray
 from gpt_research.preprocessing.cluster.slurm import (
     SlurmSettings,
     SlurmWorkers,
-    cancel_jobs,
     refuse_while_jobs_work_on,
+    release_jobs,
     work_on_slurm,
 )
 from gpt_research.preprocessing.dry_run import Look, look
@@ -221,7 +221,7 @@ def _reuse(out: Path, plan: JobPlan) -> Prepared:
     # A work folder is left if a cluster made the data set, or if the program was stopped right
     # before its end.
     if work.folder.is_dir():
-        cancel_jobs(work.folder)
+        release_jobs(work.folder)
         with contextlib.suppress(OSError):
             broken = _broken(work, plan)
         shutil.rmtree(work.folder, ignore_errors=True)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 
 from gpt_research.base import hints
 from gpt_research.base.errors import UserError
@@ -36,21 +39,50 @@ def work_on_ray(
     import ray
 
     progress.forget()
+    _join(ray)
+    try:
+        # A worker that dies is not started again, because the others take what it leaves.
+        logs = progress.logs.absolute()
+        start = ray.remote(num_cpus=1, max_retries=0)(work_on)
+        running = [start.remote(stages, logs, number) for number in range(workers)]
+        if follow(lambda: len(ray.wait(running, num_returns=len(running), timeout=0)[1]) > 0):
+            return
+        reasons = progress.unfinished()
+        if not progress.failed():
+            reasons.append(f"The workers have ended before the work was done. {_first_error(ray, running)}".rstrip())
+    finally:
+        ray.shutdown()
+    raise UserError("\n".join([*reasons, "Start again: what is done stays."]))
+
+
+def _join(ray: ModuleType) -> None:
+    """Connect to the cluster that RAY_ADDRESS names, or start one on this machine.
+
+    Raises:
+        UserError: Ray cannot do so.
+    """
     paths = [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")]
+    terminate = signal.getsignal(signal.SIGTERM)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Ray warns of its own coming changes
-        ray.init(
-            ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR", include_dashboard=False,
-            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}},
-        )  # fmt: skip
         try:
-            # A worker that dies is not started again, because the others take what it leaves.
-            logs = progress.logs.absolute()
-            start = ray.remote(num_cpus=1, max_retries=0)(work_on)
-            running = [start.remote(stages, logs, number) for number in range(workers)]
-            done = follow(lambda: len(ray.wait(running, num_returns=len(running), timeout=0)[1]) > 0)
-        finally:
-            ray.shutdown()
-    if not done:
-        reasons = "\n".join(progress.unfinished()) or "The workers have ended before the work was done."
-        raise UserError(f"{reasons}\nStart again: what is done stays.")
+            ray.init(
+                ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR", include_dashboard=False,
+                runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, paths))}},
+            )  # fmt: skip
+        except (OSError, RuntimeError, ValueError) as error:
+            address = os.environ.get("RAY_ADDRESS")
+            where = f"be reached at RAY_ADDRESS={address}" if address else "start on this machine"
+            raise UserError(f"Ray cannot {where}: {' '.join(str(error).split())[:300]}") from None
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminate)  # Ray's own handler would end the command without a word
+
+
+def _first_error(ray: ModuleType, workers: Sequence[object]) -> str:
+    """Return the last line of the first error that ended a worker; empty if none did."""
+    for worker in workers:
+        try:
+            ray.get(worker, timeout=0)
+        except ray.exceptions.RayError as error:
+            return str(error).strip().splitlines()[-1]
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -25,7 +26,7 @@ OUTAGE_S = 1800.0
 """Seconds without an answer of Slurm that a waiting command bears."""
 NEVER = {
     "BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS", "JobLaunchFailure",
-     "PartitionNodeLimit", "PartitionTimeLimit", "launch failed requeued held",
+    "PartitionNodeLimit", "PartitionTimeLimit", "launch failed requeued held",
 }  # fmt: skip
 """Slurm's reasons for which a job never begins as it is; further ones have `PerJob` in their name.
 Source: Slurm's page "Job reason codes"."""
@@ -134,7 +135,7 @@ def work_on_slurm(
         UserError: Slurm refuses the jobs; while waiting, a task failed or its worker was killed.
     """
     if progress.done():
-        cancel_jobs(workers.folder)
+        release_jobs(workers.folder)
         return True
     workers.settings.check()
     queued, number = workers.in_queue(), workers.number
@@ -155,7 +156,7 @@ def work_on_slurm(
     with stopping.advising(f"The jobs {number} go on. The same command says how far; scancel {number} ends them."):
         done = follow(_Patience(workers).goes_on)
     if done:
-        cancel_jobs(workers.folder)
+        release_jobs(workers.folder)
         return True
     reasons = _reasons(workers, progress, workers.in_queue())
     # Others may still wait for a node, or look for work.
@@ -168,7 +169,7 @@ class _Patience:
 
     def __init__(self, workers: SlurmWorkers) -> None:
         self.workers = workers
-        self.asked_at = self.answered_at = -float("inf")
+        self.asked_at, self.answered_at = -float("inf"), time.monotonic()
         self.answer = True
 
     def goes_on(self) -> bool:
@@ -223,6 +224,12 @@ def cancel_jobs(folder: Path) -> None:
         if time.monotonic() > deadline:
             raise UserError(f"The jobs {number} do not end. Look at them with: squeue --jobs={number}")
         time.sleep(0.2)
+
+
+def release_jobs(folder: Path) -> None:
+    """Let the jobs of a work folder go whose work is done, whatever Slurm says to that."""
+    with contextlib.suppress(UserError):
+        cancel_jobs(folder)
 
 
 def refuse_while_jobs_work_on(folder: Path, out: Path, how: str) -> None:

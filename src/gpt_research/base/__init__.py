@@ -2,6 +2,7 @@
 data.
 
 Modules:
+    cards          the cards whose peak speed and memory are known
     disk           what the user reads if the disk refuses a file
     errors         `UserError`, and the checks that raise it
     files          hashes, JSON, and the one way in which a file is written

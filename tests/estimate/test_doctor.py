@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from gpt_research.base import machine
+from gpt_research.base import runtime as runtimes
 from gpt_research.cli import command_line as cli
 from gpt_research.estimate import doctor
 
@@ -99,3 +101,33 @@ def test_without_proc_nothing_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert machine.peak_memory() > 0
     assert machine.physical_cores() is None
     assert machine.cpu_name() is None
+
+
+def test_a_card_is_told_with_which_micro_batch_the_preset_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = runtimes.Runtime(torch.device("cuda", 0), "fp32")
+    monkeypatch.setattr(runtimes, "start", lambda: card)
+    monkeypatch.setattr(runtimes.Runtime, "missing_for_compile", lambda self: None)
+
+    def said(gb: int) -> str:
+        monkeypatch.setattr(runtimes.Runtime, "device_memory", lambda self: int(gb * 1e9))
+        return doctor._preset_on(0, int(gb * 1e9))
+
+    sizes = [int(said(gb).split("--micro_batch ")[1].split()[0]) for gb in (8, 24, 80)]
+    assert sizes == sorted(sizes)
+    assert 1 <= sizes[0] < 16 <= sizes[2]
+    assert "--gradient_checkpointing" in said(2)
+
+
+def test_speeds_are_the_best_of_some_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "start", lambda: runtimes.Runtime(torch.device("cpu"), "fp32"))
+    slow_at_first = iter([1e9, 1e9, 1e9, 4e9, 3e9, 2e9, 2e9, 2e9, 2e9])
+    monkeypatch.setattr(doctor, "measured_flops", lambda runtime, seconds: next(slow_at_first))
+    (finding,) = doctor.look_at_precision(doctor.Place(Path("runs")))
+    assert finding.found == "fp32 0.004 TFLOP/s, bf16 0.003 TFLOP/s, fp16 0.002 TFLOP/s"
+
+
+def test_a_busy_machine_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.os, "getloadavg", lambda: (3.2, 1.0, 1.0))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: machine.usable_cores())
+    (finding,) = doctor.look_at_cores(doctor.Place(Path("runs")))
+    assert "other programs keep 3.2 cores busy" in finding.means

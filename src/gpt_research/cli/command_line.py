@@ -93,10 +93,6 @@ def _run(arguments: list[str]) -> int:
     if arguments[0] in ("-V", "--version"):
         print(f"gpt-research {__version__}")
         return 0
-    if sys.platform == "win32":
-        raise UserError(
-            "This program needs Linux or macOS. On Windows it runs in WSL2, with the GPU too: docs/platforms.md."
-        )
     name = arguments[0]
     if name not in COMMANDS:
         raise UserError(_no_command(name))

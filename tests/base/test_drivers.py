@@ -168,7 +168,7 @@ def test_the_doctor_fails_if_there_is_a_card_that_torch_cannot_use(
     driver("535.104.05")
     assert cli.main(["doctor"]) == 1
     said = " ".join(capsys.readouterr().out.split())
-    assert "driver NVIDIA 535.104.05" in said
+    assert "driver NVIDIA 535.104.05 -> torch is built for CUDA 13.0, which needs 580 or newer" in said
     assert "Update the driver (CUDA 13.0 needs 580 or newer)" in said
     assert cli.main(["doctor", "--json"]) == 1
     assert [row["unusable"] for row in json.loads(capsys.readouterr().out)] == [False, True]

@@ -38,7 +38,7 @@ def test_every_way_to_start_it_ends_in_one_sentence(how: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=60)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: gpt-research needs Linux or macOS")
+    assert done.stderr.startswith("error: This program needs Linux or macOS")
     assert "WSL2" in done.stderr
     assert not done.stdout
 
@@ -47,5 +47,5 @@ def test_in_python_it_is_the_error_of_the_import() -> None:
     code = WITHOUT + "import gpt_research\nprint(gpt_research.__version__)\ngpt_research.load('run')"
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
-    assert done.stderr.splitlines()[-1].startswith("ImportError: gpt-research needs Linux or macOS")
+    assert done.stderr.splitlines()[-1].startswith("ImportError: This program needs Linux or macOS")
     assert done.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -131,3 +132,23 @@ def test_a_busy_machine_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: machine.usable_cores())
     (finding,) = doctor.look_at_cores(doctor.Place(Path("runs")))
     assert "other programs keep 3.2 cores busy" in finding.means
+
+
+def test_each_card_has_a_row_and_an_unknown_one_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = [SimpleNamespace(name=name, major=8, minor=9) for name in ("NVIDIA L4", "NVIDIA L5")]
+    answers = {
+        "device_count": lambda: 2,
+        "get_device_properties": lambda index: cards[index],
+        "mem_get_info": lambda index: (int((22e9, 9e9)[index]), int(24e9)),
+        "can_device_access_peer": lambda a, b: False,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    monkeypatch.setattr(doctor, "_preset_on", lambda index, free: "the preset fits")
+    known, unknown, between, all_of_them = doctor._each_gpu()
+    assert known.found == "NVIDIA L4: 22.0 GB free of 24.0 GB, compute capability 8.9"
+    assert "the preset fits" in known.means
+    assert "peak" not in known.means + between.means
+    assert "another program holds a part of its memory; its peak speed is not known here" in unknown.means
+    assert "0 of 2 pairs" in between.found
+    assert "--nproc_per_node 2" in all_of_them.found

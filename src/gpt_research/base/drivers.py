@@ -12,6 +12,8 @@ import re
 
 import torch
 
+from gpt_research.base import hints
+
 INDEX = "https://download.pytorch.org/whl/"
 """Where PyTorch keeps its builds; the folders are called cpu, cu126 (CUDA 12.6) and the like."""
 OLDEST_DRIVER = {13: 580, 12: 525, 11: 450}
@@ -113,6 +115,12 @@ def _reason() -> str:
     return "nothing"
 
 
+def what_torch_needs() -> str:
+    """Return for what this torch is built, and the driver that it needs."""
+    needs = OLDEST_DRIVER.get(int((torch.version.cuda or "0").partition(".")[0]), 0)
+    return f"torch is built for {_built_for()}" + (f", which needs {needs} or newer" if needs else "")
+
+
 def _built_for() -> str:
     if torch.version.cuda is not None:
         return f"CUDA {torch.version.cuda}"
@@ -120,4 +128,4 @@ def _built_for() -> str:
 
 
 def _how(index: str) -> str:
-    return f"make install TORCH_INDEX={index}, or pip install --force-reinstall torch --index-url {index}"
+    return hints.install_torch(torch.__version__, index)

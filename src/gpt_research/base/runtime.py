@@ -197,9 +197,9 @@ def _find_device(name: str, local_rank: int, world_size: int) -> torch.device:
         if world_size > 1 and device.index is not None:
             raise UserError(f'device is "{name}", but {world_size} processes need a card each. Use --device cuda.')
         index = local_rank if device.index is None else device.index
-        if index >= torch.cuda.device_count():
+        if index >= (count := _count_cards()):
             raise UserError(
-                f'device is "{name}", but this machine shows {torch.cuda.device_count()} CUDA devices, and process '
+                f'device is "{name}", but this machine shows {count} CUDA devices, and process '
                 f"{local_rank} of this machine needs number {index}. "
                 + ("Start one process a card." if world_size > 1 else unusable_card() or "Leave --device out.")
             )
@@ -213,11 +213,14 @@ def _find_device(name: str, local_rank: int, world_size: int) -> torch.device:
 
 def cuda_is_usable() -> bool:
     """Return whether torch can compute on an NVIDIA or AMD card of this machine."""
+    return any(_without_code(index) is None for index in range(_count_cards()))
+
+
+def _count_cards() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `unusable_card` says what torch would warn of
-        return torch.cuda.is_available() and any(
-            _without_code(index) is None for index in range(torch.cuda.device_count())
-        )
+        # The count alone is that of the driver, which may be too old for this torch.
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def _without_code(index: int) -> str | None:

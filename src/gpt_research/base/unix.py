@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 REFUSAL = (
-    "gpt-research needs Linux or macOS, because it locks files and stops processes as they do. On Windows it runs in "
+    "This program needs Linux or macOS, because it locks files and stops processes as they do. On Windows it runs in "
     "WSL2, with the GPU too: wsl --install -d Ubuntu, and then docs/platforms.md."
 )
 

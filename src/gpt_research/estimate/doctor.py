@@ -23,6 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gpt_research.base import drivers, hints, machine, parent
 from gpt_research.base import runtime as runtimes
+from gpt_research.base.cards import find_card
 from gpt_research.base.peak_flops import measured_flops
 from gpt_research.base.runtime import Precision, Runtime
 from gpt_research.config import TrainConfig
@@ -125,7 +126,7 @@ def look_at_huge_pages(place: Place) -> list[Finding]:
 
 def look_at_gpus(place: Place) -> list[Finding]:
     driver = machine.nvidia_driver()
-    findings = [] if driver is None else [Finding("driver", f"NVIDIA {driver}")]
+    findings = [] if driver is None else [Finding("driver", f"NVIDIA {driver}", drivers.what_torch_needs())]
     if (sentence := runtimes.unusable_card()) is not None:
         return [*findings, Finding("GPU", "none that torch can use", sentence, unusable=True)]
     if not runtimes.cuda_is_usable():
@@ -155,6 +156,8 @@ def _each_gpu() -> list[Finding]:
             continue
         means = f"{_trainable(free)}; {_preset_on(index, free)}"
         means += "" if free > 0.8 * total else "; another program holds a part of its memory"
+        if find_card(properties.name) is None:
+            means += "; its peak speed is not known here, so MFU compares with a product that is timed"
         findings.append(Finding(f"GPU {index}", found, means))
     if count > 1:
         pairs = [(a, b) for a in range(count) for b in range(count) if a != b]

@@ -11,9 +11,10 @@ import torch
 from steps import has, no_waiting, step_on
 
 from gpt_research.base import runtime as runtimes
+from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
 from gpt_research.training.inputs import TrainingData
-from gpt_research.training.loop import Trainer
+from gpt_research.training.loop import Trainer, train
 from gpt_research.training.reporter import Reporter
 
 TOLERANCE = {"fp32": (1e-4, 5e-3), "bf16": (2e-3, 4e-2), "fp16": (5e-4, 1e-2)}
@@ -124,12 +125,15 @@ def test_the_host_never_waits_with_the_batches_of_a_data_set(tiny_run: TrainConf
 
 
 def test_memory_that_runs_out_is_the_users_error(tiny_run: TrainConfig, card: str, tmp_path: Path) -> None:
-    from gpt_research.base.errors import UserError
-    from gpt_research.training.loop import train
-
     model = dataclasses.replace(tiny_run.model, n_layer=8, n_embd=512, n_head=8)
     config = dataclasses.replace(
-        tiny_run, model=model, micro_batch=512, tokens_per_step=512 * 32, device=card, out=str(tmp_path / "run")
+        tiny_run,
+        model=model,
+        micro_batch=512,
+        tokens_per_step=512 * 32,
+        device=card,
+        out=str(tmp_path / "run"),
+        compile=False,
     )
     total = torch.cuda.get_device_properties(0).total_memory
     torch.cuda.empty_cache()

@@ -3,6 +3,10 @@ PYTHON ?= python3
 # An environment that is active already is used; otherwise .venv is made.
 VENV := $(or $(VIRTUAL_ENV),.venv)
 BIN := $(VENV)/bin
+# Where torch comes from, if not from pip's usual index: https://download.pytorch.org/whl/cu126 for an older NVIDIA
+# driver or a card before Turing, .../cpu for a machine without a card. `gpt-research doctor` names the one to take.
+TORCH_INDEX ?=
+TORCH_FROM := $(VENV)/.gpt-research-torch-index
 INSTALLED := $(VENV)/.gpt-research-installed
 WITH_DOCS := $(VENV)/.gpt-research-docs-installed
 WITH_EVAL := $(VENV)/.gpt-research-eval-installed
@@ -12,18 +16,26 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= logical
 ON_ALL_CORES := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-faults test-clusters check format docs install clean
+.PHONY: demo test test-faults test-clusters test-gpu check format docs install clean force
 
 install: $(INSTALLED)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# Torch comes first and pinned, so that no other package can bring another build of it.
-$(INSTALLED): $(BIN)/python requirements.txt constraints.txt pyproject.toml
-	$(PIP) install --quiet --constraint constraints.txt torch
+# Torch comes first and pinned, so that no other package can bring another build of it. From TORCH_INDEX comes torch
+# itself, although another build of its version may be there; what it needs may come from both indexes.
+$(INSTALLED): $(BIN)/python requirements.txt constraints.txt pyproject.toml $(if $(TORCH_INDEX),$(TORCH_FROM))
+ifneq ($(TORCH_INDEX),)
+	$(PIP) install --quiet --constraint constraints.txt --force-reinstall --no-deps --index-url $(TORCH_INDEX) torch
+endif
+	$(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $(INSTALLED)
+
+# It changes only if another index is named, and then torch is installed again.
+$(TORCH_FROM): force | $(BIN)/python
+	@echo '$(TORCH_INDEX)' | cmp -s - $@ || echo '$(TORCH_INDEX)' > $@
 
 $(WITH_DOCS): $(INSTALLED)
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,docs]"
@@ -45,6 +57,10 @@ test: $(WITH_EVAL)
 test-faults: $(INSTALLED)
 	$(PYTEST) -o faulthandler_timeout=1900 -m "faults or not faults" tests/faults tests/training tests/test_checkpoint.py tests/data/test_shards.py \
 		tests/preprocessing/test_executors.py
+
+# The tests that need a card, or two. GPT_RESEARCH_TEST_DEVICE=cpu runs what a CPU can run of them.
+test-gpu: $(INSTALLED)
+	$(PYTEST) -o faulthandler_timeout=1900 tests/gpu
 
 # Starts a real Slurm of two virtual nodes (Debian: apt-get install slurm-wlm munge) and Ray. The tests mostly wait,
 # so those of training and of preprocessing run side by side, each on a Slurm of its own.

@@ -1,7 +1,7 @@
 """What a checkpoint costs: how long training stands still, how long it is until it is on the disk,
 size, loading.
 
-    python benchmarks/checkpoint.py --config small --rounds 5 --json out.json
+    python benchmarks/checkpoint.py --config small --rounds 5 [--device cuda] --json out.json
 
 Beside `torch.save` of the same state, which training waits for. The two take turns; medians over
 the rounds. "one step" is a training step of 2,048 tokens on this machine, to compare the stall
@@ -19,6 +19,8 @@ from pathlib import Path
 
 import torch
 
+from gpt_research.base import runtime as runtimes
+from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_checkpoint
 from gpt_research.checkpoint.saver import BackgroundSaver
 from gpt_research.checkpoint.weights import model_tensors
@@ -33,14 +35,16 @@ SHAPES = {
 }
 
 
-def step(model: GPT, optimizer: torch.optim.Optimizer) -> float:
+def step(model: GPT, optimizer: torch.optim.Optimizer, machine: Runtime) -> float:
     """Take one step of 2,048 tokens and return its seconds."""
+    machine.synchronize()
     begun = time.perf_counter()
     T = model.config.block_size
-    tokens = torch.randint(0, model.config.vocab_size, (2048 // T, T))
+    tokens = torch.randint(0, model.config.vocab_size, (2048 // T, T), device=machine.device)
     model(tokens, tokens).backward()
     optimizer.step()
     optimizer.zero_grad()
+    machine.synchronize()
     return time.perf_counter() - begun
 
 
@@ -66,7 +70,7 @@ def save_torch(model: GPT, optimizer: torch.optim.Optimizer, folder: Path) -> di
     torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, path)
     stall = time.perf_counter() - begun
     begun = time.perf_counter()
-    torch.load(path, weights_only=True)
+    torch.load(path, weights_only=True, map_location="cpu")
     return {
         "stall_s": stall,
         "on_disk_s": stall,
@@ -79,17 +83,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--config", choices=SHAPES, default="small")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    model = GPT(SHAPES[arguments.config])
+    machine = runtimes.start(arguments.device, "fp32")
+    model = GPT(SHAPES[arguments.config]).to(machine.device)
     optimizer = make_optimizer(model, TrainConfig())
-    steps = [step(model, optimizer) for _ in range(3)]
+    steps = [step(model, optimizer, machine) for _ in range(3)]
     rows: dict[str, list[dict[str, float]]] = {"ours": [], "torch.save": []}
     with tempfile.TemporaryDirectory(dir=".") as folder:
         for number in range(arguments.rounds):
             rows["ours"].append(save_ours(model, optimizer, Path(folder), number))
             rows["torch.save"].append(save_torch(model, optimizer, Path(folder)))
-            steps.append(step(model, optimizer))
+            steps.append(step(model, optimizer, machine))
     medians = {
         name: {key: statistics.median(row[key] for row in found) for key in found[0]} for name, found in rows.items()
     }

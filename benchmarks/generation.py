@@ -10,7 +10,10 @@ median of the ratios of each round. Each contender has a process of its own, bec
 one library disturb those of another. nanoGPT reads the whole text again for each token, so its
 speed is the mean over a few lengths. llama.cpp runs our export of the same weights, with one
 request for each text. "limit" is the speed at which weights, keys and values can be read once for
-each step; the speed of memory is measured in the same rounds.
+each step; the speed of memory is measured in the same rounds. MFU is the arithmetic of reading a
+token, at half the length of the text, against the peak of fp32 or 16 bits; both its terms are
+shown. On a GPU, and on a CPU that is no x86, 8-bit weights are left out, because there is no kernel
+for them.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import importlib.util
 import json
 import multiprocessing
 import os
+import platform
 import statistics
 import sys
 import tempfile
@@ -31,6 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from flops import HEADING, flops_of, peak_of
 
 from gpt_research.base import runtime
 from gpt_research.base.runtime import Runtime
@@ -56,6 +61,8 @@ class Contender:
     """Bytes of one number in the cache of keys and values."""
     ours: str
     """Name of our contender of the same precision, to compare with."""
+    machine: Runtime
+    """Device and precision of its products."""
 
 
 class Endless(Tokenizer):
@@ -206,9 +213,12 @@ def contenders(arguments: argparse.Namespace, config: GPTConfig, device: torch.d
     tokens, on_cpu, found = arguments.tokens, device.type == "cpu", {}
 
     def add(name: str, weight_bytes: float, cache_bytes: int, make: Callable[..., Run], *rest: object) -> None:
-        found[name] = Contender(apart(make, config, *rest, tokens), weight_bytes, cache_bytes, mine)
+        found[name] = Contender(apart(make, config, *rest, tokens), weight_bytes, cache_bytes, mine, machine)
 
     for precision in arguments.precision:
+        if precision == "int8" and not (on_cpu and platform.machine().lower() in ("x86_64", "amd64")):
+            print("int8 is left out: its kernels are for x86 CPUs", flush=True)
+            continue
         mine, weights = f"ours {precision}", "int8" if precision == "int8" else "same"
         machine = Runtime(device, "fp32" if precision == "int8" else precision)
         dtype, size = GGUF_TYPES[precision]
@@ -227,6 +237,9 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
     machine = runtime.start(arguments.device, "fp32")
     config = GPTConfig(n_layer=arguments.n_layer, n_head=arguments.n_head, n_embd=arguments.n_embd, block_size=512)
     field = contenders(arguments, config, machine.device)
+    peaks = {each.machine: peak_of(each.machine) for each in field.values()}
+    print("\n".join(f"{each.precision}: peak {peak}" for each, peak in peaks.items()))
+    reading = flops_of(config).reading(arguments.tokens / 2 / config.block_size)
     rows: list[dict[str, object]] = []
     for batch in arguments.batch:
         seconds: dict[str, list[float]] = {name: [] for name in field}
@@ -237,18 +250,19 @@ def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
                 seconds[name].append(contender.run(batch))
         speed = max(speeds)
         print(f"\nbatch {batch}, {arguments.tokens} tokens, memory {speed / 1e9:.1f} GB/s, load {os.getloadavg()[0]}")
-        print(f"{'':20}{'tokens/s':>10}{'best':>10}{'of limit':>10}{'ours is':>10}")
+        print(f"{'':20}{'tokens/s':>10}{'best':>10}{'of limit':>10}{'ours is':>10}   {HEADING} / 3")
         for name, contender in field.items():
             limit = batch * speed / bytes_a_step(config, batch, arguments.tokens, contender)
-            rows.append(row_of(name, batch, limit, seconds[name], seconds[contender.ours]))
+            mfu = peaks[contender.machine].mfu(reading, batch / statistics.median(seconds[name]))
+            rows.append(row_of(name, batch, limit, seconds[name], seconds[contender.ours], mfu))
     return rows
 
 
-def row_of(name: str, batch: int, limit: float, theirs: list[float], mine: list[float]) -> dict[str, object]:
+def row_of(name: str, batch: int, limit: float, theirs: list[float], mine: list[float], mfu: str) -> dict[str, object]:
     """Print and return one line of the table, from the seconds of each round."""
     ratio = statistics.median(their / my for their, my in zip(theirs, mine, strict=True))
     speed, best = batch / statistics.median(theirs), batch / min(theirs)
-    print(f"{name:20}{speed:10.1f}{best:10.1f}{speed / limit:10.0%}{ratio:9.2f}x", flush=True)
+    print(f"{name:20}{speed:10.1f}{best:10.1f}{speed / limit:10.0%}{ratio:9.2f}x   {mfu}", flush=True)
     return {
         "name": name,
         "batch": batch,
@@ -256,6 +270,7 @@ def row_of(name: str, batch: int, limit: float, theirs: list[float], mine: list[
         "best_tokens_per_s": best,
         "limit_tokens_per_s": limit,
         "ours_is_times_as_fast": ratio,
+        "mfu": mfu,
     }
 
 

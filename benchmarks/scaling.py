@@ -1,11 +1,11 @@
 """How training scales over processes: measured on this machine, and reckoned for clusters.
 
-    python benchmarks/scaling.py [--ranks 1 2] [--rounds 3] [--json FILE]
+    python benchmarks/scaling.py [--device cuda] [--ranks 1 2] [--rounds 3] [--json FILE]
 
-Measured: the small model, the same tokens a step on each number of processes (gloo, one thread
-each), by DDP and by FSDP2; efficiency is the speed of N
-processes divided by N times the speed of one.
-Processes beyond the cores share them.
+Measured: the same tokens a step on each number of processes, by DDP and by FSDP2; efficiency is the
+speed of N processes divided by N times the speed of one. On CPUs it is the small model in fp32 over
+gloo, one thread each; processes beyond the cores share them. On GPUs it is the preset as training
+runs it, compiled and in its precision, over NCCL, by default on 1, 2, 4 ... of the cards.
 
 Reckoned: the preset on H100s. A step's arithmetic against the bytes that its gradient moves,
 nothing overlapped and all of it hidden behind the backward pass (two thirds of the arithmetic); the
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from flops import HEADING, Peak, flops_of, peak_of
 
 from gpt_research.base import runtime as runtimes
 from gpt_research.config import GPTConfig, TrainConfig
@@ -43,48 +44,59 @@ INSIDE, BETWEEN = 450e9, 50e9
 """Bytes a second and direction: NVLink of an H100, and a 400 Gbit/s network card for each GPU."""
 
 
-def worker(how: str, rounds: int) -> None:
+def setting(device: str, how: str) -> TrainConfig:
+    """Return what is trained on a device."""
+    if device == "cpu":
+        return TrainConfig(model=SMALL, micro_batch=4, tokens_per_step=STEP_TOKENS, parallel=how)  # type: ignore[arg-type]
+    return TrainConfig(micro_batch=32, parallel=how)  # type: ignore[arg-type]
+
+
+def worker(arguments: argparse.Namespace) -> None:
     """Take steps as one of the processes that torchrun started; the first prints its seconds."""
-    runtime = runtimes.start("cpu", "fp32")
-    micro_batch = 4
-    config = TrainConfig(model=SMALL, micro_batch=micro_batch, tokens_per_step=STEP_TOKENS, parallel=how)  # type: ignore[arg-type]
-    train_step, times = (
-        build_step(config, plan_execution(config, runtime), runtime, RandomBatches(SMALL, micro_batch), TrainStep),
-        [],
-    )
-    for step in range(rounds + 1):
+    runtime = runtimes.start(arguments.device, "fp32" if arguments.device == "cpu" else "auto")
+    config = setting(arguments.device, arguments.worker)
+    batches = RandomBatches(config.model, config.micro_batch)  # type: ignore[arg-type]
+    train_step = build_step(config, plan_execution(config, runtime), runtime, batches, TrainStep)
+    warm_up, times = 3 if train_step.plan.compiled else 1, []
+    for step in range(warm_up + arguments.rounds):
+        runtime.synchronize()
         runtime.barrier()
         began = time.perf_counter()
         train_step.take_step(step)
+        runtime.synchronize()
         times.append(time.perf_counter() - began)
     if runtime.is_main:
-        print(json.dumps(times[1:]))
+        peak = peak_of(runtime)
+        print(json.dumps([times[warm_up:], peak.flops, peak.source]))
     runtimes.stop(runtime)
 
 
-def run(ranks: int, how: str, rounds: int) -> list[float]:
+def run(ranks: int, how: str, arguments: argparse.Namespace) -> tuple[list[float], Peak]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(ranks)]
-    command = [*launcher, __file__, "--worker", how, "--rounds", str(rounds)]
+    command = [*launcher, __file__, "--worker", how, "--rounds", str(arguments.rounds), "--device", arguments.device]
     said = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     if said.returncode:
         sys.exit(said.stderr[-2000:])
-    times: list[float] = json.loads(said.stdout.splitlines()[-1])
-    return times
+    times, peak, source = json.loads(said.stdout.splitlines()[-1])
+    return times, Peak(peak, source)
 
 
-def measured(ranks: list[int], rounds: int) -> dict[str, Any]:
+def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure each number of processes and print the table."""
-    print("| processes | how | tokens/s | efficiency |\n| ---: | --- | ---: | ---: |")
+    config = setting(arguments.device, "ddp")
+    print(f"| processes | how | tokens/s | efficiency | {HEADING} |\n| ---: | --- | ---: | ---: | ---: |")
     found: dict[str, Any] = {}
     alone = 0.0
-    for count in ranks:
+    for count in arguments.ranks:
         for how in ("ddp", "fsdp") if count > 1 else ("ddp",):
-            times = run(count, how, rounds)
-            speed = STEP_TOKENS / statistics.median(times)
-            alone = alone or speed
-            said = how if count > 1 else "alone"
-            print(f"| {count} | {said} | {speed:,.0f} | {speed / alone / count:.0%} |", flush=True)
-            found[f"{count} {said}"] = {"seconds": times, "tokens_per_s": speed, "efficiency": speed / alone / count}
+            times, peak = run(count, how, arguments)
+            speed = config.tokens_per_step / statistics.median(times)
+            alone = alone or speed / count
+            said, mfu = how if count > 1 else "alone", peak.mfu(flops_of(config.model), speed / count)
+            print(f"| {count} | {said} | {speed:,.0f} | {speed / alone / count:.0%} | {mfu} |", flush=True)
+            row = {"seconds": times, "tokens_per_s": speed, "efficiency": speed / alone / count, "mfu": mfu}
+            found[f"{count} {said}"] = row
+    print(f"\nPeak of one: {peak}")
     return found
 
 
@@ -111,15 +123,19 @@ def reckoned() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--ranks", type=int, nargs="+")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        worker(arguments.worker, arguments.rounds)
+        worker(arguments)
         return
-    found = measured(arguments.ranks, arguments.rounds)
+    if arguments.ranks is None:
+        cards = torch.cuda.device_count()
+        arguments.ranks = [1, 2] if arguments.device == "cpu" else [1 << n for n in range(cards.bit_length())]
+    found = measured(arguments)
     reckoned()
     if arguments.json:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

@@ -3,13 +3,16 @@
     python benchmarks/train_step.py --nanogpt PATH [--config small gpt2-124m] [--rounds 5] [--json FILE]
     python benchmarks/train_step.py --starts [--config small]
 
-A step is forward, backward, clipping and AdamW on random tokens. Every contender is a process of
-its own, so that none works with another's allocator or compiled code; they take turns, one step
+A step is forward and backward of `--passes` micro-batches (1 on a CPU; as many as make 262,144
+tokens on a GPU, as in the preset), clipping and AdamW, on random tokens; the host waits for the
+device at the end of a step and nowhere else, so a GPU is as busy as in training. Every contender is
+a process of its own, so that none works with another's allocator or compiled code; they take turns, one step
 each in a round. Medians are shown, and as a ratio to the first row: nanoGPT as its README runs it
 on a CPU, fp32 and not compiled. nanoGPT's model is read from a checkout given by path; its loop is
 its train.py's, and autocast where a row says bf16. `product` is what a matrix product of GPT shape
-reached in the same rounds in the best precision: the bound. `first step` is from the start of the
-process to the end of its first step.
+reached in the same rounds in the best precision: the bound. MFU compares with the peak that the
+card's maker states, or with that product, and shows its two terms. `first step` is from the start
+of the process to the end of its first step.
 
 `--starts` measures `gpt-research train` itself, twice on the same cache of compiled code, empty at
 first: seconds from the start of the process until its first step is reported, then speed and the
@@ -38,13 +41,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from flops import HEADING, Peak, flops_of
 
 from gpt_research.base import runtime as runtimes
-from gpt_research.base.peak_flops import measured_flops
+from gpt_research.base.peak_flops import measured_flops, stated_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.estimate.probe import RandomBatches
-from gpt_research.model.gpt import GPT
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.metrics import read_metrics
 from gpt_research.training.step import TrainStep
@@ -53,6 +56,8 @@ SHAPES = {  # model, micro-batch
     "small": (GPTConfig(n_layer=6, n_head=6, n_embd=384, block_size=256), 16),
     "gpt2-124m": (GPTConfig(), 8),
 }
+STEP_TOKENS = 262_144
+"""Tokens of a step on a GPU: those of the preset."""
 Step = Callable[[], float]
 
 
@@ -83,11 +88,25 @@ def contenders(arguments: argparse.Namespace, runtime: Runtime) -> list[Contende
     return [contender for contender in found if contender.name not in arguments.leave_out]
 
 
-def ours(contender: Contender, runtime: Runtime, model: GPTConfig, micro_batch: int) -> Step:
+@dataclass(frozen=True)
+class Shape:
+    """What every contender computes in a step."""
+
+    model: GPTConfig
+    micro_batch: int
+    passes: int
+    """Micro-batches of a step."""
+
+    @property
+    def tokens(self) -> int:
+        return self.passes * self.micro_batch * self.model.block_size
+
+
+def ours(contender: Contender, runtime: Runtime, shape: Shape) -> Step:
     """Return what takes one training step of ours and gives its seconds."""
-    tokens = micro_batch * model.block_size
+    model, micro_batch = shape.model, shape.micro_batch
     config = TrainConfig(
-        model=model, micro_batch=micro_batch, tokens_per_step=tokens, compile=contender.compiled,
+        model=model, micro_batch=micro_batch, tokens_per_step=shape.tokens, compile=contender.compiled,
         loss_chunk=contender.loss_chunk,
     )  # fmt: skip
     train_step, number = (
@@ -104,28 +123,33 @@ def ours(contender: Contender, runtime: Runtime, model: GPTConfig, micro_batch: 
     return step
 
 
-def nanogpt(contender: Contender, runtime: Runtime, model: GPTConfig, micro_batch: int, path: Path) -> Step:
+def nanogpt(contender: Contender, runtime: Runtime, shape: Shape, path: Path) -> Step:
     """Return what takes one step of nanoGPT's model and loop and gives its seconds."""
+    model = shape.model
     spec = importlib.util.spec_from_file_location("nanogpt_model", path / "model.py")
     assert spec is not None, path
     assert spec.loader is not None, path
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    shape = {name: getattr(model, name) for name in ("n_layer", "n_head", "n_embd", "block_size", "bias")}
-    peer = module.GPT(module.GPTConfig(**shape, vocab_size=50304, dropout=0.0)).to(runtime.device)
+    sizes = {name: getattr(model, name) for name in ("n_layer", "n_head", "n_embd", "block_size", "bias")}
+    peer = module.GPT(module.GPTConfig(**sizes, vocab_size=50304, dropout=0.0)).to(runtime.device)
     optimizer = peer.configure_optimizers(0.1, 6e-4, (0.9, 0.95), runtime.device.type)
+    scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
     forward = torch.compile(peer) if contender.compiled else peer
-    batches = RandomBatches(model, micro_batch)
-    tokens, targets = (x.to(runtime.device) for x in batches.batch(0, 0))
+    sequences = RandomBatches(model, shape.micro_batch).sequences(0, 0).to(runtime.device)
+    tokens, targets = sequences[:, :-1].contiguous(), sequences[:, 1:].contiguous()
 
     def step() -> float:
         began = time.perf_counter()
-        with runtime.autocast():
-            _, loss = forward(tokens, targets)
-        loss.backward()
+        for _ in range(shape.passes):
+            with runtime.autocast():
+                _, loss = forward(tokens, targets)
+            scaler.scale(loss / shape.passes).backward()
+        scaler.unscale_(optimizer)
         torch.nn.utils.clip_grad_norm_(peer.parameters(), 1.0)
-        optimizer.step()
+        scaler.step(optimizer)
+        scaler.update()
         optimizer.zero_grad(set_to_none=True)
         runtime.synchronize()
         return time.perf_counter() - began
@@ -133,14 +157,14 @@ def nanogpt(contender: Contender, runtime: Runtime, model: GPTConfig, micro_batc
     return step
 
 
-def take_turns(pipe: Connection, contender: Contender, shape: tuple[GPTConfig, int], arguments: Any) -> None:
+def take_turns(pipe: Connection, contender: Contender, shape: Shape, arguments: Any) -> None:
     """Be one contender: take a step whenever the pipe says so, and answer with its seconds."""
     torch.manual_seed(0)
     runtime = runtimes.start(arguments.device, contender.precision)
     if contender.program == "ours":
-        step = ours(contender, runtime, *shape)
+        step = ours(contender, runtime, shape)
     else:
-        step = nanogpt(contender, runtime, *shape, arguments.nanogpt)
+        step = nanogpt(contender, runtime, shape, arguments.nanogpt)
     while pipe.recv():
         pipe.send(step())
 
@@ -149,12 +173,15 @@ def measure(name: str, arguments: argparse.Namespace, runtime: Runtime) -> dict[
     """Let all contenders take turns on one model."""
     model, micro_batch = SHAPES[name]
     micro_batch = arguments.micro_batch or micro_batch
+    on_gpu = runtime.device.type != "cpu"
+    passes = arguments.passes or (max(1, STEP_TOKENS // (micro_batch * model.block_size)) if on_gpu else 1)
+    shape = Shape(model, micro_batch, passes)
     first, pipes = {}, {}
     context = multiprocessing.get_context("spawn")
     for contender in contenders(arguments, runtime):
         pipes[contender.name], other = context.Pipe()
         began = time.perf_counter()
-        task = (other, contender, (model, micro_batch), arguments)
+        task = (other, contender, shape, arguments)
         context.Process(target=take_turns, args=task, daemon=True).start()
         ask(pipes[contender.name])
         first[contender.name] = time.perf_counter() - began
@@ -167,31 +194,38 @@ def measure(name: str, arguments: argparse.Namespace, runtime: Runtime) -> dict[
             seconds[contender].append(ask(pipe))
     for pipe in pipes.values():
         pipe.send(False)
-    tokens, product = micro_batch * model.block_size, statistics.median(products)
-    with torch.device("meta"):
-        flops = GPT(model).flops_per_token()
+    tokens, product, flops = shape.tokens, statistics.median(products), flops_of(model)
+    stated = stated_flops(runtime)
+    peak = Peak(stated, "as its maker states it") if stated else Peak(product, "a matrix product, measured")
     rows = {
         contender: {
             "tokens_per_s": tokens / statistics.median(times),
             "best": tokens / min(times),
-            "share_of_product": flops * tokens / statistics.median(times) / product,
+            "mfu": peak.mfu(flops, tokens / statistics.median(times)),
+            "share_of_product": flops.both * tokens / statistics.median(times) / product,
             "first_step_s": first[contender],
             "seconds": times,
         }
         for contender, times in seconds.items()
     }
-    said = f"micro-batch {micro_batch} x {model.block_size}, {arguments.rounds} rounds"
-    print(f"\n{name}: {said}, {runtime.precision} product {product / 1e9:,.0f} GFLOP/s\n")
-    print("| | tokens/s, median (best) | ratio to the first | share of product | first step, s |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    said = f"{passes} x micro-batch {micro_batch} x {model.block_size}, {arguments.rounds} rounds"
+    print(f"\n{name}: {said}, {runtime.precision} product {product / 1e9:,.0f} GFLOP/s, peak {peak}\n")
+    print(f"| | tokens/s, median (best) | ratio to the first | share of product | {HEADING} | first step, s |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     base = next(iter(rows.values()))["tokens_per_s"]
     for contender, row in rows.items():
         print(
             f"| {contender} | {row['tokens_per_s']:,.0f} ({row['best']:,.0f}) | {row['tokens_per_s'] / base:.2f} | "
-            f"{row['share_of_product']:.0%} | {row['first_step_s']:.1f} |",
+            f"{row['share_of_product']:.0%} | {row['mfu']} | {row['first_step_s']:.1f} |",
             flush=True,
         )
-    return {"micro_batch": micro_batch, "model": dataclasses.asdict(model), "products": products, "rows": rows}
+    return {
+        "micro_batch": micro_batch,
+        "passes": passes,
+        "model": dataclasses.asdict(model),
+        "products": products,
+        "rows": rows,
+    }
 
 
 def ask(pipe: Connection) -> float:
@@ -260,6 +294,7 @@ def main() -> None:
     parser.add_argument("--nanogpt", type=Path, help="a checkout of nanoGPT")
     parser.add_argument("--config", nargs="+", choices=SHAPES, default=list(SHAPES))
     parser.add_argument("--micro_batch", type=int, default=0)
+    parser.add_argument("--passes", type=int, default=0, help="micro-batches of a step")
     parser.add_argument("--loss_chunk", nargs="+", type=lambda x: None if x == "auto" else int(x), default=[None])
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--leave_out", nargs="+", default=[], help="contenders, by their names in the table")

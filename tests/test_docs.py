@@ -279,6 +279,14 @@ def run_python(block: Block, namespace: dict[str, object], monkeypatch: pytest.M
     exec(compile("\n" * (block.number - 1) + block.code, block.page, "exec"), namespace)
 
 
+def test_the_tutorial_takes_the_advice_that_it_shows() -> None:
+    text = (ROOT / "docs" / "tutorials" / "own-texts.md").read_text(encoding="utf-8")
+    advised = re.search(r"other settings fit better: (gpt-research .*?)\nNothing", text, flags=re.S)
+    assert advised is not None
+    taken = re.findall(r"^gpt-research preprocess .*--tokenizer .*$", text, flags=re.M)
+    assert [sorted(line.split()) for line in taken] == [sorted(advised[1].split())]
+
+
 def test_scripts_are_shell_and_their_commands_parse() -> None:
     for page in READ_PAGES.values():
         for block in page.blocks:

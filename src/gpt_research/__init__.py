@@ -33,6 +33,11 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import a name at its first use, so that neither help nor Ctrl-C has to wait for torch."""
+    if name in ("load", "generate"):
+        from gpt_research.base import unix
+
+        if unix.is_missing():
+            raise ImportError(unix.REFUSAL)
     if name == "load":
         from gpt_research.run import load_model
 

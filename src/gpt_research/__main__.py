@@ -2,11 +2,14 @@
 
 import sys
 
-from gpt_research.base import stopping
+from gpt_research.base import stopping, unix
 
 
 def main(*command: str) -> int:
     """Run the command line of this process, behind the words of `command`; return the exit code."""
+    if unix.is_missing():
+        print(f"error: {unix.REFUSAL}", file=sys.stderr)
+        return 2
     with stopping.listening(until_exit=True):
         # Importing this takes a twentieth of a second, in which Ctrl-C must not show a traceback.
         from gpt_research.cli import command_line

@@ -171,8 +171,8 @@ class TrainConfig:
     grad_clip: float = 1.0
     """Largest global gradient norm; 0 does not clip."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Type of the matrix products; weights stay fp32. auto: bf16 if the device is fast at it,
-    otherwise fp32."""
+    """Type of the matrix products; weights stay fp32. auto: bf16 if the device is fast at it, fp16
+    on NVIDIA's cards of 2017 to 2019 (V100, T4), otherwise fp32."""
     residual_precision: Literal["fp32", "bf16"] = "fp32"
     """Type of the residual stream, to which all blocks add. bf16 needs precision bf16: less memory,
     and less to move on a GPU."""

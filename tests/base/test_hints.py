@@ -113,6 +113,21 @@ def test_a_clone_installs_an_extra_of_itself(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.usefixtures("environment")
+def test_torch_comes_from_another_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "clone" / "src").mkdir(parents=True)
+    (tmp_path / "clone" / "pyproject.toml").write_text('[project]\nname = "gpt-research"\n')
+    (tmp_path / "clone" / "Makefile").touch()
+    monkeypatch.setattr(hints, "SOURCE", tmp_path / "clone" / "src")
+    assert hints.install_torch("2.13.0+cu130", "https://x/cu126") == "make -C clone install TORCH_INDEX=https://x/cu126"
+    monkeypatch.chdir(tmp_path / "clone")
+    assert hints.install_torch("2.13.0+cu130", "https://x/cu126") == "make install TORCH_INDEX=https://x/cu126"
+    monkeypatch.setattr(hints, "SOURCE", tmp_path / "lib")
+    monkeypatch.setattr(importlib.metadata, "distribution", lambda name: Wheel())
+    said = hints.install_torch("2.13.0+cu130", "https://x/cu126")
+    assert said.endswith("python -m pip install --force-reinstall torch==2.13.0 --index-url https://x/cu126")
+
+
+@pytest.mark.usefixtures("environment")
 def test_a_wheel_installs_the_packages_of_an_extra_by_their_names(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

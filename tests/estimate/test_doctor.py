@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from gpt_research.base import machine
+from gpt_research.base import runtime as runtimes
 from gpt_research.cli import command_line as cli
 from gpt_research.estimate import doctor
 
@@ -99,3 +102,53 @@ def test_without_proc_nothing_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert machine.peak_memory() > 0
     assert machine.physical_cores() is None
     assert machine.cpu_name() is None
+
+
+def test_a_card_is_told_with_which_micro_batch_the_preset_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = runtimes.Runtime(torch.device("cuda", 0), "fp32")
+    monkeypatch.setattr(runtimes, "start", lambda: card)
+    monkeypatch.setattr(runtimes.Runtime, "missing_for_compile", lambda self: None)
+
+    def said(gb: int) -> str:
+        monkeypatch.setattr(runtimes.Runtime, "device_memory", lambda self: int(gb * 1e9))
+        return doctor._preset_on(0, int(gb * 1e9))
+
+    sizes = [int(said(gb).split("--micro_batch ")[1].split()[0]) for gb in (8, 24, 80)]
+    assert sizes == sorted(sizes)
+    assert 1 <= sizes[0] < 16 <= sizes[2]
+    assert "--gradient_checkpointing" in said(2)
+
+
+def test_speeds_are_the_best_of_some_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes, "start", lambda: runtimes.Runtime(torch.device("cpu"), "fp32"))
+    slow_at_first = iter([1e9, 1e9, 1e9, 4e9, 3e9, 2e9, 2e9, 2e9, 2e9])
+    monkeypatch.setattr(doctor, "measured_flops", lambda runtime, seconds: next(slow_at_first))
+    (finding,) = doctor.look_at_precision(doctor.Place(Path("runs")))
+    assert finding.found == "fp32 0.004 TFLOP/s, bf16 0.003 TFLOP/s, fp16 0.002 TFLOP/s"
+
+
+def test_a_busy_machine_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.os, "getloadavg", lambda: (3.2, 1.0, 1.0))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: machine.usable_cores())
+    (finding,) = doctor.look_at_cores(doctor.Place(Path("runs")))
+    assert "other programs keep 3.2 cores busy" in finding.means
+
+
+def test_each_card_has_a_row_and_an_unknown_one_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    cards = [SimpleNamespace(name=name, major=8, minor=9) for name in ("NVIDIA L4", "NVIDIA L5")]
+    answers = {
+        "device_count": lambda: 2,
+        "get_device_properties": lambda index: cards[index],
+        "mem_get_info": lambda index: (int((22e9, 9e9)[index]), int(24e9)),
+        "can_device_access_peer": lambda a, b: False,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    monkeypatch.setattr(doctor, "_preset_on", lambda index, free: "the preset fits")
+    known, unknown, between, all_of_them = doctor._each_gpu()
+    assert known.found == "NVIDIA L4: 22.0 GB free of 24.0 GB, compute capability 8.9"
+    assert "the preset fits" in known.means
+    assert "peak" not in known.means + between.means
+    assert "another program holds a part of its memory; its peak speed is not known here" in unknown.means
+    assert "0 of 2 pairs" in between.found
+    assert "--nproc_per_node 2" in all_of_them.found

@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 
 from gpt_research.base import runtime as runtimes
+from gpt_research.base.cards import CARDS
 from gpt_research.base.errors import UserError
-from gpt_research.base.peak_flops import PEAK_FLOPS
 from gpt_research.cli import command_line as cli
 from gpt_research.cli.terminal_reporter import TerminalReporter
 from gpt_research.config import TrainConfig
@@ -68,7 +68,7 @@ def test_the_table_says_what_was_assumed(capsys: pytest.CaptureFixture[str]) -> 
         (["--on", "h1000"], 'Did you mean "h100"?'),
         (["--on", "0xh100"], 'on is "0xh100"'),
         (["--on", "t4", "--precision", "bf16"], "a T4 has none. Use fp16."),
-        (["--on", "a100", "--precision", "fp32"], "precision is fp32"),
+        (["--on", "a100", "--precision", "fp31"], "precision is"),
         (["--on", "a100", "--mfu", "40"], "mfu is 40.0, but it must be above 0 and at most 1"),
     ],
 )
@@ -88,13 +88,25 @@ def test_a_micro_batch_that_does_not_fit_the_card_becomes_smaller(capsys: pytest
     assert any("It does not fit a T4" in remark for remark in plan(capsys, "--on", "t4", *huge)["remarks"])
 
 
-def test_every_card_has_a_peak_and_a_memory() -> None:
-    assert cards.MEMORY_GB.keys() == PEAK_FLOPS.keys()
-    assert cards.DOLLARS_AN_HOUR.keys() <= PEAK_FLOPS.keys()
-    for name in PEAK_FLOPS:
-        assert cards.elsewhere(name, "auto").precision == ("fp16" if name in cards.WITHOUT_BF16 else "bf16")
+def test_every_card_can_be_planned_for() -> None:
+    assert cards.DOLLARS_AN_HOUR.keys() <= {card.key for card in CARDS}
+    for card in CARDS:
+        for name in (card.key, card.key.upper(), *card.names):
+            found = cards.elsewhere(f"2x{name}", "auto")
+            assert found.card is card, name
+            assert found.precision == ("bf16" if card.has_bf16 else "fp16")
+            assert found.peak_flops == 2e12 * card.sixteen
+    assert cards.elsewhere("RTX 6000 Ada", "auto").card.key == "6000ada"
+    assert cards.elsewhere("NVIDIA RTX PRO 6000", "auto").card.key == "pro6000"
+    assert cards.elsewhere("a100", "fp32").peak_flops == 156e12
     with pytest.raises(UserError):
         cards.elsewhere("", "auto")
+
+
+def test_a_plan_for_a_card_does_not_ask_for_the_compiler_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", "")
+    assert plan_execution(TrainConfig(micro_batch=64), cards.elsewhere("h100", "auto")).compiled
 
 
 def beginning(config: TrainConfig, peak_flops: float = 1e12) -> Beginning:

@@ -233,3 +233,29 @@ def test_no_step_can_be_faster_than_the_peak(tiny_run: TrainConfig, monkeypatch:
     train(tiny_run)
     shares = [m["mfu"] for m in read_metrics(Path(tiny_run.out)) if "loss" in m]
     assert 0 < max(shares) <= 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("MPS backend out of memory (MPS allocated: 15.62 GB, max allowed: 18.13 GB). Tried"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError(),
+    ],
+)
+def test_a_size_for_which_memory_runs_out_ends_the_tries_on_any_device(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Small:
+        def __init__(self, config: TrainConfig, runtime: runtimes.Runtime) -> None: ...
+
+        def measure(self, size: int, seconds: float) -> Measurement:
+            if size > 2:
+                raise error
+            return Measurement(size, 100.0 * size, 0.01, size)
+
+    monkeypatch.setattr(probes, "Probe", Small)
+    here = runtimes.Runtime(torch.device("cpu"), "fp32")
+    found = list(probes._sweep_here(TrainConfig(micro_batch=1), here, [1, 2, 4, 8], 100.0, 1 << 60))
+    assert [measured.micro_batch for measured in found] == [1, 2]

@@ -13,7 +13,7 @@ import torch
 
 from gpt_research.base import runtime as runtimes
 from gpt_research.config import GPTConfig
-from gpt_research.data.loader import evaluation_batches
+from gpt_research.data.loader import evaluation_batches, evaluation_windows
 from gpt_research.data.shards import Dataset
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.corpora import CorpusPart, _Documents, measure
@@ -71,11 +71,36 @@ def test_one_documents_loss_is_its_own(asked: tuple[EvaluatedModel, Dataset], da
     assert columns["nats"][0] == pytest.approx(nats, rel=1e-5)
 
 
-def test_a_shard_and_a_gap_begin_another_document() -> None:
+def test_a_new_shard_and_an_end_in_a_gap_begin_another_document() -> None:
     documents = _Documents(end_of_text=0)
-    windows = [[5, 6, 7], [7, 0, 8], [8, 9, 0], [5, 6], [3, 4, 0], [0, 0, 1]]
-    for window in windows:  # the third ends a shard, the fourth is the next one; the fifth does not follow it
-        documents.add(np.array(window), np.ones(len(window) - 1))
+    one, two = np.array([5, 6, 7, 0, 8, 9, 0]), np.array([5, 6, 1, 1, 3, 4, 0, 0, 1, 7, 7, 7, 7, 0, 7])
+    # Windows of the first shard follow each other; those of the second have gaps.
+    for shard, start, end in [
+        (one, 0, 3),
+        (one, 2, 5),
+        (one, 4, 7),
+        (two, 0, 2),
+        (two, 4, 7),
+        (two, 8, 10),
+        (two, 12, 15),
+    ]:
+        documents.add(shard, start, shard[start:end], np.ones(end - start - 1))
     owner, _, tokens = documents.joined()
-    assert tokens.tolist() == [6, 7, 0, 8, 9, 0, 6, 4, 0, 0, 1]
-    assert owner.tolist() == [0, 0, 0, 1, 1, 1, 2, 3, 3, 4, 5]
+    assert tokens.tolist() == [6, 7, 0, 8, 9, 0, 6, 4, 0, 7, 0, 7]
+    assert owner.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4]
+
+
+def test_a_part_of_a_long_document_is_one_document(asked: tuple[EvaluatedModel, Dataset]) -> None:
+    evaluated, dataset = asked
+    for name in ("plays", "tales"):
+        whole = len(measure(evaluated, CorpusPart(dataset, name, "train"))["tokens"])
+        for max_tokens in (32, 320, 640, 3200):
+            columns = measure(evaluated, CorpusPart(dataset, name, "train", max_tokens))
+            places = evaluation_windows(dataset.train[name], max_tokens)
+            ends = [np.flatnonzero(array == evaluated.tokenizer.end_of_text) for array, _ in places]
+            touched = {
+                (id(array), int(np.searchsorted(end, position)))
+                for (array, start), end in zip(places, ends, strict=True)
+                for position in range(start + 1, min(start + 33, len(array)))
+            }
+            assert len(columns["tokens"]) == len(touched) <= whole, (name, max_tokens)

@@ -243,7 +243,7 @@ def test_damaged_input_is_set_aside_and_counted(text_folder: Path, tmp_path: Pat
     assert prepared is not None
     assert prepared.broken == {"invalid_json": 1}
     assert prepared.manifests["mixed"].drops == {"invalid_json": 1, "empty_file": 1}  # an empty list is no damage
-    with pytest.raises(UserError, match="--strict"):
+    with pytest.raises(UserError, match=r"a\.jsonl: invalid_json: .*[^.]\. Mend the file, or leave --strict out"):
         preprocess(config_of(tmp_path / "strict", f"mixed={mixed}", f"plays={text_folder}", strict=True))
     assert not (tmp_path / "strict" / "dataset.json").exists()
 

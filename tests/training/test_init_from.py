@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -98,7 +99,11 @@ def test_a_run_begins_with_the_weights_of_an_import_at_a_shorter_context_and_wit
     assert Run.open(out).lineage["init_from"] == origin
     capsys.readouterr()
     assert main(["inspect", str(out)]) == 0
-    assert "imported_from someone/model" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    digest = source.weights_sha256[:12]
+    assert f"began with step 0 of {imported} (weights {digest}), its context of 32 cut to 16, which had:" in said
+    assert "\n    imported_from someone/model\n" in said
+    assert not re.search(r"^ +(run|step|context|lineage|weights_sha256|init_from)\b", said, flags=re.M), "raw fields"
 
 
 def test_a_run_begins_with_a_named_checkpoint_of_another_run(tiny_run: TrainConfig, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import torch
 from gpt_research.base.errors import UserError
 from gpt_research.config import GPTConfig, OptimizerConfig, TrainConfig
 from gpt_research.model.gpt import GPT
+from gpt_research.training import optimizers
 from gpt_research.training.optimizer_state import optimizer_tensors, restore_optimizer
 from gpt_research.training.optimizers import OPTIMIZERS, make_optimizer, state_bytes, step_unless
 
@@ -77,3 +78,33 @@ def test_measuring_state_bytes_draws_no_random_number() -> None:
 def test_an_unknown_optimizer_is_one_sentence_with_the_closest_name() -> None:
     with pytest.raises(UserError, match=r'optimizer\.name is "adam".*Did you mean "adamw"'):
         make_optimizer(GPT(CONFIG), TrainConfig(optimizer=OptimizerConfig("adam")))
+
+
+class Metal(torch.optim.AdamW):
+    """Takes a step whatever `found_inf` says, as Metal's fused AdamW does."""
+
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        assert not hasattr(self, "found_inf")
+        super().step(closure)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_on_metal_no_step_depends_on_the_optimizer_to_skip_it(scaled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(OPTIMIZERS, "metal", lambda groups, config: Metal(groups, lr=0.1, fused=True))
+    model = GPT(GPTConfig(n_layer=1, n_head=1, n_embd=8, block_size=8, vocab_size=16))
+    config = TrainConfig(optimizer=OptimizerConfig(name="metal"))
+    monkeypatch.setattr(optimizers, "_is_on_metal", lambda model: True)
+    optimizer = make_optimizer(model, config)
+    before = [p.detach().clone() for p in model.parameters()]
+    model(*torch.zeros(2, 1, 8, dtype=torch.long)).backward()
+    next(model.parameters()).grad[0, 0] = torch.nan  # type: ignore[index]
+    if scaled:
+        scaler = torch.amp.GradScaler("cpu")
+        scaler.scale(torch.ones(()))
+        scaler.unscale_(optimizer)
+        scaler.step(optimizer)
+    else:
+        step_unless(optimizer, torch.tensor(True))
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+    step_unless(optimizer, torch.tensor(False))
+    assert not all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))

@@ -2,7 +2,9 @@
 data.
 
 Modules:
+    cards          the cards whose peak speed and memory are known
     disk           what the user reads if the disk refuses a file
+    drivers        whether torch can use the cards, and if not, why
     errors         `UserError`, and the checks that raise it
     files          hashes, JSON, and the one way in which a file is written
     hints          commands that a message may tell the user to type
@@ -17,4 +19,5 @@ Modules:
     settings_file  finds the mistakes in a YAML file, with their lines
     slurm          the rank of a process that srun started
     stopping       Ctrl-C, SIGTERM and a closed terminal
+    unix           refuses Windows with a sentence
 """

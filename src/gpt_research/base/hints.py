@@ -74,6 +74,19 @@ def install_package(package: str) -> str:
     return f"{python()} -m pip install {shlex.quote(package)}"
 
 
+def install_torch(version: str, index: str) -> str:
+    """Return the command that takes torch from another index, such as that of CUDA 12.6.
+
+    Args:
+        version: of the torch that is installed, which stays the same.
+    """
+    clone = _clone()
+    if clone is not None and (clone / "Makefile").is_file():
+        where = "" if _shown(clone) == "." else f" -C {shlex.quote(_shown(clone))}"
+        return f"make{where} install TORCH_INDEX={index}"
+    return f"{python()} -m pip install --force-reinstall torch=={version.partition('+')[0]} --index-url {index}"
+
+
 def install_exactly(package: str) -> str:
     """Return the command that puts one version of a package in place, and nothing else."""
     return f"{python()} -m pip install --force-reinstall --no-deps {package}"

@@ -17,10 +17,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROC, CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+PROC, CGROUPS, DEV, SYS = Path("/proc"), Path("/sys/fs/cgroup"), Path("/dev"), Path("/sys")
 MEMORY_LIMIT = ("memory.max", "memory.limit_in_bytes")
 MEMORY_USED = ("memory.current", "memory.usage_in_bytes")
 """Files of a memory cgroup, in version 2 and in version 1."""
+LEAST_OF_A_CARD = 6 << 30
+"""Bytes of its own memory; graphics that is a part of the processor reserves less."""
 
 
 def usable_cores() -> float:
@@ -65,6 +67,18 @@ def nvidia_driver() -> str | None:
             text = subprocess.run(command, capture_output=True, text=True, timeout=20).stdout
     found = re.search(r"\d+\.\d+(\.\d+)?", text)
     return found[0] if found else None
+
+
+def has_nvidia_device() -> bool:
+    """Return whether this process sees a card of NVIDIA's; a container may have none of them."""
+    # WSL2 has one device for all cards.
+    return any(DEV.glob("nvidia[0-9]*")) or (DEV / "dxg").exists()
+
+
+def has_amd_card() -> bool:
+    """Return whether there is a card of AMD's; graphics that is a part of the processor is none."""
+    sizes = [_read(file) for file in SYS.glob("class/drm/card*/device/mem_info_vram_total")]
+    return any(size.isdigit() and int(size) >= LEAST_OF_A_CARD for size in sizes)
 
 
 def total_memory() -> int:

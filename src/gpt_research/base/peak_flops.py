@@ -1,6 +1,6 @@
 """The peak speed of a device in FLOP/s, the base of MFU (model FLOPs utilisation).
 
-It is the maker's figure if the device is in the table, else that of a timed matrix product.
+It is the maker's figure if the card is known (`base.cards`), else that of a timed matrix product.
 """
 
 from __future__ import annotations
@@ -9,33 +9,35 @@ import time
 
 import torch
 
+from gpt_research.base.cards import find_card
 from gpt_research.base.runtime import Runtime
-
-PEAK_FLOPS = {
-    "H200": 989.5e12,
-    "H100": 989.5e12,
-    "GH200": 989.5e12,
-    "B200": 2250e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-    "A10G": 70e12,
-    "4090": 165.2e12,
-    "3090": 71e12,
-    "T4": 65e12,
-    "V100": 125e12,
-}
-"""Dense bf16 FLOP/s as the makers state them; fp16 has the same. The first key that is a part of
-the device's name counts, so L40S stands before L4."""
 
 
 def peak_flops(runtime: Runtime) -> float:
     """Return the peak FLOP/s of one device in the runtime's precision."""
-    if runtime.device.type == "cuda" and runtime.precision != "fp32":
-        for part, flops in PEAK_FLOPS.items():
-            if part in torch.cuda.get_device_name(runtime.device):
-                return flops
-    return measured_flops(runtime)
+    return stated_flops(runtime) or measured_flops(runtime)
+
+
+def stated_flops(runtime: Runtime) -> float:
+    """Return the FLOP/s that the maker states for the card of the runtime, in its precision; 0 if
+    none are known.
+    """
+    card = find_card(runtime.device_name) if runtime.device.type == "cuda" else None
+    return card.peak_flops(runtime.precision) if card is not None else 0.0
+
+
+def about_the_peak(runtime: Runtime, flops: float) -> str:
+    """Return the sentence for a card that is not in the table; empty for all other devices.
+
+    Args:
+        flops: what was measured in place of the maker's figure, in FLOP/s.
+    """
+    if runtime.device.type == "cpu" or stated_flops(runtime):
+        return ""
+    return (
+        f"No peak speed of {runtime.device_name} in {runtime.precision} is known here, so MFU is the share of what a "
+        f"matrix product reached on it: {flops / 1e12:,.1f} TFLOP/s."
+    )
 
 
 def measured_flops(runtime: Runtime, seconds: float = 0.4) -> float:
@@ -47,7 +49,7 @@ def measured_flops(runtime: Runtime, seconds: float = 0.4) -> float:
     # A small product comes first, because its speed tells how long a large one would take.
     shapes = [(64, 768, 768), (1024, 768, 3072), (1024, 3072, 768)]
     if runtime.device.type != "cpu":
-        shapes = [(8192, 8192, 8192)]  # a smaller product would not fill a GPU
+        shapes = [(size, size, size) for size in (2048, 4096, 8192)]  # a smaller one would not fill a GPU
     best = 0.0
     for m, k, n in shapes:
         # If 16 bits are emulated, one large product takes many seconds.

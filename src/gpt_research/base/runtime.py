@@ -197,12 +197,14 @@ def _find_device(name: str, local_rank: int, world_size: int) -> torch.device:
         if world_size > 1 and device.index is not None:
             raise UserError(f'device is "{name}", but {world_size} processes need a card each. Use --device cuda.')
         index = local_rank if device.index is None else device.index
-        if index >= torch.cuda.device_count():
+        if index >= (count := _count_cards()):
             raise UserError(
-                f'device is "{name}", but this machine shows {torch.cuda.device_count()} CUDA devices, and process '
+                f'device is "{name}", but this machine shows {count} CUDA devices, and process '
                 f"{local_rank} of this machine needs number {index}. "
                 + ("Start one process a card." if world_size > 1 else unusable_card() or "Leave --device out.")
             )
+        if (sentence := _without_code(index)) is not None:
+            raise UserError(sentence)
         return torch.device("cuda", index)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError('device is "mps", but this machine has none. Leave --device out.')
@@ -211,25 +213,34 @@ def _find_device(name: str, local_rank: int, world_size: int) -> torch.device:
 
 def cuda_is_usable() -> bool:
     """Return whether torch can compute on an NVIDIA or AMD card of this machine."""
+    return any(_without_code(index) is None for index in range(_count_cards()))
+
+
+def _count_cards() -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `unusable_card` says what torch would warn of
-        return torch.cuda.is_available()
+        # The count alone is that of the driver, which may be too old for this torch.
+        return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def _without_code(index: int) -> str | None:
+    from gpt_research.base import drivers
+
+    return drivers.without_code(index)
 
 
 def unusable_card() -> str | None:
-    """Return why torch cannot use the NVIDIA card of this machine, and what to do; None if it can,
-    or if there is no card.
+    """Return why torch cannot use the card of this machine, and what to do; None if it can, or if
+    there is no card, or none that the user has not hidden.
     """
-    driver = machine.nvidia_driver()
-    if driver is None or cuda_is_usable():
+    from gpt_research.base import drivers
+
+    if cuda_is_usable():
         return None
-    found = f"This machine has an NVIDIA card (driver {driver}), but torch {torch.__version__}"
-    if torch.version.cuda is None:
-        return f"{found} is built for CPUs, so the card is not used. Install a build for CUDA: pytorch.org/get-started"
-    return (
-        f"{found}, built for CUDA {torch.version.cuda}, cannot use it. Update the driver (CUDA 13 needs 580 or newer), "
-        "or install torch built for an older CUDA, with pip's --index-url https://download.pytorch.org/whl/cu126"
-    )
+    has_device, has_amd_card = machine.has_nvidia_device(), machine.has_amd_card()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return drivers.why_unusable(machine.nvidia_driver(), has_device=has_device, has_amd_card=has_amd_card)
 
 
 def _find_precision(device: torch.device, precision: str) -> Precision:

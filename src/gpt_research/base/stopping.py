@@ -24,7 +24,8 @@ import sys
 import threading
 from collections.abc import Iterator
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Windows, to which `__main__` says no in a sentence, has no SIGHUP."""
 PATIENCE_S = 2.0
 """Seconds that the main thread gets to see a signal."""
 GO_ON = "Start the same command again."

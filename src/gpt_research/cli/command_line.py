@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from gpt_research.base import hints, plugins, stopping
+from gpt_research.base import hints, plugins, stopping, unix
 from gpt_research.base.disk import cannot_write, is_of_the_disk
 from gpt_research.base.errors import UserError, closest
 from gpt_research.cli.commands import COMMANDS, OTHER_WORDS
@@ -93,10 +93,8 @@ def _run(arguments: list[str]) -> int:
     if arguments[0] in ("-V", "--version"):
         print(f"gpt-research {__version__}")
         return 0
-    if sys.platform == "win32":
-        raise UserError(
-            "This program needs Linux or macOS. On Windows it runs in WSL2, with the GPU too: docs/platforms.md."
-        )
+    if unix.is_missing():
+        raise UserError(unix.REFUSAL)
     name = arguments[0]
     if name not in COMMANDS:
         raise UserError(_no_command(name))

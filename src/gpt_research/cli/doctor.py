@@ -30,21 +30,22 @@ class DoctorCommand:
 
 
 def run(command: DoctorCommand) -> int:
-    """Examine the machine and print each row when it is known; the exit code is 0 whatever was
-    found.
+    """Examine the machine and print each row when it is known; return 1 if there is a card that
+    torch cannot use.
     """
     from gpt_research.estimate.doctor import Place, examine
 
-    findings = examine(Place(Path(command.out), command.compile_seconds))
-    if command.json:
-        print(json.dumps([asdict(finding) for finding in findings], indent=2))
-        return 0
+    findings, seen = examine(Place(Path(command.out), command.compile_seconds)), []
     width = min(100, shutil.get_terminal_size((100, 24)).columns - 1)
     for finding in findings:
-        print(_row(finding.what, finding.found, width), flush=True)
-        if finding.means:
-            print(_row("", f"-> {finding.means}", width), flush=True)
-    return 0
+        seen.append(finding)
+        if not command.json:
+            print(_row(finding.what, finding.found, width), flush=True)
+            if finding.means:
+                print(_row("", f"-> {finding.means}", width), flush=True)
+    if command.json:
+        print(json.dumps([asdict(finding) for finding in seen], indent=2))
+    return 1 if any(finding.unusable for finding in seen) else 0
 
 
 def _row(name: str, text: str, width: int) -> str:

@@ -65,8 +65,19 @@ def run(command: InspectCommand) -> int:
 def print_lineage(console: Console, lineage: Mapping[str, Any], indent: str = "  ") -> None:
     """Print what the weights come from; the lineage of a run that they began with is indented."""
     for name, value in lineage.items():
-        if isinstance(value, Mapping):
-            console.print(f"{indent}{name}")
-            print_lineage(console, value, indent + "  ")
+        if name == "init_from":
+            console.print(f"{indent}began with {_origin(value)}, which had:")
+            print_lineage(console, value["lineage"], indent + "  ")
+        elif isinstance(value, Mapping):  # plugins: file and hash
+            for part, digest in value.items():
+                console.print(f"{indent}{name.removesuffix('s'):<10} {part} {digest}")
         else:
             console.print(f"{indent}{name:<10} {value}")
+
+
+def _origin(origin: Mapping[str, Any]) -> str:
+    """Return in words which weights a run began with."""
+    theirs, ours = origin["context"]
+    cut = f", its context of {theirs:,} cut to {ours:,}" if ours < theirs else ""
+    longer = f", its context of {theirs:,} made {ours:,}" if ours > theirs else ""
+    return f"step {origin['step']:,} of {origin['run']} (weights {origin['weights_sha256'][:12]}){cut}{longer}"

@@ -23,9 +23,9 @@ class PlanCommand(TrainConfig):
     """Say what a run will take, measured on this machine before it begins."""
 
     on: str = ""
-    """Plan for a device that is not here, by its peak speed and --mfu: a100, h100, h200, b200,
-    4090, 3090, l4, l40s, a10g, t4, v100, or several, such as 8xh100. Empty: measure on this
-    machine."""
+    """Plan for a device that is not here, by its peak speed and --mfu: a100, h100, h100-pcie, h200,
+    b200, mi300x, 5090, 4090, 3090, l40s, l4, a10g, t4, v100 and 40 more, or several, such as
+    8xh100. Empty: measure on this machine."""
     mfu: float = 0.4
     """For --on: share of the peak speed that training reaches (MFU). 0.4 is usual for a model of
     100M parameters and more in bf16, compiled; small models and small batches reach less."""

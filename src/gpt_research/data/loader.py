@@ -119,6 +119,16 @@ def shards_by_array(files: Mapping[str, TokenFiles]) -> dict[int, tuple[str, int
     return {id(array): (name, n) for name, tokens in files.items() for n, array in enumerate(tokens.arrays)}
 
 
+def evaluation_windows(files: TokenFiles, max_tokens: int | None) -> list[tuple[np.ndarray, int]]:
+    """Return the array and the first token of each window that `evaluation_batches` yields."""
+    T = files.block_size
+    starts = [(array, start) for array in files.arrays for start in range(0, len(array) - 1, T)]
+    if max_tokens is None or len(starts) * T <= max_tokens:
+        return starts
+    count = max(1, max_tokens // T)
+    return [starts[i * len(starts) // count] for i in range(count)]
+
+
 def evaluation_batches(
     files: TokenFiles, max_tokens: int | None, batch_size: int, rank: int = 0, world_size: int = 1
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -128,11 +138,7 @@ def evaluation_batches(
     the rows that fill up the last batch. With `max_tokens`, about that many are taken, in windows
     spread evenly over the split.
     """
-    T = files.block_size
-    starts = [(a, t) for a in files.arrays for t in range(0, len(a) - 1, T)]
-    if max_tokens is not None and len(starts) * T > max_tokens:
-        count = max(1, max_tokens // T)
-        starts = [starts[i * len(starts) // count] for i in range(count)]
+    T, starts = files.block_size, evaluation_windows(files, max_tokens)
     mine = starts[rank::world_size]
     # Every rank yields the same number of batches, the last ones empty if it has fewer windows,
     # because a sharded model needs all ranks in every forward pass.

@@ -1,7 +1,7 @@
 """Devices that are not here: what `gpt-research plan --on 8xh100` computes with.
 
-Peak speeds are those of `base.peak_flops`. Sizes of memory are the makers'. Prices are what one
-card cost on demand at one marketplace (RunPod) on the date below; large clouds take more.
+Peak speeds and sizes of memory are those of `base.cards`. Prices are what one card cost on demand
+at one marketplace (RunPod) on the date below; large clouds take more.
 """
 
 from __future__ import annotations
@@ -11,19 +11,16 @@ from dataclasses import dataclass
 
 import torch
 
+from gpt_research.base.cards import CARDS, Card, find_card
 from gpt_research.base.errors import UserError, closest
-from gpt_research.base.peak_flops import PEAK_FLOPS
 from gpt_research.base.runtime import Precision, Runtime
 
 PRICES_OF = "March 2026"
-MEMORY_GB = {
-    "H200": 141, "H100": 80, "GH200": 96, "B200": 180, "A100": 80, "L40S": 48, "L4": 24, "A10G": 24, "4090": 24,
-    "3090": 24, "T4": 16, "V100": 16,
-}  # fmt: skip
-DOLLARS_AN_HOUR = {"H200": 3.59, "H100": 2.69, "B200": 5.98, "A100": 1.39, "4090": 0.34}
-WITHOUT_BF16 = ("T4", "V100")
+DOLLARS_AN_HOUR = {"h200": 3.59, "h100": 2.69, "b200": 5.98, "a100": 1.39, "4090": 0.34}
 CARDS_OF_A_NODE = 8
 """As clouds build them."""
+MAKERS_WORDS = re.compile(r"nvidia|amd|geforce|instinct|tesla|quadro|rtx|generation|blackwell|[^a-z0-9]")
+"""What may stand in a card's name, or be left out."""
 
 
 @dataclass(frozen=True)
@@ -32,46 +29,50 @@ class RuntimeElsewhere(Runtime):
     nothing.
     """
 
-    card: str = ""
+    card: Card = CARDS[0]
 
     @property
     def peak_flops(self) -> float:
         """FLOP/s of all cards together."""
-        return PEAK_FLOPS[self.card] * self.world_size
+        return self.card.peak_flops(self.precision) * self.world_size
 
     @property
     def price_per_hour(self) -> float:
         """Dollars an hour of all cards together; 0 if the price is not known."""
-        return DOLLARS_AN_HOUR.get(self.card, 0.0) * self.world_size
+        return DOLLARS_AN_HOUR.get(self.card.key, 0.0) * self.world_size
 
     @property
     def device_name(self) -> str:
-        return self.card
+        return self.card.key.upper()
 
-    @property
-    def can_compile(self) -> bool:
-        return True
+    def missing_for_compile(self) -> str | None:
+        return None  # what is missing on this machine does not count there
 
     def device_memory(self) -> int:
-        return int(MEMORY_GB[self.card] * 1e9)
+        return int(self.card.memory_gb * 1e9)
 
 
 def elsewhere(name: str, precision: str) -> RuntimeElsewhere:
-    """Return the runtime for a name such as a100, RTX-4090 or 8xh100.
+    """Return the runtime for a name such as a100, RTX-4090, "NVIDIA H100 PCIe" or 8xh100.
 
     Raises:
         UserError: there is no such card in the table, or it lacks the precision.
     """
-    parts = re.fullmatch(r"(?:(\d+)\s*x\s*)?(?:nvidia[ -]?)?(?:rtx[ -]?)?(\w+)", name.strip().lower())
-    known = {card.lower(): card for card in PEAK_FLOPS}
-    count, card = (int(parts[1] or 1), known.get(parts[2], "")) if parts else (0, "")
-    if not card or count < 1:
-        near = closest(name.lower(), known)
-        raise UserError(f'on is "{name}", but it must be one of {", ".join(known)}, or several, such as 8xh100.{near}')
-    if precision == "fp32":
-        raise UserError("precision is fp32, but the peak speeds that --on computes with are those of 16 bits.")
-    if precision == "bf16" and card in WITHOUT_BF16:
-        raise UserError(f"precision is bf16, but a {card} has none. Use fp16.")
-    chosen: Precision = "fp16" if precision == "fp16" or card in WITHOUT_BF16 else "bf16"
+    parts = re.fullmatch(r"(?:(\d+)\s*x\s*)?(.+)", name.strip().lower())
+    known = {MAKERS_WORDS.sub("", card.key): card for card in CARDS}
+    count, card = 0, None
+    if parts:
+        count, card = int(parts[1] or 1), find_card(parts[2]) or known.get(MAKERS_WORDS.sub("", parts[2]))
+    if card is None or count < 1:
+        keys = [card.key for card in CARDS]
+        raise UserError(
+            f'on is "{name}", but it must be one of {", ".join(keys)}, or several, such as 8xh100.'
+            f"{closest(name.lower(), keys)}"
+        )
+    if precision == "bf16" and not card.has_bf16:
+        raise UserError(f"precision is bf16, but a {card.key.upper()} has none. Use fp16.")
+    chosen: Precision = "bf16" if card.has_bf16 else "fp16"
+    if precision in ("fp32", "fp16"):
+        chosen = "fp32" if precision == "fp32" else "fp16"
     node_size = CARDS_OF_A_NODE if count % CARDS_OF_A_NODE == 0 else 0
     return RuntimeElsewhere(torch.device("cuda"), chosen, world_size=count, node_size=node_size, card=card)

@@ -21,17 +21,24 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gpt_research.base import hints, machine, parent
+from gpt_research.base import drivers, hints, machine, parent
 from gpt_research.base import runtime as runtimes
+from gpt_research.base.cards import find_card
 from gpt_research.base.peak_flops import measured_flops
 from gpt_research.base.runtime import Precision, Runtime
 from gpt_research.config import TrainConfig
+from gpt_research.estimate.probe import ROOM
+from gpt_research.estimate.resources import estimate_resources
 from gpt_research.training.assembly import training_state_bytes
 
 GB = 1e9
 COMPILE_SECONDS = 20.0
 """The longest that a tiny compilation may take before it is stopped, unless more is asked for."""
-WRITE_BYTES = 64 << 20
+WRITE_BYTES = 32 << 20
+ROUNDS = 3
+"""Each speed is the best of so many, because a busy machine is slow now and then."""
+WRITE_SECONDS = 3.0
+"""No further round of writing begins after so long."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,8 @@ class Finding:
     what: str
     found: str
     means: str = ""
+    unusable: bool = False
+    """A card is there that torch cannot use."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,11 @@ def look_at_cores(place: Place) -> list[Finding]:
     found += f", {physical} physical" if physical else ""
     found += f", {usable:g} usable" if usable < logical else ""
     found += f"; torch uses {threads} threads, {torch.backends.cpu.get_cpu_capability()}"
-    means = "all usable cores work"
+    means, load = "all usable cores work", os.getloadavg()[0]
+    if load > 0.5:
+        means = (
+            f"other programs keep {load:.1f} cores busy, so the speeds below are lower than those of an idle machine"
+        )
     if threads > usable:
         means = f"more threads than cores slow each other down: set OMP_NUM_THREADS={max(1, int(usable))}"
     elif threads < min(physical or logical, usable):
@@ -112,19 +125,39 @@ def look_at_huge_pages(place: Place) -> list[Finding]:
 
 
 def look_at_gpus(place: Place) -> list[Finding]:
-    count = torch.cuda.device_count() if runtimes.cuda_is_usable() else 0
-    if count == 0:
+    driver = machine.nvidia_driver()
+    findings = [] if driver is None else [Finding("driver", f"NVIDIA {driver}", drivers.what_torch_needs())]
+    if (sentence := runtimes.unusable_card()) is not None:
+        return [*findings, Finding("GPU", "none that torch can use", sentence, unusable=True)]
+    if not runtimes.cuda_is_usable():
+        if (variable := drivers.hidden_by()) is not None:
+            return [*findings, Finding("GPU", f"hidden by {variable}", f"unset {variable} to train on it")]
         if torch.backends.mps.is_available():
-            return [Finding("GPU", "Apple's, through mps", "--device auto takes it")]
-        means = runtimes.unusable_card() or f"small models only: see {hints.command('plan', '--help')}"
-        return [Finding("GPU", "none that torch can use", means)]
+            means = (
+                "--device auto takes it, in fp32 and not compiled; a model as small as the demo's may be faster with "
+                "--device cpu. If Metal lacks an operation, PYTORCH_ENABLE_MPS_FALLBACK=1 leaves it to the CPU"
+            )
+            return [Finding("GPU", "Apple's, through mps", means)]
+        means = f"small models only: see {hints.command('plan', '--help')}"
+        return [*findings, Finding("GPU", "none", means)]
+    return findings + _each_gpu()
+
+
+def _each_gpu() -> list[Finding]:
+    count = torch.cuda.device_count()
     findings = []
     for index in range(count):
         properties = torch.cuda.get_device_properties(index)
         free, total = torch.cuda.mem_get_info(index)
         found = f"{properties.name}: {free / GB:.1f} GB free of {total / GB:.1f} GB, "
         found += f"compute capability {properties.major}.{properties.minor}"
-        means = _trainable(free) if free > 0.8 * total else "another program holds a part of its memory"
+        if (sentence := drivers.without_code(index)) is not None:
+            findings.append(Finding(f"GPU {index}", found, sentence, unusable=True))
+            continue
+        means = f"{_trainable(free)}; {_preset_on(index, free)}"
+        means += "" if free > 0.8 * total else "; another program holds a part of its memory"
+        if find_card(properties.name) is None:
+            means += "; its peak speed is not known here, so MFU compares with a product that is timed"
         findings.append(Finding(f"GPU {index}", found, means))
     if count > 1:
         pairs = [(a, b) for a in range(count) for b in range(count) if a != b]
@@ -135,14 +168,31 @@ def look_at_gpus(place: Place) -> list[Finding]:
     return findings
 
 
+def _preset_on(index: int, free: int) -> str:
+    """Return with which micro-batch the preset of 124M parameters fits a card."""
+    runtime = dataclasses.replace(runtimes.start(), device=torch.device("cuda", index))
+    preset = TrainConfig()
+    sizes = [1 << n for n in range(10) if preset.tokens_per_step % (preset.model.block_size << n) == 0]
+    fitting = [
+        size
+        for size in sizes
+        if estimate_resources(dataclasses.replace(preset, micro_batch=size), runtime).memory_bytes < ROOM * free
+    ]
+    if not fitting:
+        return "gpt2-124m does not fit: --gradient_checkpointing, or a smaller model"
+    return f"gpt2-124m fits with --micro_batch {fitting[-1]} by formula"
+
+
 def look_at_precision(place: Place) -> list[Finding]:
     """Time a matrix product in each type."""
     runtime = runtimes.start()
     rates: dict[str, float] = {}
-    for name in ("fp32", "bf16", "fp16"):
-        if runtime.device.type == "cuda" and name == "bf16" and not torch.cuda.is_bf16_supported(False):
-            continue  # emulated
-        rates[name] = _rate(runtime, name)
+    names: list[Precision] = ["fp32", "bf16", "fp16"]
+    if runtime.device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
+        names.remove("bf16")  # emulated
+    for _ in range(ROUNDS):
+        for name in names:
+            rates[name] = max(rates.get(name, 0.0), _rate(runtime, name))
     found = ", ".join(f"{name} {rate / 1e12:.3g} TFLOP/s" for name, rate in rates.items())
     if runtime.device.type == "cuda":
         found += "; fp32 products run in tf32 if the card has it"
@@ -151,12 +201,13 @@ def look_at_precision(place: Place) -> list[Finding]:
         slow = rates.get("bf16", 0) < rates["fp32"]
         means = "bf16 is emulated here and slower" if slow else "bf16 is not native here"
     else:
-        means = f"bf16 is {rates['bf16'] / rates['fp32']:.1f} times as fast as fp32" if "bf16" in rates else ""
-    return [Finding("precision", found, f"{means}: --precision auto takes {taken}".removeprefix(": "))]
+        means = f"{taken} is {rates[taken] / rates['fp32']:.1f} times as fast as fp32"
+        means += ", and the card has no bf16" if taken == "fp16" else ""
+    return [Finding("precision", found, f"{means}: --precision auto takes {taken}")]
 
 
 def _rate(runtime: Runtime, precision: Precision) -> float:
-    return measured_flops(dataclasses.replace(runtime, precision=precision), seconds=0.3)
+    return measured_flops(dataclasses.replace(runtime, precision=precision), seconds=0.3 / ROUNDS)
 
 
 def look_at_compile(place: Place) -> list[Finding]:
@@ -235,21 +286,30 @@ def look_at_disk(place: Place) -> list[Finding]:
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent
     free = shutil.disk_usage(folder).free
-    if free < 4 * WRITE_BYTES:
+    if free < 8 * WRITE_BYTES:
         return [Finding("disk", f"{free / GB:.2f} GB free in {folder}", "too full to train: name another with --out")]
-    block = os.urandom(1 << 20)
     try:
+        rate = _write_rate(folder)
+    except OSError as error:
+        return [Finding("disk", f"{folder.resolve()} cannot be written ({error.strerror})", "name another with --out")]
+    means = f"a checkpoint of 124M parameters (1.5 GB) is written in {1.49e9 / rate:.0f} s, while training goes on"
+    return [Finding("disk", f"{free / GB:,.0f} GB free in {folder.resolve()}, {rate / 1e6:,.0f} MB/s", means)]
+
+
+def _write_rate(folder: Path) -> float:
+    """Return bytes a second of the fastest of some rounds, each until the disk has it all."""
+    block, best, begun = os.urandom(1 << 20), 0.0, time.perf_counter()
+    for _ in range(ROUNDS):
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
             began = time.perf_counter()
             for _ in range(WRITE_BYTES // len(block)):
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
-            rate = WRITE_BYTES / (time.perf_counter() - began)
-    except OSError as error:
-        return [Finding("disk", f"{folder.resolve()} cannot be written ({error.strerror})", "name another with --out")]
-    means = f"a checkpoint of 124M parameters (1.5 GB) is written in {1.49e9 / rate:.0f} s, while training goes on"
-    return [Finding("disk", f"{free / GB:,.0f} GB free in {folder.resolve()}, {rate / 1e6:,.0f} MB/s", means)]
+            best = max(best, WRITE_BYTES / (time.perf_counter() - began))
+        if time.perf_counter() - begun > WRITE_SECONDS:
+            break
+    return best
 
 
 def look_at_extras(place: Place) -> list[Finding]:

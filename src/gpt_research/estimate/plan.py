@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_research.base.peak_flops import peak_flops
+from gpt_research.base.peak_flops import about_the_peak, peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import MicroBatch, TrainConfig
@@ -190,6 +190,9 @@ def remarks(run_plan: RunPlan, wanted: MicroBatch, runtime: Runtime) -> list[str
         sentences += _memory_elsewhere(run_plan, wanted, runtime)
     elif run_plan.time is not None and run_plan.time.hopeless:
         sentences.append(hopeless_sentence(run_plan.time, runtime, small_run(runtime, run_plan.config)))
+    measured_here = run_plan.peak_flops and not isinstance(runtime, RuntimeElsewhere)
+    if measured_here and (said := about_the_peak(runtime, run_plan.peak_flops / runtime.world_size)):
+        sentences.append(said)
     if repeated := repeats_sentence(run_plan.epochs, run_plan.config.max_steps):
         sentences.append(repeated)
     if run_plan.free_disk is not None and run_plan.resources.disk_bytes > run_plan.free_disk:

@@ -11,6 +11,7 @@ import dataclasses
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -251,8 +252,8 @@ def _sweep_here(
             return tried.measure(size, seconds)
         except (torch.OutOfMemoryError, MemoryError):
             return None
-        except RuntimeError as error:  # the CPU's allocator raises a plain RuntimeError
-            if "allocate memory" not in str(error):
+        except RuntimeError as error:  # the allocators of CPUs and of Metal raise a plain RuntimeError
+            if not re.search("allocate memory|out of memory", str(error)):
                 raise
             return None
 

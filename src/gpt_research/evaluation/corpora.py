@@ -3,8 +3,8 @@
 The windows are the ones that training uses for its own validation
 (`data.loader.evaluation_batches`): each token is scored once, except the first token of a shard. A
 document reaches from one end-of-text token to the next. If `max_tokens` takes only a part, there
-are gaps between the windows; then each piece of a document that lies in a window counts as a
-document.
+are gaps between the windows. The pieces of a document that lie in several windows still count as
+one document.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from gpt_research.data.loader import evaluation_batches
+from gpt_research.data.loader import evaluation_batches, evaluation_windows
 from gpt_research.data.shards import Dataset
 from gpt_research.evaluation.evaluated_model import EvaluatedModel, no_progress
 from gpt_research.evaluation.windows import Window
+
+PIECE = 1 << 14
+"""Tokens of a gap that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,8 @@ class CorpusPart:
         """Return a hash that is equal for two measurements of the same documents."""
         shards = [asdict(shard) for shard in self.dataset.manifests[self.corpus].splits.get(self.split, [])]
         taken = [shards, self.max_tokens, context if self.max_tokens else 0]
+        if self.max_tokens:
+            taken.append("whole documents")  # older results count the pieces of a document one by one
         return hashlib.sha256(json.dumps(taken, sort_keys=True).encode()).hexdigest()
 
 
@@ -48,6 +53,7 @@ def measure(model: EvaluatedModel, part: CorpusPart) -> dict[str, np.ndarray]:
     # Progress is reported in batches of the corpus here, so the windows of a batch report none.
     quiet = replace(model, progress=no_progress)
     documents = _Documents(model.tokenizer.end_of_text)
+    places = iter(evaluation_windows(files, part.max_tokens or None))
     for tokens, targets in evaluation_batches(files, part.max_tokens or None, model.batch_size):
         windows = []
         for row, wanted in zip(tokens.numpy(), targets.numpy(), strict=True):
@@ -55,7 +61,7 @@ def measure(model: EvaluatedModel, part: CorpusPart) -> dict[str, np.ndarray]:
             if length:
                 windows.append(Window(np.append(row[:length], wanted[length - 1]), length))
         for window, scores in zip(windows, quiet.score(windows), strict=True):
-            documents.add(np.asarray(window.tokens), scores.nats)
+            documents.add(*next(places), np.asarray(window.tokens), scores.nats)
         advance(1)
     owner, nats, scored = documents.joined()
     return {
@@ -70,19 +76,27 @@ class _Documents:
 
     def __init__(self, end_of_text: int) -> None:
         self.end_of_text = end_of_text
-        self.last_token = -1
+        self.shard: np.ndarray | None = None
+        self.last = 0
+        """Place of the last token of the newest window in its shard."""
         self.current = -1
         self.parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
-    def add(self, tokens: np.ndarray, nats: np.ndarray) -> None:
-        """Add the next window: its tokens (T + 1,), and the nats (T,) of all but the first."""
-        # Two windows that follow each other share a token. The windows of two shards never do,
-        # because a shard ends with an end-of-text token and does not begin with one.
-        follows = tokens[0] == self.last_token
+    def add(self, shard: np.ndarray, start: int, tokens: np.ndarray, nats: np.ndarray) -> None:
+        """Add the next window: its shard and place there, its tokens (T + 1,), and the nats (T,) of
+        all but the first.
+        """
         begun = np.cumsum(tokens[:-1] == self.end_of_text)
-        owner = self.current + (0 if follows else 1) + begun
+        goes_on = shard is self.shard and not self._ends_between(shard, self.last, start)
+        owner = self.current + (0 if goes_on else 1) + begun
         self.parts.append((owner, nats, tokens[1:]))
-        self.current, self.last_token = int(owner[-1]), int(tokens[-1])
+        self.shard, self.last, self.current = shard, start + len(tokens) - 1, int(owner[-1])
+
+    def _ends_between(self, shard: np.ndarray, first: int, end: int) -> bool:
+        """Return whether a document ends in tokens [first, end) of a shard."""
+        # Most gaps hold an end soon, so most of a large corpus is not read.
+        pieces = (shard[at : min(at + PIECE, end)] for at in range(first, end, PIECE))
+        return any((piece == self.end_of_text).any() for piece in pieces)
 
     def joined(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return three arrays (scored tokens,): number of the document, nats, and token.

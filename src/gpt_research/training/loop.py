@@ -21,7 +21,7 @@ from gpt_research.base import hints, parent
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.disk import dispensable
 from gpt_research.base.errors import UserError
-from gpt_research.base.peak_flops import peak_flops
+from gpt_research.base.peak_flops import about_the_peak, peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.files import checkpoint_path, load_step, saved_steps
 from gpt_research.checkpoint.saver import BackgroundSaver, drop_after
@@ -159,6 +159,8 @@ class Trainer:
         last = min(until or config.max_steps, config.max_steps)
         remarks = [*remarks, *self._settle()]
         self.peak_flops = peak_flops(self.runtime)
+        if said := about_the_peak(self.runtime, self.peak_flops):
+            remarks.append(said)
         self.reporter.start(self._beginning())
         for remark in remarks:
             self.reporter.note(remark)

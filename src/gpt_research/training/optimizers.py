@@ -37,7 +37,16 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         UserError: no optimizer has that name.
     """
     make = look_up(OPTIMIZERS, config.optimizer.name, "optimizer.name")
-    return make(parameter_groups(model, config.weight_decay), config)
+    optimizer = make(parameter_groups(model, config.weight_decay), config)
+    if _is_on_metal(model):
+        # Metal's fused AdamW takes a step although `found_inf` says no (torch 2.11). Then the host
+        # reads the flag, here and in torch's gradient scaler.
+        optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    return optimizer
+
+
+def _is_on_metal(model: nn.Module) -> bool:
+    return any(parameter.device.type == "mps" for parameter in model.parameters())
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGroup]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import shutil
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from gpt_research.base import unix
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import find_step, saved_steps
@@ -86,6 +86,10 @@ def fill_run_folder(
 
 def _take_lock(run: Path) -> IO[str]:
     """Lock `owner.json` and write who holds it."""
+    if unix.is_missing():
+        raise UserError(unix.REFUSAL)
+    import fcntl
+
     # The kernel frees the lock when the process ends, however it ends. So a crash never leaves a
     # folder locked, as a file whose existence is the lock would.
     file = open(run / "owner.json", "a+", encoding="utf-8")  # noqa: SIM115  stays open while the run lives

@@ -100,7 +100,7 @@ class Read(ReadingStage):
         """Count a drop; under `strict`, raise UserError if it is damage."""
         if drop.broken and self.strict:
             raise UserError(
-                f"{task.corpus}: {drop.source}: {drop.reason}: {drop.detail} "
+                f"{task.corpus}: {drop.source}: {drop.reason}: {drop.detail.rstrip('. ')}. "
                 "Mend the file, or leave --strict out to set it aside."
             )
         drops.add(drop)

@@ -36,6 +36,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from gpt_research.base import wait_policy
+
+wait_policy.choose()  # before torch is loaded
+
 import numpy as np
 import torch
 
@@ -85,7 +89,7 @@ def contenders(arguments: argparse.Namespace, runtime: Runtime) -> list[Contende
 
 def ours(contender: Contender, runtime: Runtime, model: GPTConfig, micro_batch: int) -> Step:
     """Return what takes one training step of ours and gives its seconds."""
-    tokens = micro_batch * model.block_size
+    tokens = micro_batch * model.block_size * runtime.world_size
     config = TrainConfig(
         model=model, micro_batch=micro_batch, tokens_per_step=tokens, compile=contender.compiled,
         loss_chunk=contender.loss_chunk,
@@ -113,11 +117,13 @@ def nanogpt(contender: Contender, runtime: Runtime, model: GPTConfig, micro_batc
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     shape = {name: getattr(model, name) for name in ("n_layer", "n_head", "n_embd", "block_size", "bias")}
-    peer = module.GPT(module.GPTConfig(**shape, vocab_size=50304, dropout=0.0)).to(runtime.device)
+    peer = module.GPT(module.GPTConfig(**shape, vocab_size=model.padded_vocab_size, dropout=0.0)).to(runtime.device)
     optimizer = peer.configure_optimizers(0.1, 6e-4, (0.9, 0.95), runtime.device.type)
     forward = torch.compile(peer) if contender.compiled else peer
-    batches = RandomBatches(model, micro_batch)
-    tokens, targets = (x.to(runtime.device) for x in batches.batch(0, 0))
+    if runtime.world_size > 1:
+        forward = torch.nn.parallel.DistributedDataParallel(forward)
+    sequences = RandomBatches(model, micro_batch).sequences(0, 0).to(runtime.device)
+    tokens, targets = sequences[:, :-1].contiguous(), sequences[:, 1:].contiguous()
 
     def step() -> float:
         began = time.perf_counter()

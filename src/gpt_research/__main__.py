@@ -2,12 +2,13 @@
 
 import sys
 
-from gpt_research.base import stopping
+from gpt_research.base import stopping, wait_policy
 
 
 def main(*command: str) -> int:
     """Run the command line of this process, behind the words of `command`; return the exit code."""
     with stopping.listening(until_exit=True):
+        wait_policy.choose()
         # Importing this takes a twentieth of a second, in which Ctrl-C must not show a traceback.
         from gpt_research.cli import command_line
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from gpt_research.base import hints, parent
+from gpt_research.base import hints, parent, shared_cores
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.disk import dispensable
 from gpt_research.base.errors import UserError
@@ -188,6 +188,8 @@ class Trainer:
                     if self._due(step, config.save_interval) or (config.keep_best and is_best):
                         self.save(step)
                     self.saving.report()
+                    if (news := shared_cores.news()) is not None:
+                        self.reporter.note(news)
                     pause = time.perf_counter() - paused_at
                     self.window_at += pause
                     self.reporter.paused(pause)

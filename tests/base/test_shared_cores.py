@@ -58,6 +58,7 @@ def test_threads_sleep_from_the_first_busy_look_until_some_calm(looks: list[floa
     for needed in looks:
         watcher.look(needed)
     assert watcher.team.exists == sleeps
+    assert (watcher.looks_shared > 0) == sleeps
 
 
 def test_work_of_the_usable_cores_alone_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +170,7 @@ for name, others in (("alone", 0.0), ("beside", machine.usable_cores())):
 
 @needs_gnu_openmp
 def test_a_run_beside_others_says_so_once_and_learns_the_same(tiny_run: TrainConfig) -> None:
-    config = dataclasses.replace(tiny_run, eval_interval=0, save_interval=0)
+    config = dataclasses.replace(tiny_run, max_steps=4, eval_interval=0, save_interval=0)
     write_yaml(config, path := Path(f"{config.out}.yaml"))
     plain = {name: value for name, value in os.environ.items() if name not in wait_policy.USERS_CHOICE}
     done = subprocess.run(

@@ -32,6 +32,8 @@ and below that they may spin again."""
 CALM_LOOKS = 4
 """Looks in a row that must find the cores free, because spinning too early costs more than sleeping
 too long."""
+LASTING_LOOKS = 10
+"""Looks in a row after which the user is told; of a short burst of work nobody needs to know."""
 
 
 def follow_load() -> None:
@@ -65,14 +67,14 @@ def are_shared() -> bool:
 
 
 def news() -> str | None:
-    """Return a sentence for the user when others need the cores for the first time, else None."""
+    """Return a sentence for the user if others have needed the cores for a while, but only once."""
     global _told
-    if _told or not are_shared():
+    if _told or _watcher is None or _watcher.looks_shared < LASTING_LOOKS:
         return None
     _told = True
     return (
-        "Other programs use this machine's cores too, so from now on threads sleep while they wait for each other. "
-        "Training takes what they leave; its numbers stay the same."
+        "Other processes use this machine's cores too, so threads sleep while they wait for each other until the "
+        "cores are free. Training is slower by what the others take, and its numbers stay the same."
     )
 
 
@@ -122,6 +124,8 @@ class Watcher:
 
     def __init__(self, team: SleepingTeam) -> None:
         self.team = team
+        self.looks_shared = 0
+        """Looks since the team was gathered; 0 if there is none."""
         self._calm = 0
 
     def watch(self) -> None:
@@ -142,6 +146,7 @@ class Watcher:
             self.team.gather()  # also for a library that has been loaded since
         elif self.team.exists:
             self.team.dismiss()
+        self.looks_shared = self.looks_shared + 1 if self.team.exists else 0
 
 
 def gnu_libraries() -> dict[Path, ctypes.CDLL]:

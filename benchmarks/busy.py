@@ -6,7 +6,8 @@
 The model is the demo's. Every contender is a process of its own and keeps its own way in which
 threads wait for each other (`WAYS`). They take turns under each load, once a round; medians over
 the rounds are shown. A contender works for a moment before it is timed, so that what follows the
-load has followed. Loads:
+load has followed. A measurement during which other processes of the machine worked is repeated.
+Loads:
 
     idle        nothing else
     busy        one process that keeps a core busy
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -29,8 +31,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from gpt_research.base import wait_policy
+from gpt_research.base import machine, wait_policy
 
 SPIN = {"GOMP_SPINCOUNT": "300000"}
 """The default of torch's OpenMP library. Said aloud, it counts as the user's and is left alone."""
@@ -47,6 +50,8 @@ SETTLE_S = {"idle": 3.5, "busy": 1.5, "four": 1.5, "second": 1.5, "ranks": 3.5, 
 """Seconds of work before the timed ones. Threads that slept spin again only after some calm."""
 BUSY = {"idle": 0, "busy": 1, "four": 4, "second": 0, "ranks": 0, "busy-ranks": 1}
 """Processes of each load that keep a core busy."""
+DISTURBED_FROM = 0.1
+"""Cores that processes of no part in this may use in a measurement; else it is repeated."""
 TOKENS, MICRO_BATCH = 1024, 8
 """Tokens of a step and sequences of a pass, as the demo has them."""
 
@@ -117,11 +122,11 @@ def _free_port() -> int:
 
 
 @contextlib.contextmanager
-def busy_processes(count: int) -> Iterator[None]:
-    """Keep so many cores busy inside the block."""
+def busy_processes(count: int) -> Iterator[list[subprocess.Popen[Any]]]:
+    """Keep so many cores busy inside the block; give the processes that do."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
-        yield
+        yield others
     finally:
         for other in others:
             other.kill()
@@ -136,17 +141,35 @@ def measure(load: str, way: str, arguments: argparse.Namespace, runs: dict[tuple
         mine.append(Run(way, arguments, ranks))
         mine[-1].begin(0.5)
         mine[-1].tokens_per_s()  # the first steps fill caches
-    with busy_processes(BUSY[load]):
-        for seconds in (SETTLE_S[load], arguments.seconds):
+    with busy_processes(BUSY[load]) as others:
+        known = [*others, *(process for run in mine[:together] for process in run.processes)]
+        seconds = SETTLE_S[load]
+        for _ in range(1 + arguments.tries):
+            began, before = time.perf_counter(), foreign_work(known)
             for run in mine[:together]:
                 run.begin(seconds)
             speed = sum(run.tokens_per_s() for run in mine[:together])
+            foreign = (foreign_work(known) - before) / (time.perf_counter() - began)
+            if seconds == arguments.seconds and foreign < DISTURBED_FROM:
+                break
+            seconds = arguments.seconds
     return speed
+
+
+def foreign_work(known: list[subprocess.Popen[Any]]) -> float:
+    """Return the seconds that the cores have worked for others than these processes."""
+    ticks = 0
+    for process in known:
+        fields = Path(f"/proc/{process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # user and system
+    return (machine.busy_seconds() or 0.0) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def show(speeds: dict[str, dict[str, list[float]]]) -> None:
     """Print a table of medians, with ratios to nanoGPT under the same load, and the three aims."""
-    median = {load: {way: statistics.median(found) for way, found in ways.items()} for load, ways in speeds.items()}
+    median = {
+        load: {way: statistics.median(found) for way, found in ways.items() if found} for load, ways in speeds.items()
+    }
     print(f"\n| tokens/s (x nanoGPT) | {' | '.join(median)} |\n| --- |{' ---: |' * len(median)}")
     for way in next(iter(median.values())):
         cells = []
@@ -172,6 +195,8 @@ def main() -> None:
     parser.add_argument("--contenders", nargs="+", choices=WAYS, help="all of them by default")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--tries", type=int, default=3, help="of a measurement that others disturb")
+    parser.add_argument("--minutes", type=float, default=60.0, help="after which no measurement begins")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -181,11 +206,13 @@ def main() -> None:
     ways = arguments.contenders or [way for way, (who, _) in WAYS.items() if who == "ours" or arguments.nanogpt]
     speeds: dict[str, dict[str, list[float]]] = {load: {way: [] for way in ways} for load in arguments.loads}
     runs: dict[tuple[str, int], list[Run]] = {}
+    turns = itertools.product(range(arguments.rounds), arguments.loads, ways)
+    began = time.monotonic()
     try:
-        for _ in range(arguments.rounds):
-            for load in arguments.loads:
-                for way in ways:
-                    speeds[load][way].append(measure(load, way, arguments, runs))
+        for _, load, way in turns:
+            if time.monotonic() - began > 60 * arguments.minutes:
+                break
+            speeds[load][way].append(measure(load, way, arguments, runs))
     finally:
         for process in (process for many in runs.values() for run in many for process in run.processes):
             process.kill()

@@ -157,7 +157,7 @@ class Trainer:
     def _run(self, stop: StopSignal, until: int | None, remarks: Sequence[str]) -> Outcome:
         config, step = self.config, self.start_step
         last = min(until or config.max_steps, config.max_steps)
-        remarks = [*remarks, *self._settle()]
+        remarks = [*remarks, *self._settle(), *self.state.remarks]
         self.peak_flops = peak_flops(self.runtime)
         self.reporter.start(self._beginning())
         for remark in remarks:

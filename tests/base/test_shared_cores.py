@@ -74,12 +74,30 @@ def test_work_of_the_usable_cores_alone_is_counted(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("usable", "threads", "users", "expected"),
-    [(2.0, 64, None, 2), (1.5, 4, None, 1), (0.5, 4, None, 1), (8, 4, None, 4), (2, 64, "64", 64)],
+    ("usable", "bound", "threads", "processes", "users", "expected"),
+    [
+        (2.0, False, 64, 1, None, 2),
+        (1.5, False, 4, 1, None, 1),
+        (0.5, False, 4, 1, None, 1),
+        (8, False, 4, 1, None, 4),
+        (2, False, 64, 1, "64", 64),
+        (8, False, 8, 2, None, 4),
+        (2, False, 2, 3, None, 1),
+        (8, False, 8, 2, "8", 8),
+        (4, True, 8, 2, None, 4),  # the scheduler has shared the cores out already
+    ],
 )
-def test_a_container_gets_as_many_threads_as_it_may_use_cores(
-    usable: float, threads: int, users: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+def test_a_process_gets_as_many_threads_as_it_has_cores(
+    usable: float,
+    bound: bool,
+    threads: int,
+    processes: int,
+    users: str | None,
+    expected: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(4 if bound else 64)), raising=False)
     has = [threads]
     monkeypatch.setattr(machine, "usable_cores", lambda: usable)
     monkeypatch.setattr(torch, "get_num_threads", lambda: has[0])
@@ -87,7 +105,7 @@ def test_a_container_gets_as_many_threads_as_it_may_use_cores(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if users is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", users)
-    shared_cores.fit_threads()
+    shared_cores.fit_threads(processes)
     assert has == [expected]
 
 

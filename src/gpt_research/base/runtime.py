@@ -157,7 +157,7 @@ def start(device: str = "auto", precision: str = "auto") -> Runtime:
         # than bf16.
         torch.set_float32_matmul_precision("high")
     elif chosen.type == "cpu":
-        shared_cores.fit_threads()
+        shared_cores.fit_threads(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         shared_cores.follow_load()
     if world_size > 1 and not dist.is_initialized():
         # Small messages between hosts go over gloo, so that no host has to wait for its GPU.

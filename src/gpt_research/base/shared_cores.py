@@ -51,14 +51,21 @@ def follow_load() -> None:
             threading.Thread(target=_watcher.watch, name="shared cores", daemon=True).start()
 
 
-def fit_threads() -> None:
-    """Let torch have no more threads than this process may use cores, unless the user gave a
-    number.
+def fit_threads(processes: int = 1) -> None:
+    """Let torch have no more threads than this process has cores, unless the user gave a number.
+
+    Args:
+        processes: of this run on this machine, this one among them.
     """
+    if "OMP_NUM_THREADS" in os.environ:
+        return
     # A container may use a few cores of a large machine, and torch counts those of the machine.
-    usable = max(1, int(machine.usable_cores()))
-    if "OMP_NUM_THREADS" not in os.environ and torch.get_num_threads() > usable:
-        torch.set_num_threads(usable)
+    cores = machine.usable_cores()
+    # Slurm may have given each process cores of its own; otherwise they share all.
+    if not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) == os.cpu_count():
+        cores /= processes
+    if torch.get_num_threads() > (fitting := max(1, int(cores))):
+        torch.set_num_threads(fitting)
 
 
 def are_shared() -> bool:

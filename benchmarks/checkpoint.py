@@ -17,6 +17,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from gpt_research.base import wait_policy
+
+wait_policy.choose()  # before torch is loaded
+
 import torch
 
 from gpt_research.base import runtime as runtimes

@@ -18,6 +18,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from gpt_research.base import wait_policy
+
+wait_policy.choose()  # before torch is loaded
+
 import numpy as np
 import torch
 

@@ -20,6 +20,10 @@ import tempfile
 from pathlib import Path
 from typing import get_args
 
+from gpt_research.base import wait_policy
+
+wait_policy.choose()  # before torch is loaded
+
 from gpt_research.base import machine
 from gpt_research.base import runtime as runtimes
 from gpt_research.checkpoint.files import WHOLE, Checkpoint, checkpoint_path, load_checkpoint

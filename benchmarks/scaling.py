@@ -26,6 +26,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from gpt_research.base import wait_policy
+
+wait_policy.choose()  # before torch is loaded
+
 import torch
 from flops import HEADING, Peak, flops_of, peak_of
 

@@ -39,6 +39,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from gpt_research.base import wait_policy
+
+wait_policy.choose()  # before torch is loaded
+
 import numpy as np
 import torch
 from flops import HEADING, Peak, flops_of
@@ -106,8 +110,8 @@ def ours(contender: Contender, runtime: Runtime, shape: Shape) -> Step:
     """Return what takes one training step of ours and gives its seconds."""
     model, micro_batch = shape.model, shape.micro_batch
     config = TrainConfig(
-        model=model, micro_batch=micro_batch, tokens_per_step=shape.tokens, compile=contender.compiled,
-        loss_chunk=contender.loss_chunk,
+        model=model, micro_batch=micro_batch, tokens_per_step=shape.tokens * runtime.world_size,
+        compile=contender.compiled, loss_chunk=contender.loss_chunk,
     )  # fmt: skip
     train_step, number = (
         build_step(config, plan_execution(config, runtime), runtime, RandomBatches(model, micro_batch), TrainStep),
@@ -133,10 +137,12 @@ def nanogpt(contender: Contender, runtime: Runtime, shape: Shape, path: Path) ->
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     sizes = {name: getattr(model, name) for name in ("n_layer", "n_head", "n_embd", "block_size", "bias")}
-    peer = module.GPT(module.GPTConfig(**sizes, vocab_size=50304, dropout=0.0)).to(runtime.device)
+    peer = module.GPT(module.GPTConfig(**sizes, vocab_size=model.padded_vocab_size, dropout=0.0)).to(runtime.device)
     optimizer = peer.configure_optimizers(0.1, 6e-4, (0.9, 0.95), runtime.device.type)
     scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
     forward = torch.compile(peer) if contender.compiled else peer
+    if runtime.world_size > 1:
+        forward = torch.nn.parallel.DistributedDataParallel(forward)
     sequences = RandomBatches(model, shape.micro_batch).sequences(0, 0).to(runtime.device)
     tokens, targets = sequences[:, :-1].contiguous(), sequences[:, 1:].contiguous()
 

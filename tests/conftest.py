@@ -8,6 +8,10 @@ import os
 # busy machine take ten times as long as one. Torch reads it when it is first imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from gpt_research.base import wait_policy
+
+wait_policy.choose()
+
 import functools
 from collections.abc import Iterator
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 import sys
 
-from gpt_research.base import stopping, unix
+from gpt_research.base import stopping, unix, wait_policy
 
 
 def main(*command: str) -> int:
@@ -11,6 +11,7 @@ def main(*command: str) -> int:
         print(f"error: {unix.REFUSAL}", file=sys.stderr)
         return 2
     with stopping.listening(until_exit=True):
+        wait_policy.choose()
         # Importing this takes a twentieth of a second, in which Ctrl-C must not show a traceback.
         from gpt_research.cli import command_line
 

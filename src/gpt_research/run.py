@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from gpt_research.base import hints, plugins
+from gpt_research.base import hints, plugins, shared_cores
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import checkpoint_path, load_step, saved_steps
 from gpt_research.checkpoint.weights import restore_model
@@ -72,6 +72,8 @@ class Run:
         model = GPT(config.model)
         restore_model(model, checkpoint.model, str(checkpoint_path(folder, checkpoint.step)))
         model = model.to(device).eval()
+        if torch.device(device).type == "cpu":
+            shared_cores.follow_load()
         return cls(folder, config, tokenizer, model, checkpoint.step, lineage, checkpoint.weights_sha256)
 
     @property

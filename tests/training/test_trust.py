@@ -22,6 +22,7 @@ from gpt_research.training.health import Health
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
 from gpt_research.training.replay import replay
+from gpt_research.training.reporter import Reporter
 from gpt_research.training.step import TrainStep
 from gpt_research.training.verify_resume import verify_resume
 
@@ -126,6 +127,27 @@ def test_verify_resume_finds_equality(tiny_run: TrainConfig, capsys: pytest.Capt
     assert verdict.equal
     assert verdict.losses == 6
     assert verdict.tensors > 20
+
+
+def test_a_run_that_goes_on_with_other_threads_says_what_that_costs(tiny_run: TrainConfig) -> None:
+    notes: list[str] = []
+
+    class Notes(Reporter):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    before = torch.get_num_threads()
+    train(tiny_run, until=4)
+    train(tiny_run, Notes(), until=6)
+    assert not any("-thread CPU" in note for note in notes)
+    torch.set_num_threads(before + 1)
+    try:
+        train(tiny_run, Notes(), until=8)
+    finally:
+        torch.set_num_threads(before)
+    (said,) = [note for note in notes if "-thread CPU" in note]
+    assert f"so far was on a {before}-thread CPU, and now it is on a {before + 1}-thread CPU" in said
+    assert f"OMP_NUM_THREADS={before}" in said
 
 
 def test_verify_resume_finds_a_difference(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,9 @@ Modules:
     setting_names  what settings are called, here and elsewhere
     settings       flags and YAML files, made from the fields of a dataclass
     settings_file  finds the mistakes in a YAML file, with their lines
+    shared_cores   threads that wait sleep while others need the cores
     slurm          the rank of a process that srun started
     stopping       Ctrl-C, SIGTERM and a closed terminal
     unix           refuses Windows with a sentence
+    wait_policy    the same policy for all processes, set before torch is loaded
 """

@@ -45,6 +45,21 @@ def physical_cores() -> int | None:
     return len(cores) or None
 
 
+def busy_seconds() -> float | None:
+    """Return the seconds that the cores this process may use have worked since the machine started,
+    for any process, and those that a hypervisor took from them; None if the system does not say.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return None
+    usable = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    lines = [line.split() for line in _read(PROC / "stat").splitlines()]
+    cores = [[int(ticks) for ticks in line[1:9]] for line in lines if line and line[0] in usable]
+    if not cores or any(len(ticks) < 8 for ticks in cores):
+        return None
+    # user, nice, system, idle, waiting for a disk, two kinds of interrupt, taken by the hypervisor
+    return sum(sum(ticks) - ticks[3] - ticks[4] for ticks in cores) / os.sysconf("SC_CLK_TCK")
+
+
 def cpu_name() -> str | None:
     for line in _read(PROC / "cpuinfo").splitlines():
         if line.startswith("model name"):

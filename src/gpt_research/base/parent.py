@@ -23,6 +23,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from gpt_research.base import wait_policy
+
 LOOKS_EVERY_S = 1.0
 GRACE_S = 60.0
 """Seconds that a training process gets to save after its launcher was killed."""
@@ -112,6 +114,7 @@ def _main() -> None:
         os.killpg(0, signal.SIGKILL)
 
     _on_thread(watch)
+    wait_policy.choose()
     if kind == "-m":
         sys.argv[:] = sys.argv[3:]
         runpy.run_module(what, run_name="__main__", alter_sys=True)

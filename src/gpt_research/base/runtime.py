@@ -20,7 +20,7 @@ from typing import Literal, cast
 import torch
 import torch.distributed as dist
 
-from gpt_research.base import machine, slurm
+from gpt_research.base import machine, shared_cores, slurm
 from gpt_research.base.errors import UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -156,6 +156,9 @@ def start(device: str = "auto", precision: str = "auto") -> Runtime:
         # Products that stay in fp32 may use tf32, which is several times as fast and rounds less
         # than bf16.
         torch.set_float32_matmul_precision("high")
+    elif chosen.type == "cpu":
+        shared_cores.fit_threads(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        shared_cores.follow_load()
     if world_size > 1 and not dist.is_initialized():
         # Small messages between hosts go over gloo, so that no host has to wait for its GPU.
         dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpt_research.base import wait_policy
 from gpt_research.base.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Be a worker; return the exit code."""
+    wait_policy.choose_for_worker()
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--number", type=int, default=0)

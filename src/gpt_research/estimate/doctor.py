@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gpt_research.base import drivers, hints, machine, parent
+from gpt_research.base import drivers, hints, machine, parent, shared_cores
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.cards import find_card
 from gpt_research.base.peak_flops import measured_flops
@@ -81,6 +81,7 @@ def look_at_software(place: Place) -> list[Finding]:
 
 
 def look_at_cores(place: Place) -> list[Finding]:
+    shared_cores.fit_threads()
     logical, usable, threads = os.cpu_count() or 1, machine.usable_cores(), torch.get_num_threads()
     physical = machine.physical_cores()
     found = f"{machine.cpu_name() or platform.machine()}: {logical} logical"

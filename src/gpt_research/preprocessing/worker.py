@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from gpt_research.base import wait_policy
 from gpt_research.base.errors import UserError
 from gpt_research.base.parent import end_worker_with_parent
 
@@ -32,6 +33,7 @@ def run_task(stage: TaskFunction, rank: int, tasks: int, logs: Path) -> None:
 
 def begin() -> None:
     """Prepare a process of the pool for its tasks."""
+    wait_policy.choose_for_worker()
     end_worker_with_parent()
     rarely_collect_garbage()
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from gpt_research.base import hints, parent
+from gpt_research.base import hints, parent, shared_cores
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.disk import dispensable
 from gpt_research.base.errors import UserError
@@ -157,7 +157,7 @@ class Trainer:
     def _run(self, stop: StopSignal, until: int | None, remarks: Sequence[str]) -> Outcome:
         config, step = self.config, self.start_step
         last = min(until or config.max_steps, config.max_steps)
-        remarks = [*remarks, *self._settle()]
+        remarks = [*remarks, *self._settle(), *self.state.remarks]
         self.peak_flops = peak_flops(self.runtime)
         if said := about_the_peak(self.runtime, self.peak_flops):
             remarks.append(said)
@@ -190,6 +190,8 @@ class Trainer:
                     if self._due(step, config.save_interval) or (config.keep_best and is_best):
                         self.save(step)
                     self.saving.report()
+                    if (news := shared_cores.news()) is not None:
+                        self.reporter.note(news)
                     pause = time.perf_counter() - paused_at
                     self.window_at += pause
                     self.reporter.paused(pause)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.files import Checkpoint
@@ -30,6 +32,8 @@ class RunState:
         self.train_step, self.lineage, self.health, self.best = train_step, lineage, health, best
         self.unlogged: list[float] = []
         """The finite losses of the steps since the last logged line."""
+        self.remarks: list[str] = []
+        """Sentences for the user on the checkpoint that was restored."""
 
     def at(self, step: int) -> Checkpoint:
         """Return a copy of the state after `step`; of a sharded model, what this process holds."""
@@ -41,6 +45,7 @@ class RunState:
             "validation": self.best.state_dict(),
             "unlogged_losses": list(self.unlogged),
             "skipped_steps": int(self.train_step.skipped.item()),
+            "threads": self._threads,
         }
         tensors = model_tensors(model), optimizer_tensors(optimizer, model)
         return Checkpoint(step, *tensors, state, first_rows(model) | optimizer_first_rows(optimizer, model))
@@ -67,6 +72,18 @@ class RunState:
         self.unlogged = list(state.get("unlogged_losses", []))
         train_step.skipped.fill_(state.get("skipped_steps", 0))
         self.lineage |= {name: before[name] for name in ORIGIN if name in before}
+        threads = state.get("threads")
+        if threads is not None and self._threads not in (None, threads):
+            self.remarks.append(
+                f"The run so far was on a {threads}-thread CPU, and now it is on a {self._threads}-thread CPU: sums "
+                "are rounded otherwise, so it will not equal an uninterrupted run bit for bit. If it is to, start it "
+                f"with OMP_NUM_THREADS={threads}."
+            )
+
+    @property
+    def _threads(self) -> int | None:
+        """The threads of a step on a CPU, whose number decides how sums are rounded."""
+        return torch.get_num_threads() if self.train_step.runtime.device.type == "cpu" else None
 
     def forget_bad_steps(self) -> int:
         """Take the steps in a row that changed nothing off the counts; return their number.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from gpt_research.base import wait_policy
 from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.stage_tasks import StageTasks
 from gpt_research.preprocessing.worker import TaskFunction, rarely_collect_garbage, run_task
@@ -24,6 +25,7 @@ def work_on(stages: Sequence[tuple[str, TaskFunction, int]], logs: Path, number:
     Raises:
         UserError: a task of this or of another worker failed.
     """
+    wait_policy.choose_for_worker()
     rarely_collect_garbage()
     for name, stage, tasks in stages:
         work_through(name, stage, StageTasks(logs / name, tasks), number)

@@ -397,3 +397,15 @@ def test_a_run_of_deterministic_kernels_also_gets_its_samples(warn_only: bool) -
             assert torch.are_deterministic_algorithms_enabled()
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_recordings_do_not_pile_up(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static_step, "MOST_RECORDINGS", 2)
+    engine = TorchEngine(make(tokenizer), tokenizer, static=True)
+    engine.add(Request("a", replace(DRAWN, max_new_tokens=60)))
+    for top_k in (1, 2, 4, 8):
+        engine.add(Request("a", replace(DRAWN, top_k=top_k, max_new_tokens=2)))
+        for _ in range(4):
+            engine.step()
+        assert engine._static_step is not None
+        assert len(engine._static_step._computations) <= 2

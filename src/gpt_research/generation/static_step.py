@@ -15,14 +15,13 @@ Shapes: R rows of the cache, spare ones too; V tokens of the vocabulary; S colum
 from __future__ import annotations
 
 import functools
-from collections import abc
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from gpt_research.generation.draws import seen_tokens
+from gpt_research.generation.draws import Draw, Row, seen_tokens
 from gpt_research.generation.recording import Compute, recorder
-from gpt_research.generation.sequence import Draw, Sequence
 from gpt_research.generation.static_sampling import RowSettings, Work, power_of_two
 from gpt_research.model.fast.attention import for_any_length
 from gpt_research.model.gpt import GPT
@@ -32,6 +31,8 @@ NARROWEST = 256
 """Columns of the narrowest window. For fewer, reading keys and values takes no time that counts."""
 AHEAD = 64
 """Uniform numbers of each row that are sent at a time."""
+MOST_RECORDINGS = 32
+"""Recordings that are kept at a time. Each kind of settings in the batch has one of its own."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class StaticStep:
         self._model, self._cache, self._vocab_size = model, cache, vocab_size
         self.storage = cache.storage
         rows, device = self.storage.size(2), self.storage.device
-        self._rows: abc.Sequence[Sequence] = []
+        self._rows: Sequence[Row] = []
         self._tokens = torch.zeros(rows, dtype=torch.long, device=device)  # the newest; the model has not read them
         self._lengths = torch.zeros(rows, dtype=torch.long, device=device)  # tokens that the model has read
         self._settings = RowSettings(rows, device)
@@ -64,14 +65,14 @@ class StaticStep:
         self._recorder = recorder(device)
         self._computations: dict[Shape, Compute] = {}
 
-    def load(self, rows: abc.Sequence[Sequence]) -> None:
+    def load(self, rows: Sequence[Row]) -> None:
         """Send the state of these rows, which are the first ones of the cache, to the device."""
         self._rows = rows
         used, numbers = len(rows), RowSettings.NUMBERS
         state = torch.tensor(
             [
-                [sequence.newest, length, *RowSettings.of(sequence.settings, self._vocab_size)]
-                for sequence, length in zip(rows, self._cache.lengths, strict=True)
+                [row.newest, length, *RowSettings.of(row.settings, self._vocab_size)]
+                for row, length in zip(rows, self._cache.lengths, strict=True)
             ],
             dtype=torch.float64,
         ).to(self.storage.device)
@@ -79,10 +80,10 @@ class StaticStep:
         self._tokens[:used], self._lengths[:used] = tokens[:, 0], lengths[:, 0]
         self._settings.load(settings)
         self._left = 0
-        live = [sequence for sequence in rows if sequence.live]
-        self._work = Work.of([sequence.settings for sequence in live], self._vocab_size)
-        counts = [sequence.request.logprobs or 0 for sequence in live]
-        self._alternatives = power_of_two(max(counts), at_most=self._vocab_size) if any(counts) else 0
+        live = [row for row in rows if row.live]
+        self._work = Work.of([row.settings for row in live], self._vocab_size)
+        most = max(row.alternatives for row in live)
+        self._alternatives = power_of_two(most, at_most=self._vocab_size) if most else 0
         if self._work.penalty:
             seen = seen_tokens(rows, self._vocab_size).to(self.storage.device)
             if self._seen is None:
@@ -90,22 +91,24 @@ class StaticStep:
             self._seen[:used] = seen
 
     def run(self) -> list[Draw]:
-        """Take one step; return the draw of each row that was loaded. Draws of rows whose sequence
-        has ended mean nothing.
+        """Take one step; return the draw of each row that was loaded. Draws of rows whose text has
+        ended mean nothing.
         """
         if not self._left:
             self._send_uniforms()
         results = self._computation()().tolist()  # here, and only here, the host waits for the device
         self._left -= 1
         self._cache.lengths = [min(length + 1, self._cache.capacity) for length in self._cache.lengths]
-        return [self._draw(sequence, result) for sequence, result in zip(self._rows, results, strict=False)]
+        return [_draw(row, result) for row, result in zip(self._rows, results, strict=False)]
 
     def _computation(self) -> Compute:
         """Return the computation of the next step, in the narrowest window that holds all texts."""
-        longest = max(length for length, sequence in zip(self._cache.lengths, self._rows, strict=True) if sequence.live)
+        longest = max(length for length, row in zip(self._cache.lengths, self._rows, strict=True) if row.live)
         columns = window_columns(longest + 1, self._cache.capacity)
         shape = Shape(columns, self._work, self._alternatives)
         if shape not in self._computations:
+            if len(self._computations) == MOST_RECORDINGS:
+                self._computations.clear()
             window = Window(self._cache, self._lengths, columns)
             compute = functools.partial(self._compute, shape, window)
             self._computations[shape] = self._recorder.recordable(compute)
@@ -133,17 +136,18 @@ class StaticStep:
         return torch.cat([result.double() for result in results], dim=1)  # float64 holds tokens exactly
 
     def _send_uniforms(self) -> None:
-        uniforms = torch.tensor([sequence.uniforms(AHEAD) for sequence in self._rows], dtype=torch.float64)
+        uniforms = torch.tensor([row.uniforms(AHEAD) for row in self._rows], dtype=torch.float64)
         self._uniforms[:, : len(self._rows)] = uniforms.t().to(self._uniforms.device)
         self._tick.zero_()
         self._left = AHEAD
 
-    def _draw(self, sequence: Sequence, result: list[float]) -> Draw:
-        token, logprob, *likeliest = result
-        if not (count := sequence.request.logprobs):
-            return Draw(int(token), logprob)
-        ids, scores = likeliest[: len(likeliest) // 2], likeliest[len(likeliest) // 2 :]
-        return Draw(int(token), logprob, dict(zip(map(int, ids[:count]), scores, strict=False)))
+
+def _draw(row: Row, result: list[float]) -> Draw:
+    token, logprob, *likeliest = result
+    if not row.alternatives:
+        return Draw(int(token), logprob)
+    ids, scores = likeliest[: len(likeliest) // 2], likeliest[len(likeliest) // 2 :]
+    return Draw(int(token), logprob, dict(zip(map(int, ids[: row.alternatives]), scores, strict=False)))
 
 
 def window_columns(tokens: int, at_most: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -14,7 +15,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gpt_research.base.errors import UserError
-from gpt_research.base.runtime import Runtime
+from gpt_research.base.runtime import Runtime, cuda_is_usable
 from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation import static_step, torch_engine
@@ -409,3 +410,39 @@ def test_recordings_do_not_pile_up(tokenizer: Tokenizer, monkeypatch: pytest.Mon
             engine.step()
         assert engine._static_step is not None
         assert len(engine._static_step._computations) <= 2
+
+
+NO_CARD = pytest.mark.skipif(not cuda_is_usable(), reason="there is no CUDA device")
+
+
+@NO_CARD
+@pytest.mark.parametrize("precision", ["fp32", "bf16 throughout"])
+def test_a_card_records_its_steps_and_gives_the_same_tokens(tokenizer: Tokenizer, precision: str) -> None:
+    model = make(tokenizer).to("cuda", torch.float32 if precision == "fp32" else torch.bfloat16)
+    samples = []
+    for static in (False, None):  # a card decodes with fixed shapes unless it is told otherwise
+        engine = TorchEngine(model, tokenizer, static=static)
+        for request in REQUESTS:
+            engine.add(request)
+        samples.append(finish(engine))
+    differing = sum(samples[0][id].tokens != samples[1][id].tokens for id in range(len(REQUESTS)))
+    assert differing <= (0 if precision == "fp32" else 2)
+
+
+@NO_CARD
+def test_a_recorded_step_never_waits(tokenizer: Tokenizer) -> None:
+    engine = TorchEngine(make(tokenizer).to("cuda"), tokenizer)
+    for request in REQUESTS:
+        engine.add(request)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a recording that fails warns
+        for _ in range(5):
+            engine.step()
+    step = engine._static_step
+    assert step is not None
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        result = step._computation()()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert result.device.type == "cuda"

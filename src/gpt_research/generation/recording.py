@@ -100,6 +100,7 @@ def cuda_graphs(device: torch.device) -> Record:
     So only one of them may run at a time, and a result is valid until the next one runs.
     """
     pool, stream = torch.cuda.graph_pool_handle(), _stream(device)
+    kept: list[torch.cuda.CUDAGraph] = []
 
     def record(compute: Compute) -> Compute:
         graph = torch.cuda.CUDAGraph()
@@ -110,6 +111,8 @@ def cuda_graphs(device: torch.device) -> Record:
             torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
         ):
             result = compute()
+        # PyTorch gives up memory that no graph uses any more, and refuses to use it again.
+        kept[:] = kept or [graph]
 
         def replay() -> torch.Tensor:
             graph.replay()

@@ -149,7 +149,7 @@ class StaticStep:
         shape = Shape(columns, self._work, self._alternatives)
         if shape not in self._computations:
             if len(self._computations) == MOST_RECORDINGS:
-                self._computations.clear()
+                del self._computations[next(iter(self._computations))]  # the oldest
             # The computation must not hold this object: memory of a GPU would then stay taken until
             # Python looks for circles, which it does not do while a model is trained.
             compute = functools.partial(self._on_device.step, shape, self._on_device.window(columns))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import warnings
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -14,7 +17,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gpt_research.base.errors import UserError
-from gpt_research.base.runtime import Runtime
+from gpt_research.base.runtime import Runtime, cuda_is_usable
 from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation import static_step, torch_engine
@@ -22,12 +25,11 @@ from gpt_research.generation.engine import Request, Sample
 from gpt_research.generation.recording import Compute, NothingWaits, NotRecordableError, Recorder
 from gpt_research.generation.sampling import choose
 from gpt_research.generation.static_sampling import RowSettings, Work
-from gpt_research.generation.static_step import Shape, StaticStep
+from gpt_research.generation.static_step import DeviceRows, Shape
 from gpt_research.generation.torch_engine import TorchEngine
 from gpt_research.model.fast.packed import pack
 from gpt_research.model.gpt import GPT
-from gpt_research.model.kv_cache import Window
-from gpt_research.model.variants import ATTENTION, CausalSelfAttention
+from gpt_research.model.variants import ATTENTION, POSITIONS, CausalSelfAttention
 
 DRAWN = GenerateConfig(temperature=2.0, top_k=0, max_new_tokens=12)
 LONG = "the king takes the crown and my lord the fool gives the queen a letter"
@@ -86,6 +88,17 @@ def same(found: Sample, expected: Sample, within: float = 1e-4) -> None:
     assert found.logprobs == pytest.approx(expected.logprobs, abs=within)
 
 
+def nearly_the_same(found: dict[int, Sample], expected: dict[int, Sample]) -> None:
+    """A wider window adds up in another order. In 16 bits that now and then decides between two
+    tokens, and what comes after it is another text."""
+    assert sum(found[id].tokens == expected[id].tokens for id in expected) >= len(expected) // 2
+    for id, sample in expected.items():
+        pairs = enumerate(zip(found[id].tokens, sample.tokens, strict=False))
+        common = next((at for at, (one, other) in pairs if one != other), len(sample.tokens))
+        assert common >= 3
+        assert found[id].logprobs[:common] == pytest.approx(sample.logprobs[:common], abs=0.2)
+
+
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "bf16 throughout"])
 def test_a_batch_of_unequal_texts_has_the_tokens_of_the_other_way(
@@ -109,8 +122,10 @@ def test_a_batch_of_unequal_texts_has_the_tokens_of_the_other_way(
             for ours, theirs in zip(one.alternatives, other.alternatives, strict=True):
                 assert list(ours) == list(theirs)
                 assert list(ours.values()) == pytest.approx(list(theirs.values()), abs=1e-4)
-    else:  # a wider window sums in another order, and in 16 bits that can decide between two tokens
-        assert sum(found[id].tokens != expected[id].tokens for id in range(len(REQUESTS))) <= 1
+    elif model.token_embedding.weight.dtype == torch.float32:  # products in bf16 and fp32 around them
+        assert [found[id].tokens for id in found] == [expected[id].tokens for id in found]
+    else:
+        nearly_the_same(found, expected)
     assert any(piece.slid for piece in dynamic), "no text crossed the context"
 
 
@@ -166,8 +181,13 @@ def test_memory_is_for_the_window_and_given_back(tokenizer: Tokenizer) -> None:
         engine.step()
         capacities.append(engine._decoder.capacity)
     assert capacities == [8, 16, 64]
-    finish(engine)
-    assert engine._decoder.cache is engine._static_step is None
+    storage = weakref.ref(engine._decoder.cache.storage)  # type: ignore[union-attr]
+    gc.disable()  # as training does
+    try:
+        finish(engine)
+        assert storage() is None
+    finally:
+        gc.enable()
 
 
 class Copies(TorchFunctionMode):
@@ -208,12 +228,12 @@ def test_a_token_is_one_question_to_the_device(tokenizer: Tokenizer, monkeypatch
     assert asked[False][1] > 20
 
 
-def on_meta(tokenizer: Tokenizer) -> StaticStep:
-    """A step of a model that has shapes and no numbers. Asking for a number is an error there."""
+def on_meta(tokenizer: Tokenizer) -> DeviceRows:
+    """Rows of a model that has shapes and no numbers. Asking for a number is an error there."""
     config = make(tokenizer).config
     with torch.device("meta"):
         model = GPT(config).eval()
-    return StaticStep(model, model.new_cache(5, 32), tokenizer.vocab_size)
+    return DeviceRows(model, model.new_cache(5, 32), tokenizer.vocab_size)
 
 
 EVERYTHING = Work(penalty=True, greedy=True, drawn=True, top_k=16, nucleus=280, min_p=True)
@@ -221,10 +241,10 @@ EVERYTHING = Work(penalty=True, greedy=True, drawn=True, top_k=16, nucleus=280, 
 
 @pytest.mark.parametrize("work", [EVERYTHING, Work(False, True, False, 0, 0, False)])
 def test_no_shape_depends_on_a_number_and_nothing_leaves_the_device(tokenizer: Tokenizer, work: Work) -> None:
-    step = on_meta(tokenizer)
-    step._seen = torch.zeros(5, tokenizer.vocab_size, dtype=torch.bool, device="meta")
+    rows = on_meta(tokenizer)
+    rows._seen = torch.zeros(5, tokenizer.vocab_size, dtype=torch.bool, device="meta")
     with torch.inference_mode(), NothingWaits():
-        result = step._compute(Shape(16, work, 4), Window(step._cache, step._lengths, 16))
+        result = rows.step(Shape(16, work, 4), rows.window(16))
     assert (result.device.type, result.shape, result.dtype) == ("meta", (5, 2 + 2 * 4), torch.float64)
 
 
@@ -238,13 +258,17 @@ def replaying(recorded: list[int]) -> Callable[[Compute], Compute]:
     return record
 
 
+@pytest.mark.parametrize("positions", POSITIONS)
 def test_a_shape_is_recorded_when_it_comes_the_second_time(
-    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, positions: str
 ) -> None:
     recorded: list[int] = []
     monkeypatch.setattr(static_step, "recorder", lambda device: Recorder(replaying(recorded)))
-    engine, counts = TorchEngine(make(tokenizer), tokenizer, static=True), []
-    engine.add(Request("a", replace(DRAWN, max_new_tokens=40, seed=5)))
+    model = make(tokenizer, positions=positions)
+    with torch.no_grad():
+        model.head.weight[tokenizer.end_of_text] = 0  # some other token has a logit far above 0
+    engine, counts = TorchEngine(model, tokenizer, static=True), []
+    engine.add(Request("a", GenerateConfig(temperature=0, max_new_tokens=40)))
     while engine.busy:
         engine.step()
         counts.append(len(recorded))
@@ -299,6 +323,7 @@ def test_a_recording_that_fails_is_done_without(tokenizer: Tokenizer, monkeypatc
         lambda x: x.sum().item(),
         lambda x: bool((x > 0).all()),
         lambda x: x[x > 0],
+        lambda x: x.index_put_((x > 0,), torch.ones(1)),
         lambda x: x.nonzero(),
         lambda x: x.to("meta"),
         lambda x: torch.zeros(3, device="meta").copy_(x),
@@ -313,7 +338,7 @@ def test_what_makes_a_program_wait_is_found(wait: Callable[[torch.Tensor], objec
 def test_what_a_step_does_is_no_waiting() -> None:
     with torch.inference_mode(), NothingWaits():
         x = torch.ones(3, 4)
-        x[:, torch.arange(2)] = torch.zeros(2)
+        x[:, torch.arange(2)] = x[:, torch.arange(1, 3)]
         torch.nn.functional.linear(x, x, x[:, 0]).softmax(-1).mul(2.0).topk(2)
 
 
@@ -397,3 +422,52 @@ def test_a_run_of_deterministic_kernels_also_gets_its_samples(warn_only: bool) -
             assert torch.are_deterministic_algorithms_enabled()
     finally:
         torch.use_deterministic_algorithms(False)
+
+
+def test_recordings_do_not_pile_up(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static_step, "MOST_RECORDINGS", 2)
+    engine = TorchEngine(make(tokenizer), tokenizer, static=True)
+    engine.add(Request("a", replace(DRAWN, max_new_tokens=60)))
+    for top_k in (1, 2, 4, 8):
+        engine.add(Request("a", replace(DRAWN, top_k=top_k, max_new_tokens=2)))
+        for _ in range(4):
+            engine.step()
+        assert engine._static_step is not None
+        assert len(engine._static_step._computations) <= 2
+
+
+NO_CARD = pytest.mark.skipif(not cuda_is_usable(), reason="there is no CUDA device")
+
+
+@NO_CARD
+@pytest.mark.parametrize("precision", ["fp32", "bf16 throughout"])
+def test_a_card_records_its_steps_and_gives_the_same_tokens(tokenizer: Tokenizer, precision: str) -> None:
+    model = make(tokenizer).to("cuda", torch.float32 if precision == "fp32" else torch.bfloat16)
+    samples = []
+    for static in (False, None):  # a card decodes with fixed shapes unless it is told otherwise
+        engine = TorchEngine(model, tokenizer, static=static)
+        for request in REQUESTS:
+            engine.add(request)
+        samples.append(finish(engine))
+    nearly_the_same(samples[1], samples[0])
+    if precision == "fp32":
+        assert sum(samples[0][id].tokens != samples[1][id].tokens for id in samples[0]) <= 1
+
+
+@NO_CARD
+def test_a_recorded_step_never_waits(tokenizer: Tokenizer) -> None:
+    engine = TorchEngine(make(tokenizer).to("cuda"), tokenizer)
+    for request in REQUESTS:
+        engine.add(request)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a recording that fails warns
+        for _ in range(5):
+            engine.step()
+    step = engine._static_step
+    assert step is not None
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        result = step._computation()()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert result.device.type == "cuda"

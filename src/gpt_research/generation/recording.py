@@ -7,6 +7,7 @@ Source: PyTorch's notes on CUDA semantics, "CUDA Graphs".
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -70,7 +71,7 @@ class NothingWaits(TorchDispatchMode):
                 whole = func.decompose(*args, **kwargs)
             if whole is not NotImplemented:
                 return whole
-        if {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags):
+        if _waits(func, args):
             raise NotRecordableError(f"{func} makes the program wait for the device")
         result = func(*args, **kwargs)
         copies = func in (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
@@ -79,6 +80,13 @@ class NothingWaits(TorchDispatchMode):
         if len({x.device.type for x in tensors if copies or x.dim()}) > 1:
             raise NotRecordableError(f"{func} copies between the host and the device")
         return result
+
+
+def _waits(func: Any, args: Any) -> bool:
+    if func.overloadpacket in (torch.ops.aten.index, torch.ops.aten.index_put, torch.ops.aten.index_put_):
+        # Places are read on the device, but the places of a mask are counted first.
+        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+    return bool({torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags))
 
 
 def recorder(device: torch.device) -> Recorder:
@@ -91,7 +99,8 @@ def cuda_graphs(device: torch.device) -> Record:
 
     So only one of them may run at a time, and a result is valid until the next one runs.
     """
-    pool, stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream(device)
+    pool, stream = torch.cuda.graph_pool_handle(), _stream(device)
+    kept: list[torch.cuda.CUDAGraph] = []
 
     def record(compute: Compute) -> Compute:
         graph = torch.cuda.CUDAGraph()
@@ -102,6 +111,8 @@ def cuda_graphs(device: torch.device) -> Record:
             torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
         ):
             result = compute()
+        # PyTorch gives up memory that no graph uses any more, and refuses to use it again.
+        kept[:] = kept or [graph]
 
         def replay() -> torch.Tensor:
             graph.replay()
@@ -110,3 +121,11 @@ def cuda_graphs(device: torch.device) -> Record:
         return replay
 
     return record
+
+
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream on which everything is recorded. There is one, because cuBLAS keeps tens of
+    megabytes for each stream that it has seen.
+    """
+    return torch.cuda.Stream(device)

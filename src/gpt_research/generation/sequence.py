@@ -6,21 +6,11 @@ import itertools
 import random
 from collections import deque
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from gpt_research.base.seeds import seed_for
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.engine import Ended, Piece, Request, Sample
 from gpt_research.generation.text_stream import TextStream
-
-
-class Draw(NamedTuple):
-    """A token that was drawn for one sequence."""
-
-    token: int
-    logprob: float
-    alternatives: Mapping[int, float] | None = None
-    """The log-probabilities of the most likely tokens, if the request asks for them."""
 
 
 class Sequence:
@@ -31,6 +21,8 @@ class Sequence:
         assert not isinstance(request.prompt, str), "`add` encodes prompts"
         self.prompt = list(request.prompt)
         self.tokens: list[int] = []
+        self.alternatives = request.logprobs or 0
+        """How many of the likeliest tokens are reported beside each token."""
         self.slid = False
         self.live = True
         # The stream is the sample's own, so other samples do not change it.

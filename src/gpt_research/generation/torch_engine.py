@@ -26,9 +26,9 @@ from gpt_research.base.errors import UserError, not_finite
 from gpt_research.config import GenerateConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.decoder import Decoder
-from gpt_research.generation.draws import Drawing
+from gpt_research.generation.draws import Draw, Drawing
 from gpt_research.generation.engine import Piece, Request, Sample, encoded, stream_samples
-from gpt_research.generation.sequence import Draw, Sequence
+from gpt_research.generation.sequence import Sequence
 from gpt_research.generation.static_step import StaticStep, window_columns
 from gpt_research.model.gpt import GPT
 

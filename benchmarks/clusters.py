@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "clusters"))
-from slurm_of_two_nodes import SlurmOfTwoNodes  # noqa: E402  # the tests are not a package
+from slurm_of_two_nodes import SlurmOfTwoNodes  # the tests are not a package
 
 FLAGS = {
     "one machine": [],

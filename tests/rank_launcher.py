@@ -1,5 +1,4 @@
-"""Training on several ranks without torchrun: `python rank_launcher.py [[CONFIG, RANKS, UNTIL],
-...]`.
+"""Training on several ranks without torchrun: `python rank_launcher.py REQUEST`, in JSON.
 
 The jobs run one after another, and torch is imported once: each rank is a fork of this process with
 the variables that torchrun would set.
@@ -15,7 +14,11 @@ import socket
 import subprocess
 import sys
 import traceback
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gpt_research.base.settings import read_yaml, write_yaml
 from gpt_research.config import TrainConfig
@@ -28,16 +31,60 @@ def train_on_ranks(*jobs: tuple[TrainConfig, int, int]) -> None:
     for config, ranks, until in jobs:
         path = Path(f"{config.out}-{ranks}-{until}.yaml")
         write_yaml(config, path)
-        request.append([str(path), ranks, until])
-    command = [sys.executable, __file__, json.dumps(request)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        request.append({"configs": [str(path)] * ranks, "until": until})
+    done = _launch(request)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def _fork_ranks(config: TrainConfig, ranks: int, until: int) -> bool:
-    """Return whether all ranks ended well. The first that fails ends the others, which would wait
-    for it.
+@dataclass(frozen=True)
+class Rank:
+    """One rank of a job that may fail."""
+
+    config: TrainConfig
+    before: str = ""
+    """Python that the rank runs before it trains, such as a fault."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a rank ended."""
+
+    error: str
+    """Name and text of its exception; empty if it had none."""
+    warnings: list[str]
+    steps: list[int]
+    """The step at which it began, and the one at which it ended; empty if it had an error."""
+
+
+def outcomes(folder: Path, *jobs: Sequence[Rank], until: int) -> list[list[Ended]]:
+    """Run jobs, each a list of its ranks, in one new process and its forks; return how each rank
+    ended.
     """
+    request = []
+    for number, ranks in enumerate(jobs):
+        paths = [folder / f"job-{number}-rank-{index}.yaml" for index in range(len(ranks))]
+        for path, rank in zip(paths, ranks, strict=True):
+            write_yaml(rank.config, path)
+        befores = [rank.before for rank in ranks]
+        request.append({"configs": list(map(str, paths)), "until": until, "befores": befores})
+    done = _launch(request)
+    assert done.returncode in (0, 1), done.stderr[-3000:]
+    ended = [[Ended(**json.loads(Path(f"{path}.ended").read_text())) for path in job["configs"]] for job in request]
+    print(*ended, sep="\n")  # pytest shows it if the test fails
+    return ended
+
+
+def _launch(request: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, __file__, json.dumps(request)], capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def _fork_ranks(configs: list[str], until: int, befores: list[str]) -> bool:
+    """Return whether all ranks ended well. The first that fails ends the others, which would wait
+    for it, unless each says how it ends.
+    """
+    ranks = len(configs)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -45,7 +92,7 @@ def _fork_ranks(config: TrainConfig, ranks: int, until: int) -> bool:
     for rank in range(ranks):
         child = os.fork()
         if child == 0:
-            _be_rank(config, rank, ranks, port, until)
+            _be_rank(configs[rank], rank, ranks, port, until, befores[rank] if befores else None)
         running[child] = rank
     ended_well = True
     while running:
@@ -53,25 +100,37 @@ def _fork_ranks(config: TrainConfig, ranks: int, until: int) -> bool:
         del running[child]
         if status != 0:
             ended_well = False
-            for other in running:
+            for other in running if not befores else ():
                 os.kill(other, signal.SIGKILL)
     return ended_well
 
 
-def _be_rank(config: TrainConfig, rank: int, ranks: int, port: int, until: int) -> None:
+def _be_rank(config_file: str, rank: int, ranks: int, port: int, until: int, before: str | None) -> None:
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks, "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()}, MASTER_ADDR="127.0.0.1")
-    try:
-        train(config, until=until)
-        os._exit(0)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
+    config, error, steps = read_yaml(TrainConfig, Path(config_file)), "", []
+    with warnings.catch_warnings(record=before is not None) as found:
+        try:
+            exec(before or "", {})
+            outcome = train(config, until=until)
+            steps = [outcome.step - outcome.steps_here, outcome.step]
+        except BaseException as failure:
+            if before is None:
+                traceback.print_exc()
+            error = f"{type(failure).__name__}: {failure}"
+    texts = [str(warning.message) for warning in found or []]
+    if before is not None:
+        Path(f"{config_file}.ended").write_text(json.dumps({"error": error, "warnings": texts, "steps": steps}))
+    os._exit(1 if error else 0)
 
 
 if __name__ == "__main__":
     for module in ("torch._dynamo", "torch.distributed.fsdp"):  # otherwise each rank imports them in its first step
         importlib.import_module(module)
-    for config_file, rank_count, last_step in json.loads(sys.argv[1]):
-        if not _fork_ranks(read_yaml(TrainConfig, Path(config_file)), rank_count, last_step):
-            sys.exit(f"{config_file} failed on {rank_count} ranks")
+    ended_well = True
+    for job in json.loads(sys.argv[1]):
+        if not _fork_ranks(job["configs"], job["until"], job.get("befores", [])):
+            ended_well = False
+            if "befores" not in job:
+                sys.exit(f"{job['configs'][0]} failed on {len(job['configs'])} ranks")
+    sys.exit(0 if ended_well else 1)

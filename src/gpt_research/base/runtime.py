@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import shutil
+import socket
 import sysconfig
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
 from gpt_research.base import machine, slurm
-from gpt_research.base.errors import UserError
+from gpt_research.base.errors import SharedError, UserError
 
+T = TypeVar("T")
 Precision = Literal["fp32", "bf16", "fp16"]
 OLDEST_FOR_TRITON = OLDEST_WITH_FAST_FP16 = (7, 0)
 """Compute capabilities of NVIDIA's cards. Source: Triton's README; NVIDIA's CUDA C++ Programming
@@ -85,6 +89,75 @@ class Runtime:
         numbers = torch.tensor(number)
         dist.all_reduce(numbers, dist.ReduceOp.MAX)
         return int(numbers.item())
+
+    def texts(self, text: str) -> list[str]:
+        """Return, on all ranks, the texts that they passed, in the order of the ranks."""
+        if self.world_size == 1:
+            return [text]
+        written = text.encode()
+        mine = torch.zeros(self.largest(len(written)) + 1, dtype=torch.uint8)
+        mine[: len(written)] = torch.frombuffer(bytearray(written), dtype=torch.uint8) if written else 0
+        all_of_them = [torch.empty_like(mine) for _ in range(self.world_size)]
+        dist.all_gather(all_of_them, mine)
+        return [theirs.numpy().tobytes().rstrip(b"\0").decode() for theirs in all_of_them]
+
+    def together(self, action: Callable[[], T], unlike: str = "There is a fault") -> T:
+        """Return what `action` returns, if it fails on no rank. It must not speak to other ranks.
+
+        Args:
+            unlike: begins the sentence about ranks that failed where others did not, such as "The
+                data set is not the same".
+
+        Raises:
+            SharedError: `action` raised a `UserError` on some rank; all ranks raise it alike.
+        """
+        if self.world_size == 1:
+            return action()
+        result, error = [], ""
+        try:
+            result = [action()]
+        except UserError as failure:
+            error = str(failure)
+        self.refuse_unless_alike([error], unlike)
+        return result[0]
+
+    def refuse_unless_alike(self, errors: Sequence[str], unlike: str) -> None:
+        """Raise the same error on all ranks if any rank has found some.
+
+        Args:
+            errors: what this rank found; empty texts count for nothing.
+
+        Raises:
+            SharedError: as `together` does.
+        """
+        mine = json.dumps([unlike, socket.gethostname(), *filter(None, errors)])
+        found = [json.loads(text) for text in self.texts(mine)]
+        unlike = found[0][0]  # it may name a folder, and hosts may call it by different names
+        wrong = [(rank, host, messages) for rank, (_, host, *messages) in enumerate(found) if messages]
+        if not wrong:
+            return
+        rank, host, (message, *_) = wrong[0]
+        if len(wrong) < self.world_size or any(messages[0] != message for _, _, messages in wrong):
+            others = f" and {len(wrong) - 1} other processes" if len(wrong) > 1 else ""
+            message = f"{unlike} on host {host} (rank {rank}{others}): {message}"
+        raise SharedError(message)
+
+    def on_first(self, action: Callable[[], None]) -> None:
+        """Run `action` on rank 0 alone, while the others wait.
+
+        Raises:
+            SharedError: `action` raised a `UserError`; all ranks raise it.
+        """
+        error = ""
+        try:
+            if self.is_main:
+                action()
+        except UserError as failure:
+            if self.world_size == 1:
+                raise
+            error = str(failure)
+        if message := self.texts(error)[0]:
+            raise SharedError(message)
 
     def barrier(self) -> None:
         """Return when every process has called this; the GPU is not synchronised."""

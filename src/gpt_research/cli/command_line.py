@@ -22,7 +22,7 @@ from typing import Any
 
 from gpt_research.base import hints, plugins, stopping
 from gpt_research.base.disk import cannot_write, is_of_the_disk
-from gpt_research.base.errors import UserError, closest
+from gpt_research.base.errors import SharedError, UserError, closest
 from gpt_research.cli.commands import COMMANDS, OTHER_WORDS
 from gpt_research.cli.parsing import parse_settings
 from gpt_research.cli.terminal import lasting_standard_error
@@ -68,7 +68,8 @@ def _ended_by(error: Exception) -> int:
         if is_of_the_disk(error):
             error = cannot_write(file or "Standard output", error)
     if isinstance(error, UserError):
-        print(f"error: {error}", file=sys.stderr)
+        if not isinstance(error, SharedError) or stopping.is_first_rank():
+            print(f"error: {error}", file=sys.stderr)
         return 2
     raise error
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.files import Checkpoint
@@ -34,7 +36,19 @@ class RunState:
     def at(self, step: int) -> Checkpoint:
         """Return a copy of the state after `step`; of a sharded model, what this process holds."""
         optimizer, model = self.train_step.optimizer, self.train_step.model
-        state = {
+        tensors = model_tensors(model), optimizer_tensors(optimizer, model)
+        rows = first_rows(model) | optimizer_first_rows(optimizer, model)
+        return Checkpoint(step, *tensors, self.small_values(), rows)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return weights and optimizer state by name, as they are on the device."""
+        named, state = dict(self.train_step.model.named_parameters()), self.train_step.optimizer.state
+        moments = {f"{moment}/{name}": value for name, p in named.items() for moment, value in state[p].items()}
+        return named | moments
+
+    def small_values(self) -> dict[str, Any]:
+        """Return all of the state but weights and optimizer, as JSON holds it."""
+        return {
             "lineage": self.lineage,
             "scaler": self.train_step.scaler.state_dict(),
             "health": self.health.state_dict(),
@@ -42,8 +56,6 @@ class RunState:
             "unlogged_losses": list(self.unlogged),
             "skipped_steps": int(self.train_step.skipped.item()),
         }
-        tensors = model_tensors(model), optimizer_tensors(optimizer, model)
-        return Checkpoint(step, *tensors, state, first_rows(model) | optimizer_first_rows(optimizer, model))
 
     def restore(self, checkpoint: Checkpoint, where: str, config: TrainConfig) -> None:
         """Take over the state of a checkpoint.

@@ -74,13 +74,32 @@ def outcomes(folder: Path, *jobs: Sequence[Rank], until: int) -> list[list[Ended
     return ended
 
 
+def commands(folder: Path, *jobs: Sequence[tuple[str, list[str]]]) -> list[list[tuple[int, str]]]:
+    """Run command lines on ranks; return exit code and standard error of each rank.
+
+    Args:
+        jobs: for each rank the Python that it runs before, and its arguments.
+    """
+    request = []
+    for number, ranks in enumerate(jobs):
+        files = [str(folder / f"job-{number}-rank-{index}") for index in range(len(ranks))]
+        befores, arguments = [before for before, _ in ranks], [arguments for _, arguments in ranks]
+        request.append({"configs": files, "until": 0, "befores": befores, "arguments": arguments})
+    _launch(request)
+    codes = [json.loads(Path(f"{job['configs'][0]}.codes").read_text()) for job in request]
+    texts = [[Path(f"{file}.err").read_text() for file in job["configs"]] for job in request]
+    found = [list(zip(*job, strict=True)) for job in zip(codes, texts, strict=True)]
+    print(*found, sep="\n")  # pytest shows it if the test fails
+    return found
+
+
 def _launch(request: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, __file__, json.dumps(request)], capture_output=True, text=True, timeout=300, check=False
     )
 
 
-def _fork_ranks(configs: list[str], until: int, befores: list[str]) -> bool:
+def _fork_ranks(configs: list[str], until: int, befores: list[str], arguments: list[list[str]]) -> bool:
     """Return whether all ranks ended well. The first that fails ends the others, which would wait
     for it, unless each says how it ends.
     """
@@ -88,26 +107,47 @@ def _fork_ranks(configs: list[str], until: int, befores: list[str]) -> bool:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    running = {}
+    running, codes = {}, [0] * ranks
     for rank in range(ranks):
         child = os.fork()
         if child == 0:
-            _be_rank(configs[rank], rank, ranks, port, until, befores[rank] if befores else None)
+            _set_variables(rank, ranks, port)
+            before = befores[rank] if befores else None
+            if arguments:
+                _be_command(configs[rank], before or "", arguments[rank])
+            _be_rank(configs[rank], until, before)
         running[child] = rank
     ended_well = True
     while running:
         child, status = os.wait()
-        del running[child]
+        codes[running.pop(child)] = os.waitstatus_to_exitcode(status)
         if status != 0:
             ended_well = False
             for other in running if not befores else ():
                 os.kill(other, signal.SIGKILL)
+    Path(f"{configs[0]}.codes").write_text(json.dumps(codes))
     return ended_well
 
 
-def _be_rank(config_file: str, rank: int, ranks: int, port: int, until: int, before: str | None) -> None:
+def _set_variables(rank: int, ranks: int, port: int) -> None:
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks, "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()}, MASTER_ADDR="127.0.0.1")
+
+
+def _be_command(file: str, before: str, arguments: list[str]) -> None:
+    from gpt_research.cli import command_line
+
+    os.dup2(os.open(f"{file}.err", os.O_WRONLY | os.O_CREAT), 2)
+    code = 1
+    try:
+        exec(before, {})
+        code = command_line.main(arguments)
+    except BaseException:
+        traceback.print_exc()
+    os._exit(code)
+
+
+def _be_rank(config_file: str, until: int, before: str | None) -> None:
     config, error, steps = read_yaml(TrainConfig, Path(config_file)), "", []
     with warnings.catch_warnings(record=before is not None) as found:
         try:
@@ -129,7 +169,7 @@ if __name__ == "__main__":
         importlib.import_module(module)
     ended_well = True
     for job in json.loads(sys.argv[1]):
-        if not _fork_ranks(job["configs"], job["until"], job.get("befores", [])):
+        if not _fork_ranks(job["configs"], job["until"], job.get("befores", []), job.get("arguments", [])):
             ended_well = False
             if "befores" not in job:
                 sys.exit(f"{job['configs'][0]} failed on {len(job['configs'])} ranks")

@@ -180,6 +180,9 @@ class TrainConfig:
     parallel: Literal["auto", "ddp", "fsdp"] = changeable("auto")
     """On several devices: ddp keeps the whole model on each, fsdp shards it. auto: ddp if the model
     fits."""
+    rank_timeout: int = changeable(300)
+    """On several processes: seconds after which all end if one does not answer. The start, up to
+    the first step, has half an hour."""
     loss_chunk: int | None = changeable(None)
     """Tokens whose logits are held at a time, to bound memory; 0 holds all. Default: depends on the
     device."""
@@ -234,6 +237,7 @@ class TrainConfig:
             "log_interval",
             "keep_last",
             "eval_tokens",
+            "rank_timeout",
         ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in (

@@ -23,7 +23,7 @@ from typing import Literal, TypeVar, cast
 import torch
 import torch.distributed as dist
 
-from gpt_research.base import machine, slurm
+from gpt_research.base import machine, ranks, slurm
 from gpt_research.base.errors import SharedError, UserError
 
 T = TypeVar("T")
@@ -89,6 +89,21 @@ class Runtime:
         numbers = torch.tensor(number)
         dist.all_reduce(numbers, dist.ReduceOp.MAX)
         return int(numbers.item())
+
+    def largest_of_each(self, numbers: Sequence[float]) -> list[float]:
+        """Return, on all ranks, the largest that any rank passed in each place."""
+        if self.world_size == 1:
+            return list(numbers)
+        values = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+        return values.tolist()
+
+    def answer_within(self, seconds: float) -> None:
+        """From now on give up on a rank that does not answer for so long; all ranks call this."""
+        if self.world_size > 1:
+            self.synchronize()
+            self.barrier()
+            ranks.shorten_timeout(seconds)
 
     def texts(self, text: str) -> list[str]:
         """Return, on all ranks, the texts that they passed, in the order of the ranks."""
@@ -227,15 +242,14 @@ def start(device: str = "auto", precision: str = "auto") -> Runtime:
         # than bf16.
         torch.set_float32_matmul_precision("high")
     if world_size > 1 and not dist.is_initialized():
-        # Small messages between hosts go over gloo, so that no host has to wait for its GPU.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
+        ranks.join(rank, world_size, chosen)
     return Runtime(chosen, _find_precision(chosen, precision), rank, local_rank, world_size)
 
 
 def stop(runtime: Runtime) -> None:
     """Leave the group of processes."""
-    if runtime.world_size > 1 and dist.is_initialized():
-        dist.destroy_process_group()
+    if runtime.world_size > 1:
+        ranks.leave()
 
 
 def _find_device(name: str, local_rank: int, world_size: int) -> torch.device:

@@ -189,11 +189,16 @@ class BackgroundSaver:
         written, self._written = self._written, None
         return written
 
-    def join(self) -> None:
-        """Wait until nothing is being written; raise no error."""
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait until nothing is being written, at most for some seconds; return whether nothing is.
+
+        Raises no error.
+        """
         if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+            self._thread.join(seconds)
+            if not self._thread.is_alive():
+                self._thread = None
+        return self._thread is None
 
     def wait(self) -> None:
         """Wait until the checkpoint is on the disk; raise the error if it could not be written."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from gpt_research.base import hints, parent
+from gpt_research.base import hints, parent, ranks
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.disk import dispensable
 from gpt_research.base.errors import UserError
@@ -45,7 +45,7 @@ from gpt_research.training.profiling import profiled
 from gpt_research.training.remarks import about_the_inputs, about_the_start
 from gpt_research.training.reporter import Beginning, Outcome, Reporter
 from gpt_research.training.run_folder import fill_run_folder, shared_run_folder
-from gpt_research.training.signals import StopSignal, catch_stop_signals
+from gpt_research.training.signals import StopSignal, StopTogether, catch_stop_signals
 from gpt_research.training.starting_weights import take_weights
 from gpt_research.training.state import RunState, Saving
 from gpt_research.training.step import TrainStep
@@ -89,6 +89,10 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
             # need.
             del trainer
             return outcome
+    except Exception as error:
+        if (told := ranks.parted(error)) is error:
+            raise
+        raise told from None
     finally:
         runtimes.stop(runtime)
 
@@ -164,6 +168,7 @@ class Trainer:
             self.reporter.note(remark)
         self.started_at = self.window_at = time.perf_counter()
         self.window_step = step
+        stops = StopTogether(self.runtime, lambda: bool(stop) or self.saving.failed)
         refuse = self.state.health.is_spike if config.skip_spikes else None
         # Hundreds of thousands of objects stay for the whole run. Frozen ones are not searched for
         # garbage again and again.
@@ -172,11 +177,14 @@ class Trainer:
         try:
             profile = self.run_folder / "profile" if config.profile and self.runtime.is_main else None
             with profiled(profile, self.runtime.device) as profiler:
-                while step < last and not self._stop_requested(stop):
-                    result = self.train_step.take_step(step, lambda: self._before_pass(stop), refuse)
+                # All ranks have the same losses, so they stop early at the same step.
+                while step < last and not self.state.best.exhausted and not stops():
+                    result = self.train_step.take_step(step, lambda: self._before_pass(stops), refuse)
                     if result is None:  # stopped inside the step; a resumed run takes it again
                         break
                     profiler.step()
+                    if step == self.start_step:
+                        self.runtime.answer_within(config.rank_timeout)
                     step += 1
                     self.unread.append((step, *result))
                     if self._reads_every_step or step % config.log_interval == 0 or step == last:
@@ -284,17 +292,11 @@ class Trainer:
             peak_flops=self.peak_flops,
         )
 
-    def _stop_requested(self, stop: StopSignal) -> bool:
-        """Return True on all ranks if any got a signal, could not save, or is to stop early."""
-        # All ranks must stop at the same step, because the others would wait for one that left.
-        return self.runtime.any_rank(bool(stop) or self.saving.failed or self.state.best.exhausted)
-
-    def _before_pass(self, stop: StopSignal) -> bool:
+    def _before_pass(self, stops: StopTogether) -> bool:
         """Report that a pass begins; return True if training is to stop before it."""
         self.reporter.before_pass()
-        # A step of many passes may take minutes, and a batch system kills a job that does not stop
-        # soon.
-        return self.plan.micro_steps > 1 and self._stop_requested(stop)
+        # A step may take minutes, and a batch system kills a job that does not stop soon.
+        return self.plan.micro_steps > 1 and stops()
 
     def _due(self, step: int, interval: int) -> bool:
         return step == self.config.max_steps or (interval > 0 and step % interval == 0)

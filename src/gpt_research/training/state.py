@@ -22,6 +22,7 @@ from gpt_research.training.health import Health
 from gpt_research.training.lineage import ORIGIN, check_lineage
 from gpt_research.training.optimizer_state import optimizer_first_rows, optimizer_tensors, restore_optimizer
 from gpt_research.training.reporter import Reporter
+from gpt_research.training.signals import ASKS_EVERY_S
 from gpt_research.training.step import TrainStep
 
 
@@ -122,7 +123,10 @@ class Saving:
         Raises:
             UserError: it could not be written, by this process or another.
         """
-        self._saver.join()
+        # The others ask again and again, so that they do not wait longer for a slow disk than they
+        # would for a rank that has gone.
+        while self._runtime.any_rank(not self._saver.join(ASKS_EVERY_S if self._runtime.world_size > 1 else None)):
+            pass
         # All ranks must stop, because the others would wait for one that left.
         if self._runtime.any_rank(self._saver.failed):
             self._saver.wait()

@@ -177,6 +177,9 @@ class TrainConfig:
     """auto, cpu, cuda, cuda:1, mps."""
     compile: bool | None = changeable(None)
     """Compile the model with torch.compile. Default: on a GPU."""
+    deterministic: bool = changeable(False)
+    """Compute the same bits each time on a GPU too, by slower kernels and, unless --compile is
+    given, without torch.compile. A CPU does so anyway."""
     parallel: Literal["auto", "ddp", "fsdp"] = changeable("auto")
     """On several devices: ddp keeps the whole model on each, fsdp shards it. auto: ddp if the model
     fits."""

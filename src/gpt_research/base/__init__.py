@@ -2,6 +2,7 @@
 data.
 
 Modules:
+    determinism    the same bits each time, on a GPU too
     disk           what the user reads if the disk refuses a file
     errors         `UserError`, and the checks that raise it
     files          hashes, JSON, and the one way in which a file is written

@@ -24,6 +24,7 @@ import torch
 import torch.distributed as dist
 
 from gpt_research.base import machine, ranks, slurm
+from gpt_research.base.determinism import compute_deterministically
 from gpt_research.base.errors import SharedError, UserError
 
 T = TypeVar("T")
@@ -226,12 +227,18 @@ class Runtime:
         return f"{torch.get_num_threads()}-thread CPU" if self.device.type == "cpu" else self.device.type
 
 
-def start(device: str = "auto", precision: str = "auto") -> Runtime:
+def start(device: str = "auto", precision: str = "auto", *, deterministic: bool = False) -> Runtime:
     """Choose the device and, under `torchrun` or `srun`, join the other processes.
 
+    Args:
+        deterministic: compute the same bits each time, from now on and in the whole process.
+
     Raises:
-        UserError: the machine has no such device, or the device does not support the precision.
+        UserError: the machine has no such device, the device does not support the precision, or the
+            processes do not find each other.
     """
+    if deterministic:
+        compute_deterministically()
     os.environ.update(slurm.torchrun_variables(os.environ))
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))

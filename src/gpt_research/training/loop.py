@@ -69,7 +69,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     reporter = reporter or Reporter()
     check_variants(config.model)
     find_tracker(config.tracker)
-    runtime = runtimes.start(config.device, config.precision)
+    runtime = runtimes.start(config.device, config.precision, deterministic=config.deterministic)
     if runtime.world_size > 1:
         parent.stop_with_launcher()
     try:

@@ -17,11 +17,12 @@ import torch
 import torch.nn as nn
 from torch.nn.parallel import DistributedDataParallel
 
-from gpt_research.base.runtime import Runtime
 from gpt_research.training.execution import ExecutionPlan
 
 if TYPE_CHECKING:
     from torch.distributed.fsdp import FSDPModule
+
+    from gpt_research.base.runtime import Runtime
 
 _DDP_SETTINGS = inspect.signature(DistributedDataParallel).parameters
 # torch 2.13 has another name for the setting, and warns of the old one on every process.

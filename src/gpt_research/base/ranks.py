@@ -225,9 +225,9 @@ def join(rank: int, world_size: int, device: torch.device) -> None:
             timeout=timedelta(seconds=START_S),
             device_id=device if on_card else None,
         )
-    except dist.DistError as error:
+    except (dist.DistError, ValueError) as error:
         raise UserError(
-            f"Rank {rank} on host {socket.gethostname()} did not find the other {world_size - 1} processes at "
+            f"Rank {rank} on host {socket.gethostname()} did not find the other processes ({world_size} in all) at "
             f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} ({str(error).splitlines()[0][:200]}). "
             "Start all of them, and name an address of rank 0's host that all reach in MASTER_ADDR."
         ) from None
@@ -278,8 +278,8 @@ def parted(error: Exception) -> Exception:
         if _joined is None:  # it failed before it joined the others
             _joined, _times = Ranks(rank, world_size, _times, timeout_s=60.0), _times + 1
         return _joined.part(error)
-    except RuntimeError:  # nobody can be reached
-        if isinstance(error, UserError):
+    except (RuntimeError, ValueError):  # nobody can be reached
+        if isinstance(error, UserError) and rank:
             return UserError(f"On host {socket.gethostname()} (rank {rank}): {error}")
         return error
 

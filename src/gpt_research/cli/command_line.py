@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     os.environ.update(slurm.torchrun_variables(os.environ))
     warnings.formatwarning = _plain_warning
-    held_warnings.hold_back()
+    if arguments[:1] in (["train"], ["verify-resume"], ["plan"]):
+        held_warnings.hold_back()
     go_on = GO_ON.get(arguments[0], "") if arguments else ""
     with stopping.listening(), lasting_standard_error():
         try:

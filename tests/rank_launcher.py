@@ -20,18 +20,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from gpt_research.base import peak_flops
+from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import read_yaml, write_yaml
 from gpt_research.config import TrainConfig
 from gpt_research.training.loop import train
 
+Job = tuple[TrainConfig, int, int] | tuple[TrainConfig, int, int, int]
+"""Settings, number of ranks, last step, and the ranks of a node, if not all are on one."""
 
-def train_on_ranks(*jobs: tuple[TrainConfig, int, int]) -> None:
-    """Run jobs of (settings, number of ranks, last step) in one new process and its forks."""
+
+def train_on_ranks(*jobs: Job) -> None:
+    """Run jobs one after another in a new process and its forks."""
     request = []
-    for config, ranks, until in jobs:
+    for config, ranks, until, *node_size in jobs:
         path = Path(f"{config.out}-{ranks}-{until}.yaml")
         write_yaml(config, path)
-        request.append({"configs": [str(path)] * ranks, "until": until})
+        request.append({"configs": [str(path)] * ranks, "until": until, "node_size": (node_size or [ranks])[0]})
     done = _launch(request)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -99,7 +106,13 @@ def _launch(request: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _fork_ranks(configs: list[str], until: int, befores: list[str], arguments: list[list[str]]) -> bool:
+def _fork_ranks(
+    configs: list[str],
+    until: int,
+    befores: Sequence[str] = (),
+    arguments: Sequence[list[str]] = (),
+    node_size: int = 0,
+) -> bool:
     """Return whether all ranks ended well. The first that fails ends the others, which would wait
     for it, unless each says how it ends.
     """
@@ -111,7 +124,7 @@ def _fork_ranks(configs: list[str], until: int, befores: list[str], arguments: l
     for rank in range(ranks):
         child = os.fork()
         if child == 0:
-            _set_variables(rank, ranks, port)
+            _set_variables(rank, ranks, port, node_size or ranks)
             before = befores[rank] if befores else None
             if arguments:
                 _be_command(configs[rank], before or "", arguments[rank])
@@ -129,9 +142,11 @@ def _fork_ranks(configs: list[str], until: int, befores: list[str], arguments: l
     return ended_well
 
 
-def _set_variables(rank: int, ranks: int, port: int) -> None:
-    names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "LOCAL_WORLD_SIZE": ranks, "MASTER_PORT": port}
-    os.environ.update({name: str(value) for name, value in names.items()}, MASTER_ADDR="127.0.0.1")
+def _set_variables(rank: int, ranks: int, port: int, node_size: int) -> None:
+    variables = {"RANK": rank, "LOCAL_RANK": rank % node_size, "WORLD_SIZE": ranks, "MASTER_PORT": port}
+    # If the ranks are no multiple of a node's, the last node has fewer.
+    variables["LOCAL_WORLD_SIZE"] = min(node_size, ranks - rank // node_size * node_size)
+    os.environ.update({name: str(value) for name, value in variables.items()}, MASTER_ADDR="127.0.0.1")
 
 
 def _be_command(file: str, before: str, arguments: list[str]) -> None:
@@ -167,10 +182,13 @@ def _be_rank(config_file: str, until: int, before: str | None) -> None:
 if __name__ == "__main__":
     for module in ("torch._dynamo", "torch.distributed.fsdp"):  # otherwise each rank imports them in its first step
         importlib.import_module(module)
+    # Otherwise each rank would measure the peak of this machine for half a second.
+    peak = peak_flops.measured_flops(Runtime(torch.device("cpu"), "fp32"))
+    peak_flops.measured_flops = lambda runtime, seconds=0.0: peak
     ended_well = True
     for job in json.loads(sys.argv[1]):
-        if not _fork_ranks(job["configs"], job["until"], job.get("befores", []), job.get("arguments", [])):
+        if not _fork_ranks(**job):
             ended_well = False
-            if "befores" not in job:
+            if not job.get("befores"):
                 sys.exit(f"{job['configs'][0]} failed on {len(job['configs'])} ranks")
     sys.exit(0 if ended_well else 1)

@@ -173,6 +173,9 @@ class TrainConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Type of the matrix products; weights stay fp32. auto: bf16 if the device is fast at it,
     otherwise fp32."""
+    residual_precision: Literal["fp32", "bf16"] = "fp32"
+    """Type of the residual stream, to which all blocks add. bf16 needs precision bf16: less memory,
+    and less to move on a GPU."""
     device: str = changeable("auto")
     """auto, cpu, cuda, cuda:1, mps."""
     compile: bool | None = changeable(None)
@@ -180,9 +183,12 @@ class TrainConfig:
     deterministic: bool = changeable(False)
     """Compute the same bits each time on a GPU too, by slower kernels and, unless --compile is
     given, without torch.compile. A CPU does so anyway."""
-    parallel: Literal["auto", "ddp", "fsdp"] = changeable("auto")
-    """On several devices: ddp keeps the whole model on each, fsdp shards it. auto: ddp if the model
-    fits."""
+    parallel: Literal["auto", "ddp", "fsdp", "hsdp"] = changeable("auto")
+    """On several devices: ddp keeps the whole model on each, fsdp shards it over all, hsdp over
+    those of a node. auto: the first of ddp, hsdp and fsdp that fits."""
+    gradient_exchange: Literal["pass", "step"] = changeable("pass")
+    """Under fsdp and hsdp: exchange gradients after each pass, or once a step, which sends less,
+    but holds a whole gradient on each device (4 bytes a parameter)."""
     rank_timeout: int = changeable(300)
     """On several processes: seconds after which all end if one does not answer. The start, up to
     the first step, has half an hour."""

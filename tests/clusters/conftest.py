@@ -5,29 +5,36 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from slurm_of_two_nodes import PROGRAMS, SlurmOfTwoNodes
+from slurm_of_two_nodes import PROGRAMS, CannotStartError, SlurmOfTwoNodes
 
 
 @pytest.fixture(scope="session")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmOfTwoNodes]:
+def slurm_daemons() -> Iterator[SlurmOfTwoNodes]:
     """Slurm, as Debian's packages slurm-wlm and munge bring it."""
-    missing = [name for name in PROGRAMS if shutil.which(name, path="/usr/sbin:" + os.environ["PATH"]) is None]
-    if missing:
+    path = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/sbin"))
+    if missing := [name for name in PROGRAMS if shutil.which(name, path=path) is None]:
         pytest.skip(f"no {', '.join(missing)}: install slurm-wlm and munge")
-    if os.geteuid() != 0:
-        pytest.skip("only root can start Slurm's daemons")
-    # munge refuses a folder that others may write to, also above its own, but for /tmp itself.
-    folder = Path("/tmp") / f"slurm-{os.getpid()}"
-    cluster = SlurmOfTwoNodes(folder)
     with pytest.MonkeyPatch.context() as patch:
+        # The tests may run inside a job of another Slurm.
+        for name in list(os.environ):
+            if name.startswith(("SLURM", "SBATCH", "SRUN", "SALLOC", "SQUEUE", "SINFO", "SCANCEL", "SCONTROL")):
+                patch.delenv(name)
+        cluster = SlurmOfTwoNodes()
         patch.setenv("SLURM_CONF", str(cluster.configuration))
-        patch.setenv("PATH", "/usr/sbin:" + os.environ["PATH"])
-        cluster.start()
+        patch.setenv("PATH", path)
         try:
+            cluster.start()
             yield cluster
+        except CannotStartError as error:
+            pytest.skip(f"Slurm cannot start here: {error}")
         finally:
             cluster.stop()
-            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def slurm(slurm_daemons: SlurmOfTwoNodes) -> Iterator[SlurmOfTwoNodes]:
+    """The cluster without a job in it."""
+    yield slurm_daemons
+    slurm_daemons.clear()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
 import os
+import warnings
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,7 @@ from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.cli.generate import RULE, GenerateCommand, read_prompt, run
 from gpt_research.cli.interactive import converse, fitting_end
-from gpt_research.cli.terminal import Terminal
+from gpt_research.cli.terminal import Terminal, said_after_the_text
 from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.torch_engine import TorchEngine, generate
@@ -175,6 +179,83 @@ def test_a_terminal_of_another_encoding_gets_what_it_can_show() -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
     Terminal(out).write("é→")
     assert out.buffer.getvalue() == "é?".encode("latin-1")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("texts", "shown"), [([], ""), (["a"], "a\n"), (["a\n"], "a\n"), (["a", "\n", ""], "a\n")])
+def test_a_line_is_ended_once(texts: list[str], shown: str) -> None:
+    out = io.StringIO()
+    terminal = Terminal(out)
+    for text in texts:
+        terminal.write(text)
+    for _ in range(2):
+        terminal.end_line()
+    assert out.getvalue() == shown
+
+
+@pytest.mark.filterwarnings("default:second")
+def test_what_is_said_while_a_text_is_written_comes_after_it() -> None:
+    with one_screen() as screen:
+        terminal = Terminal(screen)
+        with said_after_the_text(terminal.end_line) as notice:
+            terminal.write("a te")
+            notice("first")
+            warnings.warn("second", stacklevel=1)
+            terminal.write("xt\n")
+        with contextlib.suppress(UserError), said_after_the_text(terminal.end_line) as notice:
+            terminal.write("more")
+            notice("third")
+            raise UserError("wrong")
+    assert screen.getvalue() == "a text\nfirst\nsecond\nmore\nthird\n"  # and then the error
+
+
+@contextlib.contextmanager
+def one_screen() -> Iterator[io.StringIO]:
+    """A terminal that shows standard output and standard error one after the other."""
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown), contextlib.redirect_stderr(shown):
+        yield shown
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_that_a_text_outgrew_the_context_is_said_after_it(run_folder: Path, as_json: bool) -> None:
+    asked = replace(command(run_folder, prompt="a", seed=5, json=as_json), max_new_tokens=40)
+    with one_screen() as screen:
+        assert run(asked) == 0
+    sample = generate(*load_model(run_folder), "a", asked, notice=print)[0]
+    *lines, notice, speed, rest = screen.getvalue().split("\n")
+    assert len(sample.tokens) > 16
+    printed = "\n".join(lines)
+    assert sample.text == (json.loads(printed)["text"] if as_json else printed.removeprefix("a"))
+    assert notice.startswith("The text outgrew the context of 16 tokens: beyond it the model sees only")
+    assert "tokens/s" in speed
+    assert rest == ""
+
+
+def test_a_session_says_so_after_the_answer(run_folder: Path) -> None:
+    engine, said = TorchEngine(*load_model(run_folder)), iter(["a", "/quit"])
+    with one_screen() as screen:
+        converse(engine, GenerateConfig(max_new_tokens=40, seed=5), screen.write, lambda _: next(said))
+    answer, notice, rest = screen.getvalue().rsplit("\n", 2)
+    assert answer.partition("\n")[2].startswith("a")
+    assert notice.startswith("The text outgrew the context")
+    assert rest == ""
+
+
+def diverged(folder: Path) -> Path:
+    """A run whose model has a weight that is not a number, for one token only: that of "k"."""
+    model, tokenizer = load_model(save_run(folder))
+    with torch.no_grad():
+        model.token_embedding.weight[tokenizer.encode("k")] = torch.nan
+    save_checkpoint(folder, Checkpoint(2, model_tensors(model), {}, {}), keep_last=1)
+    return folder
+
+
+def test_an_error_has_a_line_of_its_own(tmp_path: Path) -> None:
+    folder = diverged(tmp_path / "bad")
+    said = iter(["the k", "/quit"])
+    with one_screen() as screen:
+        converse(TorchEngine(*load_model(folder)), GenerateConfig(), screen.write, lambda _: next(said))
+    assert "\nthe k\nThe model's output is not finite" in screen.getvalue()
 
 
 def talk(folder: Path, lines: list[str], **settings: Any) -> str:

@@ -12,8 +12,10 @@ from gpt_research.model.gpt import GPT
 CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=24, vocab_size=300)
 
 
-def loss_and_gradients(chunk: int, autocast: torch.dtype | None, **changes: object) -> dict[str, torch.Tensor]:
-    torch.manual_seed(0)
+def loss_and_gradients(
+    chunk: int, autocast: torch.dtype | None, seed: int = 0, **changes: object
+) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)
     model = GPT(GPTConfig(**{**vars(CONFIG), **changes}))  # type: ignore[arg-type]
     model.loss_chunk = chunk
     tokens, targets = torch.randint(0, 300, (2, 3, 24))
@@ -68,12 +70,18 @@ def test_a_target_of_no_probability_costs_its_distance(scale: float) -> None:
 
 
 def test_under_autocast_it_is_as_near_to_fp32_as_the_plain_one() -> None:
-    exact = loss_and_gradients(0, None)
-    plain, chunked = loss_and_gradients(0, torch.bfloat16), loss_and_gradients(16, torch.bfloat16)
-    for name, tensor in exact.items():
-        assert chunked[name].dtype == tensor.dtype
-        error = (chunked[name] - tensor).norm() / tensor.norm()
-        assert error <= 1.2 * (plain[name] - tensor).norm() / tensor.norm() + 1e-3, name
+    # One model says little, because rounding errors differ by a fifth from draw to draw.
+    errors: dict[str, list[torch.Tensor]] = {}
+    for seed in range(10):
+        exact = loss_and_gradients(0, None, seed)
+        rounded = [loss_and_gradients(chunk, torch.bfloat16, seed) for chunk in (0, 16)]
+        for name, tensor in exact.items():
+            assert rounded[1][name].dtype == tensor.dtype
+            relative = [(gradients[name] - tensor).norm() / tensor.norm() for gradients in rounded]
+            errors.setdefault(name, []).append(torch.stack(relative))
+    for name, of_seeds in errors.items():
+        plain, chunked = torch.stack(of_seeds).square().mean(0).sqrt()
+        assert chunked <= 1.1 * plain, name
 
 
 def test_the_padding_rows_get_no_gradient() -> None:

@@ -147,6 +147,28 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(dropout: floa
     assert all(torch.equal(a, b) for a, b in zip(gradients, gradients_again, strict=True))
 
 
+def test_a_rounded_stream_is_16_bits_wide_in_training_alone() -> None:
+    model, tokens = make(SMALL), draw(SMALL)
+    model.residual_dtype = torch.bfloat16
+    seen: list[torch.dtype] = []
+    for part in (*model.blocks, model.norm):
+        part.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        nats = model.train()(tokens, tokens)
+        nats.backward()
+        assert seen == [torch.bfloat16] * 3
+        seen.clear()
+        plain = make(SMALL)(tokens, tokens)
+        assert nats != plain
+        torch.testing.assert_close(nats, plain, rtol=1e-3, atol=0)
+        model.eval()(tokens, tokens)
+    assert seen == [torch.float32] * 3  # one model has one validation loss
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in model.parameters())
+    full = model.activation_bytes("cuda", torch.bfloat16)
+    model.residual_dtype = None
+    assert model.activation_bytes("cuda", torch.bfloat16) - full == (2 * SMALL.n_layer + 2) * 2 * SMALL.n_embd
+
+
 def test_without_biases_there_are_none() -> None:
     model = make(VARIANTS["no_bias"])
     assert not any(name.endswith("bias") for name, _ in model.named_parameters())

@@ -9,6 +9,7 @@ import torch
 
 from gpt_research.config import GPTConfig
 from gpt_research.model.gpt import GPT
+from gpt_research.model.kv_cache import Window
 
 SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=16, vocab_size=70)
 
@@ -130,3 +131,43 @@ def test_a_full_cache_refuses_more() -> None:
     model(draw(1, 4), cache=cache)
     with pytest.raises(AssertionError, match="slide"):
         model(draw(1, 1), cache=cache)
+
+
+@pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
+@pytest.mark.parametrize("columns", [12, 16])
+def test_a_window_of_fixed_columns_gives_each_row_what_it_gets_alone(columns: int, positions: str) -> None:
+    model, tokens, begins = make(replace(SMALL, positions=positions)), draw(4), [3, 9, 1, 10]
+    cache = model.new_cache(4)
+    model(tokens[:, :10], cache=cache)  # what follows a row's length is padding
+    cache.truncate(begins)
+    cache.resize(4, 16, reserve=4)
+    lengths = torch.tensor(begins)
+    window = Window(cache, lengths, columns)
+    for step in range(2):
+        new = torch.stack([row[begin + step] for row, begin in zip(tokens, begins, strict=True)])
+        found = model(new[:, None], cache=window)[:, 0]
+        lengths.add_(1)
+        for row, begin in enumerate(begins):
+            alone = model(tokens[row : row + 1, : begin + step + 1])[0, -1]
+            torch.testing.assert_close(found[row], alone, atol=1e-4, rtol=1e-5)
+
+
+def test_a_row_beyond_its_window_leaves_the_others_alone() -> None:
+    model, tokens = make(), draw(2)
+    cache = model.new_cache(2)
+    model(tokens[:, :8], cache=cache)
+    lengths = torch.tensor([8, 99])  # the second row has ended, and goes on counting
+    found = model(tokens[:, 8:9], cache=Window(cache, lengths, 10))[0, 0]
+    torch.testing.assert_close(found, model(tokens[:1, :9])[0, -1], atol=1e-4, rtol=1e-5)
+
+
+def test_a_window_has_its_mask_as_truths_and_as_numbers() -> None:
+    cache = make().new_cache(2)
+    window = Window(cache, torch.tensor([0, 2]), 4)
+    window.extend(1)
+    assert window.mask is not None
+    assert window.bias is not None
+    assert window.mask[:, 0, 0].tolist() == [[True, False, False, False], [True, True, True, False]]
+    assert window.bias.dtype == cache.storage.dtype
+    assert window.bias.exp().bool().equal(window.mask)
+    assert window.layers[1].bias is window.bias

@@ -32,6 +32,11 @@ TrainStep.take_step = fail
 OOM = IN_STEP_3.format(fault="raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')")
 BUG = IN_STEP_3.format(fault="raise ValueError('a bug in the step')")
 KILL = IN_STEP_3.format(fault="os.kill(os.getpid(), signal.SIGKILL)")
+KILL_IN_SAVE = """
+from gpt_research.checkpoint import saver
+import os, signal
+saver._write_one_part = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+"""
 HANG = IN_STEP_3.format(fault="time.sleep(100)")
 WARN = """
 import os, warnings
@@ -61,13 +66,14 @@ def test_a_fault_of_one_rank_ends_all_and_is_told_once(tiny_run: TrainConfig, tm
 
     mistyped = arguments("mistyped", "--learning_rte", "1")
     began = time.monotonic()
-    all_mistyped, one_mistyped, no_memory, bug, killed, hangs, warned, evaluates = commands(
+    all_mistyped, one_mistyped, no_memory, bug, killed, killed_in_save, hangs, warned, evaluates = commands(
         tmp_path,
         [("", mistyped), ("", mistyped)],
         [("", arguments("mistyped")), ("", mistyped)],
         [("", arguments("oom")), (OOM, arguments("oom"))],
         [("", arguments("bug")), (BUG, arguments("bug"))],
         [("", arguments("killed")), (KILL, arguments("killed"))],
+        [("", arguments("save", "--parallel", "fsdp")), (KILL_IN_SAVE, arguments("save", "--parallel", "fsdp"))],
         [("", arguments("hangs")), (HANG, arguments("hangs"))],
         [(WARN.format(own=f"only rank {word}"), arguments("warned")) for word in ("zero", "one")],
         [("", ["evaluate", str(tmp_path / "warned")])] * 2,
@@ -90,6 +96,8 @@ def test_a_fault_of_one_rank_ends_all_and_is_told_once(tiny_run: TrainConfig, tm
     assert [code for code, _ in killed] == [2, -9]
     assert len(errors(killed)) == 1
     assert errors(killed)[0].startswith(f"error: Rank 1 on host {HOST} ended without a word")
+    assert [code for code, _ in killed_in_save] == [2, -9], "rank 0 does not wait for the other's part"
+    assert not saved_steps(tmp_path / "save")
     assert [code for code, _ in hangs] == [2, 2]
     assert len(errors(hangs)) == 1
     assert errors(hangs)[0].startswith(f"error: Rank 1 on host {HOST} did not answer for 3 s")

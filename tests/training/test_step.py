@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from gpt_research.base import runtime as runtimes
+from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.cli.command_line import main
 from gpt_research.config import GPTConfig, TrainConfig
@@ -41,6 +42,22 @@ def test_compiled_blocks_give_the_plain_gradient(precision: runtimes.Precision) 
     for name, tensor in exact.items():
         error = (compiled[name] - tensor).norm() / tensor.norm()
         assert error <= 1.2 * (plain[name] - tensor).norm() / tensor.norm() + 1e-4, name
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_a_rounded_stream_gives_nearly_the_same_gradient(checkpointing: bool) -> None:
+    exact = gradients(dataclasses.replace(CPU, precision="fp32"))
+    plain = gradients(CPU)
+    rounded = gradients(CPU, residual_precision="bf16", gradient_checkpointing=checkpointing)
+    for name, tensor in exact.items():
+        assert not torch.equal(rounded[name], plain[name]), name
+        assert (rounded[name] - tensor).norm() <= 0.1 * tensor.norm(), name
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_only_a_run_in_bf16_may_round_its_stream(precision: runtimes.Precision) -> None:
+    with pytest.raises(UserError, match=rf"residual_precision is bf16, but precision is {precision}"):
+        gradients(dataclasses.replace(CPU, precision=precision), residual_precision="bf16")
 
 
 def test_on_a_cpu_the_logits_are_held_whole_only_where_they_are_small() -> None:

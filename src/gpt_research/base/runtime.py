@@ -43,6 +43,9 @@ class Runtime:
     rank: int = 0
     local_rank: int = 0
     world_size: int = 1
+    node_size: int = 0
+    """Processes of each node; 0 if the nodes differ, or if a node's ranks do not follow on each
+    other."""
 
     @property
     def is_main(self) -> bool:
@@ -250,7 +253,20 @@ def start(device: str = "auto", precision: str = "auto", *, deterministic: bool 
         torch.set_float32_matmul_precision("high")
     if world_size > 1 and not dist.is_initialized():
         ranks.join(rank, world_size, chosen)
-    return Runtime(chosen, _find_precision(chosen, precision), rank, local_rank, world_size)
+    node_size = _node_size(rank, local_rank, world_size)
+    return Runtime(chosen, _find_precision(chosen, precision), rank, local_rank, world_size, node_size)
+
+
+def _node_size(rank: int, local_rank: int, world_size: int) -> int:
+    """Return `Runtime.node_size`. All processes must call this."""
+    size = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
+    if world_size == 1:
+        return size
+    regular = world_size % size == 0 and rank % size == local_rank
+    facts = torch.tensor([size, -size, not regular])
+    dist.all_reduce(facts, dist.ReduceOp.MAX)
+    largest, smallest, irregular = facts.tolist()
+    return 0 if irregular or largest != -smallest else largest
 
 
 def stop(runtime: Runtime) -> None:

@@ -43,7 +43,8 @@ OURS: dict[tuple[str, ...], str] = {
     ("dtype", "fp16", "bf16", "fp32", "amp", "mixed_precision", "half", "tf32"):
         "precision | dtype",
     ("gpu", "gpus", "cpu", "cuda", "no_cuda", "use_cpu", "mps"): "device",
-    ("fsdp", "ddp", "strategy", "backend"): "parallel",
+    ("fsdp", "ddp", "hsdp", "strategy", "backend"): "parallel",
+    ("no_sync", "require_backward_grad_sync", "requires_gradient_sync"): "gradient_exchange (step)",
     ("torch_compile",): "compile",
     ("activation_checkpointing", "grad_checkpointing"): "gradient_checkpointing",
     ("data_dir", "data_path", "dataset", "train_data", "train_file", "input_bin", "dataset_path"): "data",

@@ -157,6 +157,8 @@ def advising(go_on: str) -> Iterator[None]:
     _listener.go_on, _listener.caught = go_on or GO_ON, True
     try:
         yield
+    except Ended:  # a block within this one has printed the line
+        raise
     except BaseException as error:
         if (number := _stopped_by(error)) is None:
             raise

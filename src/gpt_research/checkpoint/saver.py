@@ -13,8 +13,7 @@ import errno
 import json
 import shutil
 import threading
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ def save_checkpoint(
     keep_every: int = 0,
     part: Part = WHOLE,
     keep: Collection[int] = (),
+    abandoned: threading.Event | None = None,
 ) -> Path:
     """Write a checkpoint beside its place, move it there, and drop old ones; return its folder.
 
@@ -53,7 +53,7 @@ def save_checkpoint(
         with written_whole(folder, durable=True) as unfinished:
             files = _write_tensors(unfinished, checkpoint, part)
             for index in range(1, part.count):
-                files |= _await_report(unfinished, Part(index, part.count))
+                files |= _await_report(unfinished, Part(index, part.count), abandoned or threading.Event())
             state = {"step": checkpoint.step, **checkpoint.state, "files": files}
             write_json(unfinished / "state.json", state, durable=True)
             if folder.exists():  # the same step saved again: the old one makes way only now
@@ -122,15 +122,16 @@ def _write_one_part(folder: Path, checkpoint: Checkpoint, part: Part) -> None:
         raise
 
 
-def _await_report(folder: Path, part: Part) -> dict[str, Any]:
+def _await_report(folder: Path, part: Part, abandoned: threading.Event) -> dict[str, Any]:
     """Return the files of another process once it has reported them.
 
-    A process that died never reports; then `torchrun` ends this one too.
+    A process that died never reports; then the run fails, and `abandoned` is set.
     """
     path = _report_path(folder, part)
     # Reports are files, because this thread must not use the process group while training does.
     while not path.is_file():
-        time.sleep(0.02)
+        if abandoned.wait(0.02):
+            raise OSError(f"process {part.index} did not write its part")
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     path.unlink()
     if "error" in report:
@@ -146,18 +147,15 @@ def _report_path(folder: Path, part: Part) -> Path:
 class BackgroundSaver:
     """Writes checkpoints on a thread while training goes on, one at a time."""
 
-    def __init__(
-        self,
-        run: Path,
-        keep_last: int,
-        keep_every: int,
-        part: Part = WHOLE,
-        barrier: Callable[[], None] = lambda: None,
-    ) -> None:
-        """Save as `save_checkpoint` does; `barrier` lets several processes begin together."""
-        self.run, self.keep_last, self.keep_every = run, keep_last, keep_every
-        self.part, self.barrier = part, barrier
+    def __init__(self, run: Path, keep_last: int, keep_every: int, part: Part | None = WHOLE) -> None:
+        """Save as `save_checkpoint` does.
+
+        Args:
+            part: what this process writes; None if other processes write all of a checkpoint.
+        """
+        self.run, self.keep_last, self.keep_every, self.part = run, keep_last, keep_every, part
         self._thread: threading.Thread | None = None
+        self._abandoned = threading.Event()
         self._error: BaseException | None = None
         self._written: tuple[int, Path] | None = None
 
@@ -166,17 +164,19 @@ class BackgroundSaver:
         """True if a checkpoint could not be written; `wait` raises why."""
         return self._error is not None
 
+    def prepare(self, step: int) -> None:
+        """Make the folder for the parts of a checkpoint, if this process writes the first of
+        several; the others may save when it has returned.
+        """
+        if self.part is not None and self.part.count > 1 and self.part.index == 0:
+            with contextlib.suppress(OSError):  # writing raises it again, on every process
+                make_room(self.run, step)
+
     def save(self, checkpoint: Checkpoint, keep: Collection[int] = ()) -> None:
         """Write `checkpoint`; the one before must be done, and its tensors must not change any
         more.
         """
         assert self._thread is None, "wait comes first"
-        # No part may be written before the folder for all parts is there.
-        if self.part.count > 1:
-            if self.part.index == 0:
-                with contextlib.suppress(OSError):  # writing raises it again, on every process
-                    make_room(self.run, checkpoint.step)
-            self.barrier()
         self._thread = threading.Thread(target=self._write, args=(checkpoint, keep), name="checkpoint")
         self._thread.start()
 
@@ -200,6 +200,10 @@ class BackgroundSaver:
                 self._thread = None
         return self._thread is None
 
+    def abandon(self) -> None:
+        """Wait no more for the parts of other processes, because the run has failed."""
+        self._abandoned.set()
+
     def wait(self) -> None:
         """Wait until the checkpoint is on the disk; raise the error if it could not be written."""
         self.join()
@@ -209,7 +213,8 @@ class BackgroundSaver:
 
     def _write(self, checkpoint: Checkpoint, keep: Collection[int]) -> None:
         try:
-            arguments = self.run, checkpoint, self.keep_last, self.keep_every, self.part, keep
+            assert self.part is not None, "other processes write"
+            arguments = self.run, checkpoint, self.keep_last, self.keep_every, self.part, keep, self._abandoned
             self._written = checkpoint.step, save_checkpoint(*arguments)
         except BaseException as error:  # raised in the training thread, by `wait`
             self._error = error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Protocol
 
@@ -36,9 +35,11 @@ def held_rows(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
     if not is_sharded(tensor):
         return tensor.detach(), 0
     # FSDP gives each process an equal number of rows, rounded up; the last may have fewer or none.
+    # HSDP has a second dimension of the mesh, the nodes, along which the rows are the same.
     mesh, local = tensor.device_mesh, tensor.detach().to_local()  # type: ignore[attr-defined]
-    rows = math.ceil(tensor.size(0) / mesh.size())
-    return local, min(rows * mesh.get_local_rank(), tensor.size(0))
+    along = next(index for index, placement in enumerate(tensor.placements) if placement.is_shard())  # type: ignore[attr-defined]
+    rows = -(-tensor.size(0) // mesh.size(along))
+    return local, min(rows * mesh.get_local_rank(along), tensor.size(0))
 
 
 def first_rows(model: PaddedModule) -> dict[str, int]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from gpt_research.base import hints
 from gpt_research.base.errors import UserError, require
 from gpt_research.base.stopping import Stopped
-from gpt_research.cli.terminal import Terminal, say
+from gpt_research.cli.terminal import Terminal, said_after_the_text, say
 from gpt_research.config import GenerateConfig, require_step
 
 if TYPE_CHECKING:
@@ -143,11 +143,12 @@ def write(engine: GenerationEngine, command: GenerateCommand, prompt: str, folde
         say("The prompt is empty: the text begins a new document.")
     logprobs = 0 if command.json else None
     # JSON lists the log-probability of each token, and no alternatives.
-    pieces = Counted(stream_samples(engine, prompt, command, logprobs=logprobs, notice=say))
-    if command.json:
-        print_json(pieces, prompt, out)
-    else:
-        print_samples(pieces, prompt, command.num_samples, out)
+    with said_after_the_text(out.end_line) as notice:
+        pieces = Counted(stream_samples(engine, prompt, command, logprobs=logprobs, notice=notice))
+        if command.json:
+            print_json(pieces, prompt, out)
+        else:
+            print_samples(pieces, prompt, command.num_samples, out)
     say(f"{folder}, seed {command.seed}, {engine.description}: {pieces.speed()}")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from gpt_research.base.errors import UserError, closest
 from gpt_research.base.stopping import interruptible
-from gpt_research.cli.terminal import say
+from gpt_research.cli.terminal import said_after_the_text, say
 from gpt_research.config import GenerateConfig
 from gpt_research.generation.engine import GenerationEngine, stream_samples
 
@@ -62,12 +62,13 @@ def converse(
             text = line or fitting_end(engine, text)
             settings = dataclasses.replace(config, num_samples=1, seed=config.seed + answers)
             answers += 1
-            write(line)
-            with interruptible():
-                for piece in stream_samples(engine, text, settings, notice=say):
-                    write(piece.text)
-                    text += piece.text
-            write("\n")
+            with said_after_the_text(lambda: write("\n")) as notice:
+                write(line)
+                with interruptible():
+                    for piece in stream_samples(engine, text, settings, notice=notice):
+                        write(piece.text)
+                        text += piece.text
+                write("\n")
         except UserError as error:
             say(str(error))
 

@@ -56,7 +56,11 @@ def run(config: PreprocessConfig) -> int:
             preprocess_dry_run.show(config, look_at(config), console)
         return 0
     started_at = time.perf_counter()
-    prepared = preprocess(config, lambda stage, plan, work: _progress_bar(console, stage, plan, work), console.print)
+    prepared = preprocess(
+        config,
+        lambda stage, plan, work: _progress_bar(console, stage, plan, work),
+        lambda sentence: console.print(sentence, markup=False),
+    )
     if prepared is None:
         console.print(f"{config.out}/dataset.json appears at the end. This command again says how far it is.")
         return 0

@@ -4,13 +4,37 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO, cast
 
 
 def say(message: str) -> None:
     """Print a message on standard error."""
     print(message, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def said_after_the_text(end_line: Callable[[], None]) -> Iterator[Callable[[str], None]]:
+    """Yield a `say` for a block that writes text of a model: its messages appear after the block,
+    because they would stand in the middle of a line. So do Python's warnings.
+
+    Args:
+        end_line: ends the line of the text. It is called if the block raises, so that the error has
+            a line of its own.
+    """
+    held: list[str] = []
+    failed: Exception | None = None
+    with warnings.catch_warnings(record=True) as caught:
+        try:
+            yield held.append
+        except Exception as error:
+            end_line()
+            failed = error
+    for message in [*held, *(str(warning.message) for warning in caught)]:
+        say(message)
+    if failed is not None:
+        raise failed
 
 
 class _Lasting:
@@ -60,6 +84,7 @@ class Terminal:
         # On a screen, control characters could move the cursor or change the terminal's settings.
         controls = [*range(32), *range(127, 160)] if out.isatty() else []
         self._shown = {code: "\ufffd" for code in controls if chr(code) not in "\n\t"}
+        self._line_is_open = False
 
     def write(self, text: str) -> None:
         """Write text, and flush it so that it appears immediately."""
@@ -67,3 +92,9 @@ class Terminal:
         encoding = self._out.encoding or "utf-8"
         self._out.write(text.encode(encoding, "replace").decode(encoding))
         self._out.flush()
+        self._line_is_open = not text.endswith("\n") if text else self._line_is_open
+
+    def end_line(self) -> None:
+        """Go to a new line, unless the text has just ended one."""
+        if self._line_is_open:
+            self.write("\n")

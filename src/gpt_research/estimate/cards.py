@@ -22,6 +22,8 @@ MEMORY_GB = {
 }  # fmt: skip
 DOLLARS_AN_HOUR = {"H200": 3.59, "H100": 2.69, "B200": 5.98, "A100": 1.39, "4090": 0.34}
 WITHOUT_BF16 = ("T4", "V100")
+CARDS_OF_A_NODE = 8
+"""As clouds build them."""
 
 
 @dataclass(frozen=True)
@@ -71,4 +73,5 @@ def elsewhere(name: str, precision: str) -> RuntimeElsewhere:
     if precision == "bf16" and card in WITHOUT_BF16:
         raise UserError(f"precision is bf16, but a {card} has none. Use fp16.")
     chosen: Precision = "fp16" if precision == "fp16" or card in WITHOUT_BF16 else "bf16"
-    return RuntimeElsewhere(torch.device("cuda"), chosen, world_size=count, card=card)
+    node_size = CARDS_OF_A_NODE if count % CARDS_OF_A_NODE == 0 else 0
+    return RuntimeElsewhere(torch.device("cuda"), chosen, world_size=count, node_size=node_size, card=card)

@@ -59,6 +59,7 @@ def _measure(run: Beginning) -> float:
             for tensor in (*model.parameters(), *model.buffers()):
                 tensor.zero_()
         model.loss_chunk, model.gradient_checkpointing = run.plan.loss_chunk, run.plan.gradient_checkpointing
+        model.residual_dtype = run.plan.residual_dtype
         count = min(TOKENS, shape.block_size)
         tokens = torch.zeros(1, count, dtype=torch.long)
         took: list[float] = []

@@ -62,7 +62,7 @@ def _number_of_run(config: TrainConfig, sizes: Sequence[int]) -> int:
 
 def _choose(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], note: Callable[[str], None]) -> int:
     config = dataclasses.replace(config, micro_batch=1)
-    if plan_execution(config, runtime).parallel == "fsdp":
+    if plan_execution(config, runtime).shards > 1:
         # One device cannot hold the model, so nothing can be measured on rank 0 alone.
         room = ROOM * free_memory(runtime)
         needed = {

@@ -14,7 +14,8 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.config import TrainConfig
 from gpt_research.model.fast.loss import workspace_bytes
 from gpt_research.model.gpt import GPT
-from gpt_research.training.assembly import WEIGHT_BYTES, plan_execution, training_state_bytes
+from gpt_research.training.assembly import GRADIENT_BYTES, WEIGHT_BYTES, plan_execution, training_state_bytes
+from gpt_research.training.execution import ExecutionPlan
 from gpt_research.training.optimizers import state_bytes
 
 
@@ -33,7 +34,8 @@ class ResourceEstimate:
     activation_bytes: int
     """Tensors that the forward pass of a micro-batch keeps for the backward pass."""
     work_bytes: int
-    """Copies of the weights in 16 bits, and the workspace of the loss."""
+    """What is held besides: copies of weights in 16 bits, whole weights and gradients of a sharded
+    model, and the workspace of the loss."""
     checkpoint_bytes: int
     """Size of one checkpoint."""
     disk_bytes: int
@@ -56,28 +58,44 @@ def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimat
     plan = plan_execution(config, runtime)
     chunk = plan.loss_chunk
     model.gradient_checkpointing, model.loss_chunk = config.gradient_checkpointing, chunk
+    model.residual_dtype = plan.residual_dtype
     token_bytes = model.activation_bytes(runtime.device.type, runtime.dtype)
     checkpoint_bytes = parameters * (WEIGHT_BYTES + state_bytes(config))
     return ResourceEstimate(
         parameters=parameters,
         flops_per_token=model.flops_per_token(),
         tokens=config.max_steps * config.tokens_per_step,
-        state_bytes=held * training_state_bytes(config) // (runtime.world_size if plan.parallel == "fsdp" else 1),
+        state_bytes=held * training_state_bytes(config) // plan.shards,
         activation_bytes=config.micro_batch * config.model.block_size * token_bytes,
-        work_bytes=_work_bytes(config, runtime, held, chunk),
+        work_bytes=_whole_bytes(model, plan, runtime) + _workspace_bytes(config, runtime, chunk),
         checkpoint_bytes=checkpoint_bytes,
         disk_bytes=checkpoint_bytes * _checkpoints_that_stay(config),
     )
 
 
-def _work_bytes(config: TrainConfig, runtime: Runtime, held: int, chunk: int) -> int:
-    """Return the bytes of the workspace that does not depend on the micro-batch."""
-    # Autocast keeps a copy of each weight in 16 bits.
-    copies = 0 if runtime.precision == "fp32" else 2 * held
+def _whole_bytes(model: GPT, plan: ExecutionPlan, runtime: Runtime) -> int:
+    """Return the bytes of weights and gradients that are held besides the state."""
+    parameters = sum(p.numel() for p in model.parameters())
+    if plan.shards == 1:
+        # Autocast keeps a copy of each weight in 16 bits.
+        return 0 if runtime.precision == "fp32" else 2 * parameters
+    # The embeddings are gathered for the whole pass, and the weights of a block while it runs and
+    # those of the next one travel. A gradient is whole, and is copied to be sent, until its sum is
+    # cut into shards.
+    block = sum(p.numel() for p in model.blocks[0].parameters())
+    outside = parameters - len(model.blocks) * block
+    gathered = WEIGHT_BYTES * outside + runtime.dtype.itemsize * 2 * block
+    sent = GRADIENT_BYTES * max(outside, block)
+    deferred = plan.gradient_exchange == "step" and plan.micro_steps > 1
+    return gathered + sent + (GRADIENT_BYTES * parameters if deferred else sent)
+
+
+def _workspace_bytes(config: TrainConfig, runtime: Runtime, chunk: int) -> int:
+    """Return the bytes of the workspace of a loss in chunks."""
     if not chunk:
-        return copies
+        return 0
     model = config.model
-    return copies + workspace_bytes(chunk, model.padded_vocab_size, model.n_embd, runtime.device.type, runtime.dtype)
+    return workspace_bytes(chunk, model.padded_vocab_size, model.n_embd, runtime.device.type, runtime.dtype)
 
 
 def _checkpoints_that_stay(config: TrainConfig) -> int:

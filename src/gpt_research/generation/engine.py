@@ -148,7 +148,7 @@ def _pieces(engine: GenerationEngine, unfinished: set[int], notice: Callable[[st
                 if piece.slid and not noticed:
                     noticed = True
                     notice(
-                        f"The text outgrew the context of {engine.block_size} tokens: from here on the model sees only "
+                        f"The text outgrew the context of {engine.block_size} tokens: beyond it the model sees only "
                         f"the newest {engine.block_size // 2} to {engine.block_size}."
                     )
                 if piece.sample is not None:

@@ -69,7 +69,7 @@ def choose(
     return draw(logits, uniforms)
 
 
-def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
+def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float | torch.Tensor) -> torch.Tensor:
     """Divide the positive logits of seen tokens by `penalty`, and multiply the negative ones by it.
 
     Source: Keskar et al. 2019, "CTRL", section 4.1. Hugging Face treats negative logits in the same
@@ -97,20 +97,31 @@ def keep_top_p(logits: torch.Tensor, p: float) -> torch.Tensor:
         reached = ordered.cumsum(-1, dtype=torch.float64)
         if (reached[:, -1] >= p).all():
             break
+    return logits.masked_fill(probabilities < smallest_of_nucleus(ordered, reached, p), -torch.inf)
+
+
+def smallest_of_nucleus(ordered: torch.Tensor, reached: torch.Tensor, p: float | torch.Tensor) -> torch.Tensor:
+    """Return the smallest probability in the nucleus of each row, (B, 1), or the last of `ordered`
+    if that is larger.
+
+    Args:
+        ordered: (B, K), the probabilities of the K likeliest tokens, falling.
+        reached: (B, K), their sums from the first one.
+    """
     likelier = reached - ordered  # for the first of equally likely tokens, the mass of all more likely ones
     # At least 1; nan is below nothing, and a row of nan must not end the process.
     kept = (likelier < p).sum(-1, keepdim=True).clamp(min=1)
-    return logits.masked_fill(probabilities < ordered.gather(-1, kept - 1), -torch.inf)
+    return ordered.gather(-1, kept - 1)
 
 
-def keep_min_p(logits: torch.Tensor, min_p: float) -> torch.Tensor:
+def keep_min_p(logits: torch.Tensor, min_p: float | torch.Tensor) -> torch.Tensor:
     """Keep a token if it is at least `min_p` times as likely as the most likely one.
 
     Source: Nguyen et al. 2024, "Turning Up the Heat: Min-p Sampling".
     """
-    likeliest = logits.amax(-1, keepdim=True)
     # p >= min_p * p_max is the same as a comparison of logits, without a softmax.
-    return logits.masked_fill(logits < likeliest + torch.tensor(min_p).log().item(), -torch.inf)
+    share = min_p.log() if isinstance(min_p, torch.Tensor) else torch.tensor(min_p).log().item()
+    return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + share, -torch.inf)
 
 
 def draw(logits: torch.Tensor, uniforms: torch.Tensor) -> torch.Tensor:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+from collections import deque
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from gpt_research.base.seeds import seed_for
 from gpt_research.data.tokenizer import Tokenizer
@@ -11,11 +14,17 @@ from gpt_research.generation.engine import Ended, Piece, Request, Sample
 from gpt_research.generation.text_stream import TextStream
 
 
-class Sequence:
-    """The prompt of one request, the tokens drawn so far, and the text that they make.
+class Draw(NamedTuple):
+    """A token that was drawn for one sequence."""
 
-    `random` is the sample's own stream, so that other samples do not change it.
-    """
+    token: int
+    logprob: float
+    alternatives: Mapping[int, float] | None = None
+    """The log-probabilities of the most likely tokens, if the request asks for them."""
+
+
+class Sequence:
+    """The prompt of one request, the tokens drawn so far, and the text that they make."""
 
     def __init__(self, id: int, request: Request, tokenizer: Tokenizer) -> None:
         self.id, self.request, self.settings = id, request, request.settings
@@ -24,7 +33,9 @@ class Sequence:
         self.tokens: list[int] = []
         self.slid = False
         self.live = True
-        self.random = random.Random(seed_for(self.settings.seed, "sample", request.number))
+        # The stream is the sample's own, so other samples do not change it.
+        self._random = random.Random(seed_for(self.settings.seed, "sample", request.number))
+        self._uniforms: deque[float] = deque()
         self._end_of_text = tokenizer.end_of_text
         self._stream = TextStream(tokenizer, self.settings.stop)
         self._logprobs: list[float] = []
@@ -32,8 +43,23 @@ class Sequence:
         self._texts: list[str] = []
         self._reported = 0
 
+    @property
+    def newest(self) -> int:
+        """The newest token of the text, which the model reads next."""
+        return self.tokens[-1] if self.tokens else self.prompt[-1]
+
+    def uniforms(self, count: int) -> list[float]:
+        """Return the uniform numbers in [0, 1) of the next `count` draws; each `take` uses one
+        up.
+        """
+        while len(self._uniforms) < count:
+            self._uniforms.append(self._random.random())
+        return list(itertools.islice(self._uniforms, count))
+
     def take(self, token: int, logprob: float, alternatives: Mapping[int, float] | None = None) -> Piece | None:
         """Add a token; return a piece if the token completes some text or ends the sample."""
+        if self._uniforms:
+            self._uniforms.popleft()
         self.tokens.append(token)
         self._logprobs.append(logprob)
         if alternatives is not None:

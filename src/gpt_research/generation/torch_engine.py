@@ -1,7 +1,11 @@
 """The generation engine that runs our model in PyTorch; the calls `generate` and `stream`.
 
-    step: decode one token of every row -> requests join (prefill) -> choose a token for every row
-        -> pieces
+    step: decode the newest token of every row and draw the next one -> requests join (prefill, and
+        a draw) -> pieces
+
+There are two ways to decode. On a GPU by NVIDIA or AMD a step has fixed shapes, so that it is
+recorded and replayed (`static_step`). Elsewhere it has the shapes that the texts need
+(`_decode_texts`). Both give the same tokens.
 
 A sample depends on the weights, its prompt, its settings and its number, and never on its batch. It
 has its own random stream, keyed by seed and number, and its own row in the cache. The number of
@@ -10,6 +14,7 @@ rows is limited so that the cache fits into memory; further requests wait.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections import OrderedDict, abc
@@ -21,14 +26,15 @@ from gpt_research.base.errors import UserError, not_finite
 from gpt_research.config import GenerateConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.decoder import Decoder
+from gpt_research.generation.draws import Drawing
 from gpt_research.generation.engine import Piece, Request, Sample, encoded, stream_samples
-from gpt_research.generation.sampling import choose_by_row, rows_by_settings
-from gpt_research.generation.sequence import Sequence
+from gpt_research.generation.sequence import Draw, Sequence
+from gpt_research.generation.static_step import StaticStep, window_columns
 from gpt_research.model.gpt import GPT
 
 LARGEST_CACHE = 4 << 30
-"""Bytes of keys and values that an engine may hold, unless it is given a number of rows; on a GPU
-never more than a quarter of its memory."""
+"""Bytes of keys and values that an engine may hold, unless it is given a number of rows. On a CUDA
+device it is a quarter of the device's memory instead."""
 
 
 def generate(
@@ -88,14 +94,24 @@ class TorchEngine:
     """A model in evaluation mode, the batch that it generates, and a queue of requests.
 
     Args:
-        max_rows: the most samples in the batch. Default: as many as LARGEST_CACHE holds.
+        max_rows: the most samples in the batch. Default: as many as LARGEST_CACHE holds, or a
+            quarter of the GPU's memory.
         description: precision and device, in words.
+        static: whether steps have fixed shapes. Default: on a CUDA device.
 
     Raises:
         UserError: the tokenizer has more entries than the model.
     """
 
-    def __init__(self, model: GPT, tokenizer: Tokenizer, *, max_rows: int | None = None, description: str = "") -> None:
+    def __init__(
+        self,
+        model: GPT,
+        tokenizer: Tokenizer,
+        *,
+        max_rows: int | None = None,
+        description: str = "",
+        static: bool | None = None,
+    ) -> None:
         if tokenizer.vocab_size > model.config.vocab_size:
             raise UserError(
                 f"The tokenizer has {tokenizer.vocab_size} entries, but the model {model.config.vocab_size}. "
@@ -109,9 +125,11 @@ class TorchEngine:
         self._rows: list[Sequence] = []
         """The sequence of each row. A row is free if its sequence has ended. It stays in the batch
         until another sequence takes it or the batch is compacted."""
-        self._chosen = torch.empty(0, dtype=torch.long)  # (B,) the newest tokens; the model has not read them
-        self._groups: list[tuple[GenerateConfig, list[int]]] = []
-        self._seen: torch.Tensor | None = None  # (B, V) True if the row's text has the token
+        self._static = self._decoder.device.type == "cuda" if static is None else static
+        self._static_step: StaticStep | None = None
+        self._drawing: Drawing | None = None
+        self._changed = False
+        """True if a row got another sequence or other contents since the last step."""
 
     @property
     def block_size(self) -> int:
@@ -153,12 +171,18 @@ class TorchEngine:
         # Compaction copies the cache. It is rare because it waits until half of the rows are free.
         if not live or 2 * (len(live) + joining) <= len(self._rows):
             self._keep(live)
-        logits = self._decode() if live else None
-        if joining:
-            logits = self._join(joining, logits)
-        if logits is None:
-            return []
-        pieces = self._draw(logits[:, : self.tokenizer.vocab_size])
+        with _any_kernel(self._decoder.device):
+            drawn = self._decode() if live else []
+            if joining:
+                drawn = self._join(joining, drawn)
+        pieces = []
+        for sequence, draw in zip(self._rows, drawn, strict=True):
+            if not sequence.live:
+                continue
+            if not math.isfinite(draw.logprob):
+                raise not_finite("no text can be drawn from it")
+            if piece := sequence.take(*draw):
+                pieces.append(piece)
         self._free_if_idle()
         return pieces
 
@@ -166,30 +190,52 @@ class TorchEngine:
         if not self.busy:
             self._keep([])
             self._decoder.free()
+            self._static_step = self._drawing = None
 
     def _keep(self, rows: list[int]) -> None:
         """Keep only these rows of the batch."""
         self._decoder.keep_rows(rows)
         self._rows = [self._rows[row] for row in rows]
-        self._chosen = self._chosen[rows]
-        self._regroup()
+        self._changed = True
 
-    def _decode(self) -> torch.Tensor:
-        """Read the newest token of every row; return the logits of the next token, (B, V)."""
+    def _decode(self) -> list[Draw]:
+        """Read the newest token of every row; return a draw for each."""
         full = self._decoder.full_rows()
-        if full and self._decoder.capacity < self.block_size:
-            # Every live sequence has memory for its whole request. So the sequences of these rows
-            # have ended while the batch went on, and their tokens are of no use.
-            self._decoder.clear_rows(full)
-        elif full:
-            for row in full:
+        ended = [row for row in full if not self._rows[row].live]
+        # A sequence that has ended while the batch goes on has tokens that are of no use.
+        self._decoder.clear_rows(ended)
+        if sliding := [row for row in full if self._rows[row].live]:
+            # Every sequence has memory for its whole request, or for the whole context.
+            assert self._decoder.capacity == self.block_size
+            for row in sliding:
                 self._rows[row].slid = True
-            texts = [self._rows[row].prompt + self._rows[row].tokens for row in full]
-            self._decoder.slide(full, [text[:-1] for text in texts])
-        return self._decoder.decode(self._chosen)
+            texts = [self._rows[row].prompt + self._rows[row].tokens for row in sliding]
+            self._decoder.slide(sliding, [text[:-1] for text in texts])
+            self._changed = True
+        drawn = self._decode_static() if self._static else self._decode_texts()
+        self._changed = False
+        return drawn
 
-    def _join(self, count: int, logits: torch.Tensor | None) -> torch.Tensor:
-        """Move `count` requests from the queue to rows; return the logits of all rows, (B, V)."""
+    def _decode_texts(self) -> list[Draw]:
+        """Decode with the shapes that the texts need."""
+        if self._drawing is None or self._changed:
+            self._drawing = Drawing(self._rows, self.tokenizer.vocab_size)
+        logits = self._decoder.decode(torch.tensor([sequence.newest for sequence in self._rows]))
+        return self._drawing.draw(logits[:, : self.tokenizer.vocab_size])
+
+    def _decode_static(self) -> list[Draw]:
+        """Decode with fixed shapes."""
+        cache = self._decoder.cache
+        assert cache is not None, "no row is in use"
+        if self._static_step is None or self._static_step.storage is not cache.storage:
+            self._static_step = StaticStep(self._decoder.model, cache, self.tokenizer.vocab_size)
+            self._changed = True
+        if self._changed:
+            self._static_step.load(self._rows)
+        return self._static_step.run()
+
+    def _join(self, count: int, drawn: list[Draw]) -> list[Draw]:
+        """Move `count` requests from the queue to rows; return the draws of all rows."""
         new = [Sequence(*self._waiting.popitem(last=False), self.tokenizer) for _ in range(count)]
         free = [row for row, sequence in enumerate(self._rows) if not sequence.live]
         rows = [*free, *range(len(self._rows), len(self._rows) + count)][:count]
@@ -197,67 +243,35 @@ class TorchEngine:
             self._rows[row] = sequence
         self._rows += new[len(free) :]
         capacity = max(len(sequence.prompt) + sequence.settings.max_new_tokens for sequence in new)
-        first = self._decoder.fill_rows(rows, [sequence.prompt for sequence in new], capacity, self.max_rows)
-        self._regroup()
-        if logits is None:
-            return first
-        grown = first.new_empty(len(self._rows), first.size(1))
-        grown[: len(logits)] = logits
-        grown[rows] = first
-        return grown
-
-    def _regroup(self) -> None:
-        """Group the rows by settings and mark the tokens of their texts, after the batch has
-        changed.
-        """
-        self._groups = rows_by_settings([sequence.settings for sequence in self._rows])
-        self._seen = None
-        if any(settings.repetition_penalty != 1 for settings, _ in self._groups):
-            self._seen = torch.zeros(len(self._rows), self.tokenizer.vocab_size, dtype=torch.bool)
-            for row, sequence in enumerate(self._rows):
-                self._seen[row, sequence.prompt + sequence.tokens] = True
-
-    def _draw(self, logits: torch.Tensor) -> list[Piece]:
-        """Choose a token for every row from the logits (B, V); return the new pieces."""
-        if self._seen is not None:
-            self._seen = self._seen.to(logits.device)
-        uniforms = torch.tensor([sequence.random.random() for sequence in self._rows], dtype=torch.float64)
-        self._chosen = choose_by_row(logits, self._groups, uniforms.to(logits.device), self._seen)
-        if self._seen is not None:
-            self._seen.scatter_(1, self._chosen[:, None], True)
-        totals = logits.logsumexp(1)
-        logprobs = logits.gather(1, self._chosen[:, None]).squeeze(1) - totals
-        alternatives = self._alternatives(logits, totals)
-        pieces = []
-        for row, (token, logprob) in enumerate(zip(self._chosen.tolist(), logprobs.tolist(), strict=True)):
-            sequence = self._rows[row]
-            if not sequence.live:
-                continue
-            if not math.isfinite(logprob):
-                raise not_finite("no text can be drawn from it")
-            if piece := sequence.take(token, logprob, alternatives.get(row)):
-                pieces.append(piece)
-        return pieces
-
-    def _alternatives(self, logits: torch.Tensor, totals: torch.Tensor) -> dict[int, dict[int, float]]:
-        """Return the log-probabilities of the likeliest tokens, for each row whose request has
-        `logprobs`.
-        """
-        counts = {
-            row: sequence.request.logprobs for row, sequence in enumerate(self._rows) if sequence.request.logprobs
-        }
-        if not counts:
-            return {}
-        rows = list(counts)
-        likeliest = logits[rows].topk(min(max(counts.values()), logits.size(1)))
-        values = (likeliest.values - totals[rows, None]).tolist()
-        return {
-            row: dict(zip(ids[: counts[row]], scores, strict=False))
-            for row, ids, scores in zip(rows, likeliest.indices.tolist(), values, strict=True)
-        }
+        if self._static:
+            capacity = window_columns(capacity, self.block_size)
+        logits = self._decoder.fill_rows(rows, [sequence.prompt for sequence in new], capacity, self.max_rows)
+        self._changed = True
+        first = Drawing(new, self.tokenizer.vocab_size).draw(logits[:, : self.tokenizer.vocab_size])
+        draws = {**dict(enumerate(drawn)), **dict(zip(rows, first, strict=True))}
+        return [draws[row] for row in range(len(self._rows))]
 
 
 def _room_for_cache(device: torch.device) -> int:
+    """Return the bytes that keys and values may take."""
     if device.type != "cuda":
         return LARGEST_CACHE
-    return min(LARGEST_CACHE, torch.cuda.get_device_properties(device).total_memory // 4)
+    return torch.cuda.get_device_properties(device).total_memory // 4
+
+
+@contextlib.contextmanager
+def _any_kernel(device: torch.device) -> Iterator[None]:
+    """Let kernels run whose last bits may differ from one call to the next.
+
+    A run that asks PyTorch for deterministic kernels alone also writes samples, and PyTorch has no
+    such kernel for the cumulative sums that a draw needs on a GPU. It would raise an error.
+    """
+    if device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True, warn_only=warn_only)

@@ -8,23 +8,26 @@ Source: Radford et al. 2019 and its released weights; Brown et al. 2020 for the 
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import cast
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.utils.checkpoint import checkpoint
 
 from gpt_research.base.errors import look_up
 from gpt_research.base.seeds import seed_for
 from gpt_research.config import GPTConfig
 from gpt_research.model.fast import loss as losses
-from gpt_research.model.kv_cache import KVCache, LayerCache
+from gpt_research.model.kv_cache import Cache, KVCache, LayerCache
 from gpt_research.model.variants import ACTIVATIONS, ATTENTION, NORMS, POSITIONS, Positions, weight_flops
 
 RESIDUAL_BYTES = 4
-"""The residual stream stays in fp32 under autocast, and so do the inputs of norms."""
+"""The residual stream stays in fp32 under autocast, unless `residual_dtype` rounds it."""
 
 
 class MLP(nn.Module):
@@ -76,10 +79,30 @@ class Block(nn.Module):
         norms = weight_flops(self.norm_1) + weight_flops(self.norm_2)
         return norms + self.attention.flops_per_token(context) + self.mlp.flops_per_token()
 
-    def activation_bytes(self, context: int, device: str, dtype: torch.dtype) -> int:
+    def activation_bytes(
+        self, context: int, device: str, dtype: torch.dtype, residual_bytes: int = RESIDUAL_BYTES
+    ) -> int:
         """Bytes of one token that the backward pass needs."""
-        norms = 2 * RESIDUAL_BYTES * self.width
+        norms = 2 * residual_bytes * self.width
         return norms + self.attention.activation_bytes(context, device, dtype) + self.mlp.activation_bytes(dtype)
+
+
+@contextlib.contextmanager
+def _matrices_as_shapes() -> Iterator[None]:
+    """Inside, the matrices of new modules are shapes on the meta device, whose memory and first
+    draw cost nothing. Vectors and buffers are as their module makes them.
+    """
+
+    def as_shape(module: nn.Module, name: str, parameter: nn.Parameter) -> nn.Parameter:
+        if parameter.dim() < 2 or parameter.is_meta:
+            return parameter
+        return nn.Parameter(parameter.to("meta"), parameter.requires_grad)
+
+    hook = register_module_parameter_registration_hook(as_shape)  # type: ignore[arg-type]
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 class GPT(nn.Module):
@@ -89,8 +112,11 @@ class GPT(nn.Module):
     the logits of the extra rows are cut off before they leave the model.
     """
 
-    def __init__(self, config: GPTConfig, seed: int | None = None) -> None:
+    def __init__(self, config: GPTConfig, seed: int | None = None, *, drawn: bool = True) -> None:
         """Build a model and draw its weights, from torch's random stream if there is no `seed`.
+
+        Args:
+            drawn: False leaves every matrix a shape without memory, until `initialise` draws it.
 
         Raises:
             UserError: the config names a part that its table in `variants` does not have.
@@ -100,45 +126,55 @@ class GPT(nn.Module):
         self.gradient_checkpointing = False
         self.loss_chunk = 0
         """Tokens whose logits are held at a time; 0 holds all of them."""
-        self.token_embedding = nn.Embedding(config.padded_vocab_size, config.n_embd)
-        self.position_embedding = look_up(POSITIONS, config.positions, "model.positions")(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
-        self.norm = look_up(NORMS, config.norm, "model.norm")(config)
-        self.head = nn.Linear(config.n_embd, config.padded_vocab_size, bias=False)
-        if config.tie_weights:
-            self.head.weight = self.token_embedding.weight
-        # On the meta device there are only shapes, which estimates and exporters need.
-        if not self.token_embedding.weight.is_meta:
+        self.residual_dtype: torch.dtype | None = None
+        """Type to which the residual stream is rounded in training; None leaves it as it is."""
+        with _matrices_as_shapes():
+            self.token_embedding = nn.Embedding(config.padded_vocab_size, config.n_embd)
+            self.position_embedding = look_up(POSITIONS, config.positions, "model.positions")(config)
+            self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+            self.norm = look_up(NORMS, config.norm, "model.norm")(config)
+            self.head = nn.Linear(config.n_embd, config.padded_vocab_size, bias=False)
+            if config.tie_weights:
+                self.head.weight = self.token_embedding.weight
+        for module in self.modules():
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
+        # If everything is built on the meta device, only the shapes are wanted: by estimates and
+        # exporters.
+        if drawn and not torch.empty(0).is_meta:
             self.initialise(int(torch.randint(2**62, (), device="cpu")) if seed is None else seed)
 
     @torch.no_grad()
-    def initialise(self, seed: int) -> None:
-        """Draw Normal(0, 0.02), divided by sqrt(2 n_layer) for residual projections; biases are 0.
+    def initialise(self, seed: int, part: str = "", device: torch.device | str = "cpu") -> None:
+        """Draw those matrices of the model that are shapes only, one after another.
 
-        A parameter depends on the seed and on its own name and shape only. So two models that share
-        a part start with the same part.
+        They are Normal(0, 0.02), divided by sqrt(2 n_layer) for residual projections. A matrix
+        depends on the seed and on its own name and shape only. So two models that share a part
+        start with the same part, and a part may be drawn without the others.
+
+        Args:
+            part: the submodule to draw, such as `blocks.3`; the whole model if empty.
+            device: where the drawn matrices are put.
         """
         residual = {
             f"{name}.{projection}.weight"
             for name, module in self.named_modules()
             for projection in getattr(module, "residual_projections", ())
         }
-        for name, parameter in self.named_parameters():
-            if parameter.dim() < 2:
-                continue  # torch sets the scales of norms to 1; biases follow below
+        for name, parameter in self.get_submodule(part).named_parameters(prefix=part):
+            if not parameter.is_meta:
+                continue
             # Each block adds two branches to the residual stream. With this divisor their sum has
             # the same spread for any number of blocks.
             std = 0.02 / math.sqrt(2 * self.config.n_layer) if name in residual else 0.02
             # The draw is made on the CPU, because other devices draw other numbers from one seed.
             generator = torch.Generator("cpu").manual_seed(seed_for(seed, "weights", name))
             drawn = torch.empty(parameter.shape, device="cpu").normal_(std=std, generator=generator)
-            parameter.copy_(drawn)
-        for module in self.modules():
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
+            # Swapping keeps the object, which a tied head shares.
+            torch.utils.swap_tensors(parameter, nn.Parameter(drawn.to(device), parameter.requires_grad))
 
     def forward(
-        self, tokens: torch.Tensor, targets: torch.Tensor | None = None, cache: KVCache | None = None
+        self, tokens: torch.Tensor, targets: torch.Tensor | None = None, cache: Cache | None = None
     ) -> torch.Tensor:
         """Return logits (B, T, V), or with `targets` (B, T) the summed cross-entropy in nats.
 
@@ -160,13 +196,15 @@ class GPT(nn.Module):
         # The logarithm of a sum over the whole vocabulary needs fp32.
         return F.cross_entropy(self.logits(h).float(), targets, ignore_index=-1, reduction="sum")
 
-    def hidden(self, tokens: torch.Tensor, cache: KVCache | None = None) -> torch.Tensor:
+    def hidden(self, tokens: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
         """Return the final, normed hidden states (B, T, C) of `tokens` (B, T)."""
         T = tokens.size(1)
         assert self.config.block_size >= T, f"{T} tokens do not fit a context of {self.config.block_size}"
         at = torch.arange(T, device=tokens.device) if cache is None else cache.extend(T)
         x = self.position_embedding.embed(self.token_embedding(tokens), at)  # (B, T, C)
         x = F.dropout(x, self.config.dropout, self.training)
+        if self.training and self.residual_dtype is not None:
+            x = x.to(self.residual_dtype)  # each block adds in the type of its input
         for index, block in enumerate(self.blocks):
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, self.position_embedding, at, use_reentrant=False)
@@ -214,15 +252,16 @@ class GPT(nn.Module):
     def activation_bytes(self, device: str, dtype: torch.dtype) -> int:
         """Bytes that the forward pass keeps of one token of a full context until its backward pass.
 
-        `dtype` is that of matrix products. `gradient_checkpointing` and `loss_chunk` count as they
-        are set.
+        `dtype` is that of matrix products. `gradient_checkpointing`, `loss_chunk` and
+        `residual_dtype` count as they are set.
         """
         config = self.config
-        blocks = [block.activation_bytes(config.block_size, device, dtype) for block in self._blocks()]
+        residual = RESIDUAL_BYTES if self.residual_dtype is None else self.residual_dtype.itemsize
+        blocks = [block.activation_bytes(config.block_size, device, dtype, residual) for block in self._blocks()]
         kept = sum(blocks)
         if self.gradient_checkpointing:
             # Each block keeps its input only; the one that is computed again keeps everything.
-            kept = len(blocks) * RESIDUAL_BYTES * config.n_embd + max(blocks)
+            kept = len(blocks) * residual * config.n_embd + max(blocks)
         # The embedding, the input of the final norm, and the input of the head.
-        kept += (2 * RESIDUAL_BYTES + dtype.itemsize) * config.n_embd
+        kept += (2 * residual + dtype.itemsize) * config.n_embd
         return kept + (0 if self.loss_chunk else losses.LOGIT_COPIES * 4 * config.padded_vocab_size)

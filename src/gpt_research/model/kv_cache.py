@@ -5,6 +5,10 @@ the longest text. Rows are independent: the text of a row begins in column 0 and
 to column `lengths[row]`, so the results of a row do not depend on its batch. Prompts of different
 lengths are padded on the right. The causal mask hides the padding from the text before it, and
 `truncate` frees its columns for the tokens that follow.
+
+The shapes of a `KVCache` follow its longest row. A GPU is fast if a step has the same shapes as the
+one before, so that it can record the step and replay it. A `Window` gives it that: the columns are
+fixed, and the length of each row is a tensor on the device.
 """
 
 from __future__ import annotations
@@ -14,7 +18,24 @@ from collections.abc import Sequence
 import torch
 
 
-class KVCache:
+class Cache:
+    """Where a step puts its keys and values, and what its tokens may attend to, for all layers."""
+
+    layers: list[LayerCache]
+    begin = end = 0
+    rows: torch.Tensor | None = None
+    columns: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    bias: torch.Tensor | None = None
+
+    def extend(self, new_tokens: int) -> torch.Tensor:
+        """Assign columns to the next tokens of every row; return their positions, (T,) or
+        (B, T).
+        """
+        raise NotImplementedError
+
+
+class KVCache(Cache):
     """The cache of a whole model: one `LayerCache` for each block.
 
     B rows, H heads of size D, S columns in use, T new tokens.
@@ -40,9 +61,6 @@ class KVCache:
         self.lengths = lengths
         rows = len(lengths)
         self.layers = [LayerCache(self, layer[0, :rows], layer[1, :rows]) for layer in storage]
-        self.begin = self.end = 0
-        self.columns: torch.Tensor | None = None
-        self.mask: torch.Tensor | None = None
 
     @property
     def capacity(self) -> int:
@@ -60,9 +78,10 @@ class KVCache:
         steps = torch.arange(new_tokens, device=device)
         if self.begin + new_tokens == self.end:
             # All rows have the same length, so slices of the storage are enough.
-            self.columns, positions = None, steps + self.begin
+            self.rows, self.columns, positions = None, None, steps + self.begin
             queries = positions[None]
         else:
+            self.rows = torch.arange(len(self.lengths), device=device)[:, None]
             self.columns = positions = queries = torch.tensor(self.lengths, device=device)[:, None] + steps
         self.mask = None
         # One new token may attend to everything, and tokens of an empty cache need only causality.
@@ -108,10 +127,35 @@ class KVCache:
             self.storage[:, :, row, :, length:] = 0
 
 
+class Window(Cache):
+    """The first S columns of a cache, spare rows too, in a step whose shapes are always the same.
+
+    The columns that a row has not filled are masked. A row whose S columns are full overwrites its
+    last one, so it must not be in use.
+    """
+
+    def __init__(self, cache: KVCache, lengths: torch.Tensor, columns: int) -> None:
+        """Look at `columns` of a cache; `lengths` (R,) is the number of tokens of each row."""
+        storage = cache.storage
+        self.lengths, self.end = lengths, columns
+        self.layers = [LayerCache(self, layer[0], layer[1]) for layer in storage]
+        self.rows = torch.arange(len(lengths), device=storage.device)[:, None]
+        self._all_columns = torch.arange(columns, device=storage.device)
+        self._seen, self._unseen = storage.new_zeros(()), storage.new_full((), -torch.inf)
+
+    def extend(self, new_tokens: int) -> torch.Tensor:
+        """Assign a column to the next token of every row; return the positions, (R, 1)."""
+        assert new_tokens == 1, "a window takes one token of each row"
+        self.columns = self.lengths.clamp(max=self.end - 1)[:, None]
+        self.mask = (self._all_columns <= self.columns)[:, None, None]  # (R, 1, 1, S)
+        self.bias = torch.where(self.mask, self._seen, self._unseen)
+        return self.columns
+
+
 class LayerCache:
     """Keys and values of one block, each (B, H, capacity, D)."""
 
-    def __init__(self, cache: KVCache, keys: torch.Tensor, values: torch.Tensor) -> None:
+    def __init__(self, cache: Cache, keys: torch.Tensor, values: torch.Tensor) -> None:
         self.cache = cache
         self.keys = keys
         self.values = values
@@ -127,7 +171,14 @@ class LayerCache:
             self.keys[:, :, cache.begin : cache.end] = k
             self.values[:, :, cache.begin : cache.end] = v
         else:
-            rows = torch.arange(k.size(0), device=k.device)[:, None]
-            self.keys[rows, :, cache.columns] = k.transpose(1, 2)
-            self.values[rows, :, cache.columns] = v.transpose(1, 2)
+            self.keys[cache.rows, :, cache.columns] = k.transpose(1, 2)
+            self.values[cache.rows, :, cache.columns] = v.transpose(1, 2)
         return self.keys[:, :, : cache.end], self.values[:, :, : cache.end], cache.mask
+
+    @property
+    def bias(self) -> torch.Tensor | None:
+        """The mask as numbers to add to scores, 0 or -inf; None if the cache does not keep it.
+
+        Fused kernels need the numbers, and a GPU would compute them from the mask in every layer.
+        """
+        return self.cache.bias

@@ -114,6 +114,7 @@ class CausalSelfAttention(nn.Module):
         mask = None
         if cache is not None:
             k, v, mask = cache.append(k, v)  # (B, H, S, D) with S >= T; mask (B, 1, T, S) or None
+            mask = mask if cache.bias is None else cache.bias
         dropout = self.dropout if self.training else 0.0
         if mask is not None or T == 1:
             y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)

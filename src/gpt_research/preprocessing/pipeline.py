@@ -96,6 +96,8 @@ def preprocess(
     if config.executor == "local" and executors.number_of_workers(config, len(plan.tasks)) > 1:
         warm_up.start_fork_server(config)
     work = _work_folder(out, plan)
+    if config.executor != "slurm":
+        refuse_while_jobs_work_on(work.folder, out, "already")
     try:
         stages = stages_of(work, plan, config.strict)
         if config.executor == "local":
@@ -177,7 +179,7 @@ def _work_folder(out: Path, plan: JobPlan) -> WorkFolder:
             begun = work.load_plan()
             if (begun.digest, begun.plugins) == (plan.digest, plan.plugins):
                 return work
-    refuse_while_jobs_work_on(work.folder, out)
+    refuse_while_jobs_work_on(work.folder, out, "with other settings")
     tokenizer = _given_tokenizer(plan.options["tokenizer"])
     try:
         shutil.rmtree(work.folder, ignore_errors=True)

@@ -41,18 +41,23 @@ def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
     """Decide how the steps of `config` are carried out on the processes of `runtime`.
 
     Raises:
-        UserError: a step does not divide evenly over the devices, or `compile` is asked for and
-            cannot work.
+        UserError: a step does not divide evenly over the devices, `compile` is asked for and cannot
+            work, or `hsdp` and the nodes are not alike.
     """
     compiled = _compiled(config.compile, config.deterministic, runtime)
+    parallel = _parallel(config, runtime)
+    shards = {"fsdp": runtime.world_size, "hsdp": runtime.node_size}
     return ExecutionPlan(
-        parallel=_parallel(config, runtime),
+        parallel=parallel,
+        shards=shards.get(parallel, 1),
         compiled=compiled,
         micro_batch=config.micro_batch,
         micro_steps=config.accumulation_steps(runtime.world_size),
         loss_chunk=_loss_chunk(config.loss_chunk, config.micro_batch, config.model, compiled, runtime),
         tokens_per_step=config.tokens_per_step,
         gradient_checkpointing=config.gradient_checkpointing,
+        gradient_exchange=config.gradient_exchange,
+        residual_dtype=_residual_dtype(config, runtime),
     )
 
 
@@ -77,9 +82,10 @@ def build_step(
     if runtime.device.type == "cpu":
         machine.keep_freed_memory()
     learning_rate = learning_rates(config)
-    model = GPT(config.model, config.seed)
+    model = GPT(config.model, drawn=False)
     model.gradient_checkpointing, model.loss_chunk = plan.gradient_checkpointing, plan.loss_chunk
-    placed = place(model, plan, runtime)
+    model.residual_dtype = plan.residual_dtype
+    placed = place(model, plan, runtime, config.seed)
     # The optimizer comes after `place`, because FSDP replaces the parameters by shards of them.
     optimizer = make_optimizer(model, config)
     return kind(placed, optimizer, learning_rate, batches, plan, runtime, seed=config.seed, grad_clip=config.grad_clip)
@@ -91,16 +97,35 @@ def training_state_bytes(config: TrainConfig) -> int:
 
 
 def _parallel(config: TrainConfig, runtime: Runtime) -> Parallel:
-    """Choose DDP or FSDP; `auto` shards only a model whose state would fill half of a device."""
+    """Choose how a model is spread; `auto` shards only one whose state would fill half of a device,
+    and then over one node if that is enough.
+    """
     if runtime.world_size == 1:
         return "none"
+    if config.parallel == "hsdp":
+        return _within_nodes(runtime)
     if config.parallel != "auto":
         return cast(Parallel, config.parallel)
     with torch.device("meta"):  # shapes only, so a model of any size is counted at once
         parameters = sum(p.numel() for p in GPT(config.model).parameters())
-    memory = runtime.device_memory()
-    too_large = memory and parameters * training_state_bytes(config) > LARGEST_STATE * memory
-    return "fsdp" if too_large else "ddp"
+    memory, state = LARGEST_STATE * runtime.device_memory(), parameters * training_state_bytes(config)
+    if not memory or state <= memory:
+        return "ddp"
+    # Within a node, cards exchange weights many times as fast as nodes do.
+    fits_a_node = runtime.node_size and state / runtime.node_size <= memory
+    return _within_nodes(runtime) if fits_a_node else "fsdp"
+
+
+def _within_nodes(runtime: Runtime) -> Parallel:
+    """Return `hsdp`, or what it comes down to if there is one node, or one process on each."""
+    if not runtime.node_size:
+        raise UserError(
+            "parallel is hsdp, but the nodes run unequal numbers of processes, or their ranks do not follow on each "
+            "other. Start the same number on each node (with srun also --distribution=block), or take --parallel fsdp."
+        )
+    if runtime.node_size == 1:
+        return "ddp"
+    return "fsdp" if runtime.node_size == runtime.world_size else "hsdp"
 
 
 def _compiled(asked_for: bool | None, deterministic: bool, runtime: Runtime) -> bool:
@@ -112,6 +137,15 @@ def _compiled(asked_for: bool | None, deterministic: bool, runtime: Runtime) -> 
     if asked_for and (missing := runtime.missing_for_compile()) is not None:
         raise UserError(f"compile is true, but torch.compile cannot work here: {missing}. Or leave --compile out.")
     return asked_for
+
+
+def _residual_dtype(config: TrainConfig, runtime: Runtime) -> torch.dtype | None:
+    if config.residual_precision == "fp32":
+        return None
+    # fp16 ends at 65,504, which the sum over all blocks may pass; in fp32 there is nothing to gain.
+    if runtime.precision != "bf16":
+        raise UserError(f"residual_precision is bf16, but precision is {runtime.precision}. Leave it out.")
+    return torch.bfloat16
 
 
 def _loss_chunk(asked_for: int | None, micro_batch: int, model: GPTConfig, compiled: bool, runtime: Runtime) -> int:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Parallel = Literal["none", "ddp", "fsdp"]
+import torch
+
+Parallel = Literal["none", "ddp", "fsdp", "hsdp"]
+GradientExchange = Literal["pass", "step"]
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,8 @@ class ExecutionPlan:
 
     parallel: Parallel
     """How the model is spread over the processes; `none` for one process."""
+    shards: int
+    """Processes over which one copy of the model is spread; 1 if each holds a whole one."""
     compiled: bool
     """Run the model through torch.compile."""
     micro_batch: int
@@ -29,3 +34,7 @@ class ExecutionPlan:
     """Tokens of one optimizer step over all devices."""
     gradient_checkpointing: bool = False
     """Recompute the activations of each block in the backward pass."""
+    gradient_exchange: GradientExchange = "pass"
+    """How often a sharded model exchanges gradients within a copy."""
+    residual_dtype: torch.dtype | None = None
+    """Type to which the residual stream is rounded; None leaves it in fp32."""

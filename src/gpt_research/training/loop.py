@@ -24,7 +24,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.peak_flops import peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.choice import load_alike
-from gpt_research.checkpoint.files import WHOLE, Part, checkpoint_path, saved_steps
+from gpt_research.checkpoint.files import checkpoint_path, saved_steps
 from gpt_research.checkpoint.saver import BackgroundSaver, drop_after
 from gpt_research.config import RESUME_IN_PLACE, GenerateConfig, TrainConfig
 from gpt_research.generation.torch_engine import generate
@@ -40,7 +40,7 @@ from gpt_research.training.inputs import TrainingData, loader_of_run
 from gpt_research.training.lineage import lineage
 from gpt_research.training.metrics import SAMPLES, Earlier, Metrics
 from gpt_research.training.out_of_memory import REMEDY_OF_BUILDING, out_of_memory_is_the_users
-from gpt_research.training.parallel import reshard
+from gpt_research.training.parallel import part_to_write, reshard
 from gpt_research.training.profiling import profiled
 from gpt_research.training.remarks import about_the_inputs, about_the_start
 from gpt_research.training.reporter import Beginning, Outcome, Reporter
@@ -122,9 +122,8 @@ class Trainer:
             self.train_step, lineage(config, data.tokenizer.fingerprint, data.fingerprint), Health(config.spike_z), best
         )
         self.byte_lengths = torch.from_numpy(data.tokenizer.byte_lengths).to(runtime.device)
-        self.sharded = self.plan.parallel == "fsdp"
-        part = Part(runtime.rank, runtime.world_size) if self.sharded else WHOLE
-        saver = BackgroundSaver(self.run_folder, config.keep_last, config.keep_every, part, runtime.barrier)
+        part = part_to_write(self.plan, runtime)
+        saver = BackgroundSaver(self.run_folder, config.keep_last, config.keep_every, part)
         self.saving = Saving(saver, self.state, runtime, self.reporter)
         self.bad_steps = BadSteps(
             self.run_folder,
@@ -203,6 +202,7 @@ class Trainer:
                 self.save(step)
             self.saving.wait()
         finally:
+            self.saving.abandon()
             gc.unfreeze()
             if self.metrics:
                 self.metrics.finish()
@@ -376,7 +376,7 @@ class Trainer:
                 self.metrics.log(step, {**values, "corpora": corpora})
             self.reporter.evaluated(step, self.losses)
         if self.runtime.is_main:
-            if not self.sharded:  # with FSDP no process holds the whole model
+            if self.plan.shards == 1:  # with FSDP no process holds the whole model
                 self._write_sample(step)
             draw_loss_curve(self.run_folder)
         # All ranks must save the same steps.

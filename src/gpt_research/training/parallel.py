@@ -1,7 +1,8 @@
-"""One model on many processes: DDP if it fits each device, FSDP2 if it does not.
+"""One model on many processes: DDP if it fits each device, FSDP2 if it does not, and HSDP if it
+fits the devices of a node: FSDP2 within each node, with a copy of the model on each.
 
-Either way a step reads the same samples and ends with the mean gradient over all processes, so the
-loss does not depend on their number.
+Whatever the way, a step reads the same samples and ends with the mean gradient over all processes,
+so the loss does not depend on their number.
 Source: torch.nn.parallel.DistributedDataParallel and torch.distributed.fsdp.fully_shard.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +19,7 @@ import torch
 import torch.nn as nn
 from torch.nn.parallel import DistributedDataParallel
 
+from gpt_research.checkpoint.files import Part
 from gpt_research.training.execution import ExecutionPlan
 
 if TYPE_CHECKING:
@@ -41,13 +44,19 @@ class Placed:
     """The same, and its backward pass also averages the gradients over the processes."""
 
 
-def place(model: Any, plan: ExecutionPlan, runtime: Runtime) -> Placed:
-    """Move a model to this process's device, compile it, and wrap it in DDP or FSDP, by the
-    plan.
+def place(model: Any, plan: ExecutionPlan, runtime: Runtime, seed: int) -> Placed:
+    """Draw a model's weights on this process's device, compile it, and wrap it in DDP or FSDP, by
+    the plan.
+
+    Args:
+        model: its matrices are shapes (`drawn=False`), so that no process ever holds more of them
+            than its share and what is being drawn.
     """
     on_cpu = runtime.device.type == "cpu"
-    if plan.parallel == "none" and not (plan.compiled and on_cpu):
+    if plan.shards == 1:
+        model.initialise(seed, device=runtime.device)
         model.to(runtime.device)
+    if plan.parallel == "none" and not (plan.compiled and on_cpu):
         compiled = cast(nn.Module, torch.compile(model)) if plan.compiled else model
         return Placed(model, compiled, compiled)
     if plan.compiled:
@@ -58,12 +67,10 @@ def place(model: Any, plan: ExecutionPlan, runtime: Runtime) -> Placed:
             block.compile()
         if not on_cpu:
             model.loss = torch.compile(model.loss)
-    if plan.parallel == "none":
+    if plan.shards > 1:
+        _shard(model, plan, runtime, seed)
+    if plan.parallel != "ddp":
         return Placed(model, model, model)
-    if plan.parallel == "fsdp":
-        _shard(model, runtime)
-        return Placed(model, model, model)
-    model.to(runtime.device)
     devices = [runtime.device.index] if runtime.device.type == "cuda" else None
     # The buffers of a model are constants here, so there is nothing to broadcast. Gradients that
     # are views of DDP's buckets need no copy of their own.
@@ -71,23 +78,29 @@ def place(model: Any, plan: ExecutionPlan, runtime: Runtime) -> Placed:
     return Placed(model, model, DistributedDataParallel(model, device_ids=devices, **settings))
 
 
-def _shard(model: Any, runtime: Runtime) -> None:
-    """Shard every tensor by rows over the processes; a block's weights are gathered when it
-    runs.
+def _shard(model: Any, plan: ExecutionPlan, runtime: Runtime, seed: int) -> None:
+    """Draw the weights part by part, and shard every tensor by rows over the processes of a copy; a
+    block's weights are gathered when it runs.
     """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-    mesh = init_device_mesh(runtime.device.type, (runtime.world_size,))
+    # If a mesh has two dimensions, fully_shard copies the model along the first.
+    dimensions = {"shard": plan.shards}
+    if plan.parallel == "hsdp":
+        dimensions = {"node": runtime.world_size // plan.shards} | dimensions
+    mesh = init_device_mesh(runtime.device.type, tuple(dimensions.values()), mesh_dim_names=tuple(dimensions))
     # The model is to be the same as under DDP, where autocast rounds the weights of products to 16
     # bits, and embeddings and norms stay in fp32. So only the weights of products are gathered in
     # 16 bits, which halves the traffic of blocks. Gradients are summed in fp32.
     whole = MixedPrecisionPolicy(reduce_dtype=torch.float32, cast_forward_inputs=False)
     rounded = dataclasses.replace(whole, param_dtype=None if runtime.precision == "fp32" else runtime.dtype)
-    for block in model.blocks:
+    for index, block in enumerate(model.blocks):
+        model.initialise(seed, f"blocks.{index}", runtime.device)
         if rounded != whole:
             fully_shard([block.norm_1, block.norm_2], mesh=mesh, mp_policy=whole)
         fully_shard(block, mesh=mesh, mp_policy=rounded)
+    model.initialise(seed, device=runtime.device)
     fully_shard(model, mesh=mesh, mp_policy=whole)
     for name, buffer in model.named_buffers():  # fully_shard moves parameters only
         owner, _, leaf = name.rpartition(".")
@@ -102,12 +115,30 @@ def reshard(model: Any) -> None:
             cast("FSDPModule", module).reshard()
 
 
-def gradients_stay_local(for_training: nn.Module) -> contextlib.AbstractContextManager[None]:
-    """Return a context for all micro-batches but the last, in which DDP does not average
-    gradients.
+def part_to_write(plan: ExecutionPlan, runtime: Runtime) -> Part | None:
+    """Return which part of a checkpoint this process writes; None if others write it all."""
+    # The shards of the first copy are the whole model. The other copies are equal to it.
+    return Part(runtime.rank, plan.shards) if runtime.rank < plan.shards else None
+
+
+@contextlib.contextmanager
+def gradients_stay_local(for_training: nn.Module, plan: ExecutionPlan) -> Iterator[None]:
+    """Inside, which is all micro-batches but the last, DDP does not average gradients, FSDP does as
+    the plan says, and HSDP averages them within a node at most.
     """
-    # FSDP reduces gradients on every micro-batch. Deferring would need the full gradient, and
-    # saving that memory is why FSDP is used.
     if isinstance(for_training, DistributedDataParallel):
-        return for_training.no_sync()
-    return contextlib.nullcontext()
+        with for_training.no_sync():
+            yield
+    elif plan.shards > 1:
+        sharded = cast("FSDPModule", for_training)
+        # Between nodes, deferring costs nothing, because sums of the shards wait in their place.
+        # Within a node it takes the memory of a whole gradient, so the user chooses.
+        once = plan.gradient_exchange == "step"
+        set_exchange = sharded.set_requires_gradient_sync if once else sharded.set_requires_all_reduce
+        set_exchange(False)
+        try:
+            yield
+        finally:
+            set_exchange(True)
+    else:
+        yield

@@ -113,9 +113,15 @@ class Saving:
         """
         self.wait()
         self.newest = step
-        if self._runtime.is_main or self._saver.part.count > 1:
+        self._saver.prepare(step)
+        self._runtime.barrier()  # no part may be written before the folder for all parts is there
+        if self._saver.part is not None:
             # Nothing can make the weights of step 0 again if another run or an import gave them.
             self._saver.save(self._state.at(step), keep={0, self._state.best.step or 0})
+
+    def abandon(self) -> None:
+        """Wait no more for the parts that other processes write, because the run ends."""
+        self._saver.abandon()
 
     def wait(self) -> None:
         """Wait until the newest checkpoint is on the disk, and report it.

@@ -85,7 +85,7 @@ class TrainStep:
             return None
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.grad_clip or math.inf)
-        if self.plan.parallel == "fsdp":
+        if self.plan.shards > 1:
             norm = cast("DTensor", norm).full_tensor()
         # Every process has the mean gradient and the mean loss of all, so all decide alike. The
         # flag stays on the device, because reading it would make the host wait.
@@ -106,7 +106,8 @@ class TrainStep:
         """Add up the gradient of a step over its micro-batches; return the mean loss of all
         processes.
 
-        If `stop` returns True, drops the gradient and returns None.
+        If `stop` returns True, drops the gradient and returns None. No other step may follow then,
+        because FSDP keeps sums that it has not exchanged.
         """
         plan, runtime, model = self.plan, self.runtime, self.placed.for_training
         # Dropout depends on the step and not on the steps before it, so a resumed run repeats it.
@@ -119,7 +120,7 @@ class TrainStep:
                 return None
             tokens, targets = self._fetch(step, micro_step)  # (B, T) each
             last = micro_step == plan.micro_steps - 1
-            with contextlib.nullcontext() if last else gradients_stay_local(model), runtime.autocast():
+            with contextlib.nullcontext() if last else gradients_stay_local(model, plan), runtime.autocast():
                 nats = model(tokens, targets)
                 # The loss is divided by the tokens of the whole step, so neither the micro-batch
                 # nor the number of processes changes the gradient. DDP and FSDP average the

@@ -8,27 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpt_research.base.errors import UserError
 from gpt_research.preprocessing.stage_tasks import StageTasks
 
 LOOK_S = 0.5
 """Seconds between two looks at the work folder."""
-
-
-@dataclass(frozen=True)
-class Unfinished:
-    """A task that failed, or whose worker ended before it."""
-
-    stage: str
-    rank: int
-    failed: bool
-    log: Path
-    """Holds the traceback if the task failed."""
-
-    def __str__(self) -> str:
-        reason = self.log.read_text(encoding="utf-8").splitlines()[-1:] if self.log.is_file() else []
-        if self.failed:
-            return f"Task {self.rank} of the stage {self.stage} failed: {''.join(reason)} ({self.log})"
-        return f"Task {self.rank} of the stage {self.stage} was not finished: its worker was killed or cancelled."
+MOST_NAMED = 5
+"""Tasks that a message names."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +30,28 @@ class RunProgress:
     def done(self) -> bool:
         return not any(claims.missing() for _, claims in self.claims())
 
-    def unfinished(self) -> list[Unfinished]:
-        """Return the tasks that failed; if no worker runs, also those that were begun."""
-        return [
-            Unfinished(name, rank, failed, claims.folder / f"task_{rank:05d}.log")
+    def failed(self) -> bool:
+        return any(claims.failed() for _, claims in self.claims())
+
+    def unfinished(self) -> list[str]:
+        """Return a sentence for each of the first tasks that failed; if none did, for each that was
+        begun and has no worker any more.
+        """
+        failed = [
+            f"Task {rank} of the stage {name} failed: {_last_line(log)} ({log})"
             for name, claims in self.claims()
-            for failed, ranks in ((True, claims.failed()), (False, claims.claimed()))
-            for rank in ranks
+            for rank in claims.failed()
+            for log in [claims.folder / f"task_{rank:05d}.log"]
         ]
+        sentences = failed or [
+            f"Task {rank} of the stage {name} was not finished: its worker was killed or cancelled."
+            for name, claims in self.claims()
+            for rank in claims.claimed()
+        ]
+        further = len(sentences) - MOST_NAMED
+        return sentences[:MOST_NAMED] + (
+            [f"{further:,} more tasks {'failed' if failed else 'likewise'}."] if further > 0 else []
+        )
 
     def forget(self) -> None:
         """Forget failures and claims; call this only if no worker runs."""
@@ -79,3 +79,9 @@ class RunProgress:
                         return self.done()
                     time.sleep(LOOK_S)
         return True
+
+
+def _last_line(log: Path) -> str:
+    """Return the error at the end of a traceback."""
+    lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+    return "".join(lines[-1:]).removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")

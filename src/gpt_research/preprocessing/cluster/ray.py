@@ -52,5 +52,5 @@ def work_on_ray(
         finally:
             ray.shutdown()
     if not done:
-        reasons = "\n".join(map(str, progress.unfinished())) or "The workers have ended before the work was done."
+        reasons = "\n".join(progress.unfinished()) or "The workers have ended before the work was done."
         raise UserError(f"{reasons}\nStart again: what is done stays.")

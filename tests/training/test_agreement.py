@@ -59,7 +59,7 @@ def test_ranks_that_do_not_share_what_they_read_do_not_begin(run: TrainConfig, t
         [Rank(run, SOON), Rank(elsewhere(run, other), SOON)],
         [Rank(run, SOON), Rank(elsewhere(run, str(empty)), SOON)],
         [Rank(run), Rank(dataclasses.replace(run, data=str(copied)))],
-        [Rank(run), Rank(dataclasses.replace(run, data=str(empty)))],
+        [Rank(run), Rank(dataclasses.replace(run, data=str(empty)), SOON)],
         [Rank(run), Rank(dataclasses.replace(run, log_interval=3))],
         [Rank(dataclasses.replace(run, data=str(empty))), Rank(dataclasses.replace(run, data=str(empty)))],
         until=2,

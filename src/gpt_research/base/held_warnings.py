@@ -35,7 +35,7 @@ def hold_back() -> None:
     """From now on keep each warning, and show it only on rank 0; without other ranks, change
     nothing.
     """
-    if int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_STEP_NUM_TASKS", "1"))) == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return
     show = warnings.showwarning
 
@@ -48,7 +48,7 @@ def hold_back() -> None:
         line: str | None = None,
     ) -> None:
         HELD.append(Held(str(message)))
-        if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        if os.environ.get("RANK", "0") == "0":
             show(message, category, filename, lineno, file, line)
 
     warnings.showwarning = keep

@@ -199,7 +199,8 @@ class Ranks:
 
 
 _joined: Ranks | None = None
-_parted_with: Exception | None = None
+_has_parted = False
+"""The other ranks know already that this one ends."""
 _times = 0
 """How often this process has joined others."""
 
@@ -270,10 +271,10 @@ def parted(error: Exception) -> Exception:
     What all ranks raise alike is no news to the others.
     """
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    global _joined, _times, _parted_with
-    if world_size == 1 or isinstance(error, SharedError | RanksEndedError) or error is _parted_with:
+    global _joined, _times, _has_parted
+    if world_size == 1 or isinstance(error, SharedError | RanksEndedError) or _has_parted:
         return error
-    _parted_with = error
+    _has_parted = True
     try:
         if _joined is None:  # it failed before it joined the others
             _joined, _times = Ranks(rank, world_size, _times, timeout_s=60.0), _times + 1

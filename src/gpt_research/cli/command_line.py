@@ -38,6 +38,8 @@ GO_ON = {
     "evaluate": "No result was written. Start the same command again.",
 }
 """How a user goes on with a command that was stopped; `stopping.GO_ON` holds for the others."""
+OF_SEVERAL_PROCESSES = ("train", "verify-resume", "plan")
+"""Commands that torchrun or srun may start several times, as the ranks of one run."""
 OF_ONE_PROCESS = ("demo", "generate", "evaluate", "compare", "export", "import", "replay", "where", "inspect")
 """Commands that torchrun or srun must not start several times, which would write the same files."""
 
@@ -45,9 +47,9 @@ OF_ONE_PROCESS = ("demo", "generate", "evaluate", "compare", "export", "import",
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, without the program's name; return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    os.environ.update(slurm.torchrun_variables(os.environ))
     warnings.formatwarning = _plain_warning
-    if arguments[:1] in (["train"], ["verify-resume"], ["plan"]):
+    if arguments and arguments[0] in (*OF_SEVERAL_PROCESSES, *OF_ONE_PROCESS):
+        os.environ.update(slurm.torchrun_variables(os.environ))
         held_warnings.hold_back()
     go_on = GO_ON.get(arguments[0], "") if arguments else ""
     with stopping.listening(), lasting_standard_error():
@@ -60,10 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         except stopping.Ended as stopped:
             return stopped.code
         except Exception as error:
-            return _ended_by(error)
+            return _ended_by(error, arguments)
 
 
-def _ended_by(error: Exception) -> int:
+def _ended_by(error: Exception, arguments: list[str]) -> int:
     """Say in one line why the command ended, and return its exit code; raise what is our fault."""
     if isinstance(error, OSError):
         file = error.filename2 or error.filename
@@ -73,7 +75,8 @@ def _ended_by(error: Exception) -> int:
             return 0
         if is_of_the_disk(error):
             error = cannot_write(file or "Standard output", error)
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    has_others = arguments and arguments[0] in (*OF_SEVERAL_PROCESSES, *OF_ONE_PROCESS)
+    if has_others and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return _ended_together(error)
     if isinstance(error, UserError):
         print(f"error: {error}", file=sys.stderr)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import by_flag, to_dict
+from gpt_research.checkpoint.choice import wait_until
 from gpt_research.checkpoint.weights import held_rows
 from gpt_research.config import RESUME_IN_PLACE, TrainConfig
 from gpt_research.data.shards import Dataset
@@ -57,6 +59,9 @@ def opened_alike(runtime: Runtime, config: TrainConfig) -> TrainingData:
         UserError: as `TrainingData.open` does, or a rank has other data; all ranks raise it.
     """
     unlike = f"The data set folder {config.data} is not the same"
+    folder = Path(config.data)
+    there = set(json.loads(runtime.texts(json.dumps(_files_of(folder)))[0]))
+    wait_until(folder, lambda: there <= set(_files_of(folder)))  # another host may see them later
     data = runtime.together(lambda: TrainingData.open(config), unlike)
     if runtime.world_size > 1:
         found = {
@@ -66,6 +71,13 @@ def opened_alike(runtime: Runtime, config: TrainConfig) -> TrainingData:
         }
         _agree(runtime, found, unlike, "Give all hosts the same data set, on a shared file system or as a whole copy.")
     return data
+
+
+def _files_of(folder: Path) -> list[str]:
+    """Return the names of the files that make a folder a data set, as far as this host sees
+    them.
+    """
+    return sorted(path.name for kind in ("*.json", "*.bin") for path in folder.glob(kind))
 
 
 def agree_on_state(runtime: Runtime, tensors: Mapping[str, torch.Tensor], small: Mapping[str, Any]) -> None:

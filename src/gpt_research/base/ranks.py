@@ -102,6 +102,8 @@ class Ranks:
         with self._lock:  # the thread may be ending this process already
             self._parted = True
             heard = self._exchange(words)
+            with contextlib.suppress(RuntimeError):
+                self._compare_warnings(0.0)
             self._say_left()
         if kind == FAILURE and all(words != theirs for rank, theirs in heard.items() if rank < self.rank):
             return error
@@ -115,8 +117,8 @@ class Ranks:
         youngest = max((held.at for held in HELD), default=0.0)
         if self.rank and HELD:
             time.sleep(max(0.0, youngest + WARNING_IS_OLD_S - time.monotonic()))
-        with contextlib.suppress(RuntimeError):
-            self._compare_warnings()
+        with self._lock, contextlib.suppress(RuntimeError):
+            self._compare_warnings(0.0)
         self._say_left()
 
     def _say_left(self) -> None:
@@ -135,7 +137,8 @@ class Ranks:
             while not self._line.check(["ending"]):
                 if self._left:
                     return
-                self._compare_warnings()
+                with self._lock:
+                    self._compare_warnings(WARNING_IS_OLD_S)
                 time.sleep(LOOKS_EVERY_S)
         except RuntimeError:  # the store has gone, and so has the process that held it
             if _until(lambda: self._left, LOOKS_EVERY_S):
@@ -181,17 +184,19 @@ class Ranks:
         """Return whether this rank tells the user."""
         if len(heard) > 1 or self.world_size == 1:
             return self.rank == min(heard)
-        # Nobody answered, so the store has gone with rank 0. The next host speaks.
+        # Nobody answered: the store has gone with rank 0. A rank with a fault of its own says it, and
+        # of those that are left the first on the next host speaks.
         others = [rank for rank, host in enumerate(self.hosts) if rank and host != self.hosts[0]]
-        return self.rank in (0, others[0] if others else 1) or heard[self.rank]["kind"] != LOST
+        first = self.rank in (0, others[0] if others else 1)
+        return first or heard[self.rank]["kind"] in (MISTAKE, FAILURE)
 
-    def _compare_warnings(self) -> None:
-        """Show the warnings that rank 0 did not have."""
+    def _compare_warnings(self, age_s: float) -> None:
+        """Show the warnings of at least this age that rank 0 did not have."""
         for held in list(HELD):
             if self.rank == 0:
                 self._line.set(f"warned-{held.key}", "1")
             elif not self._line.check([f"warned-{held.key}"]):
-                if time.monotonic() - held.at < WARNING_IS_OLD_S:
+                if time.monotonic() - held.at < age_s:
                     continue
                 if self._line.add(f"heard-{held.key}", 1) == 1:
                     print(f"warning (rank {self.rank} on host {self.host}): {held.text}", file=sys.stderr, flush=True)

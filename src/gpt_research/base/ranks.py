@@ -184,8 +184,8 @@ class Ranks:
         """Return whether this rank tells the user."""
         if len(heard) > 1 or self.world_size == 1:
             return self.rank == min(heard)
-        # Nobody answered: the store has gone with rank 0. A rank with a fault of its own says it, and
-        # of those that are left the first on the next host speaks.
+        # Nobody answered: the store has gone with rank 0. A rank with a fault of its own says it;
+        # else the first on the next host speaks.
         others = [rank for rank, host in enumerate(self.hosts) if rank and host != self.hosts[0]]
         first = self.rank in (0, others[0] if others else 1)
         return first or heard[self.rank]["kind"] in (MISTAKE, FAILURE)

@@ -1,5 +1,4 @@
-"""Training on several ranks without torchrun: `python rank_launcher.py [[CONFIG, RANKS, UNTIL,
-NODE_SIZE], ...]`.
+"""Training on several ranks without torchrun: `python rank_launcher.py REQUEST`, in JSON.
 
 The jobs run one after another, and torch is imported once: each rank is a fork of this process with
 the variables that torchrun would set.
@@ -15,7 +14,11 @@ import socket
 import subprocess
 import sys
 import traceback
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,47 +38,145 @@ def train_on_ranks(*jobs: Job) -> None:
     for config, ranks, until, *node_size in jobs:
         path = Path(f"{config.out}-{ranks}-{until}.yaml")
         write_yaml(config, path)
-        request.append([str(path), ranks, until, *(node_size or [ranks])])
-    command = [sys.executable, __file__, json.dumps(request)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        request.append({"configs": [str(path)] * ranks, "until": until, "node_size": (node_size or [ranks])[0]})
+    done = _launch(request)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def _fork_ranks(config: TrainConfig, ranks: int, until: int, node_size: int) -> bool:
-    """Return whether all ranks ended well. The first that fails ends the others, which would wait
-    for it.
+@dataclass(frozen=True)
+class Rank:
+    """One rank of a job that may fail."""
+
+    config: TrainConfig
+    before: str = ""
+    """Python that the rank runs before it trains, such as a fault."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a rank ended."""
+
+    error: str
+    """Name and text of its exception; empty if it had none."""
+    warnings: list[str]
+    steps: list[int]
+    """The step at which it began, and the one at which it ended; empty if it had an error."""
+
+
+def outcomes(folder: Path, *jobs: Sequence[Rank], until: int) -> list[list[Ended]]:
+    """Run jobs, each a list of its ranks, in one new process and its forks; return how each rank
+    ended.
     """
+    request = []
+    for number, ranks in enumerate(jobs):
+        paths = [folder / f"job-{number}-rank-{index}.yaml" for index in range(len(ranks))]
+        for path, rank in zip(paths, ranks, strict=True):
+            write_yaml(rank.config, path)
+        befores = [rank.before for rank in ranks]
+        request.append({"configs": list(map(str, paths)), "until": until, "befores": befores})
+    done = _launch(request)
+    assert done.returncode in (0, 1), done.stderr[-3000:]
+    ended = [[Ended(**json.loads(Path(f"{path}.ended").read_text())) for path in job["configs"]] for job in request]
+    print(*ended, sep="\n")  # pytest shows it if the test fails
+    return ended
+
+
+def commands(folder: Path, *jobs: Sequence[tuple[str, list[str]]]) -> list[list[tuple[int, str]]]:
+    """Run command lines on ranks; return exit code and standard error of each rank.
+
+    Args:
+        jobs: for each rank the Python that it runs before, and its arguments.
+    """
+    request = []
+    for number, ranks in enumerate(jobs):
+        files = [str(folder / f"job-{number}-rank-{index}") for index in range(len(ranks))]
+        befores, arguments = [before for before, _ in ranks], [arguments for _, arguments in ranks]
+        request.append({"configs": files, "until": 0, "befores": befores, "arguments": arguments})
+    _launch(request)
+    codes = [json.loads(Path(f"{job['configs'][0]}.codes").read_text()) for job in request]
+    texts = [[Path(f"{file}.err").read_text() for file in job["configs"]] for job in request]
+    found = [list(zip(*job, strict=True)) for job in zip(codes, texts, strict=True)]
+    print(*found, sep="\n")  # pytest shows it if the test fails
+    return found
+
+
+def _launch(request: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, __file__, json.dumps(request)], capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def _fork_ranks(
+    configs: list[str],
+    until: int,
+    befores: Sequence[str] = (),
+    arguments: Sequence[list[str]] = (),
+    node_size: int = 0,
+) -> bool:
+    """Return whether all ranks ended well. The first that fails ends the others, which would wait
+    for it, unless each says how it ends.
+    """
+    ranks = len(configs)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    running = {}
+    running, codes = {}, [0] * ranks
     for rank in range(ranks):
         child = os.fork()
         if child == 0:
-            variables = {"RANK": rank, "LOCAL_RANK": rank % node_size, "WORLD_SIZE": ranks}
-            # If the ranks are no multiple of a node's, the last node has fewer.
-            variables["LOCAL_WORLD_SIZE"] = min(node_size, ranks - rank // node_size * node_size)
-            _be_rank(config, variables | {"MASTER_PORT": port}, until)
+            _set_variables(rank, ranks, port, node_size or ranks)
+            before = befores[rank] if befores else None
+            if arguments:
+                _be_command(configs[rank], before or "", arguments[rank])
+            _be_rank(configs[rank], until, before)
         running[child] = rank
     ended_well = True
     while running:
         child, status = os.wait()
-        del running[child]
+        codes[running.pop(child)] = os.waitstatus_to_exitcode(status)
         if status != 0:
             ended_well = False
-            for other in running:
+            for other in running if not befores else ():
                 os.kill(other, signal.SIGKILL)
+    Path(f"{configs[0]}.codes").write_text(json.dumps(codes))
     return ended_well
 
 
-def _be_rank(config: TrainConfig, variables: dict[str, int], until: int) -> None:
+def _set_variables(rank: int, ranks: int, port: int, node_size: int) -> None:
+    variables = {"RANK": rank, "LOCAL_RANK": rank % node_size, "WORLD_SIZE": ranks, "MASTER_PORT": port}
+    # If the ranks are no multiple of a node's, the last node has fewer.
+    variables["LOCAL_WORLD_SIZE"] = min(node_size, ranks - rank // node_size * node_size)
     os.environ.update({name: str(value) for name, value in variables.items()}, MASTER_ADDR="127.0.0.1")
+
+
+def _be_command(file: str, before: str, arguments: list[str]) -> None:
+    from gpt_research.cli import command_line
+
+    os.dup2(os.open(f"{file}.err", os.O_WRONLY | os.O_CREAT), 2)
+    code = 1
     try:
-        train(config, until=until)
-        os._exit(0)
+        exec(before, {})
+        code = command_line.main(arguments)
     except BaseException:
         traceback.print_exc()
-        os._exit(1)
+    os._exit(code)
+
+
+def _be_rank(config_file: str, until: int, before: str | None) -> None:
+    config, error, steps = read_yaml(TrainConfig, Path(config_file)), "", []
+    with warnings.catch_warnings(record=before is not None) as found:
+        try:
+            exec(before or "", {})
+            outcome = train(config, until=until)
+            steps = [outcome.step - outcome.steps_here, outcome.step]
+        except BaseException as failure:
+            if before is None:
+                traceback.print_exc()
+            error = f"{type(failure).__name__}: {failure}"
+    texts = [str(warning.message) for warning in found or []]
+    if before is not None:
+        Path(f"{config_file}.ended").write_text(json.dumps({"error": error, "warnings": texts, "steps": steps}))
+    os._exit(1 if error else 0)
 
 
 if __name__ == "__main__":
@@ -84,6 +185,10 @@ if __name__ == "__main__":
     # Otherwise each rank would measure the peak of this machine for half a second.
     peak = peak_flops.measured_flops(Runtime(torch.device("cpu"), "fp32"))
     peak_flops.measured_flops = lambda runtime, seconds=0.0: peak
-    for config_file, *numbers in json.loads(sys.argv[1]):
-        if not _fork_ranks(read_yaml(TrainConfig, Path(config_file)), *numbers):
-            sys.exit(f"{config_file} failed on {numbers[0]} ranks")
+    ended_well = True
+    for job in json.loads(sys.argv[1]):
+        if not _fork_ranks(**job):
+            ended_well = False
+            if not job.get("befores"):
+                sys.exit(f"{job['configs'][0]} failed on {len(job['configs'])} ranks")
+    sys.exit(0 if ended_well else 1)

@@ -180,12 +180,18 @@ class TrainConfig:
     """auto, cpu, cuda, cuda:1, mps."""
     compile: bool | None = changeable(None)
     """Compile the model with torch.compile. Default: on a GPU."""
+    deterministic: bool = changeable(False)
+    """Compute the same bits each time on a GPU too, by slower kernels and, unless --compile is
+    given, without torch.compile. A CPU does so anyway."""
     parallel: Literal["auto", "ddp", "fsdp", "hsdp"] = changeable("auto")
     """On several devices: ddp keeps the whole model on each, fsdp shards it over all, hsdp over
     those of a node. auto: the first of ddp, hsdp and fsdp that fits."""
     gradient_exchange: Literal["pass", "step"] = changeable("pass")
     """Under fsdp and hsdp: exchange gradients after each pass, or once a step, which sends less,
     but holds a whole gradient on each device (4 bytes a parameter)."""
+    rank_timeout: int = changeable(300)
+    """On several processes: seconds after which all end if one does not answer. The start, up to
+    the first step, has half an hour."""
     loss_chunk: int | None = changeable(None)
     """Tokens whose logits are held at a time, to bound memory; 0 holds all. Default: depends on the
     device."""
@@ -240,6 +246,7 @@ class TrainConfig:
             "log_interval",
             "keep_last",
             "eval_tokens",
+            "rank_timeout",
         ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in (

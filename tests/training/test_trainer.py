@@ -199,9 +199,8 @@ def test_another_tokenizer_than_the_shards_is_refused(tiny_run: TrainConfig, tmp
 
 
 def test_a_folder_in_use_is_refused_and_names_its_owner(tiny_run: TrainConfig) -> None:
-    data = TrainingData.open(tiny_run)
     with (
-        locked_run_folder(tiny_run, data, is_main=True),
+        locked_run_folder(tiny_run),
         pytest.raises(UserError, match=f"in use by process {os.getpid()}"),
     ):
         train(tiny_run)

@@ -3,15 +3,18 @@ data.
 
 Modules:
     cards          the cards whose peak speed and memory are known
+    determinism    the same bits each time, on a GPU too
     disk           what the user reads if the disk refuses a file
     drivers        whether torch can use the cards, and if not, why
     errors         `UserError`, and the checks that raise it
     files          hashes, JSON, and the one way in which a file is written
+    held_warnings  warnings of several ranks, said once
     hints          commands that a message may tell the user to type
     machine        cores and memory of the machine, from /proc and /sys
     parent         processes that end with the one that started them
     peak_flops     the peak speed of a device: the base of MFU
     plugins        a researcher's own files, run by `--plugin FILE.py`
+    ranks          the processes of a run: they begin together, end together, and one speaks
     runtime        device, precision and ranks of this process
     seeds          a seed for each random draw
     setting_names  what settings are called, here and elsewhere

@@ -17,6 +17,10 @@ class UserError(Exception):
     """
 
 
+class SharedError(UserError):
+    """A mistake that every process of a run raises in the same words; the first one shows it."""
+
+
 def require(condition: bool, name: str, value: object, rule: str) -> None:
     """Raise a `UserError` that names a setting, its value and its rule, unless `condition`
     holds.

@@ -9,20 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import shutil
+import socket
 import sysconfig
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
-from gpt_research.base import machine, shared_cores, slurm
-from gpt_research.base.errors import UserError
+from gpt_research.base import machine, ranks, shared_cores, slurm
+from gpt_research.base.determinism import compute_deterministically
+from gpt_research.base.errors import SharedError, UserError
 
+T = TypeVar("T")
 Precision = Literal["fp32", "bf16", "fp16"]
 OLDEST_FOR_TRITON = OLDEST_WITH_FAST_FP16 = (7, 0)
 """Compute capabilities of NVIDIA's cards. Source: Triton's README; NVIDIA's CUDA C++ Programming
@@ -89,6 +94,90 @@ class Runtime:
         dist.all_reduce(numbers, dist.ReduceOp.MAX)
         return int(numbers.item())
 
+    def largest_of_each(self, numbers: Sequence[float]) -> list[float]:
+        """Return, on all ranks, the largest that any rank passed in each place."""
+        if self.world_size == 1:
+            return list(numbers)
+        values = torch.tensor(numbers, dtype=torch.float64)
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+        return values.tolist()
+
+    def answer_within(self, seconds: float) -> None:
+        """From now on give up on a rank that does not answer for so long; all ranks call this."""
+        if self.world_size > 1:
+            self.synchronize()
+            self.barrier()
+            ranks.shorten_timeout(seconds)
+
+    def texts(self, text: str) -> list[str]:
+        """Return, on all ranks, the texts that they passed, in the order of the ranks."""
+        if self.world_size == 1:
+            return [text]
+        written = text.encode()
+        mine = torch.zeros(self.largest(len(written)) + 1, dtype=torch.uint8)
+        mine[: len(written)] = torch.frombuffer(bytearray(written), dtype=torch.uint8) if written else 0
+        all_of_them = [torch.empty_like(mine) for _ in range(self.world_size)]
+        dist.all_gather(all_of_them, mine)
+        return [theirs.numpy().tobytes().rstrip(b"\0").decode() for theirs in all_of_them]
+
+    def together(self, action: Callable[[], T], unlike: str = "There is a fault") -> T:
+        """Return what `action` returns, if it fails on no rank. It must not speak to other ranks.
+
+        Args:
+            unlike: begins the sentence about ranks that failed where others did not, such as "The
+                data set is not the same".
+
+        Raises:
+            SharedError: `action` raised a `UserError` on some rank; all ranks raise it alike.
+        """
+        if self.world_size == 1:
+            return action()
+        result, error = [], ""
+        try:
+            result = [action()]
+        except UserError as failure:
+            error = str(failure)
+        self.refuse_unless_alike([error], unlike)
+        return result[0]
+
+    def refuse_unless_alike(self, errors: Sequence[str], unlike: str) -> None:
+        """Raise the same error on all ranks if any rank has found some.
+
+        Args:
+            errors: what this rank found; empty texts count for nothing.
+
+        Raises:
+            SharedError: as `together` does.
+        """
+        mine = json.dumps([unlike, socket.gethostname(), *filter(None, errors)])
+        found = [json.loads(text) for text in self.texts(mine)]
+        unlike = found[0][0]  # it may name a folder, and hosts may call it by different names
+        wrong = [(rank, host, messages) for rank, (_, host, *messages) in enumerate(found) if messages]
+        if not wrong:
+            return
+        rank, host, (message, *_) = wrong[0]
+        if len(wrong) < self.world_size or any(messages[0] != message for _, _, messages in wrong):
+            others = f" and {len(wrong) - 1} other processes" if len(wrong) > 1 else ""
+            message = f"{unlike} on host {host} (rank {rank}{others}): {message}"
+        raise SharedError(message)
+
+    def on_first(self, action: Callable[[], None]) -> None:
+        """Run `action` on rank 0 alone, while the others wait.
+
+        Raises:
+            SharedError: `action` raised a `UserError`; all ranks raise it.
+        """
+        error = ""
+        try:
+            if self.is_main:
+                action()
+        except UserError as failure:
+            if self.world_size == 1:
+                raise
+            error = str(failure)
+        if message := self.texts(error)[0]:
+            raise SharedError(message)
+
     def barrier(self) -> None:
         """Return when every process has called this; the GPU is not synchronised."""
         self.any_rank(False)
@@ -141,12 +230,18 @@ class Runtime:
         return f"{torch.get_num_threads()}-thread CPU" if self.device.type == "cpu" else self.device.type
 
 
-def start(device: str = "auto", precision: str = "auto") -> Runtime:
+def start(device: str = "auto", precision: str = "auto", *, deterministic: bool = False) -> Runtime:
     """Choose the device and, under `torchrun` or `srun`, join the other processes.
 
+    Args:
+        deterministic: compute the same bits each time, from now on and in the whole process.
+
     Raises:
-        UserError: the machine has no such device, or the device does not support the precision.
+        UserError: the machine has no such device, the device does not support the precision, or the
+            processes do not find each other.
     """
+    if deterministic:
+        compute_deterministically()
     os.environ.update(slurm.torchrun_variables(os.environ))
     world_size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
@@ -160,8 +255,7 @@ def start(device: str = "auto", precision: str = "auto") -> Runtime:
         shared_cores.fit_threads(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         shared_cores.follow_load()
     if world_size > 1 and not dist.is_initialized():
-        # Small messages between hosts go over gloo, so that no host has to wait for its GPU.
-        dist.init_process_group("cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo")
+        ranks.join(rank, world_size, chosen)
     node_size = _node_size(rank, local_rank, world_size)
     return Runtime(chosen, _find_precision(chosen, precision), rank, local_rank, world_size, node_size)
 
@@ -180,8 +274,8 @@ def _node_size(rank: int, local_rank: int, world_size: int) -> int:
 
 def stop(runtime: Runtime) -> None:
     """Leave the group of processes."""
-    if runtime.world_size > 1 and dist.is_initialized():
-        dist.destroy_process_group()
+    if runtime.world_size > 1:
+        ranks.leave()
 
 
 def _find_device(name: str, local_rank: int, world_size: int) -> torch.device:

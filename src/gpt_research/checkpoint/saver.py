@@ -13,7 +13,6 @@ import errno
 import json
 import shutil
 import threading
-import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ def save_checkpoint(
     keep_every: int = 0,
     part: Part = WHOLE,
     keep: Collection[int] = (),
+    abandoned: threading.Event | None = None,
 ) -> Path:
     """Write a checkpoint beside its place, move it there, and drop old ones; return its folder.
 
@@ -53,7 +53,7 @@ def save_checkpoint(
         with written_whole(folder, durable=True) as unfinished:
             files = _write_tensors(unfinished, checkpoint, part)
             for index in range(1, part.count):
-                files |= _await_report(unfinished, Part(index, part.count))
+                files |= _await_report(unfinished, Part(index, part.count), abandoned or threading.Event())
             state = {"step": checkpoint.step, **checkpoint.state, "files": files}
             write_json(unfinished / "state.json", state, durable=True)
             if folder.exists():  # the same step saved again: the old one makes way only now
@@ -122,15 +122,16 @@ def _write_one_part(folder: Path, checkpoint: Checkpoint, part: Part) -> None:
         raise
 
 
-def _await_report(folder: Path, part: Part) -> dict[str, Any]:
+def _await_report(folder: Path, part: Part, abandoned: threading.Event) -> dict[str, Any]:
     """Return the files of another process once it has reported them.
 
-    A process that died never reports; then `torchrun` ends this one too.
+    A process that died never reports; then the run fails, and `abandoned` is set.
     """
     path = _report_path(folder, part)
     # Reports are files, because this thread must not use the process group while training does.
     while not path.is_file():
-        time.sleep(0.02)
+        if abandoned.wait(0.02):
+            raise OSError(f"process {part.index} did not write its part")
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     path.unlink()
     if "error" in report:
@@ -154,6 +155,7 @@ class BackgroundSaver:
         """
         self.run, self.keep_last, self.keep_every, self.part = run, keep_last, keep_every, part
         self._thread: threading.Thread | None = None
+        self._abandoned = threading.Event()
         self._error: BaseException | None = None
         self._written: tuple[int, Path] | None = None
 
@@ -187,11 +189,20 @@ class BackgroundSaver:
         written, self._written = self._written, None
         return written
 
-    def join(self) -> None:
-        """Wait until nothing is being written; raise no error."""
+    def join(self, seconds: float | None = None) -> bool:
+        """Wait until nothing is being written, at most for some seconds; return whether nothing is.
+
+        Raises no error.
+        """
         if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+            self._thread.join(seconds)
+            if not self._thread.is_alive():
+                self._thread = None
+        return self._thread is None
+
+    def abandon(self) -> None:
+        """Wait no more for the parts of other processes, because the run has failed."""
+        self._abandoned.set()
 
     def wait(self) -> None:
         """Wait until the checkpoint is on the disk; raise the error if it could not be written."""
@@ -203,7 +214,7 @@ class BackgroundSaver:
     def _write(self, checkpoint: Checkpoint, keep: Collection[int]) -> None:
         try:
             assert self.part is not None, "other processes write"
-            arguments = self.run, checkpoint, self.keep_last, self.keep_every, self.part, keep
+            arguments = self.run, checkpoint, self.keep_last, self.keep_every, self.part, keep, self._abandoned
             self._written = checkpoint.step, save_checkpoint(*arguments)
         except BaseException as error:  # raised in the training thread, by `wait`
             self._error = error

@@ -20,9 +20,9 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from gpt_research.base import hints, plugins, stopping, unix
+from gpt_research.base import held_warnings, hints, plugins, slurm, stopping, unix
 from gpt_research.base.disk import cannot_write, is_of_the_disk
-from gpt_research.base.errors import UserError, closest
+from gpt_research.base.errors import SharedError, UserError, closest
 from gpt_research.cli.commands import COMMANDS, OTHER_WORDS
 from gpt_research.cli.parsing import parse_settings
 from gpt_research.cli.terminal import lasting_standard_error
@@ -38,26 +38,34 @@ GO_ON = {
     "evaluate": "No result was written. Start the same command again.",
 }
 """How a user goes on with a command that was stopped; `stopping.GO_ON` holds for the others."""
+OF_SEVERAL_PROCESSES = ("train", "verify-resume", "plan")
+"""Commands that torchrun or srun may start several times, as the ranks of one run."""
+OF_ONE_PROCESS = ("demo", "generate", "evaluate", "compare", "export", "import", "replay", "where", "inspect")
+"""Commands that torchrun or srun must not start several times, which would write the same files."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line, without the program's name; return the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     warnings.formatwarning = _plain_warning
+    if arguments and arguments[0] in (*OF_SEVERAL_PROCESSES, *OF_ONE_PROCESS):
+        os.environ.update(slurm.torchrun_variables(os.environ))
+        held_warnings.hold_back()
     go_on = GO_ON.get(arguments[0], "") if arguments else ""
     with stopping.listening(), lasting_standard_error():
         try:
             with stopping.advising(go_on):
                 code = _run(arguments)
                 sys.stdout.flush()  # a full disk shows here, and not when Python ends
+                _leave_the_others()
             return code
         except stopping.Ended as stopped:
             return stopped.code
         except Exception as error:
-            return _ended_by(error)
+            return _ended_by(error, arguments)
 
 
-def _ended_by(error: Exception) -> int:
+def _ended_by(error: Exception, arguments: list[str]) -> int:
     """Say in one line why the command ended, and return its exit code; raise what is our fault."""
     if isinstance(error, OSError):
         file = error.filename2 or error.filename
@@ -67,10 +75,35 @@ def _ended_by(error: Exception) -> int:
             return 0
         if is_of_the_disk(error):
             error = cannot_write(file or "Standard output", error)
+    has_others = arguments and arguments[0] in (*OF_SEVERAL_PROCESSES, *OF_ONE_PROCESS)
+    if has_others and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        return _ended_together(error)
     if isinstance(error, UserError):
         print(f"error: {error}", file=sys.stderr)
         return 2
     raise error
+
+
+def _ended_together(error: Exception) -> int:
+    """Do as `_ended_by` on one of several processes, of which one is to speak."""
+    from gpt_research.base import ranks  # torch takes a second
+
+    error = ranks.parted(error)
+    told = isinstance(error, SharedError) and not stopping.is_first_rank()
+    if isinstance(error, ranks.RanksEndedError):
+        told = error.told_by_another
+    if not isinstance(error, UserError):
+        raise error
+    if not told:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    _leave_the_others()
+    return error.code if isinstance(error, ranks.RanksEndedError) else 2
+
+
+def _leave_the_others() -> None:
+    """End in order for the other ranks, if the command has joined any."""
+    if (ranks := sys.modules.get("gpt_research.base.ranks")) is not None:
+        ranks.leave()
 
 
 def _drop_output() -> None:
@@ -98,6 +131,11 @@ def _run(arguments: list[str]) -> int:
     name = arguments[0]
     if name not in COMMANDS:
         raise UserError(_no_command(name))
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and name in OF_ONE_PROCESS:
+        raise UserError(
+            f"{name} is the work of one process, but {processes} were started. Start it without torchrun or srun."
+        )
     settings = parse(name, arguments[1:]) if COMMANDS[name].settings else arguments[1:]
     if settings is None:  # --help or --print_config has been printed
         return 0

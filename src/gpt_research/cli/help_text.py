@@ -30,7 +30,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "optimizer": "max_steps learning_rate schedule min_lr_ratio warmup_steps weight_decay grad_clip optimizer.name "
         "beta1 beta2",
         "batch": "tokens_per_step micro_batch loss_chunk gradient_checkpointing",
-        "hardware": "device precision residual_precision compile parallel gradient_exchange",
+        "hardware": "device precision residual_precision compile deterministic parallel gradient_exchange rank_timeout",
         "evaluation and checkpoints": "eval_interval eval_tokens sample_prompt save_interval keep_last keep_every "
         "keep_best best_smoothing early_stopping",
         "logging": "log_interval tracker profile wandb.project wandb.entity wandb.name wandb.group wandb.tags",

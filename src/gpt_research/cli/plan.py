@@ -54,7 +54,7 @@ def run(command: PlanCommand) -> int:
 
     if command.on:
         return _run_elsewhere(command)
-    runtime = runtimes.start(command.device, command.precision)
+    runtime = runtimes.start(command.device, command.precision, deterministic=command.deterministic)
     try:
         console = Console(highlight=False, soft_wrap=True)
         if command.seconds and runtime.is_main and not command.json:

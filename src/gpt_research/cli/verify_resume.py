@@ -29,10 +29,11 @@ def run(command: VerifyResumeCommand) -> int:
     """Verify and print the verdict; return 0 if the two runs are equal and 1 if they differ."""
     from rich.console import Console
 
+    from gpt_research.base.stopping import is_first_rank
     from gpt_research.estimate.micro_batch import resolve_micro_batch
     from gpt_research.training.verify_resume import verify_resume
 
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(quiet=not is_first_rank(), soft_wrap=True, highlight=False)
     config = command.run_settings()
     if config.micro_batch == "auto":
         config = resolve_micro_batch(config, console.print)
@@ -50,5 +51,8 @@ def run(command: VerifyResumeCommand) -> int:
         "EQUAL: the resumed run is the run." if verdict.equal else "DIFFERENT: the resumed run is another run."
     )
     if not verdict.equal:
-        console.print(f"First of what differs: {', '.join(verdict.different[:5])}. On a GPU try it without --compile.")
+        remedy = "On a GPU try it with --deterministic."
+        if config.deterministic:
+            remedy = "With --compile, try it without." if config.compile else "Something is wrong in this machine."
+        console.print(f"First of what differs: {', '.join(verdict.different[:5])}. {remedy}")
     return 0 if verdict.equal else 1

@@ -13,8 +13,8 @@ from gpt_research.config import TrainConfig
 from gpt_research.estimate.probe import ROOM, fitting_micro_batches, free_memory, probe_micro_batches
 from gpt_research.estimate.resources import estimate_resources
 from gpt_research.settings_history import run_config
+from gpt_research.training.agreement import agree_on_settings, opened_alike
 from gpt_research.training.assembly import plan_execution
-from gpt_research.training.inputs import TrainingData
 
 AUTO_SECONDS = 20.0
 """The longest that `--micro_batch auto` tries sizes, without start-up."""
@@ -30,8 +30,9 @@ def resolve_micro_batch(config: TrainConfig, note: Callable[[str], None]) -> Tra
         UserError: not even one sequence fits, or the step does not divide over the devices.
     """
     assert config.micro_batch == "auto", "a number is resolved already"
-    runtime = start(config.device, config.precision)
-    data = TrainingData.open(config)
+    runtime = start(config.device, config.precision, deterministic=config.deterministic)
+    agree_on_settings(runtime, config)
+    data = opened_alike(runtime, config)
     shaped = dataclasses.replace(config, precision=runtime.precision, model=data.model)
     sizes = fitting_micro_batches(shaped, runtime.world_size)
     number = 0

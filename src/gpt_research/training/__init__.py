@@ -2,6 +2,7 @@
 
 Modules:
     loop              `train` and `Trainer`: step, log, evaluate, save, resume
+    agreement         what all ranks must have alike before the first step
     starting_weights  the weights of another run, with which a new one begins
     remarks           what a user should know before the first step
     state             what a step changes, to and from a checkpoint; saving it in the background
@@ -28,5 +29,6 @@ Modules:
     inspect_run       the content of a run folder
     verify_resume     proves that an interrupted run equals an uninterrupted one
     signals           Ctrl-C, SIGTERM and SIGHUP
+    out_of_memory     memory that ran out, in a sentence
     profiling         torch's profiler
 """

@@ -44,7 +44,7 @@ def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
         UserError: a step does not divide evenly over the devices, `compile` is asked for and cannot
             work, or `hsdp` and the nodes are not alike.
     """
-    compiled = _compiled(config.compile, runtime)
+    compiled = _compiled(config.compile, config.deterministic, runtime)
     parallel = _parallel(config, runtime)
     shards = {"fsdp": runtime.world_size, "hsdp": runtime.node_size}
     return ExecutionPlan(
@@ -128,11 +128,12 @@ def _within_nodes(runtime: Runtime) -> Parallel:
     return "fsdp" if runtime.node_size == runtime.world_size else "hsdp"
 
 
-def _compiled(asked_for: bool | None, runtime: Runtime) -> bool:
+def _compiled(asked_for: bool | None, deterministic: bool, runtime: Runtime) -> bool:
     # By default only a GPU compiles. There it pays within a minute; on a CPU a compiled step is
     # hardly faster.
     if asked_for is None:
-        return runtime.device.type == "cuda" and runtime.missing_for_compile() is None
+        # Inductor chooses some kernels by their time, so two processes may round differently.
+        return runtime.device.type == "cuda" and not deterministic and runtime.missing_for_compile() is None
     if asked_for and (missing := runtime.missing_for_compile()) is not None:
         raise UserError(f"compile is true, but torch.compile cannot work here: {missing}. Or leave --compile out.")
     return asked_for

@@ -30,6 +30,7 @@ def lineage(config: TrainConfig, tokenizer: str, data: str) -> dict[str, Any]:
         "data": data,
         "config": _digest(deciding_settings(config)),
         "code": f"gpt-research {__version__}, torch {torch.__version__}",
+        **({"deterministic": True} if config.deterministic else {}),
         **({"plugins": loaded} if loaded else {}),
     }
 

@@ -17,17 +17,19 @@ from pathlib import Path
 
 import torch
 
-from gpt_research.base import hints, parent, shared_cores
+from gpt_research.base import hints, parent, ranks, shared_cores
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.disk import dispensable
 from gpt_research.base.errors import UserError
 from gpt_research.base.peak_flops import about_the_peak, peak_flops
 from gpt_research.base.runtime import Runtime
-from gpt_research.checkpoint.files import checkpoint_path, load_step, saved_steps
+from gpt_research.checkpoint.choice import load_alike
+from gpt_research.checkpoint.files import checkpoint_path, saved_steps
 from gpt_research.checkpoint.saver import BackgroundSaver, drop_after
 from gpt_research.config import RESUME_IN_PLACE, GenerateConfig, TrainConfig
 from gpt_research.generation.torch_engine import generate
 from gpt_research.model.variants import check_variants
+from gpt_research.training.agreement import agree_on_settings, agree_on_state, opened_alike
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.bad_steps import BadSteps
 from gpt_research.training.best import BestEvaluation
@@ -37,12 +39,13 @@ from gpt_research.training.health import Health
 from gpt_research.training.inputs import TrainingData, loader_of_run
 from gpt_research.training.lineage import lineage
 from gpt_research.training.metrics import SAMPLES, Earlier, Metrics
+from gpt_research.training.out_of_memory import REMEDY_OF_BUILDING, out_of_memory_is_the_users
 from gpt_research.training.parallel import part_to_write, reshard
 from gpt_research.training.profiling import profiled
 from gpt_research.training.remarks import about_the_inputs, about_the_start
 from gpt_research.training.reporter import Beginning, Outcome, Reporter
-from gpt_research.training.run_folder import fill_run_folder, locked_run_folder
-from gpt_research.training.signals import StopSignal, catch_stop_signals
+from gpt_research.training.run_folder import fill_run_folder, shared_run_folder
+from gpt_research.training.signals import StopSignal, StopTogether, catch_stop_signals
 from gpt_research.training.starting_weights import take_weights
 from gpt_research.training.state import RunState, Saving
 from gpt_research.training.step import TrainStep
@@ -66,16 +69,18 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     reporter = reporter or Reporter()
     check_variants(config.model)
     find_tracker(config.tracker)
-    runtime = runtimes.start(config.device, config.precision)
+    runtime = runtimes.start(config.device, config.precision, deterministic=config.deterministic)
     if runtime.world_size > 1:
         parent.stop_with_launcher()
     try:
-        data = TrainingData.open(config)
+        agree_on_settings(runtime, config, until)
+        data = opened_alike(runtime, config)
         config = dataclasses.replace(config, precision=runtime.precision, model=data.model)
-        remarks = about_the_inputs(config, data)
-        with locked_run_folder(config, data, is_main=runtime.is_main):
-            runtime.barrier()  # only rank 0 has the lock and has checked the folder that all read
-            trainer = Trainer(config, runtime, data, reporter)
+        agree_on_settings(runtime, config, until)  # a rank may have a card of another kind
+        remarks = runtime.together(lambda: about_the_inputs(config, data))
+        with shared_run_folder(config, runtime):
+            with out_of_memory_is_the_users("for the model", REMEDY_OF_BUILDING):
+                trainer = Trainer(config, runtime, data, reporter)
             announce = reporter.stopping if runtime.is_main else Reporter().stopping
             with catch_stop_signals(announce) as stop:
                 outcome = trainer.run(stop, until, remarks)
@@ -84,6 +89,10 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
             # need.
             del trainer
             return outcome
+    except Exception as error:
+        if (told := ranks.parted(error)) is error:
+            raise
+        raise told from None
     finally:
         runtimes.stop(runtime)
 
@@ -142,17 +151,11 @@ class Trainer:
         Raises:
             UserError: memory ran out, the disk is full, or too many gradients were not finite.
         """
-        try:
+        remedy = "Lower micro_batch or add --gradient_checkpointing, and go on with: " + hints.command(
+            "train", "--resume", self.run_folder
+        )
+        with out_of_memory_is_the_users(f"with micro_batch {self.plan.micro_batch}", remedy):
             return self._run(stop, until, remarks)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            text = str(error).lower()
-            if isinstance(error, RuntimeError) and "out of memory" not in text and "allocate memory" not in text:
-                raise
-            raise UserError(
-                f"Out of memory with micro_batch {self.plan.micro_batch} ({str(error).splitlines()[0][:150]}). Lower "
-                "micro_batch or add --gradient_checkpointing, and go on with: "
-                f"{hints.command('train', '--resume', self.run_folder)}"
-            ) from None
 
     def _run(self, stop: StopSignal, until: int | None, remarks: Sequence[str]) -> Outcome:
         config, step = self.config, self.start_step
@@ -166,6 +169,7 @@ class Trainer:
             self.reporter.note(remark)
         self.started_at = self.window_at = time.perf_counter()
         self.window_step = step
+        stops = StopTogether(self.runtime, lambda: bool(stop) or self.saving.failed)
         refuse = self.state.health.is_spike if config.skip_spikes else None
         # Hundreds of thousands of objects stay for the whole run. Frozen ones are not searched for
         # garbage again and again.
@@ -174,11 +178,14 @@ class Trainer:
         try:
             profile = self.run_folder / "profile" if config.profile and self.runtime.is_main else None
             with profiled(profile, self.runtime.device) as profiler:
-                while step < last and not self._stop_requested(stop):
-                    result = self.train_step.take_step(step, lambda: self._before_pass(stop), refuse)
+                # All ranks have the same losses, so they stop early at the same step.
+                while step < last and not self.state.best.exhausted and not stops():
+                    result = self.train_step.take_step(step, lambda: self._before_pass(stops), refuse)
                     if result is None:  # stopped inside the step; a resumed run takes it again
                         break
                     profiler.step()
+                    if step == self.start_step:
+                        self.runtime.answer_within(config.rank_timeout)
                     step += 1
                     self.unread.append((step, *result))
                     if self._reads_every_step or step % config.log_interval == 0 or step == last:
@@ -199,6 +206,7 @@ class Trainer:
                 self.save(step)
             self.saving.wait()
         finally:
+            self.saving.abandon()
             gc.unfreeze()
             if self.metrics:
                 self.metrics.finish()
@@ -217,11 +225,15 @@ class Trainer:
             UserError: there is no such checkpoint, or it is of another model, tokenizer or data.
         """
         config, run = self.config, self.run_folder
-        if (checkpoint := load_step(run, self._wanted)) is not None:
-            self.state.restore(checkpoint, str(checkpoint_path(run, checkpoint.step)), config)
+        if (checkpoint := load_alike(self.runtime, run, self._wanted)) is not None:
+            where = str(checkpoint_path(run, checkpoint.step))
+            self.runtime.together(lambda: self.state.restore(checkpoint, where, config))
             self.start_step = self.saving.newest = checkpoint.step
         elif config.init_from:
-            self.state.lineage["init_from"] = take_weights(self.model, config, self.data.tokenizer.fingerprint)
+            origin = take_weights(self.model, config, self.data.tokenizer.fingerprint, self.runtime)
+            self.state.lineage["init_from"] = origin
+        small = {"step": self.start_step, **self.state.small_values()}
+        agree_on_state(self.runtime, self.state.tensors(), small)
 
     @property
     def _wanted(self) -> str:
@@ -233,18 +245,23 @@ class Trainer:
         """Make the run folder that of a run at the step where training begins; return what to say
         about it.
         """
-        config, run, step, dropped = self.config, self.run_folder, self.start_step, []
-        if self.runtime.is_main:
+        config, run, step = self.config, self.run_folder, self.start_step
+        dropped: list[int] = []
+
+        def fill() -> None:
             changes = fill_run_folder(run, config, self.data, step, self.state.lineage["data"])
             # A newest one that is damaged was passed over; it stays until its step is saved again.
-            if self._wanted != "newest" and (dropped := [saved for saved in saved_steps(run) if saved > step]):
+            if self._wanted != "newest":
+                dropped.extend(saved for saved in saved_steps(run) if saved > step)
+            if dropped:
                 drop_after(run, step)
             self.metrics = Metrics(run, config, step)
             self.earlier = self.metrics.earlier
             if changes:
                 changed = {name: [before, after] for name, before, after in changes}
                 self.metrics.log(step, {"event": "settings", "changed": changed})
-        self.runtime.barrier()  # no rank may write a part of a checkpoint that rank 0 is dropping
+
+        self.runtime.on_first(fill)  # no rank may write a part of a checkpoint that rank 0 is dropping
         named = config.resume not in RESUME_IN_PLACE
         notes = about_the_start(run, self.state.lineage, self.saving.newest, dropped, named=named)
         if self.saving.newest is None and "init_from" in self.state.lineage:
@@ -279,17 +296,11 @@ class Trainer:
             peak_flops=self.peak_flops,
         )
 
-    def _stop_requested(self, stop: StopSignal) -> bool:
-        """Return True on all ranks if any got a signal, could not save, or is to stop early."""
-        # All ranks must stop at the same step, because the others would wait for one that left.
-        return self.runtime.any_rank(bool(stop) or self.saving.failed or self.state.best.exhausted)
-
-    def _before_pass(self, stop: StopSignal) -> bool:
+    def _before_pass(self, stops: StopTogether) -> bool:
         """Report that a pass begins; return True if training is to stop before it."""
         self.reporter.before_pass()
-        # A step of many passes may take minutes, and a batch system kills a job that does not stop
-        # soon.
-        return self.plan.micro_steps > 1 and self._stop_requested(stop)
+        # A step may take minutes, and a batch system kills a job that does not stop soon.
+        return self.plan.micro_steps > 1 and stops()
 
     def _due(self, step: int, interval: int) -> bool:
         return step == self.config.max_steps or (interval > 0 and step % interval == 0)

@@ -133,7 +133,9 @@ def _trainer(run_folder: Path, period: Period, data: str, device: str) -> Traine
     )
     opened = TrainingData.open(config)
     config = dataclasses.replace(config, model=opened.model)
-    trainer = Trainer(config, start(device, config.precision), opened, Reporter(), resume=False)
+    trainer = Trainer(
+        config, start(device, config.precision, deterministic=config.deterministic), opened, Reporter(), resume=False
+    )
     if known and trainer.state.lineage["data"] != period.data:
         raise UserError(
             f"The steps after {period.from_step:,} were taken on other data than {config.data} holds now "

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import secrets
 import shutil
 import socket
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from typing import IO, Any
 
 from gpt_research.base import unix
 from gpt_research.base.errors import UserError
+from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import write_yaml
+from gpt_research.checkpoint.choice import wait_until
 from gpt_research.checkpoint.files import find_step, saved_steps
 from gpt_research.config import TrainConfig
 from gpt_research.settings_history import (
@@ -30,25 +33,29 @@ from gpt_research.settings_history import (
 )
 from gpt_research.training.inputs import TrainingData
 
+OWNER = "owner.json"
+
 
 @contextlib.contextmanager
-def locked_run_folder(config: TrainConfig, data: TrainingData, *, is_main: bool) -> Iterator[Path]:
-    """Lock the run folder of `config`, and check that `config` may train in it.
+def locked_run_folder(config: TrainConfig) -> Iterator[str]:
+    """Lock the run folder of `config`, and check that `config` may train in it; only rank 0 calls
+    this.
 
-    Only rank 0 locks and checks; the others get the path alone. Nothing of a run in the folder has
-    changed until `fill_run_folder` is called.
+    Nothing of a run in the folder has changed until `fill_run_folder` is called. A folder that was
+    made here, and in which nothing was written, is removed again.
+
+    Returns:
+        A mark, which stands in owner.json.
 
     Raises:
         UserError: another process has it, `resume` is never and it holds a run, or a setting
             changed.
     """
-    run = Path(config.out)
-    if not is_main:
-        yield run
-        return
+    run, mark = Path(config.out), secrets.token_hex(8)
     try:
+        is_new = not run.exists()
         run.mkdir(parents=True, exist_ok=True)
-        lock = _take_lock(run)
+        lock = _take_lock(run, mark)
     except OSError as error:
         raise UserError(f"The run folder {run} cannot be used ({error.strerror}). Name another with --out.") from None
     with lock:  # closing the file frees the lock
@@ -60,7 +67,53 @@ def locked_run_folder(config: TrainConfig, data: TrainingData, *, is_main: bool)
                 )
             step = steps[-1] if config.resume == "auto" else find_step(run, config.step)
             _check_changes(config_to_go_on(run, step, saved_steps(run)[-1]), config, run, trained=step > 0)
-        yield run
+        try:
+            yield mark
+        finally:
+            if is_new and [path.name for path in run.iterdir()] == [OWNER]:
+                (run / OWNER).unlink()
+                run.rmdir()
+
+
+@contextlib.contextmanager
+def shared_run_folder(config: TrainConfig, runtime: Runtime) -> Iterator[None]:
+    """Let rank 0 hold the lock of `locked_run_folder`, after all ranks have seen that the folder is
+    the same one for each of them.
+
+    Raises:
+        UserError: as `locked_run_folder` does, or a rank sees another folder or none; all ranks
+            raise it.
+    """
+    run, mark = Path(config.out), ""
+    with contextlib.ExitStack() as held:
+
+        def lock() -> None:
+            nonlocal mark
+            mark = held.enter_context(locked_run_folder(config))
+
+        runtime.on_first(lock)
+        if runtime.world_size > 1:
+            mark, wrong = runtime.texts(mark)[0], ""
+            if not wait_until(run, lambda: _mark_of(run) == mark):
+                there = "does not exist" if not run.is_dir() else f"has no {OWNER}"
+                if (run / OWNER).is_file():
+                    there = f"has the {OWNER} of another process"
+                wrong = (
+                    f"{os.path.abspath(run)} {there}, but rank 0 has just locked it. Name a folder with --out that "
+                    "lies on a file system which all hosts share."
+                )
+            runtime.refuse_unless_alike([wrong], f"The run folder {run} is not the same folder")
+        yield
+
+
+def _mark_of(run: Path) -> str:
+    """Return the mark of the process that locked a run folder last; empty if this host sees
+    none.
+    """
+    try:
+        return str(json.loads((run / OWNER).read_text(encoding="utf-8"))["mark"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def fill_run_folder(
@@ -84,7 +137,7 @@ def fill_run_folder(
     return record(run, Period(step, config, data_fingerprint))
 
 
-def _take_lock(run: Path) -> IO[str]:
+def _take_lock(run: Path, mark: str) -> IO[str]:
     """Lock `owner.json` and write who holds it."""
     if unix.is_missing():
         raise UserError(unix.REFUSAL)
@@ -92,7 +145,7 @@ def _take_lock(run: Path) -> IO[str]:
 
     # The kernel frees the lock when the process ends, however it ends. So a crash never leaves a
     # folder locked, as a file whose existence is the lock would.
-    file = open(run / "owner.json", "a+", encoding="utf-8")  # noqa: SIM115  stays open while the run lives
+    file = open(run / OWNER, "a+", encoding="utf-8")  # noqa: SIM115  stays open while the run lives
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -104,8 +157,9 @@ def _take_lock(run: Path) -> IO[str]:
             "Wait for it, stop it, or name another folder with --out."
         ) from None
     file.truncate(0)
-    file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "mark": mark}))
     file.flush()
+    os.fsync(file.fileno())  # other hosts look for the mark
     return file
 
 

@@ -13,8 +13,10 @@ from typing import Any
 import torch
 
 from gpt_research.base import plugins
-from gpt_research.base.errors import UserError
-from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_step
+from gpt_research.base.errors import SharedError, UserError
+from gpt_research.base.runtime import Runtime
+from gpt_research.checkpoint.choice import load_alike
+from gpt_research.checkpoint.files import Checkpoint, checkpoint_path
 from gpt_research.checkpoint.weights import restore_model
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
@@ -25,7 +27,7 @@ POSITIONS = "position_embedding.weight"
 """The parameter with a row for each position of the context."""
 
 
-def take_weights(model: GPT, config: TrainConfig, tokenizer: str) -> dict[str, Any]:
+def take_weights(model: GPT, config: TrainConfig, tokenizer: str, runtime: Runtime) -> dict[str, Any]:
     """Give a new model the weights of the run `config.init_from`; return what lineage keeps of it.
 
     A shorter context takes the first rows of the table of positions. Of a sharded model, each
@@ -38,10 +40,17 @@ def take_weights(model: GPT, config: TrainConfig, tokenizer: str) -> dict[str, A
         UserError: no such run or checkpoint, a model of another shape, or another tokenizer.
     """
     folder = Path(config.init_from)
-    run_config(folder)  # it says what a folder lacks that is no run
-    checkpoint = load_step(folder, config.step, optimizer=False)
+    # It says what a folder lacks that is no run.
+    runtime.together(lambda: run_config(folder), f"The run folder {folder} is not the same")
+    checkpoint = load_alike(runtime, folder, config.step, optimizer=False)
     if checkpoint is None:
-        raise UserError(f"{folder} has no weights to begin with: it has no checkpoint yet.")
+        raise SharedError(f"{folder} has no weights to begin with: it has no checkpoint yet.")
+    return runtime.together(lambda: _put(checkpoint, model, config, tokenizer))
+
+
+def _put(checkpoint: Checkpoint, model: GPT, config: TrainConfig, tokenizer: str) -> dict[str, Any]:
+    """Put the weights of a checkpoint into the model, and return what lineage keeps of it."""
+    folder = Path(config.init_from)
     where, before = str(checkpoint_path(folder, checkpoint.step)), checkpoint.lineage
     plugins.require(before.get("plugins", {}), where)
     trained_with = before.get("tokenizer") or Tokenizer.load(folder / "tokenizer.json").fingerprint

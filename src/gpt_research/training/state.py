@@ -22,6 +22,7 @@ from gpt_research.training.health import Health
 from gpt_research.training.lineage import ORIGIN, check_lineage
 from gpt_research.training.optimizer_state import optimizer_first_rows, optimizer_tensors, restore_optimizer
 from gpt_research.training.reporter import Reporter
+from gpt_research.training.signals import ASKS_EVERY_S
 from gpt_research.training.step import TrainStep
 
 
@@ -38,7 +39,19 @@ class RunState:
     def at(self, step: int) -> Checkpoint:
         """Return a copy of the state after `step`; of a sharded model, what this process holds."""
         optimizer, model = self.train_step.optimizer, self.train_step.model
-        state = {
+        tensors = model_tensors(model), optimizer_tensors(optimizer, model)
+        rows = first_rows(model) | optimizer_first_rows(optimizer, model)
+        return Checkpoint(step, *tensors, self.small_values(), rows)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return weights and optimizer state by name, as they are on the device."""
+        named, state = dict(self.train_step.model.named_parameters()), self.train_step.optimizer.state
+        moments = {f"{moment}/{name}": value for name, p in named.items() for moment, value in state[p].items()}
+        return named | moments
+
+    def small_values(self) -> dict[str, Any]:
+        """Return all of the state but weights and optimizer, as JSON holds it."""
+        return {
             "lineage": self.lineage,
             "scaler": self.train_step.scaler.state_dict(),
             "health": self.health.state_dict(),
@@ -47,8 +60,6 @@ class RunState:
             "skipped_steps": int(self.train_step.skipped.item()),
             "threads": self._threads,
         }
-        tensors = model_tensors(model), optimizer_tensors(optimizer, model)
-        return Checkpoint(step, *tensors, state, first_rows(model) | optimizer_first_rows(optimizer, model))
 
     def restore(self, checkpoint: Checkpoint, where: str, config: TrainConfig) -> None:
         """Take over the state of a checkpoint.
@@ -123,13 +134,20 @@ class Saving:
             # Nothing can make the weights of step 0 again if another run or an import gave them.
             self._saver.save(self._state.at(step), keep={0, self._state.best.step or 0})
 
+    def abandon(self) -> None:
+        """Wait no more for the parts that other processes write, because the run ends."""
+        self._saver.abandon()
+
     def wait(self) -> None:
         """Wait until the newest checkpoint is on the disk, and report it.
 
         Raises:
             UserError: it could not be written, by this process or another.
         """
-        self._saver.join()
+        # The others ask again and again, so that they do not wait longer for a slow disk than they
+        # would for a rank that has gone.
+        while self._runtime.any_rank(not self._saver.join(ASKS_EVERY_S if self._runtime.world_size > 1 else None)):
+            pass
         # All ranks must stop, because the others would wait for one that left.
         if self._runtime.any_rank(self._saver.failed):
             self._saver.wait()

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import torch
 
-from gpt_research.base.runtime import Runtime
 from gpt_research.base.seeds import seed_for
 from gpt_research.training.execution import ExecutionPlan
 from gpt_research.training.optimizers import step_unless
@@ -23,6 +22,8 @@ from gpt_research.training.parallel import Placed, gradients_stay_local
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
+
+    from gpt_research.base.runtime import Runtime
 
 
 class Batches(Protocol):

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from gpt_research.base.errors import UserError
+from gpt_research.base.stopping import is_first_rank
 from gpt_research.checkpoint.files import load_newest
 from gpt_research.config import TrainConfig
 from gpt_research.training.loop import train
@@ -47,9 +48,10 @@ def verify_resume(config: TrainConfig, steps: int) -> Verdict:
         UserError: what `train` raises, or a folder that holds something else.
     """
     root = Path(config.out)
-    if root.exists() and not {path.name for path in root.iterdir()} <= {"whole", "halves"}:
-        raise UserError(f"{root} holds something else. Name a folder for the two runs with --out.")
-    shutil.rmtree(root, ignore_errors=True)
+    if is_first_rank():  # the other ranks look at the folder when they train
+        if root.exists() and not {path.name for path in root.iterdir()} <= {"whole", "halves"}:
+            raise UserError(f"{root} holds something else. Name a folder for the two runs with --out.")
+        shutil.rmtree(root, ignore_errors=True)
     config = dataclasses.replace(
         config,
         log_interval=1,

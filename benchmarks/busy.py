@@ -63,11 +63,11 @@ def work(program: str, nanogpt_path: str) -> None:
     import torch
     from train_step import Contender, Shape, nanogpt, ours
 
-    from gpt_research.base import runtime as runtimes
+    from gpt_research.base import startup
     from gpt_research.config import GPTConfig
 
     torch.manual_seed(0)
-    runtime = runtimes.start("cpu", "auto" if program == "ours" else "fp32")
+    runtime = startup.start("cpu", "auto" if program == "ours" else "fp32")
     model = GPTConfig(n_layer=4, n_head=4, n_embd=256, block_size=128, dropout=0.0, vocab_size=4096)
     about = Contender(program, runtime.precision, compiled=False)
     shape = Shape(model, MICRO_BATCH // runtime.world_size, passes=1)
@@ -83,7 +83,7 @@ def work(program: str, nanogpt_path: str) -> None:
             step()
             steps += 1
         print(steps * TOKENS / (time.perf_counter() - began), flush=True)
-    runtimes.stop(runtime)
+    startup.stop(runtime)
 
 
 class Run:

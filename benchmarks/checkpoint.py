@@ -23,7 +23,7 @@ wait_policy.choose()  # before torch is loaded
 
 import torch
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_checkpoint
 from gpt_research.checkpoint.saver import BackgroundSaver
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    machine = runtimes.start(arguments.device, "fp32")
+    machine = startup.start(arguments.device, "fp32")
     model = GPT(SHAPES[arguments.config]).to(machine.device)
     optimizer = make_optimizer(model, TrainConfig())
     steps = [step(model, optimizer, machine) for _ in range(3)]

@@ -38,8 +38,7 @@ from typing import Any
 import torch
 from flops import HEADING, Flops, Peak, flops_of, peak_of
 
-from gpt_research.base import machine
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import machine, startup
 from gpt_research.base.peak_flops import measured_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
@@ -222,7 +221,7 @@ def write(batch: int, runtime: Runtime, tiny: bool) -> dict[str, Any]:
 
 def child(arguments: argparse.Namespace) -> None:
     """Measure what standard input asks for; print a line of JSON for each."""
-    runtime = runtimes.start(arguments.device, arguments.precision)
+    runtime = startup.start(arguments.device, arguments.precision)
     for line in sys.stdin:
         task, what = json.loads(line)
         print(json.dumps(TASKS[task](what, runtime, arguments.tiny)), flush=True)

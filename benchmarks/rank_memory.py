@@ -24,8 +24,7 @@ from gpt_research.base import wait_policy
 
 wait_policy.choose()  # before torch is loaded
 
-from gpt_research.base import machine
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import machine, startup
 from gpt_research.checkpoint.files import WHOLE, Checkpoint, checkpoint_path, load_checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.checkpoint.weights import model_tensors, restore_model
@@ -41,7 +40,7 @@ def worker(model: GPTConfig, how: str, run: Path) -> None:
     """Build a step and load weights as one of several processes; print the peaks."""
     importlib.import_module("torch._dynamo")  # the optimizer imports it
     importlib.import_module("torch.distributed.fsdp")
-    runtime = runtimes.start("cpu", "fp32")
+    runtime = startup.start("cpu", "fp32")
     config = TrainConfig(
         model=model,
         micro_batch=1,
@@ -61,7 +60,7 @@ def worker(model: GPTConfig, how: str, run: Path) -> None:
     loaded = machine.peak_memory()
     print(f"rank {runtime.rank}: built {(built - imported) / 1e9:.2f} GB, loaded {(loaded - imported) / 1e9:.2f} GB")
     runtime.barrier()
-    runtimes.stop(runtime)
+    startup.stop(runtime)
 
 
 def main() -> None:

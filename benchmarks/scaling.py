@@ -33,7 +33,7 @@ wait_policy.choose()  # before torch is loaded
 import torch
 from flops import HEADING, Peak, flops_of, peak_of
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.estimate.probe import RandomBatches
 from gpt_research.model.gpt import GPT
@@ -57,7 +57,7 @@ def setting(device: str, how: str) -> TrainConfig:
 
 def worker(arguments: argparse.Namespace) -> None:
     """Take steps as one of the processes that torchrun started; the first prints its seconds."""
-    runtime = runtimes.start(arguments.device, "fp32" if arguments.device == "cpu" else "auto")
+    runtime = startup.start(arguments.device, "fp32" if arguments.device == "cpu" else "auto")
     config = setting(arguments.device, arguments.worker)
     batches = RandomBatches(config.model, config.micro_batch)  # type: ignore[arg-type]
     train_step = build_step(config, plan_execution(config, runtime), runtime, batches, TrainStep)
@@ -72,7 +72,7 @@ def worker(arguments: argparse.Namespace) -> None:
     if runtime.is_main:
         peak = peak_of(runtime)
         print(json.dumps([times[warm_up:], peak.flops, peak.source]))
-    runtimes.stop(runtime)
+    startup.stop(runtime)
 
 
 def run(ranks: int, how: str, arguments: argparse.Namespace) -> tuple[list[float], Peak]:

@@ -47,7 +47,7 @@ import numpy as np
 import torch
 from flops import HEADING, Peak, flops_of
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.base.peak_flops import measured_flops, stated_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.config import GPTConfig, TrainConfig
@@ -166,7 +166,7 @@ def nanogpt(contender: Contender, runtime: Runtime, shape: Shape, path: Path) ->
 def take_turns(pipe: Connection, contender: Contender, shape: Shape, arguments: Any) -> None:
     """Be one contender: take a step whenever the pipe says so, and answer with its seconds."""
     torch.manual_seed(0)
-    runtime = runtimes.start(arguments.device, contender.precision)
+    runtime = startup.start(arguments.device, contender.precision)
     if contender.program == "ours":
         step = ours(contender, runtime, shape)
     else:
@@ -310,7 +310,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    runtime = runtimes.start(arguments.device, arguments.precision)
+    runtime = startup.start(arguments.device, arguments.precision)
     print(f"{runtime.device_name}, {runtime.precision}, torch {torch.__version__}, Python {platform.python_version()}")
     measured = {
         name: measure_starts(name, arguments) if arguments.starts else measure(name, arguments, runtime)

@@ -24,7 +24,6 @@ STEP_MODULES = 10
 LONGEST_FILE = 400
 LATE = {
     ("gpt_research.__main__", "gpt_research.cli.command_line"): "Ctrl-C during this import must show no traceback",
-    ("gpt_research.base.runtime", "gpt_research.base.drivers"): "how torch is installed is no part of a step",
     ("gpt_research.preprocessing.text.compiled", "gpt_research.preprocessing.text.kernels"): "numba takes 0.5 s",
     ("gpt_research.preprocessing.formats.bz2_blocks", "gpt_research.preprocessing.formats.bz2_decoder"): "the same",
     **{

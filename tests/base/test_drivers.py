@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_research.base import machine
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import machine, startup
 from gpt_research.base.errors import UserError
 from gpt_research.cli import command_line as cli
 from gpt_research.estimate import doctor
@@ -93,15 +92,15 @@ def test_a_driver_and_a_torch_that_do_not_fit(
     driver(version)
     torch_is(monkeypatch, cuda, [], [], hip)
     with pytest.warns(UserWarning, match=rf"NVIDIA card \(driver {version}\), but torch .*{says}"):
-        assert runtimes.start().device.type == "cpu"
+        assert startup.start().device.type == "cpu"
 
 
 def test_a_container_without_its_card_is_told_to_take_it(monkeypatch: pytest.MonkeyPatch) -> None:
     driver("580.95.05", device=False)
     torch_is(monkeypatch, "13.0", CU130, [])
-    assert "docker run --gpus all" in str(runtimes.unusable_card())
+    assert "docker run --gpus all" in str(startup.unusable_card())
     put(machine.DEV / "dxg")  # that of WSL2
-    assert "docker" not in str(runtimes.unusable_card())
+    assert "docker" not in str(startup.unusable_card())
 
 
 @pytest.mark.parametrize("value", ["", "-1"])
@@ -109,7 +108,7 @@ def test_cards_that_the_user_has_hidden_are_no_fault(value: str, monkeypatch: py
     driver("580.95.05")
     torch_is(monkeypatch, "13.0", CU130, [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
-    assert runtimes.unusable_card() is None
+    assert startup.unusable_card() is None
     _, found = doctor.look_at_gpus(doctor.Place(Path("runs")))
     assert (found.found, found.unusable) == ("hidden by CUDA_VISIBLE_DEVICES", False)
 
@@ -134,29 +133,29 @@ def test_a_card_that_torch_has_no_code_for(
     driver("580.95.05")
     torch_is(monkeypatch, "13.0", codes, [card])
     if build is None:
-        assert runtimes.start().device.type == "cuda"
-        assert runtimes.unusable_card() is None
+        assert startup.start().device.type == "cuda"
+        assert startup.unusable_card() is None
         return
     says = rf"compute capability {card[0]}\.{card[1]} \(a card\), but torch .* has machine code for .*whl/{build}"
     with pytest.warns(UserWarning, match=says):
-        assert runtimes.start().device.type == "cpu"
+        assert startup.start().device.type == "cpu"
     with pytest.raises(UserError, match=says):
-        runtimes.start("cuda")
+        startup.start("cuda")
 
 
 def test_an_old_card_beside_a_new_one_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     torch_is(monkeypatch, "13.0", CU130, [(9, 0), (7, 0)])
-    assert runtimes.start().device == torch.device("cuda", 0)
+    assert startup.start().device == torch.device("cuda", 0)
     with pytest.raises(UserError, match=r"capability 7\.0"):
-        runtimes.start("cuda:1")
+        startup.start("cuda:1")
 
 
 def test_a_card_of_amd_and_graphics_of_a_laptop(monkeypatch: pytest.MonkeyPatch) -> None:
     torch_is(monkeypatch, "13.0", CU130, [])
     put(machine.SYS / "class" / "drm" / "card0" / "device" / "mem_info_vram_total", f"{512 << 20}\n")
-    assert runtimes.unusable_card() is None
+    assert startup.unusable_card() is None
     put(machine.SYS / "class" / "drm" / "card1" / "device" / "mem_info_vram_total", f"{24 << 30}\n")
-    assert "has an AMD card, but torch" in str(runtimes.unusable_card())
+    assert "has an AMD card, but torch" in str(startup.unusable_card())
 
 
 def test_the_doctor_fails_if_there_is_a_card_that_torch_cannot_use(

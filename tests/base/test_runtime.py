@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_research.base import machine
+from gpt_research.base import machine, startup
 from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
@@ -51,16 +51,16 @@ def test_auto_is_the_fastest_type_of_the_card(
     capability: tuple[int, int], precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_in_cards(monkeypatch, 1, capability)
-    runtime = runtimes.start()
+    runtime = startup.start()
     assert (str(runtime.device), runtime.precision) == ("cuda:0", precision)
     if capability < (8, 0):
         with pytest.raises(UserError, match=r"precision is bf16, but a card has none\. Use fp16\."):
-            runtimes.start(precision="bf16")
+            startup.start(precision="bf16")
 
 
 def test_each_process_of_a_machine_needs_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
     put_in_cards(monkeypatch, 2)
-    find = runtimes._find_device
+    find = startup._find_device
     assert [str(find(name, 1, 2)) for name in ("auto", "cuda")] == ["cuda:1", "cuda:1"]
     for name in ("auto", "cuda"):
         with pytest.raises(
@@ -94,10 +94,10 @@ def test_a_card_that_torch_cannot_use_is_named_with_its_driver(
         "NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.104.05  Sat Aug 19 2023\nGCC version: 12.2.0\n"
     )
     with pytest.warns(UserWarning, match=rf"driver 535\.104\.05.*{says}"):
-        assert runtimes.start().device.type == "cpu"
+        assert startup.start().device.type == "cpu"
     version.unlink()
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    assert runtimes.start().device.type == "cpu", "a machine without a card says nothing"
+    assert startup.start().device.type == "cpu", "a machine without a card says nothing"
 
 
 def test_the_driver_of_wsl2_is_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -174,8 +174,8 @@ from gpt_research.training.execution import ExecutionPlan
 from gpt_research.training.parallel import place
 dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
 model = GPT(GPTConfig(n_layer=1, n_head=1, n_embd=8, block_size=8, vocab_size=16))
-plan = ExecutionPlan("ddp", False, 1, 1, 0, 8)
-ddp = place(model, plan, Runtime(torch.device("cpu"), "fp32")).for_training
+plan = ExecutionPlan("ddp", 1, False, 1, 1, 0, 8)
+ddp = place(model, plan, Runtime(torch.device("cpu"), "fp32"), 0).for_training
 ddp(*torch.zeros(2, 1, 8, dtype=torch.long)).backward()
 """
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from gpt_research.base import machine
+from gpt_research.base import machine, startup
 from gpt_research.base import runtime as runtimes
 from gpt_research.cli import command_line as cli
 from gpt_research.estimate import doctor
@@ -106,7 +106,7 @@ def test_without_proc_nothing_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_card_is_told_with_which_micro_batch_the_preset_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     card = runtimes.Runtime(torch.device("cuda", 0), "fp32")
-    monkeypatch.setattr(runtimes, "start", lambda: card)
+    monkeypatch.setattr(startup, "start", lambda: card)
     monkeypatch.setattr(runtimes.Runtime, "missing_for_compile", lambda self: None)
 
     def said(gb: int) -> str:
@@ -120,7 +120,7 @@ def test_a_card_is_told_with_which_micro_batch_the_preset_fits(monkeypatch: pyte
 
 
 def test_speeds_are_the_best_of_some_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "start", lambda: runtimes.Runtime(torch.device("cpu"), "fp32"))
+    monkeypatch.setattr(startup, "start", lambda: runtimes.Runtime(torch.device("cpu"), "fp32"))
     slow_at_first = iter([1e9, 1e9, 1e9, 4e9, 3e9, 2e9, 2e9, 2e9, 2e9])
     monkeypatch.setattr(doctor, "measured_flops", lambda runtime, seconds: next(slow_at_first))
     (finding,) = doctor.look_at_precision(doctor.Place(Path("runs")))

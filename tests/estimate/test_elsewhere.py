@@ -14,6 +14,7 @@ import torch
 from rich.console import Console
 
 from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.base.cards import CARDS
 from gpt_research.base.errors import UserError
 from gpt_research.cli import command_line as cli
@@ -110,7 +111,7 @@ def test_a_plan_for_a_card_does_not_ask_for_the_compiler_of_this_machine(monkeyp
 
 
 def beginning(config: TrainConfig, peak_flops: float = 1e12) -> Beginning:
-    runtime = runtimes.start("cpu", "fp32")
+    runtime = startup.start("cpu", "fp32")
     return Beginning(config, runtime, plan_execution(config, runtime), 10_000, {}, 1, 0, 60_000.0, peak_flops)
 
 

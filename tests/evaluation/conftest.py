@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
@@ -69,7 +69,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="session")
 def evaluated(runs: tuple[Path, Path]) -> EvaluatedModel:
     run = Run.open(runs[1])
-    return EvaluatedModel(run.model, run.tokenizer, runtimes.start("cpu", "fp32"), 48, batch_size=4)
+    return EvaluatedModel(run.model, run.tokenizer, startup.start("cpu", "fp32"), 48, batch_size=4)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.config import GPTConfig
 from gpt_research.data.loader import evaluation_batches, evaluation_windows
 from gpt_research.data.shards import Dataset
@@ -27,7 +27,7 @@ def asked(dataset_folder: Path) -> tuple[EvaluatedModel, Dataset]:
     torch.manual_seed(1)
     model = GPT(GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=32, vocab_size=300)).eval()
     tokenizer = Tokenizer.load(dataset_folder / "tokenizer.json")
-    return EvaluatedModel(model, tokenizer, runtimes.start("cpu", "fp32"), 32, 4), Dataset(dataset_folder, 32)
+    return EvaluatedModel(model, tokenizer, startup.start("cpu", "fp32"), 32, 4), Dataset(dataset_folder, 32)
 
 
 @pytest.mark.parametrize("max_tokens", [0, 200])

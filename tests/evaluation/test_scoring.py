@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.base.errors import UserError
 from gpt_research.evaluation.evaluated_model import EvaluatedModel, encode_pair, score
 from gpt_research.evaluation.windows import Window, rolling_windows, sliding_windows
@@ -123,7 +123,7 @@ def test_bf16_keeps_the_head_exact(evaluated: EvaluatedModel, monkeypatch: pytes
     monkeypatch.setattr(evaluated.model, "logits", lambda h: seen.append(logits(h)) or seen[-1])
     tokens = evaluated.tokenizer.encode("the king takes the sword. a fool loves")
     exact = score(evaluated.model, [Window(tokens, len(tokens) - 1)], evaluated.runtime, 99)[0].nats
-    half = score(evaluated.model, [Window(tokens, len(tokens) - 1)], runtimes.start("cpu", "bf16"), 99)[0].nats
+    half = score(evaluated.model, [Window(tokens, len(tokens) - 1)], startup.start("cpu", "bf16"), 99)[0].nats
     assert {t.dtype for t in seen} == {torch.float32}
     assert not np.array_equal(half, exact), "the rest is in bf16"
     assert half == pytest.approx(exact, abs=0.1)

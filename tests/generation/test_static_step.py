@@ -17,7 +17,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gpt_research.base.errors import UserError
-from gpt_research.base.runtime import Runtime, cuda_is_usable
+from gpt_research.base.runtime import Runtime
+from gpt_research.base.startup import cuda_is_usable
 from gpt_research.config import GenerateConfig, GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation import static_step, torch_engine

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 
 DEVICE = os.environ.get("GPT_RESEARCH_TEST_DEVICE", "cuda")
 
@@ -20,8 +20,8 @@ DEVICE = os.environ.get("GPT_RESEARCH_TEST_DEVICE", "cuda")
 @pytest.fixture(scope="session")
 def device() -> str:
     """The name of the device under test."""
-    if DEVICE == "cuda" and not runtimes.cuda_is_usable():
-        pytest.skip(runtimes.unusable_card() or "there is no card (GPT_RESEARCH_TEST_DEVICE=cpu takes the CPU)")
+    if DEVICE == "cuda" and not startup.cuda_is_usable():
+        pytest.skip(startup.unusable_card() or "there is no card (GPT_RESEARCH_TEST_DEVICE=cpu takes the CPU)")
     return DEVICE
 
 

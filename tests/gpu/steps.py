@@ -10,6 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.estimate.probe import RandomBatches
 from gpt_research.training.assembly import build_step, plan_execution
@@ -24,7 +25,7 @@ def has(device: str, precision: str) -> bool:
 
 def step_on(device: str, precision: runtimes.Precision, micro_steps: int = 2, **settings: Any) -> TrainStep:
     """Return a step of a small model on random tokens; the same model and tokens on any device."""
-    runtime = runtimes.start(device, precision)
+    runtime = startup.start(device, precision)
     torch.manual_seed(0)
     tokens = micro_steps * 4 * MODEL.block_size
     config = TrainConfig(

@@ -11,7 +11,7 @@ import torch
 from rank_launcher import train_on_ranks
 from steps import MODEL
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.base.peak_flops import measured_flops, stated_flops
 from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.cli import command_line as cli
@@ -126,7 +126,7 @@ def test_the_peak_of_the_table_is_not_passed(card: str) -> None:
     for precision in ("fp32", "bf16", "fp16"):
         if precision == "bf16" and not torch.cuda.is_bf16_supported(including_emulation=False):
             continue
-        runtime = runtimes.start(card, precision)
+        runtime = startup.start(card, precision)
         stated, measured = stated_flops(runtime), measured_flops(runtime, seconds=1.0)
         if not stated:
             pytest.skip(f"{runtime.device_name} is not in the table: {measured / 1e12:.0f} TFLOP/s in {precision}")

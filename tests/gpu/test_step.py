@@ -10,7 +10,7 @@ import pytest
 import torch
 from steps import has, no_waiting, step_on
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
 from gpt_research.training.inputs import TrainingData
@@ -39,7 +39,7 @@ def test_a_step_is_that_of_a_cpu(device: str, precision: str, compiled: bool, se
         pytest.skip("the card has no bf16")
     if precision == "fp16" and "loss_chunk" in settings:
         pytest.skip("fp16 takes all logits at once")
-    if compiled and (missing := runtimes.start(device, precision).missing_for_compile()):
+    if compiled and (missing := startup.start(device, precision).missing_for_compile()):
         pytest.skip(missing)
     exact_loss, exact = gradients(step_on("cpu", "fp32", compile=False))
     loss, found = gradients(step_on(device, precision, compile=compiled, **settings))
@@ -114,7 +114,7 @@ def test_the_host_never_waits_inside_a_step(device: str, precision: str, compile
 
 def test_the_host_never_waits_with_the_batches_of_a_data_set(tiny_run: TrainConfig, device: str) -> None:
     config = dataclasses.replace(tiny_run, device=device, precision="fp32", compile=False)
-    runtime = runtimes.start(config.device, config.precision)
+    runtime = startup.start(config.device, config.precision)
     data = TrainingData.open(config)
     config = dataclasses.replace(config, model=data.model)
     trainer = Trainer(config, runtime, data, Reporter())

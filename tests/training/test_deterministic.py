@@ -13,7 +13,7 @@ import pytest
 import torch
 import torch.utils.deterministic
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.base.determinism import WORKSPACE
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
@@ -67,9 +67,9 @@ def test_a_gpu_does_not_compile_then_unless_it_is_asked_to(
 def test_a_workspace_with_which_products_may_differ_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WORKSPACE, ":0:0")
     with pytest.raises(UserError, match=r':0:0".*Unset it'):
-        runtimes.start("cpu", deterministic=True)
+        startup.start("cpu", deterministic=True)
     monkeypatch.setenv(WORKSPACE, ":16:8")
-    runtimes.start("cpu", deterministic=True)
+    startup.start("cpu", deterministic=True)
     assert os.environ[WORKSPACE] == ":16:8"
 
 

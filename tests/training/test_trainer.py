@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import load_newest, saved_steps
 from gpt_research.config import TrainConfig
@@ -30,7 +30,7 @@ def make_trainer(config: TrainConfig) -> Trainer:
     """A trainer without its run folder, for tests of single steps."""
     data = TrainingData.open(config)
     config = dataclasses.replace(config, model=data.model)
-    return Trainer(config, runtimes.start("cpu", config.precision), data, Reporter())
+    return Trainer(config, startup.start("cpu", config.precision), data, Reporter())
 
 
 def weights(run: str) -> dict[str, torch.Tensor]:

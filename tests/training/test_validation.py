@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.cli.command_line import main
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.data.shards import Dataset
@@ -36,7 +36,7 @@ def test_the_sums_are_those_of_a_plain_loop() -> None:
                     nats -= logits[b, t, targets[b, t]].item()
                     count += 1
                     size += int(targets[b, t])
-    loss = measure(model, batches, byte_lengths, runtimes.start("cpu", "fp32"))
+    loss = measure(model, batches, byte_lengths, startup.start("cpu", "fp32"))
     assert (loss.tokens, loss.bytes) == (count, size)
     assert loss.nats == pytest.approx(nats, rel=1e-5)
     assert loss.bits_per_byte == pytest.approx(nats / math.log(2) / size, rel=1e-5)

@@ -22,6 +22,7 @@ Modules:
     settings_file  finds the mistakes in a YAML file, with their lines
     shared_cores   threads that wait sleep while others need the cores
     slurm          the rank of a process that srun started
+    startup        chooses device and precision, and joins the other processes
     stopping       Ctrl-C, SIGTERM and a closed terminal
     unix           refuses Windows with a sentence
     wait_policy    the same policy for all processes, set before torch is loaded

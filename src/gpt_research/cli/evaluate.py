@@ -40,7 +40,7 @@ def run(command: EvaluateCommand) -> int:
     """Evaluate, write the result file and print the tables; return the exit code."""
     from rich.console import Console
 
-    from gpt_research.base import runtime as runtimes
+    from gpt_research.base import startup
     from gpt_research.cli.tables import print_table
     from gpt_research.evaluation import results
     from gpt_research.evaluation.evaluate import evaluate
@@ -50,7 +50,7 @@ def run(command: EvaluateCommand) -> int:
 
     check_names(command.named_tasks)  # before the model is loaded, which takes longer
     folder = named_or_newest(command.run)
-    runtime = runtimes.start(command.device, command.precision)
+    runtime = startup.start(command.device, command.precision)
     with _progress() as progress:
         opened = Run.open(folder, runtime.device, command.step)
         summary, measured = evaluate(opened, command, runtime, with_lm_eval=command.harness, progress=progress)

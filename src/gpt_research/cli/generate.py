@@ -96,13 +96,13 @@ def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngin
         UserError: the run is missing or damaged, or this machine lacks the device or kernels for
             the weights.
     """
-    from gpt_research.base import runtime
+    from gpt_research.base import startup
     from gpt_research.generation.torch_engine import TorchEngine
     from gpt_research.model.fast.packed import pack
     from gpt_research.run import load_model, named_or_newest
 
     folder = named_or_newest(command.run)
-    machine = runtime.start(command.device, command.precision)
+    machine = startup.start(command.device, command.precision)
     model, tokenizer = load_model(folder, machine.device, command.step)
     model = pack(model, machine, command.weights, rows=command.num_samples)
     yield folder, TorchEngine(model, tokenizer, description=f"{machine.precision} on {machine.device_name}")

@@ -48,13 +48,13 @@ def run(command: PlanCommand) -> int:
     """Plan and print; return the exit code."""
     from rich.console import Console
 
-    from gpt_research.base import runtime as runtimes
+    from gpt_research.base import startup
     from gpt_research.cli.tables import print_table
     from gpt_research.estimate.plan import as_dict, plan_run, remarks
 
     if command.on:
         return _run_elsewhere(command)
-    runtime = runtimes.start(command.device, command.precision, deterministic=command.deterministic)
+    runtime = startup.start(command.device, command.precision, deterministic=command.deterministic)
     try:
         console = Console(highlight=False, soft_wrap=True)
         if command.seconds and runtime.is_main and not command.json:
@@ -72,7 +72,7 @@ def run(command: PlanCommand) -> int:
         for sentence in sentences:
             console.print(sentence)
     finally:
-        runtimes.stop(runtime)
+        startup.stop(runtime)
     return 0
 
 

@@ -21,8 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from gpt_research.base import drivers, hints, machine, parent, shared_cores
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import drivers, hints, machine, parent, shared_cores, startup
 from gpt_research.base.cards import find_card
 from gpt_research.base.peak_flops import measured_flops
 from gpt_research.base.runtime import Precision, Runtime
@@ -104,7 +103,7 @@ def look_at_memory(place: Place) -> list[Finding]:
     total, free, limit = machine.total_memory(), machine.free_memory(), machine.cgroup_memory()
     found = f"{free / GB:.1f} GB free of {total / GB:.1f} GB"
     found += f"; this container may hold {limit / GB:.1f} GB" if limit is not None else ""
-    return [Finding("memory", found, _trainable(free) if not runtimes.cuda_is_usable() else "")]
+    return [Finding("memory", found, _trainable(free) if not startup.cuda_is_usable() else "")]
 
 
 def _trainable(free: int) -> str:
@@ -128,9 +127,9 @@ def look_at_huge_pages(place: Place) -> list[Finding]:
 def look_at_gpus(place: Place) -> list[Finding]:
     driver = machine.nvidia_driver()
     findings = [] if driver is None else [Finding("driver", f"NVIDIA {driver}", drivers.what_torch_needs())]
-    if (sentence := runtimes.unusable_card()) is not None:
+    if (sentence := startup.unusable_card()) is not None:
         return [*findings, Finding("GPU", "none that torch can use", sentence, unusable=True)]
-    if not runtimes.cuda_is_usable():
+    if not startup.cuda_is_usable():
         if (variable := drivers.hidden_by()) is not None:
             return [*findings, Finding("GPU", f"hidden by {variable}", f"unset {variable} to train on it")]
         if torch.backends.mps.is_available():
@@ -171,7 +170,7 @@ def _each_gpu() -> list[Finding]:
 
 def _preset_on(index: int, free: int) -> str:
     """Return with which micro-batch the preset of 124M parameters fits a card."""
-    runtime = dataclasses.replace(runtimes.start(), device=torch.device("cuda", index))
+    runtime = dataclasses.replace(startup.start(), device=torch.device("cuda", index))
     preset = TrainConfig()
     sizes = [1 << n for n in range(10) if preset.tokens_per_step % (preset.model.block_size << n) == 0]
     fitting = [
@@ -186,7 +185,7 @@ def _preset_on(index: int, free: int) -> str:
 
 def look_at_precision(place: Place) -> list[Finding]:
     """Time a matrix product in each type."""
-    runtime = runtimes.start()
+    runtime = startup.start()
     rates: dict[str, float] = {}
     names: list[Precision] = ["fp32", "bf16", "fp16"]
     if runtime.device.type == "cuda" and not torch.cuda.is_bf16_supported(False):
@@ -197,7 +196,7 @@ def look_at_precision(place: Place) -> list[Finding]:
     found = ", ".join(f"{name} {rate / 1e12:.3g} TFLOP/s" for name, rate in rates.items())
     if runtime.device.type == "cuda":
         found += "; fp32 products run in tf32 if the card has it"
-    taken = runtimes.start().precision
+    taken = startup.start().precision
     if taken == "fp32":
         slow = rates.get("bf16", 0) < rates["fp32"]
         means = "bf16 is emulated here and slower" if slow else "bf16 is not native here"
@@ -214,7 +213,7 @@ def _rate(runtime: Runtime, precision: Precision) -> float:
 def look_at_compile(place: Place) -> list[Finding]:
     """Compile a tiny function."""
     # Another process with an empty cache must compile everything, so a missing tool shows.
-    runtime = runtimes.start()
+    runtime = startup.start()
     if (missing := runtime.missing_for_compile()) is not None:
         return [Finding("torch.compile", missing, "training runs without it")]
     code = (
@@ -250,7 +249,7 @@ def look_at_compile(place: Place) -> list[Finding]:
 
 def look_at_attention(place: Place) -> list[Finding]:
     """Try each of torch's attention back ends on a small causal input, forward and backward."""
-    runtime = runtimes.start()
+    runtime = startup.start()
     works = [name for name, backend in BACKENDS.items() if _attends(backend, runtime)]
     fused = [name for name in works if name != "math"]
     means = "memory grows with the context, not with its square" if fused else "memory grows with the context's square"

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gpt_research.base.errors import UserError
-from gpt_research.base.runtime import Runtime, start
+from gpt_research.base.runtime import Runtime
+from gpt_research.base.startup import start
 from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import TrainConfig
 from gpt_research.estimate.probe import ROOM, fitting_micro_batches, free_memory, probe_micro_batches

@@ -21,8 +21,7 @@ from typing import Any
 
 import torch
 
-from gpt_research.base import machine, parent, plugins
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import machine, parent, plugins, startup
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import to_dict
@@ -340,7 +339,7 @@ def _main() -> None:
             "wandb": WandbConfig(**fields["wandb"]),
         }
     )
-    runtime = runtimes.start("cpu", request["precision"])
+    runtime = startup.start("cpu", request["precision"])
     for measured in _sweep_here(config, runtime, request["sizes"], request["seconds"], request["room"]):
         print(json.dumps(dataclasses.asdict(measured)), flush=True)
 

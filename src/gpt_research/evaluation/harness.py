@@ -18,8 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gpt_research.base import hints
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import hints, startup
 from gpt_research.base.errors import UserError
 from gpt_research.config import GenerateConfig
 from gpt_research.evaluation.evaluated_model import EvaluatedModel, encode_pair
@@ -58,7 +57,7 @@ class HarnessModel(TemplateLM):
         Raises:
             UserError: there is no such run, or it is damaged.
         """
-        runtime = runtimes.start(device, precision)
+        runtime = startup.start(device, precision)
         opened = Run.open(run, runtime.device)
         context = opened.model.config.block_size
         return cls(EvaluatedModel(opened.model, opened.tokenizer, runtime, context, batch_size))

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import torch
 
-from gpt_research.base import hints, parent, ranks, shared_cores
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import hints, parent, ranks, shared_cores, startup
 from gpt_research.base.disk import dispensable
 from gpt_research.base.errors import UserError
 from gpt_research.base.peak_flops import about_the_peak, peak_flops
@@ -69,7 +68,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     reporter = reporter or Reporter()
     check_variants(config.model)
     find_tracker(config.tracker)
-    runtime = runtimes.start(config.device, config.precision, deterministic=config.deterministic)
+    runtime = startup.start(config.device, config.precision, deterministic=config.deterministic)
     if runtime.world_size > 1:
         parent.stop_with_launcher()
     try:
@@ -94,7 +93,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
             raise
         raise told from None
     finally:
-        runtimes.stop(runtime)
+        startup.stop(runtime)
 
 
 class Trainer:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.base.runtime import start
+from gpt_research.base.startup import start
 from gpt_research.checkpoint.files import checkpoint_path, load_newest, saved_steps
 from gpt_research.settings_history import Period, period_of, periods, run_config
 from gpt_research.training.inputs import TrainingData

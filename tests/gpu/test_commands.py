@@ -147,3 +147,14 @@ def test_a_run_of_the_command_trains_compiled(
     found = losses(plain_run)
     assert found[-1] < found[0]
     assert all(0 < value <= 1 for value in losses(plain_run, "mfu"))
+
+
+def test_a_deterministic_run_that_was_stopped_is_the_run(
+    plain_run: TrainConfig, device: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["verify-resume", "--data", plain_run.data, "--out", plain_run.out, "--device", device, "--steps", "4"]
+    settings = {"model.n_layer": 2, "model.n_head": 2, "model.n_embd": 32, "model.block_size": 32, "micro_batch": 4}
+    settings |= {"tokens_per_step": 256, "warmup_steps": 2}
+    command += ["--deterministic", *(word for name, value in settings.items() for word in (f"--{name}", str(value)))]
+    assert cli.main(command) == 0
+    assert "EQUAL" in capsys.readouterr().out

@@ -13,6 +13,7 @@ import gc
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -124,14 +125,8 @@ class Trainer:
         part = part_to_write(self.plan, runtime)
         saver = BackgroundSaver(self.run_folder, config.keep_last, config.keep_every, part)
         self.saving = Saving(saver, self.state, runtime, self.reporter)
-        self.bad_steps = BadSteps(
-            self.run_folder,
-            self.state,
-            self.saving,
-            runtime,
-            self.reporter,
-            windows=lambda step: describe_windows(self.loader, data, step),
-        )
+        windows = partial(describe_windows, self.loader, data)
+        self.bad_steps = BadSteps(self.run_folder, self.state, self.saving, runtime, self.reporter, windows)
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []
         """Step, loss and gradient norm of the steps whose numbers are still on the device."""
         self.losses: dict[str, Loss] = {}

@@ -39,14 +39,14 @@ from gpt_research.training.inputs import TrainingData, loader_of_run
 from gpt_research.training.lineage import lineage
 from gpt_research.training.metrics import SAMPLES, Earlier, Metrics
 from gpt_research.training.out_of_memory import REMEDY_OF_BUILDING, out_of_memory_is_the_users
-from gpt_research.training.parallel import part_to_write, reshard
+from gpt_research.training.parallel import reshard
 from gpt_research.training.profiling import profiled
 from gpt_research.training.remarks import about_the_inputs, about_the_start
 from gpt_research.training.reporter import Beginning, Outcome, Reporter
 from gpt_research.training.run_folder import fill_run_folder, shared_run_folder
 from gpt_research.training.signals import StopSignal, StopTogether, catch_stop_signals
 from gpt_research.training.starting_weights import take_weights
-from gpt_research.training.state import RunState, Saving
+from gpt_research.training.state import RunState, Saving, part_to_write
 from gpt_research.training.step import TrainStep
 from gpt_research.training.trackers import find_tracker
 from gpt_research.training.validation import Loss, total, validate

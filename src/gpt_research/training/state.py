@@ -13,11 +13,12 @@ import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
-from gpt_research.checkpoint.files import Checkpoint
+from gpt_research.checkpoint.files import Checkpoint, Part
 from gpt_research.checkpoint.saver import BackgroundSaver
 from gpt_research.checkpoint.weights import first_rows, model_tensors, restore_model
 from gpt_research.config import TrainConfig
 from gpt_research.training.best import BestEvaluation
+from gpt_research.training.execution import ExecutionPlan
 from gpt_research.training.health import Health
 from gpt_research.training.lineage import ORIGIN, check_lineage
 from gpt_research.training.optimizer_state import optimizer_first_rows, optimizer_tensors, restore_optimizer
@@ -105,6 +106,12 @@ class RunState:
         self.health.bad_in_a_row = 0
         self.train_step.skipped -= bad
         return bad
+
+
+def part_to_write(plan: ExecutionPlan, runtime: Runtime) -> Part | None:
+    """Return which part of a checkpoint this process writes; None if others write it all."""
+    # The shards of the first copy are the whole model. The other copies are equal to it.
+    return Part(runtime.rank, plan.shards) if runtime.rank < plan.shards else None
 
 
 class Saving:

@@ -24,7 +24,7 @@ from gpt_research.base.peak_flops import about_the_peak, peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.choice import load_alike
 from gpt_research.checkpoint.files import checkpoint_path, saved_steps
-from gpt_research.checkpoint.saver import BackgroundSaver, drop_after
+from gpt_research.checkpoint.saver import drop_after
 from gpt_research.config import RESUME_IN_PLACE, GenerateConfig, TrainConfig
 from gpt_research.generation.torch_engine import generate
 from gpt_research.model.variants import check_variants
@@ -46,7 +46,7 @@ from gpt_research.training.reporter import Beginning, Outcome, Reporter
 from gpt_research.training.run_folder import fill_run_folder, shared_run_folder
 from gpt_research.training.signals import StopSignal, StopTogether, catch_stop_signals
 from gpt_research.training.starting_weights import take_weights
-from gpt_research.training.state import RunState, Saving, part_to_write
+from gpt_research.training.state import RunState, Saving
 from gpt_research.training.step import TrainStep
 from gpt_research.training.trackers import find_tracker
 from gpt_research.training.validation import Loss, total, validate
@@ -116,14 +116,11 @@ class Trainer:
         self.loader = loader_of_run(config, data.dataset.train, runtime.rank, runtime.world_size)
         self.train_step = build_step(config, self.plan, runtime, self.loader, TrainStep)
         self.model = self.train_step.model
+        origin = lineage(config, data.tokenizer.fingerprint, data.fingerprint)
         best = BestEvaluation(config.best_smoothing, config.early_stopping)
-        self.state = RunState(
-            self.train_step, lineage(config, data.tokenizer.fingerprint, data.fingerprint), Health(config.spike_z), best
-        )
+        self.state = RunState(self.train_step, origin, Health(config.spike_z), best)
         self.byte_lengths = torch.from_numpy(data.tokenizer.byte_lengths).to(runtime.device)
-        part = part_to_write(self.plan, runtime)
-        saver = BackgroundSaver(self.run_folder, config.keep_last, config.keep_every, part)
-        self.saving = Saving(saver, self.state, runtime, self.reporter)
+        self.saving = Saving(config, self.plan, self.state, runtime, self.reporter)
         self.bad_steps = BadSteps(
             self.run_folder,
             self.state,

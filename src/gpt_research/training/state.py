@@ -7,6 +7,7 @@ and one number, and what the run remembers of its losses.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -108,17 +109,16 @@ class RunState:
         return bad
 
 
-def part_to_write(plan: ExecutionPlan, runtime: Runtime) -> Part | None:
-    """Return which part of a checkpoint this process writes; None if others write it all."""
-    # The shards of the first copy are the whole model. The other copies are equal to it.
-    return Part(runtime.rank, plan.shards) if runtime.rank < plan.shards else None
-
-
 class Saving:
     """The checkpoints that a run writes. All ranks call its methods at the same steps."""
 
-    def __init__(self, saver: BackgroundSaver, state: RunState, runtime: Runtime, reporter: Reporter) -> None:
-        self._saver, self._state, self._runtime, self._reporter = saver, state, runtime, reporter
+    def __init__(
+        self, config: TrainConfig, plan: ExecutionPlan, state: RunState, runtime: Runtime, reporter: Reporter
+    ) -> None:
+        # The shards of the first copy are the whole model. The other copies are equal to it.
+        part = Part(runtime.rank, plan.shards) if runtime.rank < plan.shards else None
+        self._saver = BackgroundSaver(Path(config.out), config.keep_last, config.keep_every, part)
+        self._state, self._runtime, self._reporter = state, runtime, reporter
         self.newest: int | None = None
         """Step of the newest checkpoint, on the disk or being written; None if there is none."""
 

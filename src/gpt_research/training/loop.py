@@ -25,7 +25,7 @@ from gpt_research.base.peak_flops import about_the_peak, peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.choice import load_alike
 from gpt_research.checkpoint.files import checkpoint_path, saved_steps
-from gpt_research.checkpoint.saver import BackgroundSaver, drop_after
+from gpt_research.checkpoint.saver import drop_after
 from gpt_research.config import RESUME_IN_PLACE, GenerateConfig, TrainConfig
 from gpt_research.generation.torch_engine import generate
 from gpt_research.model.variants import check_variants
@@ -40,7 +40,7 @@ from gpt_research.training.inputs import TrainingData, loader_of_run
 from gpt_research.training.lineage import lineage
 from gpt_research.training.metrics import SAMPLES, Earlier, Metrics
 from gpt_research.training.out_of_memory import REMEDY_OF_BUILDING, out_of_memory_is_the_users
-from gpt_research.training.parallel import part_to_write, reshard
+from gpt_research.training.parallel import reshard
 from gpt_research.training.profiling import profiled
 from gpt_research.training.remarks import about_the_inputs, about_the_start
 from gpt_research.training.reporter import Beginning, Outcome, Reporter
@@ -117,14 +117,11 @@ class Trainer:
         self.loader = loader_of_run(config, data.dataset.train, runtime.rank, runtime.world_size)
         self.train_step = build_step(config, self.plan, runtime, self.loader, TrainStep)
         self.model = self.train_step.model
+        origin = lineage(config, data.tokenizer.fingerprint, data.fingerprint)
         best = BestEvaluation(config.best_smoothing, config.early_stopping)
-        self.state = RunState(
-            self.train_step, lineage(config, data.tokenizer.fingerprint, data.fingerprint), Health(config.spike_z), best
-        )
+        self.state = RunState(self.train_step, origin, Health(config.spike_z), best)
         self.byte_lengths = torch.from_numpy(data.tokenizer.byte_lengths).to(runtime.device)
-        part = part_to_write(self.plan, runtime)
-        saver = BackgroundSaver(self.run_folder, config.keep_last, config.keep_every, part)
-        self.saving = Saving(saver, self.state, runtime, self.reporter)
+        self.saving = Saving(config, self.plan, self.state, runtime, self.reporter)
         windows = partial(describe_windows, self.loader, data)
         self.bad_steps = BadSteps(self.run_folder, self.state, self.saving, runtime, self.reporter, windows)
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []

@@ -20,7 +20,6 @@ import torch.nn as nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gpt_research.base import machine
-from gpt_research.checkpoint.files import Part
 from gpt_research.training.execution import ExecutionPlan
 
 if TYPE_CHECKING:
@@ -115,12 +114,6 @@ def reshard(model: Any) -> None:
     for module in (model, *model.blocks):
         if hasattr(module, "reshard"):  # an FSDPModule
             cast("FSDPModule", module).reshard()
-
-
-def part_to_write(plan: ExecutionPlan, runtime: Runtime) -> Part | None:
-    """Return which part of a checkpoint this process writes; None if others write it all."""
-    # The shards of the first copy are the whole model. The other copies are equal to it.
-    return Part(runtime.rank, plan.shards) if runtime.rank < plan.shards else None
 
 
 @contextlib.contextmanager

@@ -7,17 +7,19 @@ and one number, and what the run remembers of its losses.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
-from gpt_research.checkpoint.files import Checkpoint
+from gpt_research.checkpoint.files import Checkpoint, Part
 from gpt_research.checkpoint.saver import BackgroundSaver
 from gpt_research.checkpoint.weights import first_rows, model_tensors, restore_model
 from gpt_research.config import TrainConfig
 from gpt_research.training.best import BestEvaluation
+from gpt_research.training.execution import ExecutionPlan
 from gpt_research.training.health import Health
 from gpt_research.training.lineage import ORIGIN, check_lineage
 from gpt_research.training.optimizer_state import optimizer_first_rows, optimizer_tensors, restore_optimizer
@@ -110,8 +112,13 @@ class RunState:
 class Saving:
     """The checkpoints that a run writes. All ranks call its methods at the same steps."""
 
-    def __init__(self, saver: BackgroundSaver, state: RunState, runtime: Runtime, reporter: Reporter) -> None:
-        self._saver, self._state, self._runtime, self._reporter = saver, state, runtime, reporter
+    def __init__(
+        self, config: TrainConfig, plan: ExecutionPlan, state: RunState, runtime: Runtime, reporter: Reporter
+    ) -> None:
+        # The shards of the first copy are the whole model. The other copies are equal to it.
+        part = Part(runtime.rank, plan.shards) if runtime.rank < plan.shards else None
+        self._saver = BackgroundSaver(Path(config.out), config.keep_last, config.keep_every, part)
+        self._state, self._runtime, self._reporter = state, runtime, reporter
         self.newest: int | None = None
         """Step of the newest checkpoint, on the disk or being written; None if there is none."""
 

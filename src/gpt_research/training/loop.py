@@ -90,9 +90,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
             del trainer
             return outcome
     except Exception as error:
-        if (told := ranks.parted(error)) is error:
-            raise
-        raise told from None
+        raise ranks.parted(error)  # noqa: B904  often it is `error` itself, which keeps its cause
     finally:
         startup.stop(runtime)
 
@@ -151,10 +149,9 @@ class Trainer:
     def _run(self, stop: StopSignal, until: int | None, remarks: Sequence[str]) -> Outcome:
         config, step = self.config, self.start_step
         last = min(until or config.max_steps, config.max_steps)
-        remarks = [*remarks, *self._settle(), *self.state.remarks]
         self.peak_flops = peak_flops(self.runtime)
-        if said := about_the_peak(self.runtime, self.peak_flops):
-            remarks.append(said)
+        said_of_peak = about_the_peak(self.runtime, self.peak_flops)
+        remarks = [*remarks, *self._settle(), *self.state.remarks, *([said_of_peak] if said_of_peak else [])]
         self.reporter.start(self._beginning())
         for remark in remarks:
             self.reporter.note(remark)

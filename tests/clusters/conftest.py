@@ -43,16 +43,18 @@ def slurm(slurm_daemons: SlurmOfTwoNodes) -> Iterator[SlurmOfTwoNodes]:
     slurm_daemons.clear()
 
 
-@pytest.fixture
-def ray(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session")
+def ray() -> Iterator[None]:
     """Ray, which each command starts for itself."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("ray is not installed")
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    code = "import ray; ray.init(include_dashboard=False); assert ray.get(ray.remote(max).remote(1, 2)) == 2"
-    try:
-        subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, timeout=90)
-    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-        last = "\n".join((error.stderr or b"").decode(errors="replace").splitlines()[-4:])
-        pytest.skip(f"Ray cannot start here: {last or error}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        code = "import ray; ray.init(include_dashboard=False); ray.get(ray.remote(lambda: None).remote())"
+        try:
+            subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, capture_output=True, timeout=90)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            last = "\n".join((error.stderr or b"").decode(errors="replace").splitlines()[-4:])
+            pytest.skip(f"Ray cannot start here: {last or error}")
+        yield

@@ -185,9 +185,9 @@ class Probe:
         steps = 1
         # The first step warms up. If it took all the time, it is the measurement after all, unless
         # it compiled, which takes time of its own.
-        if real.compiled or not runtime.any_rank(taken_s > seconds):
+        if real.compiled != "none" or not runtime.any_rank(taken_s > seconds):
             steps, taken_s, passes_s = 0, 0.0, 0.0
-            began = time.perf_counter() if real.compiled else began
+            began = time.perf_counter() if real.compiled != "none" else began
             while True:
                 step_s, its_passes_s = self._take_step()
                 steps, taken_s, passes_s = steps + 1, taken_s + step_s, passes_s + its_passes_s

@@ -21,7 +21,6 @@ CONFIGURATIONS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "fp16": ({}, {"precision": "fp16"}),
     "fp32": ({}, {"precision": "fp32"}),
     "sinusoidal positions": ({"positions": "sinusoidal"}, {}),
-    "rotary positions": ({"positions": "rotary"}, {}),
     "untied": ({"tie_weights": False}, {}),
     "no bias": ({"bias": False}, {}),
 }

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from traced_steps import Graph, Recording, make_step
+from traced_steps import Recording, make_step
 
 from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import GPTConfig, TrainConfig
@@ -63,11 +63,9 @@ def test_a_step_of_the_preset_moves_no_more_than_it_did(
         # In the order of compiling: a block and the loss forward, the loss and the block backward.
         block_forward, *loss, block_backward = graphs
         graphs = [*loss, *[block_forward, block_backward] * model.n_layer]
-    found = Traffic(
-        sum(graph.kernels + graph.calls for graph in graphs),
-        _gigabytes(graphs),
-        torch.cuda.max_memory_allocated() / 1e9,
-    )
+    kernels = sum(graph.kernels + graph.calls for graph in graphs)
+    moved_gb = sum(graph.moved for graph in graphs) / 1e9
+    found = Traffic(kernels, moved_gb, torch.cuda.max_memory_allocated() / 1e9)
     with capsys.disabled():
         print(
             f"\n  micro_batch {micro_batch}, {compiled}, loss_chunk {loss_chunk}: {found.kernels} kernels move "
@@ -78,7 +76,3 @@ def test_a_step_of_the_preset_moves_no_more_than_it_did(
         bound = vars(recorded)[name]
         assert value <= MARGIN * bound, f"{name} rose from {bound} to {value:.2f}: see the head of {__name__}.py"
         assert value >= bound / MARGIN**2, f"{name} fell from {bound} to {value:.2f}: write that into TABLE"
-
-
-def _gigabytes(graphs: list[Graph]) -> float:
-    return sum(graph.moved for graph in graphs) / 1e9

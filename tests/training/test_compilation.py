@@ -11,7 +11,7 @@ from gpt_research.base import runtime as runtimes
 from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.training.assembly import plan_execution
-from gpt_research.training.compilation import seconds_of_run
+from gpt_research.training.compilation import Work, seconds_of_run
 
 CARD = runtimes.Runtime(torch.device("cuda", 0), "bf16")
 
@@ -40,10 +40,10 @@ def test_a_run_that_is_over_in_seconds_is_not_compiled() -> None:
 def test_a_short_run_is_compiled_block_by_block_and_a_long_one_whole() -> None:
     assert compiled(preset("gpt2-124m", max_steps=150)) == "blocks"
     assert compiled(preset("gpt2-124m")) == "whole"
-    # A deeper model of the same work a step takes longer to compile whole.
-    deep = GPTConfig(n_layer=96, n_embd=256, n_head=8, block_size=512)
-    shallow = dataclasses.replace(deep, n_layer=3, n_embd=1448, n_head=8)
-    config = preset("gpt2-124m", max_steps=400, micro_batch=64)
+    # Of two models that compute for the same time, the deeper one takes longer to compile whole.
+    deep = GPTConfig(n_layer=48, n_embd=768, n_head=12, block_size=512)
+    shallow = dataclasses.replace(deep, n_layer=3, n_embd=3072)
+    config = preset("gpt2-124m", max_steps=100, micro_batch=64)
     assert compiled(dataclasses.replace(config, model=deep)) == "blocks"
     assert compiled(dataclasses.replace(config, model=shallow)) == "whole"
 
@@ -53,7 +53,7 @@ def test_what_is_chosen_takes_the_least_time_of_all_that_is_possible() -> None:
         for layers in (2, 12, 48):
             config = preset("gpt2-124m", max_steps=steps)
             config = dataclasses.replace(config, model=dataclasses.replace(config.model, n_layer=layers))
-            takes = seconds_of_run(config, CARD)
+            takes = seconds_of_run(Work(config.model, 8, passes=64 * steps), CARD)
             assert takes[plan_execution(config, CARD).compiled] == min(takes.values())
 
 
@@ -65,7 +65,7 @@ def test_a_small_model_is_compiled_if_its_run_is_long() -> None:
 def test_several_processes_compile_blocks_at_most() -> None:
     two = dataclasses.replace(CARD, world_size=2)
     assert compiled(preset("gpt2-124m"), two) == "blocks"
-    assert compiled(preset("demo", max_steps=10), two) == "none"
+    assert compiled(preset("demo", max_steps=10, micro_batch=4), two) == "none"
 
 
 def test_the_user_has_the_last_word_on_whether_but_not_on_how() -> None:

@@ -17,7 +17,7 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.model.fast.loss import LOGIT_COPIES
 from gpt_research.model.gpt import GPT
-from gpt_research.training.compilation import choose_compilation
+from gpt_research.training.compilation import Work, choose_compilation
 from gpt_research.training.execution import ExecutionPlan, Parallel
 from gpt_research.training.optimizers import make_optimizer, state_bytes
 from gpt_research.training.parallel import place
@@ -46,13 +46,15 @@ def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
     """
     parallel = _parallel(config, runtime)
     shards = {"fsdp": runtime.world_size, "hsdp": runtime.node_size}
-    compiled, because = choose_compilation(config, runtime, parallel)
+    micro_steps = config.accumulation_steps(runtime.world_size)
+    work = Work(config.model, config.micro_batch, passes=config.max_steps * micro_steps)
+    compiled, because = choose_compilation(config.compile, work, runtime, parallel)
     return ExecutionPlan(
         parallel=parallel,
         shards=shards.get(parallel, 1),
         compiled=compiled,
         micro_batch=config.micro_batch,
-        micro_steps=config.accumulation_steps(runtime.world_size),
+        micro_steps=micro_steps,
         loss_chunk=_loss_chunk(config.loss_chunk, config.micro_batch, config.model, compiled != "none", runtime),
         tokens_per_step=config.tokens_per_step,
         gradient_checkpointing=config.gradient_checkpointing,

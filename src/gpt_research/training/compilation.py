@@ -7,12 +7,14 @@ compilation. A short run is over sooner if nothing is compiled.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.peak_flops import stated_flops
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import TrainConfig
+from gpt_research.config import GPTConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.training.execution import Compilation, Parallel
 
@@ -31,50 +33,60 @@ UNKNOWN_CARD = 100e12
 """FLOP/s of a card whose peak is not known."""
 
 
-def choose_compilation(config: TrainConfig, runtime: Runtime, parallel: Parallel) -> tuple[Compilation, str]:
+@dataclass(frozen=True)
+class Work:
+    """The passes of a whole run on one device."""
+
+    model: GPTConfig
+    micro_batch: int
+    passes: int
+
+
+def choose_compilation(
+    asked_for: bool | None, work: Work, runtime: Runtime, parallel: Parallel
+) -> tuple[Compilation, str]:
     """Return how much to compile, and in a few words why.
 
     Raises:
-        UserError: `compile` is asked for and cannot work.
+        UserError: it is asked for and cannot work.
     """
     missing = runtime.missing_for_compile()
-    if config.compile and missing is not None:
+    if asked_for and missing is not None:
         raise UserError(f"compile is true, but torch.compile cannot work here: {missing}. Or leave --compile out.")
-    if config.compile is False:
+    if asked_for is False:
         return "none", "compile is false"
     if runtime.device.type != "cuda":
         # Compiled steps take about the same time on a CPU, and a compiled loss is slower there.
-        return ("blocks", "compile is true") if config.compile else ("none", "only a GPU gains by it")
+        return ("blocks", "compile is true") if asked_for else ("none", "only a GPU gains by it")
     if missing is not None:
         return "none", missing
-    takes = seconds_of_run(config, runtime)
+    takes = seconds_of_run(work, runtime)
     possible: list[Compilation] = ["none", "blocks", "whole"]
-    if config.compile:
+    if asked_for:
         possible.remove("none")
     # With gradients to exchange, those of one block travel while the next block is computed.
     if parallel != "none":
         possible.remove("whole")
     best = min(possible, key=lambda compilation: takes[compilation])
     once, per_layer = COMPILE_S[best]
-    cost = once + per_layer * config.model.n_layer
+    cost = once + per_layer * work.model.n_layer
     if best == "none":
         return best, f"its steps take about {takes['none']:.0f} s, and compiling would take longer than it saves"
     return best, f"about {cost:.0f} s of compiling for a run of about {_in_words(takes[best] - cost)}, by formula"
 
 
-def seconds_of_run(config: TrainConfig, runtime: Runtime) -> dict[Compilation, float]:
+def seconds_of_run(work: Work, runtime: Runtime) -> dict[Compilation, float]:
     """Return how long the whole run takes, compiling included, by formula, for each way."""
     with torch.device("meta"):
-        flops_per_token = GPT(config.model).flops_per_token()
-    passes = config.max_steps * config.accumulation_steps(runtime.world_size)
-    flops = flops_per_token * config.micro_batch * config.model.block_size
+        flops_per_token = GPT(work.model).flops_per_token()
+    flops = flops_per_token * work.micro_batch * work.model.block_size
     on_device = flops / (MFU * (stated_flops(runtime) or UNKNOWN_CARD))
-    layers = config.model.n_layer
+    layers = work.model.n_layer
     ways: tuple[Compilation, ...] = ("none", "blocks", "whole")
     return {
         way: COMPILE_S[way][0]
         + COMPILE_S[way][1] * layers
-        + passes * max(DEVICE_TIME[way] * on_device, HOST_S[way] * layers)
+        + work.passes * max(DEVICE_TIME[way] * on_device, HOST_S[way] * layers)
         for way in ways
     }
 

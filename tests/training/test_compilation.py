@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,9 @@ from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.training.assembly import plan_execution
 from gpt_research.training.compilation import Work, seconds_of_run
+from gpt_research.training.inputs import TrainingData
+from gpt_research.training.loop import Trainer
+from gpt_research.training.reporter import Reporter
 
 CARD = runtimes.Runtime(torch.device("cuda", 0), "bf16")
 
@@ -83,3 +87,24 @@ def test_the_reason_is_given_in_a_few_words() -> None:
     assert plan_execution(preset("gpt2-124m"), CARD).compiled_because == (
         "about 26 s of compiling for a run of about 3 hours, by formula"
     )
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute", "ignore::DeprecationWarning")  # the compiler's own
+def test_a_sample_compiles_nothing_while_other_ranks_wait(
+    tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_block = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compile_block(self, backend="eager"))
+    monkeypatch.setattr(runtimes.Runtime, "missing_for_compile", lambda self: None)
+    data = TrainingData.open(tiny_run)
+    config = dataclasses.replace(tiny_run, model=data.model, compile=True)
+    trainer = Trainer(config, runtimes.start("cpu", "fp32"), data, Reporter())
+    trainer.train_step.take_step(0)
+    frames = torch._dynamo.utils.counters["frames"]
+    before = dict(frames)
+    assert before["total"] > 0
+    Path(config.out).mkdir()
+    trainer._write_sample(1)
+    assert dict(frames) == before
+    assert "--- step 1 ---" in (Path(config.out) / "samples.txt").read_text(encoding="utf-8")
+    torch.compiler.reset()

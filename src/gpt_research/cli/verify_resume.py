@@ -35,8 +35,7 @@ def run(command: VerifyResumeCommand) -> int:
 
     console = Console(quiet=not is_first_rank(), soft_wrap=True, highlight=False)
     config = command.run_settings()
-    if config.micro_batch == "auto":
-        config = resolve_micro_batch(config, console.print)
+    config = resolve_micro_batch(config, console.print)
     verdict = verify_resume(config, command.steps)
     half = command.steps // 2
     console.print(f"{command.steps} steps in one go against {half} + {command.steps - half}:")

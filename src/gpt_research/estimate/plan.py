@@ -11,13 +11,14 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gpt_research.base.peak_flops import about_the_peak, peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import MicroBatch, TrainConfig
 from gpt_research.estimate.cards import RuntimeElsewhere
+from gpt_research.estimate.micro_batch import measures, usual_micro_batch
 from gpt_research.estimate.probe import ROOM, Measurement, Probe, Sweep, fitting_micro_batches, probe_micro_batches
 from gpt_research.estimate.resources import ResourceEstimate, estimate_resources
 from gpt_research.estimate.time_estimate import (
@@ -65,6 +66,9 @@ def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
     """
     config, epochs = _with_data(config, runtime)
     sizes = fitting_micro_batches(config, runtime.world_size)
+    if config.micro_batch is None:
+        number = "auto" if measures(config, runtime) else usual_micro_batch(config, runtime.world_size)
+        config = dataclasses.replace(config, micro_batch=cast(int, number))
     disk = _free_disk(Path(config.out))
     if not seconds:
         config = dataclasses.replace(config, micro_batch=1) if config.micro_batch == "auto" else config
@@ -93,7 +97,7 @@ def plan_elsewhere(config: TrainConfig, runtime: RuntimeElsewhere, mfu: float) -
     """
     config, epochs = _with_data(config, runtime)
     sizes = fitting_micro_batches(config, runtime.world_size)
-    wanted = sizes[-1] if config.micro_batch == "auto" else config.micro_batch
+    wanted = config.micro_batch if isinstance(config.micro_batch, int) else sizes[-1]
 
     def with_size(size: int) -> tuple[TrainConfig, ResourceEstimate]:
         sized = dataclasses.replace(config, micro_batch=size)
@@ -126,6 +130,7 @@ def _measure(
     began = time.perf_counter()
     sweep, number = None, 0
     if runtime.is_main:
+        # With plain steps, because compiling each size could take all of the time.
         sweep = probe_micro_batches(dataclasses.replace(config, compile=False), runtime, sizes, SWEEP_SHARE * seconds)
         number = _number_to_measure(config, sweep, seconds - (time.perf_counter() - began))
     number = runtime.broadcast(number)
@@ -171,12 +176,12 @@ def remarks(run_plan: RunPlan, wanted: MicroBatch, runtime: Runtime) -> list[str
             "Add --gradient_checkpointing, or make the model smaller."
         )
     elif sweep is not None and measured is not None and sweep.measurements:
-        if wanted != "auto" and wanted > sweep.largest:
+        if isinstance(wanted, int) and wanted > sweep.largest:
             sentences.append(
                 f"micro_batch {wanted} does not fit: take --micro_batch {sweep.largest}. The time is for "
                 f"{measured.micro_batch}."
             )
-        elif wanted not in ("auto", measured.micro_batch):
+        elif isinstance(wanted, int) and wanted != measured.micro_batch:
             sentences.append(
                 f"There was no time to measure micro_batch {wanted}: the speed is that of {measured.micro_batch}."
             )
@@ -211,7 +216,7 @@ def _memory_elsewhere(run_plan: RunPlan, wanted: MicroBatch, runtime: RuntimeEls
             f"It does not fit a {runtime.device_name}: {need:.1f} GB by formula, and the card has {has:.0f} GB. Add "
             "--gradient_checkpointing, take several cards with --parallel fsdp, or make the model smaller."
         ]
-    if wanted not in ("auto", run_plan.config.micro_batch):
+    if isinstance(wanted, int) and wanted != run_plan.config.micro_batch:
         return [f"micro_batch {wanted} does not fit a {runtime.device_name}: take {run_plan.config.micro_batch}."]
     return []
 

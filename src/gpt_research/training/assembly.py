@@ -13,8 +13,9 @@ from typing import TypeVar, cast
 import torch
 
 from gpt_research.base import machine
+from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import USUAL_MICRO_BATCH, GPTConfig, TrainConfig
 from gpt_research.model.fast.loss import LOGIT_COPIES
 from gpt_research.model.gpt import GPT
 from gpt_research.training.compilation import Work, choose_compilation
@@ -46,16 +47,17 @@ def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
     """
     parallel = _parallel(config, runtime)
     shards = {"fsdp": runtime.world_size, "hsdp": runtime.node_size}
+    micro_batch = config.micro_batch or USUAL_MICRO_BATCH
     micro_steps = config.accumulation_steps(runtime.world_size)
-    work = Work(config.model, config.micro_batch, passes=config.max_steps * micro_steps)
+    work = Work(config.model, micro_batch, passes=config.max_steps * micro_steps)
     compiled, because = choose_compilation(config.compile, work, runtime, parallel)
     return ExecutionPlan(
         parallel=parallel,
         shards=shards.get(parallel, 1),
         compiled=compiled,
-        micro_batch=config.micro_batch,
+        micro_batch=micro_batch,
         micro_steps=micro_steps,
-        loss_chunk=_loss_chunk(config.loss_chunk, config.micro_batch, config.model, compiled != "none", runtime),
+        loss_chunk=_loss_chunk(config.loss_chunk, micro_batch, config.model, compiled != "none", runtime),
         tokens_per_step=config.tokens_per_step,
         gradient_checkpointing=config.gradient_checkpointing,
         gradient_exchange=config.gradient_exchange,

@@ -34,8 +34,6 @@ ROOM = 0.9
 """Share of the free memory that may be filled."""
 GAIN = 1.03
 """A larger micro-batch is worth its memory only if it is faster by this factor."""
-COMPILE_S = 10.0
-"""Seconds to allow each size for compiling, block by block."""
 LEAST_COMPILED = 8
 """Smaller micro-batches are not worth compiling for, if one of this size fits."""
 PATIENCE = 3
@@ -93,6 +91,7 @@ def sweep_micro_batches(
     seconds: float,
     room: float,
     slope: float = 0.0,
+    compiling_s: Callable[[], float] = lambda: 0.0,
 ) -> Iterator[Measurement]:
     """Measure sizes in order, until one would not fit, `PATIENCE` are no faster, or time is up.
 
@@ -100,11 +99,12 @@ def sweep_micro_batches(
         measure: takes a size and the seconds to spend on it; returns None if memory ran out.
         room: bytes that a peak may reach; a size that is predicted to need more is not tried.
         slope: the fewest bytes to assume for one more sequence.
+        compiling_s: returns the seconds so far that do not count.
     """
     measurements: list[Measurement] = []
     ends_at = time.perf_counter() + seconds
     for index, size in enumerate(sizes):
-        left = ends_at - time.perf_counter()
+        left = ends_at + compiling_s() - time.perf_counter()
         if measurements:
             needed = (
                 2 * measurements[-1].pass_s * size / measurements[-1].micro_batch
@@ -180,6 +180,8 @@ class Probe:
             plan = dataclasses.replace(plan, compiled="blocks")
         batches = RandomBatches(config.model, 1)
         self.train_step = build_step(self.config, plan, runtime, batches, TimedStep)
+        self.compiling_s = 0.0
+        """Seconds of the steps that compiled."""
 
     def measure(self, micro_batch: int, seconds: float) -> Measurement:
         """Take steps of this micro-batch for about `seconds`; return their speed and memory."""
@@ -200,6 +202,8 @@ class Probe:
         began = time.perf_counter()
         taken_s, passes_s = self._take_step()
         steps = 1
+        if real.compiled != "none":
+            self.compiling_s += taken_s
         # The first step warms up. If it took all the time, it is the measurement after all, unless
         # it compiled, which takes time of its own.
         if real.compiled != "none" or not runtime.any_rank(taken_s > seconds):
@@ -240,7 +244,7 @@ def probe_micro_batches(config: TrainConfig, runtime: Runtime, sizes: Sequence[i
     measurements: list[Measurement] = []
     large = [size for size in sizes if size >= LEAST_COMPILED]
     if runtime.device.type == "cuda" and config.compile and len(large) > 1:
-        measurements = list(run_sweep(config, alone, large, seconds + COMPILE_S * len(large), room))
+        measurements = list(run_sweep(config, alone, large, seconds, room))
         config = dataclasses.replace(config, compile=False)
     if not measurements:
         measurements = list(run_sweep(config, alone, sizes, seconds, room))
@@ -280,7 +284,9 @@ def _sweep_here(
             return None
 
     try:
-        yield from sweep_micro_batches(measure, sizes, seconds, room, slope)
+        yield from sweep_micro_batches(
+            measure, sizes, seconds, room, slope, lambda: tried.compiling_s if tried is not None else 0.0
+        )
     finally:
         tried = None
         gc.collect()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from traced_steps import Recording, make_step
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.estimate.micro_batch import resolve_micro_batch
@@ -47,14 +47,14 @@ def test_nothing_waits_for_the_card_inside_a_step(compiled: Compilation, precisi
 def test_the_probe_compiles_each_size_for_itself(recording: Recording) -> None:
     model = GPTConfig(n_layer=2, n_head=2, n_embd=128, block_size=128, vocab_size=1000)
     config = TrainConfig(model=model, tokens_per_step=64 * 128, precision="bf16", compile=True)
-    sweep = probe_micro_batches(config, runtimes.start("cuda", "bf16"), [1, 8, 16, 32], 1.0)
+    sweep = probe_micro_batches(config, startup.start("cuda", "bf16"), [1, 8, 16, 32], 1.0)
     assert [measured.micro_batch for measured in sweep.measurements] == [8, 16, 32]
     # A block and the loss, forward and backward. If the second size were compiled for any size, the
     # third would compile nothing.
     assert len(recording.graphs) == 3 * 4
     peaks = [measured.peak_bytes for measured in sweep.measurements]
     assert peaks == sorted(peaks)
-    plain = probe_micro_batches(dataclasses.replace(config, compile=False), runtimes.start("cuda"), [8, 16, 32], 1.0)
+    plain = probe_micro_batches(dataclasses.replace(config, compile=False), startup.start("cuda"), [8, 16, 32], 1.0)
     assert all(
         ours.peak_bytes < its.peak_bytes for ours, its in zip(sweep.measurements, plain.measurements, strict=True)
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.config import TrainConfig
 from gpt_research.estimate.probe import RandomBatches
 from gpt_research.training.assembly import build_step, plan_execution
@@ -56,6 +56,6 @@ def make_step(config: TrainConfig, compiled: Compilation) -> TrainStep:
     """Return a step of one micro-batch, compiled in this way."""
     tokens = config.micro_batch * config.model.block_size
     config = dataclasses.replace(config, compile=compiled != "none", tokens_per_step=tokens)
-    runtime = runtimes.start("cuda", config.precision)
+    runtime = startup.start("cuda", config.precision)
     plan = dataclasses.replace(plan_execution(config, runtime), compiled=compiled)
     return build_step(config, plan, runtime, RandomBatches(config.model, config.micro_batch), TrainStep)

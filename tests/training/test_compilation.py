@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from gpt_research.base import runtime as runtimes
+from gpt_research.base import startup
 from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import GPTConfig, TrainConfig
 from gpt_research.training.assembly import plan_execution
@@ -74,6 +75,8 @@ def test_several_processes_compile_blocks_at_most() -> None:
 
 def test_the_user_has_the_last_word_on_whether_but_not_on_how() -> None:
     assert compiled(preset("gpt2-124m", compile=False)) == "none"
+    assert compiled(preset("gpt2-124m", deterministic=True)) == "none"
+    assert compiled(preset("gpt2-124m", deterministic=True, compile=True)) == "whole"
     assert compiled(preset("demo", compile=True)) == "blocks"
     cpu = runtimes.Runtime(torch.device("cpu"), "fp32")
     assert compiled(preset("gpt2-124m"), cpu) == "none"
@@ -98,7 +101,7 @@ def test_a_sample_compiles_nothing_while_other_ranks_wait(
     monkeypatch.setattr(runtimes.Runtime, "missing_for_compile", lambda self: None)
     data = TrainingData.open(tiny_run)
     config = dataclasses.replace(tiny_run, model=data.model, compile=True)
-    trainer = Trainer(config, runtimes.start("cpu", "fp32"), data, Reporter())
+    trainer = Trainer(config, startup.start("cpu", "fp32"), data, Reporter())
     trainer.train_step.take_step(0)
     frames = torch._dynamo.utils.counters["frames"]
     before = dict(frames)

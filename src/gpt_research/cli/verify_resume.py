@@ -35,7 +35,8 @@ def run(command: VerifyResumeCommand) -> int:
 
     console = Console(quiet=not is_first_rank(), soft_wrap=True, highlight=False)
     config = command.run_settings()
-    config = resolve_micro_batch(config, console.print)
+    if not isinstance(config.micro_batch, int):
+        config = resolve_micro_batch(config, console.print)
     verdict = verify_resume(config, command.steps)
     half = command.steps // 2
     console.print(f"{command.steps} steps in one go against {half} + {command.steps - half}:")

@@ -50,7 +50,7 @@ def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
     micro_batch = config.micro_batch or USUAL_MICRO_BATCH
     micro_steps = config.accumulation_steps(runtime.world_size)
     work = Work(config.model, micro_batch, passes=config.max_steps * micro_steps)
-    compiled, because = choose_compilation(config.compile, work, runtime, parallel)
+    compiled, because = choose_compilation(config.compile, work, runtime, parallel, deterministic=config.deterministic)
     return ExecutionPlan(
         parallel=parallel,
         shards=shards.get(parallel, 1),

@@ -43,7 +43,7 @@ class Work:
 
 
 def choose_compilation(
-    asked_for: bool | None, work: Work, runtime: Runtime, parallel: Parallel
+    asked_for: bool | None, work: Work, runtime: Runtime, parallel: Parallel, *, deterministic: bool = False
 ) -> tuple[Compilation, str]:
     """Return how much to compile, and in a few words why.
 
@@ -60,6 +60,9 @@ def choose_compilation(
         return ("blocks", "compile is true") if asked_for else ("none", "only a GPU gains by it")
     if missing is not None:
         return "none", missing
+    if deterministic and not asked_for:
+        # Inductor chooses some kernels by their time, so two processes may round differently.
+        return "none", "deterministic is true"
     takes = seconds_of_run(work, runtime)
     possible: list[Compilation] = ["none", "blocks", "whole"]
     if asked_for:

@@ -44,7 +44,7 @@ def test_on_a_cpu_nothing_is_measured_where_none_is_named(
 
 @pytest.mark.usefixtures("h100")
 def test_on_a_card_it_is_measured_where_none_is_named(tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(micro_batch, "start", lambda device, precision: CARD)
+    monkeypatch.setattr(micro_batch, "start", lambda device, precision, **_: CARD)
     measured = [Measurement(2, 100.0, 1.0, 10), Measurement(4, 190.0, 1.0, 20), Measurement(8, 191.0, 1.0, 40)]
     monkeypatch.setattr(micro_batch, "probe_micro_batches", lambda *_: probe.Sweep(measured, 80 << 30, 8))
     notes: list[str] = []

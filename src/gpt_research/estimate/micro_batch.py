@@ -72,8 +72,10 @@ def as_probed(config: TrainConfig, runtime: Runtime, sizes: Sequence[int]) -> Tr
     A short run is over sooner than all tries would compile. Plain steps take more memory than
     compiled ones, so a size that fits without compilation fits with it.
     """
-    plan = plan_execution(dataclasses.replace(config, micro_batch=sizes[-1]), runtime)
-    return dataclasses.replace(config, compile=plan.compiled == "whole" and runtime.device.type == "cuda")
+    alone = dataclasses.replace(runtime, rank=0, world_size=1)
+    share = config.tokens_per_step // runtime.world_size
+    plan = plan_execution(dataclasses.replace(config, micro_batch=sizes[-1], tokens_per_step=share), alone)
+    return dataclasses.replace(config, compile=plan.compiled == "whole")
 
 
 def _number_of_run(config: TrainConfig, sizes: Sequence[int]) -> int:

@@ -28,6 +28,7 @@ from gpt_research.estimate.time_estimate import (
     hopeless_sentence,
     repeats_sentence,
 )
+from gpt_research.training.assembly import plan_execution
 from gpt_research.training.inputs import TrainingData, loader_of_run
 
 GB = 1e9
@@ -48,6 +49,8 @@ class RunPlan:
     """Bytes that are free where the run folder will be; None for a machine elsewhere."""
     peak_flops: float = 0.0
     """FLOP/s of all devices together; 0 if only formulas were asked for."""
+    compiled: str = ""
+    """What is compiled and why, in a few words; empty on a CPU, where nothing is by default."""
     sweep: Sweep | None = None
     measured: Measurement | None = None
     """The steps that the speed was measured on."""
@@ -72,19 +75,20 @@ def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
     disk = _free_disk(Path(config.out))
     if not seconds:
         config = dataclasses.replace(config, micro_batch=1) if config.micro_batch == "auto" else config
-        return RunPlan(config, estimate_resources(config, runtime), epochs, disk)
+        return _with_compilation(RunPlan(config, estimate_resources(config, runtime), epochs, disk), runtime)
     peak = peak_flops(runtime) * runtime.world_size
     sweep, measured = _measure(config, runtime, sizes, seconds)
     config = dataclasses.replace(config, micro_batch=measured.micro_batch if measured else sizes[0])
     resources = estimate_resources(config, runtime)
     if measured is None:
-        return RunPlan(config, resources, epochs, disk, peak, sweep)
+        return _with_compilation(RunPlan(config, resources, epochs, disk, peak, sweep=sweep), runtime)
     # A peak that was measured on a busy machine is too low.
     peak = max(peak, measured.tokens_per_s * resources.flops_per_token)
     duration = estimate_time(
         config, measured.tokens_per_s, resources.flops_per_token, peak, corpora=max(1, len(epochs))
     )
-    return RunPlan(config, resources, epochs, disk, peak, sweep, measured, duration)
+    run_plan = RunPlan(config, resources, epochs, disk, peak, sweep=sweep, measured=measured, time=duration)
+    return _with_compilation(run_plan, runtime)
 
 
 def plan_elsewhere(config: TrainConfig, runtime: RuntimeElsewhere, mfu: float) -> RunPlan:
@@ -109,7 +113,14 @@ def plan_elsewhere(config: TrainConfig, runtime: RuntimeElsewhere, mfu: float) -
     config, resources = next((p for p in plans if p[1].memory_bytes <= room), with_size(tried[-1]))
     speed = runtime.peak_flops * mfu / resources.flops_per_token
     duration = estimate_time(config, speed, resources.flops_per_token, runtime.peak_flops, corpora=max(1, len(epochs)))
-    return RunPlan(config, resources, epochs, None, runtime.peak_flops, time=duration)
+    return _with_compilation(RunPlan(config, resources, epochs, None, runtime.peak_flops, time=duration), runtime)
+
+
+def _with_compilation(run_plan: RunPlan, runtime: Runtime) -> RunPlan:
+    plan = plan_execution(run_plan.config, runtime)
+    if runtime.device.type != "cuda" and plan.compiled == "none":
+        return run_plan
+    return dataclasses.replace(run_plan, compiled=f"{plan.compiled}: {plan.compiled_because}")
 
 
 def _with_data(config: TrainConfig, runtime: Runtime) -> tuple[TrainConfig, dict[str, float]]:

@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest
 WORKERS ?= logical
 ON_ALL_CORES := -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
-.PHONY: demo test test-faults test-clusters test-gpu check format docs install clean force
+.PHONY: demo test test-faults test-clusters test-gpu test-traced check format docs install clean force
 
 install: $(INSTALLED)
 
@@ -67,6 +67,22 @@ test-gpu: $(INSTALLED)
 test-clusters: $(INSTALLED)
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,cluster]" || echo "Ray cannot be installed: its test is skipped."
 	$(PYTEST) -n 2 --dist loadfile -m clusters tests/clusters
+
+# Inductor writes an H100's code here, and no card is needed. The environment is one of its own, because torch is the
+# CUDA build (=== leaves out builds with a suffix). NVIDIA's libraries, several gigabytes, are replaced by empty ones.
+TRACED := .venv-traced
+TORCH_VERSION = $(shell sed -n s/^torch==//p constraints.txt)
+$(TRACED)/.installed: Makefile requirements.txt constraints.txt tests/traced/build_card.py tests/traced/card.c
+	$(PYTHON) -m venv $(TRACED)
+	$(TRACED)/bin/pip install --quiet --no-deps torch===$(TORCH_VERSION)
+	grep -v ^torch requirements.txt > $(TRACED)/requirements.txt
+	$(TRACED)/bin/pip install --quiet --constraint constraints.txt -r $(TRACED)/requirements.txt triton filelock \
+		fsspec jinja2 networkx setuptools sympy typing-extensions pytest pytest-timeout hypothesis
+	$(TRACED)/bin/python tests/traced/build_card.py
+	@touch $@
+
+test-traced: $(TRACED)/.installed
+	PYTHONPATH=src $(TRACED)/bin/python -m pytest tests/traced
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

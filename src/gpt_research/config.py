@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpt_research.base.errors import UserError, require
 
-# A user may write `auto`. `estimate.micro_batch` replaces it with a number before anything is
-# built, so type checkers see an int, and only the parser of flags and YAML sees both.
+# A user may write `auto`, or nothing. `estimate.micro_batch` makes a number of it before anything
+# is built, so type checkers see an int, and only the parser of flags and YAML sees all three.
 MicroBatch = int
 if not TYPE_CHECKING:
-    MicroBatch = int | Literal["auto"]
+    MicroBatch = int | Literal["auto"] | None
+USUAL_MICRO_BATCH = 8
+"""Sequences of a pass where none are named and nothing is measured."""
 
 
 CHANGEABLE = {"changeable": True}
@@ -148,9 +150,9 @@ class TrainConfig:
     tokens_per_step: int = 262_144
     """Tokens of one optimizer step over all devices; gradients of several passes are added up to
     reach it."""
-    micro_batch: MicroBatch = field(default=8, metadata=CHANGEABLE)
+    micro_batch: MicroBatch = field(default=None, metadata=CHANGEABLE)  # type: ignore[assignment]
     """Sequences of one forward and backward pass on one device. auto: the fastest that fits,
-    measured at the start."""
+    measured at the start. Default: auto on an NVIDIA or AMD card, else 8."""
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     """The optimizer."""
     learning_rate: float = 6e-4
@@ -179,7 +181,8 @@ class TrainConfig:
     device: str = changeable("auto")
     """auto, cpu, cuda, cuda:1, mps."""
     compile: bool | None = changeable(None)
-    """Compile the model with torch.compile. Default: on a GPU."""
+    """Compile the model with torch.compile. Default: on a GPU, if the run is long enough to gain by
+    it; whole or block by block, by what is sooner done."""
     deterministic: bool = changeable(False)
     """Compute the same bits each time on a GPU too, by slower kernels and, unless --compile is
     given, without torch.compile. A CPU does so anyway."""
@@ -287,7 +290,7 @@ class TrainConfig:
         require(
             not self.weights or temperature == 1, "mix_temperature", temperature, "left out where weights are given"
         )
-        micro_batch = 1 if self.micro_batch == "auto" else self.micro_batch
+        micro_batch = self.micro_batch if isinstance(self.micro_batch, int) else 1
         require(micro_batch >= 1, "micro_batch", micro_batch, "at least 1, or auto")
         micro_tokens = micro_batch * self.model.block_size
         require(
@@ -315,7 +318,7 @@ class TrainConfig:
             UserError: the step does not divide evenly over `world_size` devices.
         """
         assert self.micro_batch != "auto", "resolve_micro_batch comes first"
-        micro_tokens = self.micro_batch * self.model.block_size * world_size
+        micro_tokens = (self.micro_batch or USUAL_MICRO_BATCH) * self.model.block_size * world_size
         require(
             self.tokens_per_step % micro_tokens == 0,
             "tokens_per_step",

@@ -117,7 +117,7 @@ def test_what_the_compiler_lacks_is_found_before_it_is_used(monkeypatch: pytest.
     monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(runtimes.Runtime, "device_memory", lambda self: 80 << 30)
     assert CARD.missing_for_compile() is None
-    assert plan_execution(config, CARD).compiled
+    assert plan_execution(config, CARD).compiled == "whole"
     monkeypatch.setattr(sysconfig, "get_paths", lambda: {"include": str(tmp_path)})
     for runtime in (CARD, cpu):
         assert "Python's headers are missing" in str(runtime.missing_for_compile())
@@ -126,7 +126,7 @@ def test_what_the_compiler_lacks_is_found_before_it_is_used(monkeypatch: pytest.
         monkeypatch.delenv(name, raising=False)
     assert "no C compiler" in str(CARD.missing_for_compile())
     assert "no C++ compiler" in str(cpu.missing_for_compile())
-    assert not plan_execution(config, CARD).compiled
+    assert plan_execution(config, CARD).compiled == "none"
     with pytest.raises(
         UserError, match=r"compile is true, but torch\.compile cannot work here: there is no C compiler"
     ):

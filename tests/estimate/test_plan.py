@@ -248,7 +248,9 @@ def test_a_size_for_which_memory_runs_out_ends_the_tries_on_any_device(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Small:
-        def __init__(self, config: TrainConfig, runtime: runtimes.Runtime) -> None: ...
+        compiling_s = 0.0
+
+        def __init__(self, config: TrainConfig, runtime: runtimes.Runtime, *, many_sizes: bool) -> None: ...
 
         def measure(self, size: int, seconds: float) -> Measurement:
             if size > 2:

@@ -132,6 +132,8 @@ def _table(run_plan: RunPlan, runtime: Runtime, price_per_hour: float) -> Table:
         f"{resources.flops_per_token / 1e9:.3g} GFLOP a token, "
         f"{resources.flops_per_token * resources.tokens:.2e} FLOP in all",
     )
+    if run_plan.compiled:
+        table.add_row("compile", run_plan.compiled)
     table.add_row(
         "memory",
         f"{resources.memory_bytes / GB:.2f} GB by formula at micro_batch {config.micro_batch}: weights, gradients and "

@@ -39,11 +39,10 @@ class TerminalReporter(Reporter):
             f"Run:   {config.out}, {runtime.world_size} x {runtime.device_name}, {runtime.precision}, "
             f"{plan.micro_steps} x {config.micro_batch} sequences a step on each"
             + (f", {plan.parallel}" if runtime.world_size > 1 else "")
-            + (", compiled" if plan.compiled else "")
         )
-        missing = runtime.missing_for_compile() if runtime.device.type == "cuda" and config.compile is None else None
-        if missing is not None:
-            self.console.print(f"Without torch.compile, which would be faster: {missing}.")
+        if runtime.device.type == "cuda" or plan.compiled != "none":
+            compiled = {"none": "not compiled", "blocks": "compiled block by block", "whole": "compiled whole"}
+            self.console.print(f"Model is {compiled[plan.compiled]}: {plan.compiled_because}.")
         if beginning.start_step:
             self.console.print(f"Going on from step {beginning.start_step:,} of {config.max_steps:,}.")
         columns = (

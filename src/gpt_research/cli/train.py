@@ -18,7 +18,7 @@ def run(config: TrainConfig) -> int:
     find_tracker(config.tracker)  # before steps are measured for micro_batch auto
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     reporter = TerminalReporter(console)
-    if config.micro_batch == "auto":
+    if not isinstance(config.micro_batch, int):
         config = resolve_micro_batch(config, reporter.note)
     try:
         outcome = train(config, reporter)

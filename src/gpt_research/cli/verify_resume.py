@@ -35,7 +35,7 @@ def run(command: VerifyResumeCommand) -> int:
 
     console = Console(quiet=not is_first_rank(), soft_wrap=True, highlight=False)
     config = command.run_settings()
-    if config.micro_batch == "auto":
+    if not isinstance(config.micro_batch, int):
         config = resolve_micro_batch(config, console.print)
     verdict = verify_resume(config, command.steps)
     half = command.steps // 2

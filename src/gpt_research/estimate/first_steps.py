@@ -10,6 +10,7 @@ import time
 import torch
 
 from gpt_research.estimate.first_look import first_look
+from gpt_research.estimate.probe import ROOM, fitting_micro_batches
 from gpt_research.estimate.resources import estimate_resources
 from gpt_research.estimate.time_estimate import (
     TimeEstimate,
@@ -24,6 +25,8 @@ WARM_UP = 3
 """Passes that are not timed, because they compile, allocate and fill caches."""
 WATCH_S = 10.0
 """Seconds over which the speed is measured."""
+SMALL_SHARE = 0.25
+"""A run that uses less of its card's memory could take a larger micro-batch."""
 WORTH_SAYING_S = 120.0
 """A shorter run shows soon enough how long it takes."""
 
@@ -90,9 +93,38 @@ class FirstSteps:
                 f"Estimate: {speed:,.0f} tokens/s, MFU {estimate.mfu:.0%}: {in_words(estimate.seconds)} to go, until "
                 f"{estimate.ends_at}; checkpoints take {disk:,.1f} GB"
             )
+        if said := about_the_card(run):
+            sentences.append(said)
         if estimate.hopeless and not self._told:
             sentences.append(hopeless_sentence(estimate, runtime))
         return sentences
+
+
+def about_the_card(run: Beginning) -> str:
+    """Return the sentence for a run that uses a small part of its card's memory; empty for others.
+
+    The largest micro-batch that fits follows from the peak so far: what does not belong to a
+    sequence is known by formula.
+    """
+    config, runtime, size = run.config, run.runtime, run.plan.micro_batch
+    if runtime.device.type != "cuda":
+        return ""
+    peak, memory = runtime.peak_memory(), runtime.device_memory()
+    if peak > SMALL_SHARE * memory:
+        return ""
+    estimate = estimate_resources(config, runtime)
+    # Of two figures that both leave something out, the larger one takes fewer sequences.
+    sequence = max(peak - estimate.state_bytes - estimate.work_bytes, 0.5 * estimate.activation_bytes) / size
+    room = ROOM * memory - (peak - size * sequence)
+    fitting = [other for other in fitting_micro_batches(config, runtime.world_size) if other * sequence <= room]
+    largest = max(fitting, default=size)
+    if largest < 2 * size:
+        return ""
+    return (
+        f"This run uses {peak / 1e9:.1f} of its card's {memory / 1e9:.0f} GB with micro_batch {size}. "
+        f"--micro_batch auto tries up to {largest}, which is {largest / size:.0f} times as many sequences, and takes "
+        "the fastest; what is learnt stays the same."
+    )
 
 
 def _when(estimate: TimeEstimate) -> str:

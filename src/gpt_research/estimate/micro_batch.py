@@ -1,4 +1,7 @@
-"""Resolves `micro_batch: auto` to a number by measuring, before anything else is built."""
+"""Makes a number of `micro_batch: auto` by measuring, before anything else is built.
+
+On an NVIDIA or AMD card a run that names none is measured too.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.startup import start
 from gpt_research.checkpoint.files import saved_steps
-from gpt_research.config import TrainConfig
+from gpt_research.config import USUAL_MICRO_BATCH, TrainConfig
 from gpt_research.estimate.probe import ROOM, fitting_micro_batches, free_memory, probe_micro_batches
 from gpt_research.estimate.resources import estimate_resources
 from gpt_research.settings_history import run_config
@@ -22,7 +25,7 @@ AUTO_SECONDS = 20.0
 
 
 def resolve_micro_batch(config: TrainConfig, note: Callable[[str], None]) -> TrainConfig:
-    """Return the settings with a number in place of `micro_batch: auto`, the same on all processes.
+    """Return the settings with a number as `micro_batch`, the same on all processes.
 
     Args:
         note: called with a sentence about the sizes that were tried.
@@ -30,8 +33,11 @@ def resolve_micro_batch(config: TrainConfig, note: Callable[[str], None]) -> Tra
     Raises:
         UserError: not even one sequence fits, or the step does not divide over the devices.
     """
-    assert config.micro_batch == "auto", "a number is resolved already"
+    if isinstance(config.micro_batch, int):
+        return config
     runtime = start(config.device, config.precision, deterministic=config.deterministic)
+    if not measures(config, runtime):
+        return dataclasses.replace(config, micro_batch=usual_micro_batch(config, runtime.world_size))
     agree_on_settings(runtime, config)
     data = opened_alike(runtime, config)
     shaped = dataclasses.replace(config, precision=runtime.precision, model=data.model)
@@ -48,6 +54,28 @@ def resolve_micro_batch(config: TrainConfig, note: Callable[[str], None]) -> Tra
             "model.block_size smaller, or add --gradient_checkpointing."
         )
     return dataclasses.replace(config, micro_batch=number)
+
+
+def measures(config: TrainConfig, runtime: Runtime) -> bool:
+    """Return whether the micro-batch is to be measured: it is `auto`, or a card has none named."""
+    return config.micro_batch == "auto" or (config.micro_batch is None and runtime.device.type == "cuda")
+
+
+def usual_micro_batch(config: TrainConfig, world_size: int) -> int:
+    """Return 8, or the largest number below it that divides the step."""
+    return max(size for size in fitting_micro_batches(config, world_size) if size <= USUAL_MICRO_BATCH)
+
+
+def as_probed(config: TrainConfig, runtime: Runtime, sizes: Sequence[int]) -> TrainConfig:
+    """Return the settings whose steps are to be tried: compiled only if the run is long.
+
+    A short run is over sooner than all tries would compile. Plain steps take more memory than
+    compiled ones, so a size that fits without compilation fits with it.
+    """
+    alone = dataclasses.replace(runtime, rank=0, world_size=1)
+    share = config.tokens_per_step // runtime.world_size
+    plan = plan_execution(dataclasses.replace(config, micro_batch=sizes[-1], tokens_per_step=share), alone)
+    return dataclasses.replace(config, compile=plan.compiled == "whole")
 
 
 def _number_of_run(config: TrainConfig, sizes: Sequence[int]) -> int:
@@ -71,9 +99,7 @@ def _choose(config: TrainConfig, runtime: Runtime, sizes: Sequence[int], note: C
             for size in sizes
         }
         return max((size for size, memory in needed.items() if memory <= room), default=0)
-    # Compiling would take longer than all tries. Compiled steps take less memory, so a size that
-    # fits without compilation fits with it.
-    sweep = probe_micro_batches(dataclasses.replace(config, compile=False), runtime, sizes, AUTO_SECONDS)
+    sweep = probe_micro_batches(as_probed(config, runtime, sizes), runtime, sizes, AUTO_SECONDS)
     if not sweep.measurements:
         return 0
     best = sweep.fastest

@@ -11,13 +11,14 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from gpt_research.base.peak_flops import about_the_peak, peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import MicroBatch, TrainConfig
 from gpt_research.estimate.cards import RuntimeElsewhere
+from gpt_research.estimate.micro_batch import measures, usual_micro_batch
 from gpt_research.estimate.probe import ROOM, Measurement, Probe, Sweep, fitting_micro_batches, probe_micro_batches
 from gpt_research.estimate.resources import ResourceEstimate, estimate_resources
 from gpt_research.estimate.time_estimate import (
@@ -27,6 +28,7 @@ from gpt_research.estimate.time_estimate import (
     hopeless_sentence,
     repeats_sentence,
 )
+from gpt_research.training.assembly import plan_execution
 from gpt_research.training.inputs import TrainingData, loader_of_run
 
 GB = 1e9
@@ -47,6 +49,8 @@ class RunPlan:
     """Bytes that are free where the run folder will be; None for a machine elsewhere."""
     peak_flops: float = 0.0
     """FLOP/s of all devices together; 0 if only formulas were asked for."""
+    compiled: str = ""
+    """What is compiled and why, in a few words; empty on a CPU, where nothing is by default."""
     sweep: Sweep | None = None
     measured: Measurement | None = None
     """The steps that the speed was measured on."""
@@ -65,22 +69,26 @@ def plan_run(config: TrainConfig, runtime: Runtime, seconds: float) -> RunPlan:
     """
     config, epochs = _with_data(config, runtime)
     sizes = fitting_micro_batches(config, runtime.world_size)
+    if config.micro_batch is None:
+        number = "auto" if measures(config, runtime) else usual_micro_batch(config, runtime.world_size)
+        config = dataclasses.replace(config, micro_batch=cast(int, number))
     disk = _free_disk(Path(config.out))
     if not seconds:
         config = dataclasses.replace(config, micro_batch=1) if config.micro_batch == "auto" else config
-        return RunPlan(config, estimate_resources(config, runtime), epochs, disk)
+        return _with_compilation(RunPlan(config, estimate_resources(config, runtime), epochs, disk), runtime)
     peak = peak_flops(runtime) * runtime.world_size
     sweep, measured = _measure(config, runtime, sizes, seconds)
     config = dataclasses.replace(config, micro_batch=measured.micro_batch if measured else sizes[0])
     resources = estimate_resources(config, runtime)
     if measured is None:
-        return RunPlan(config, resources, epochs, disk, peak, sweep)
+        return _with_compilation(RunPlan(config, resources, epochs, disk, peak, sweep=sweep), runtime)
     # A peak that was measured on a busy machine is too low.
     peak = max(peak, measured.tokens_per_s * resources.flops_per_token)
     duration = estimate_time(
         config, measured.tokens_per_s, resources.flops_per_token, peak, corpora=max(1, len(epochs))
     )
-    return RunPlan(config, resources, epochs, disk, peak, sweep, measured, duration)
+    run_plan = RunPlan(config, resources, epochs, disk, peak, sweep=sweep, measured=measured, time=duration)
+    return _with_compilation(run_plan, runtime)
 
 
 def plan_elsewhere(config: TrainConfig, runtime: RuntimeElsewhere, mfu: float) -> RunPlan:
@@ -93,7 +101,7 @@ def plan_elsewhere(config: TrainConfig, runtime: RuntimeElsewhere, mfu: float) -
     """
     config, epochs = _with_data(config, runtime)
     sizes = fitting_micro_batches(config, runtime.world_size)
-    wanted = sizes[-1] if config.micro_batch == "auto" else config.micro_batch
+    wanted = config.micro_batch if isinstance(config.micro_batch, int) else sizes[-1]
 
     def with_size(size: int) -> tuple[TrainConfig, ResourceEstimate]:
         sized = dataclasses.replace(config, micro_batch=size)
@@ -105,7 +113,14 @@ def plan_elsewhere(config: TrainConfig, runtime: RuntimeElsewhere, mfu: float) -
     config, resources = next((p for p in plans if p[1].memory_bytes <= room), with_size(tried[-1]))
     speed = runtime.peak_flops * mfu / resources.flops_per_token
     duration = estimate_time(config, speed, resources.flops_per_token, runtime.peak_flops, corpora=max(1, len(epochs)))
-    return RunPlan(config, resources, epochs, None, runtime.peak_flops, time=duration)
+    return _with_compilation(RunPlan(config, resources, epochs, None, runtime.peak_flops, time=duration), runtime)
+
+
+def _with_compilation(run_plan: RunPlan, runtime: Runtime) -> RunPlan:
+    plan = plan_execution(run_plan.config, runtime)
+    if runtime.device.type != "cuda" and plan.compiled == "none":
+        return run_plan
+    return dataclasses.replace(run_plan, compiled=f"{plan.compiled}: {plan.compiled_because}")
 
 
 def _with_data(config: TrainConfig, runtime: Runtime) -> tuple[TrainConfig, dict[str, float]]:
@@ -126,6 +141,7 @@ def _measure(
     began = time.perf_counter()
     sweep, number = None, 0
     if runtime.is_main:
+        # With plain steps, because compiling each size could take all of the time.
         sweep = probe_micro_batches(dataclasses.replace(config, compile=False), runtime, sizes, SWEEP_SHARE * seconds)
         number = _number_to_measure(config, sweep, seconds - (time.perf_counter() - began))
     number = runtime.broadcast(number)
@@ -171,12 +187,12 @@ def remarks(run_plan: RunPlan, wanted: MicroBatch, runtime: Runtime) -> list[str
             "Add --gradient_checkpointing, or make the model smaller."
         )
     elif sweep is not None and measured is not None and sweep.measurements:
-        if wanted != "auto" and wanted > sweep.largest:
+        if isinstance(wanted, int) and wanted > sweep.largest:
             sentences.append(
                 f"micro_batch {wanted} does not fit: take --micro_batch {sweep.largest}. The time is for "
                 f"{measured.micro_batch}."
             )
-        elif wanted not in ("auto", measured.micro_batch):
+        elif isinstance(wanted, int) and wanted != measured.micro_batch:
             sentences.append(
                 f"There was no time to measure micro_batch {wanted}: the speed is that of {measured.micro_batch}."
             )
@@ -211,7 +227,7 @@ def _memory_elsewhere(run_plan: RunPlan, wanted: MicroBatch, runtime: RuntimeEls
             f"It does not fit a {runtime.device_name}: {need:.1f} GB by formula, and the card has {has:.0f} GB. Add "
             "--gradient_checkpointing, take several cards with --parallel fsdp, or make the model smaller."
         ]
-    if wanted not in ("auto", run_plan.config.micro_batch):
+    if isinstance(wanted, int) and wanted != run_plan.config.micro_batch:
         return [f"micro_batch {wanted} does not fit a {runtime.device_name}: take {run_plan.config.micro_batch}."]
     return []
 

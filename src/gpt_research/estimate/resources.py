@@ -66,7 +66,7 @@ def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimat
         flops_per_token=model.flops_per_token(),
         tokens=config.max_steps * config.tokens_per_step,
         state_bytes=held * training_state_bytes(config) // plan.shards,
-        activation_bytes=config.micro_batch * config.model.block_size * token_bytes,
+        activation_bytes=plan.micro_batch * config.model.block_size * token_bytes,
         work_bytes=_whole_bytes(model, plan, runtime) + _workspace_bytes(config, runtime, chunk),
         checkpoint_bytes=checkpoint_bytes,
         disk_bytes=checkpoint_bytes * _checkpoints_that_stay(config),

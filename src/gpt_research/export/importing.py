@@ -22,7 +22,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import USUAL_MICRO_BATCH, GPTConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, unspell
 from gpt_research.export import hf as huggingface
@@ -226,6 +226,6 @@ def _read_vocab_and_merges(folder: Path) -> Vocabulary:
 def _train_config(config: GPTConfig, out: str) -> TrainConfig:
     """Return the default settings of a run of this model, with a step that its context divides."""
     default = TrainConfig()
-    micro_tokens = default.micro_batch * config.block_size
+    micro_tokens = USUAL_MICRO_BATCH * config.block_size
     steps = max(1, default.tokens_per_step // micro_tokens)
     return TrainConfig(out=out, model=config, tokens_per_step=steps * micro_tokens)

@@ -15,9 +15,10 @@ import torch
 from gpt_research.base import machine
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import USUAL_MICRO_BATCH, GPTConfig, TrainConfig
 from gpt_research.model.fast.loss import LOGIT_COPIES
 from gpt_research.model.gpt import GPT
+from gpt_research.training.compilation import Work, choose_compilation
 from gpt_research.training.execution import ExecutionPlan, Parallel
 from gpt_research.training.optimizers import make_optimizer, state_bytes
 from gpt_research.training.parallel import place
@@ -44,20 +45,24 @@ def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
         UserError: a step does not divide evenly over the devices, `compile` is asked for and cannot
             work, or `hsdp` and the nodes are not alike.
     """
-    compiled = _compiled(config.compile, config.deterministic, runtime)
     parallel = _parallel(config, runtime)
     shards = {"fsdp": runtime.world_size, "hsdp": runtime.node_size}
+    micro_batch = config.micro_batch or USUAL_MICRO_BATCH
+    micro_steps = config.accumulation_steps(runtime.world_size)
+    work = Work(config.model, micro_batch, passes=config.max_steps * micro_steps)
+    compiled, because = choose_compilation(config.compile, work, runtime, parallel, deterministic=config.deterministic)
     return ExecutionPlan(
         parallel=parallel,
         shards=shards.get(parallel, 1),
         compiled=compiled,
-        micro_batch=config.micro_batch,
-        micro_steps=config.accumulation_steps(runtime.world_size),
-        loss_chunk=_loss_chunk(config.loss_chunk, config.micro_batch, config.model, compiled, runtime),
+        micro_batch=micro_batch,
+        micro_steps=micro_steps,
+        loss_chunk=_loss_chunk(config.loss_chunk, micro_batch, config.model, compiled != "none", runtime),
         tokens_per_step=config.tokens_per_step,
         gradient_checkpointing=config.gradient_checkpointing,
         gradient_exchange=config.gradient_exchange,
         residual_dtype=_residual_dtype(config, runtime),
+        compiled_because=because,
     )
 
 
@@ -126,17 +131,6 @@ def _within_nodes(runtime: Runtime) -> Parallel:
     if runtime.node_size == 1:
         return "ddp"
     return "fsdp" if runtime.node_size == runtime.world_size else "hsdp"
-
-
-def _compiled(asked_for: bool | None, deterministic: bool, runtime: Runtime) -> bool:
-    # By default only a GPU compiles. There it pays within a minute; on a CPU a compiled step is
-    # hardly faster.
-    if asked_for is None:
-        # Inductor chooses some kernels by their time, so two processes may round differently.
-        return runtime.device.type == "cuda" and not deterministic and runtime.missing_for_compile() is None
-    if asked_for and (missing := runtime.missing_for_compile()) is not None:
-        raise UserError(f"compile is true, but torch.compile cannot work here: {missing}. Or leave --compile out.")
-    return asked_for
 
 
 def _residual_dtype(config: TrainConfig, runtime: Runtime) -> torch.dtype | None:

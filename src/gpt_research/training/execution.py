@@ -9,6 +9,7 @@ import torch
 
 Parallel = Literal["none", "ddp", "fsdp", "hsdp"]
 GradientExchange = Literal["pass", "step"]
+Compilation = Literal["none", "blocks", "whole"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,8 @@ class ExecutionPlan:
     """How the model is spread over the processes; `none` for one process."""
     shards: int
     """Processes over which one copy of the model is spread; 1 if each holds a whole one."""
-    compiled: bool
-    """Run the model through torch.compile."""
+    compiled: Compilation
+    """What torch.compile gets: nothing, each block and the loss, or the whole model at once."""
     micro_batch: int
     """Sequences of one forward and backward pass on one device."""
     micro_steps: int
@@ -38,3 +39,5 @@ class ExecutionPlan:
     """How often a sharded model exchanges gradients within a copy."""
     residual_dtype: torch.dtype | None = None
     """Type to which the residual stream is rounded; None leaves it in fp32."""
+    compiled_because: str = ""
+    """Why so much is compiled, in a few words for the user."""

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import math
@@ -26,7 +27,7 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.choice import load_alike
 from gpt_research.checkpoint.files import checkpoint_path, saved_steps
 from gpt_research.checkpoint.saver import drop_after
-from gpt_research.config import RESUME_IN_PLACE, GenerateConfig, TrainConfig
+from gpt_research.config import RESUME_IN_PLACE, USUAL_MICRO_BATCH, GenerateConfig, TrainConfig
 from gpt_research.generation.torch_engine import generate
 from gpt_research.model.variants import check_variants
 from gpt_research.training.agreement import agree_on_settings, agree_on_state, opened_alike
@@ -60,7 +61,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     """Train as `config` says, from the start or from the step at which its run folder stopped.
 
     Args:
-        config: `micro_batch` must be a number (`estimate.micro_batch` resolves `auto`).
+        config: `micro_batch` must not be `auto` (`estimate.micro_batch` makes a number of it).
         until: stop after this step, as a signal would, although `max_steps` is further.
 
     Raises:
@@ -75,7 +76,8 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     try:
         agree_on_settings(runtime, config, until)
         data = opened_alike(runtime, config)
-        config = dataclasses.replace(config, precision=runtime.precision, model=data.model)
+        micro_batch = config.micro_batch or USUAL_MICRO_BATCH
+        config = dataclasses.replace(config, precision=runtime.precision, model=data.model, micro_batch=micro_batch)
         agree_on_settings(runtime, config, until)  # a rank may have a card of another kind
         remarks = runtime.together(lambda: about_the_inputs(config, data))
         with shared_run_folder(config, runtime):
@@ -383,8 +385,12 @@ class Trainer:
         length = max(1, self.config.model.block_size // 2)
         settings = GenerateConfig(max_new_tokens=min(LONGEST_SAMPLE, length), seed=self.config.seed)
         self.model.eval()
+        # Compiled blocks would be compiled again for the shapes of a text, while other ranks wait.
+        compiled = self.plan.compiled != "none"
         try:
-            text = prompt + generate(self.model, self.data.tokenizer, prompt, settings, notice=lambda _: None)[0].text
+            with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
+                made = generate(self.model, self.data.tokenizer, prompt, settings, notice=lambda _: None)
+            text = prompt + made[0].text
         except UserError as error:  # a model that has diverged must not end its run in a traceback
             text = f"(no sample: {error})"
         path = self.run_folder / SAMPLES

@@ -56,10 +56,10 @@ def place(model: Any, plan: ExecutionPlan, runtime: Runtime, seed: int) -> Place
     if plan.shards == 1:
         model.initialise(seed, device=runtime.device)
         model.to(runtime.device)
-    if plan.parallel == "none" and not (plan.compiled and on_cpu):
-        compiled = cast(nn.Module, torch.compile(model)) if plan.compiled else model
+    if plan.parallel == "none" and plan.compiled != "blocks":
+        compiled = cast(nn.Module, torch.compile(model)) if plan.compiled == "whole" else model
         return Placed(model, compiled, compiled)
-    if plan.compiled:
+    if plan.compiled == "blocks":
         # Blocks are compiled one by one. So the gradients of one block travel while the next block
         # is computed, and all blocks share one compilation. On a CPU the compiled loss is slower
         # than the plain one.

@@ -81,7 +81,13 @@ def _nats_and_gradient(logits: torch.Tensor, targets: torch.Tensor) -> torch.Ten
     softmax = scores.softmax(-1)
     # The log of the sum of exponentials comes from the likeliest entry, whose share cannot vanish.
     nats = highest - softmax.amax(-1, keepdim=True).log() - own
-    softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
+    if torch.compiler.is_compiling():
+        # One kernel computes this and writes it over the logits. It would write the softmax in fp32
+        # and read it again, if single entries of that were changed.
+        columns = torch.arange(logits.size(1), device=logits.device)
+        softmax = softmax - (columns == target).float()
+    else:
+        softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
     logits.copy_(softmax)
     return (nats.squeeze(1) * (targets >= 0)).sum()
 

@@ -10,8 +10,10 @@ import torch
 
 from gpt_research.base import runtime as runtimes
 from gpt_research.base import startup
+from gpt_research.base.peak_flops import stated_flops
 from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.model.gpt import GPT
 from gpt_research.training.assembly import plan_execution
 from gpt_research.training.compilation import Work, seconds_of_run
 from gpt_research.training.inputs import TrainingData
@@ -58,7 +60,9 @@ def test_what_is_chosen_takes_the_least_time_of_all_that_is_possible() -> None:
         for layers in (2, 12, 48):
             config = preset("gpt2-124m", max_steps=steps)
             config = dataclasses.replace(config, model=dataclasses.replace(config.model, n_layer=layers))
-            takes = seconds_of_run(Work(config.model, 8, passes=64 * steps), CARD)
+            with torch.device("meta"):
+                flops = GPT(config.model).flops_per_token() * 8 * config.model.block_size
+            takes = seconds_of_run(Work(flops, layers, passes=64 * steps, peak_flops=stated_flops(CARD)))
             assert takes[plan_execution(config, CARD).compiled] == min(takes.values())
 
 

@@ -22,7 +22,10 @@ def stated_flops(runtime: Runtime) -> float:
     """Return the FLOP/s that the maker states for the card of the runtime, in its precision; 0 if
     none are known.
     """
-    card = find_card(runtime.device_name) if runtime.device.type == "cuda" else None
+    if runtime.device.type != "cuda":
+        return 0.0
+    # A runtime of a card elsewhere (`estimate.cards`) knows which one it is.
+    card = getattr(runtime, "card", None) or find_card(runtime.device_name)
     return card.peak_flops(runtime.precision) if card is not None else 0.0
 
 

@@ -5,6 +5,7 @@ Modules:
     resources      parameters, FLOPs, memory and disk, by formula
     probe          measures real steps
     time_estimate  from a speed to hours and MFU
+    sizes          the micro-batches that a step can have
     micro_batch    resolves `micro_batch: auto`
     first_look     the estimate that training prints before its first step, on a CPU
     first_steps    the estimate that training prints after its first steps

@@ -10,8 +10,8 @@ import time
 import torch
 
 from gpt_research.estimate.first_look import first_look
-from gpt_research.estimate.probe import ROOM, fitting_micro_batches
 from gpt_research.estimate.resources import estimate_resources
+from gpt_research.estimate.sizes import ROOM, fitting_micro_batches
 from gpt_research.estimate.time_estimate import (
     TimeEstimate,
     estimate_time,

@@ -13,9 +13,10 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.startup import start
 from gpt_research.checkpoint.files import saved_steps
-from gpt_research.config import USUAL_MICRO_BATCH, TrainConfig
-from gpt_research.estimate.probe import ROOM, fitting_micro_batches, free_memory, probe_micro_batches
+from gpt_research.config import TrainConfig
+from gpt_research.estimate.probe import free_memory, probe_micro_batches
 from gpt_research.estimate.resources import estimate_resources
+from gpt_research.estimate.sizes import ROOM, fitting_micro_batches, measures, usual_micro_batch
 from gpt_research.settings_history import run_config
 from gpt_research.training.agreement import agree_on_settings, opened_alike
 from gpt_research.training.assembly import plan_execution
@@ -54,16 +55,6 @@ def resolve_micro_batch(config: TrainConfig, note: Callable[[str], None]) -> Tra
             "model.block_size smaller, or add --gradient_checkpointing."
         )
     return dataclasses.replace(config, micro_batch=number)
-
-
-def measures(config: TrainConfig, runtime: Runtime) -> bool:
-    """Return whether the micro-batch is to be measured: it is `auto`, or a card has none named."""
-    return config.micro_batch == "auto" or (config.micro_batch is None and runtime.device.type == "cuda")
-
-
-def usual_micro_batch(config: TrainConfig, world_size: int) -> int:
-    """Return 8, or the largest number below it that divides the step."""
-    return max(size for size in fitting_micro_batches(config, world_size) if size <= USUAL_MICRO_BATCH)
 
 
 def as_probed(config: TrainConfig, runtime: Runtime, sizes: Sequence[int]) -> TrainConfig:

@@ -18,9 +18,9 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import find_config, read_yaml
 from gpt_research.config import MicroBatch, TrainConfig
 from gpt_research.estimate.cards import RuntimeElsewhere
-from gpt_research.estimate.micro_batch import measures, usual_micro_batch
-from gpt_research.estimate.probe import ROOM, Measurement, Probe, Sweep, fitting_micro_batches, probe_micro_batches
+from gpt_research.estimate.probe import Measurement, Probe, Sweep, probe_micro_batches
 from gpt_research.estimate.resources import ResourceEstimate, estimate_resources
+from gpt_research.estimate.sizes import ROOM, fitting_micro_batches, measures, usual_micro_batch
 from gpt_research.estimate.time_estimate import (
     SMALL_PRESET,
     TimeEstimate,

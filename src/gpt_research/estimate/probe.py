@@ -27,11 +27,10 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import to_dict
 from gpt_research.config import GPTConfig, OptimizerConfig, TrainConfig, WandbConfig
 from gpt_research.estimate.resources import estimate_resources
+from gpt_research.estimate.sizes import ROOM
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.step import TrainStep
 
-ROOM = 0.9
-"""Share of the free memory that may be filled."""
 GAIN = 1.03
 """A larger micro-batch is worth its memory only if it is faster by this factor."""
 LEAST_COMPILED = 8
@@ -69,20 +68,6 @@ class Sweep:
         """The smallest size that no other size beats by more than `GAIN`."""
         top = max(m.tokens_per_s for m in self.measurements)
         return next(m for m in self.measurements if m.tokens_per_s * GAIN >= top)
-
-
-def fitting_micro_batches(config: TrainConfig, world_size: int) -> list[int]:
-    """Return micro-batches that divide a step evenly, each at least twice the one before it.
-
-    Raises:
-        UserError: the sequences of a step do not divide over the devices.
-    """
-    share = dataclasses.replace(config, micro_batch=1).accumulation_steps(world_size)
-    sizes = [1]
-    for size in range(2, share + 1):
-        if share % size == 0 and size >= 2 * sizes[-1]:
-            sizes.append(size)
-    return sizes
 
 
 def sweep_micro_batches(

@@ -8,6 +8,7 @@ Modules:
     state             what a step changes, to and from a checkpoint; saving it in the background
     step              one optimizer step
     assembly          from settings to a step; decides parallelism, compilation, loss chunk
+    compilation       how much of a model is compiled, by the length of the run
     execution         `ExecutionPlan`, which holds those decisions
     inputs            data set, tokenizer and loader of a run
     optimizers        the table of optimizers, and the groups of parameters

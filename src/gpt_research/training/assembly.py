@@ -14,6 +14,7 @@ import torch
 
 from gpt_research.base import machine
 from gpt_research.base.errors import UserError
+from gpt_research.base.peak_flops import stated_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.config import USUAL_MICRO_BATCH, GPTConfig, TrainConfig
 from gpt_research.model.fast.loss import LOGIT_COPIES
@@ -49,7 +50,9 @@ def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
     shards = {"fsdp": runtime.world_size, "hsdp": runtime.node_size}
     micro_batch = config.micro_batch or USUAL_MICRO_BATCH
     micro_steps = config.accumulation_steps(runtime.world_size)
-    work = Work(config.model, micro_batch, passes=config.max_steps * micro_steps)
+    with torch.device("meta"):  # shapes only, so a model of any size is counted at once
+        flops = GPT(config.model).flops_per_token() * micro_batch * config.model.block_size
+    work = Work(flops, config.model.n_layer, config.max_steps * micro_steps, stated_flops(runtime))
     compiled, because = choose_compilation(config.compile, work, runtime, parallel, deterministic=config.deterministic)
     return ExecutionPlan(
         parallel=parallel,

@@ -9,13 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from gpt_research.base.errors import UserError
-from gpt_research.base.peak_flops import stated_flops
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import GPTConfig
-from gpt_research.model.gpt import GPT
 from gpt_research.training.execution import Compilation, Parallel
 
 COMPILE_S = {"none": (0.0, 0.0), "blocks": (8.0, 0.0), "whole": (2.0, 2.0)}
@@ -37,9 +32,12 @@ UNKNOWN_CARD = 100e12
 class Work:
     """The passes of a whole run on one device."""
 
-    model: GPTConfig
-    micro_batch: int
+    flops: float
+    """Of one pass, forward and backward."""
+    layers: int
     passes: int
+    peak_flops: float
+    """FLOP/s of the device; 0 if they are not known."""
 
 
 def choose_compilation(
@@ -63,7 +61,7 @@ def choose_compilation(
     if deterministic and not asked_for:
         # Inductor chooses some kernels by their time, so two processes may round differently.
         return "none", "deterministic is true"
-    takes = seconds_of_run(work, runtime)
+    takes = seconds_of_run(work)
     possible: list[Compilation] = ["none", "blocks", "whole"]
     if asked_for:
         possible.remove("none")
@@ -72,24 +70,20 @@ def choose_compilation(
         possible.remove("whole")
     best = min(possible, key=lambda compilation: takes[compilation])
     once, per_layer = COMPILE_S[best]
-    cost = once + per_layer * work.model.n_layer
+    cost = once + per_layer * work.layers
     if best == "none":
         return best, f"its steps take about {takes['none']:.0f} s, and compiling would take longer than it saves"
     return best, f"about {cost:.0f} s of compiling for a run of about {_in_words(takes[best] - cost)}, by formula"
 
 
-def seconds_of_run(work: Work, runtime: Runtime) -> dict[Compilation, float]:
+def seconds_of_run(work: Work) -> dict[Compilation, float]:
     """Return how long the whole run takes, compiling included, by formula, for each way."""
-    with torch.device("meta"):
-        flops_per_token = GPT(work.model).flops_per_token()
-    flops = flops_per_token * work.micro_batch * work.model.block_size
-    on_device = flops / (MFU * (stated_flops(runtime) or UNKNOWN_CARD))
-    layers = work.model.n_layer
+    on_device = work.flops / (MFU * (work.peak_flops or UNKNOWN_CARD))
     ways: tuple[Compilation, ...] = ("none", "blocks", "whole")
     return {
         way: COMPILE_S[way][0]
-        + COMPILE_S[way][1] * layers
-        + work.passes * max(DEVICE_TIME[way] * on_device, HOST_S[way] * layers)
+        + COMPILE_S[way][1] * work.layers
+        + work.passes * max(DEVICE_TIME[way] * on_device, HOST_S[way] * work.layers)
         for way in ways
     }
 

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import gc
 import math
@@ -41,7 +40,7 @@ from gpt_research.training.inputs import TrainingData, loader_of_run
 from gpt_research.training.lineage import lineage
 from gpt_research.training.metrics import SAMPLES, Earlier, Metrics
 from gpt_research.training.out_of_memory import REMEDY_OF_BUILDING, out_of_memory_is_the_users
-from gpt_research.training.parallel import reshard
+from gpt_research.training.parallel import reshard, uncompiled
 from gpt_research.training.profiling import profiled
 from gpt_research.training.remarks import about_the_inputs, about_the_start
 from gpt_research.training.reporter import Beginning, Outcome, Reporter
@@ -385,10 +384,8 @@ class Trainer:
         length = max(1, self.config.model.block_size // 2)
         settings = GenerateConfig(max_new_tokens=min(LONGEST_SAMPLE, length), seed=self.config.seed)
         self.model.eval()
-        # Compiled blocks would be compiled again for the shapes of a text, while other ranks wait.
-        compiled = self.plan.compiled != "none"
         try:
-            with torch.compiler.set_stance("force_eager") if compiled else contextlib.nullcontext():
+            with uncompiled(self.plan):
                 made = generate(self.model, self.data.tokenizer, prompt, settings, notice=lambda _: None)
             text = prompt + made[0].text
         except UserError as error:  # a model that has diverged must not end its run in a traceback

@@ -108,6 +108,16 @@ def _shard(model: Any, plan: ExecutionPlan, runtime: Runtime, seed: int) -> None
         setattr(model.get_submodule(owner), leaf, buffer.to(runtime.device))
 
 
+def uncompiled(plan: ExecutionPlan) -> contextlib.AbstractContextManager[object]:
+    """Return a context in which the model runs as it is written.
+
+    A text has shapes that steps do not have. Compiling for them would make the other ranks wait.
+    """
+    if plan.compiled == "none":
+        return contextlib.nullcontext()
+    return torch.compiler.set_stance("force_eager")
+
+
 def reshard(model: Any) -> None:
     """Free the weights that an evaluation gathered."""
     # FSDP keeps the outermost weights for a backward pass, and an evaluation has none.

@@ -24,8 +24,9 @@ from gpt_research.estimate import micro_batch as micro_batches
 from gpt_research.estimate import plan as plans
 from gpt_research.estimate import probe as probes
 from gpt_research.estimate.micro_batch import resolve_micro_batch
-from gpt_research.estimate.probe import Measurement, fitting_micro_batches, predicted_peak, sweep_micro_batches
+from gpt_research.estimate.probe import Measurement, predicted_peak, sweep_micro_batches
 from gpt_research.estimate.resources import ResourceEstimate, estimate_resources
+from gpt_research.estimate.sizes import fitting_micro_batches
 from gpt_research.estimate.time_estimate import TimeEstimate, estimate_time, in_words
 from gpt_research.model.gpt import GPT
 from gpt_research.run import load_model

@@ -106,6 +106,7 @@ def test_without_proc_nothing_breaks(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_card_is_told_with_which_micro_batch_the_preset_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     card = runtimes.Runtime(torch.device("cuda", 0), "fp32")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "a card")
     monkeypatch.setattr(startup, "start", lambda: card)
     monkeypatch.setattr(runtimes.Runtime, "missing_for_compile", lambda self: None)
 

@@ -26,8 +26,8 @@ from gpt_research.base.cards import find_card
 from gpt_research.base.peak_flops import measured_flops
 from gpt_research.base.runtime import Precision, Runtime
 from gpt_research.config import TrainConfig
-from gpt_research.estimate.probe import ROOM
 from gpt_research.estimate.resources import estimate_resources
+from gpt_research.estimate.sizes import ROOM
 from gpt_research.training.assembly import training_state_bytes
 
 GB = 1e9
@@ -239,7 +239,11 @@ def look_at_compile(place: Place) -> list[Finding]:
         reason = (child.stderr.strip().splitlines() or ["no reason given"])[-1]
         return [Finding("torch.compile", f"failed: {reason[:200]}", "--compile will fail too")]
     on_gpu = runtime.device.type == "cuda"
-    means = "on by default" if on_gpu else "off by default on a CPU; --compile may pay in runs of an hour or more"
+    means = (
+        "on by default, if a run is long enough to gain by it"
+        if on_gpu
+        else "off by default on a CPU; --compile may pay in runs of an hour or more"
+    )
     return [
         Finding(
             "torch.compile", f"works; a tiny function took {seconds:.0f} s, start of Python and torch included", means

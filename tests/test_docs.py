@@ -311,8 +311,8 @@ def test_names_in_the_prose_exist(name: str, assumed: Path, monkeypatch: pytest.
         "loss",
         "text",
     }
-    # of sbatch, scancel and torchrun
-    others |= {"account", "mem-per-cpu", "requeue", "shutdown-timeout", "signal"}
+    # of sbatch, scancel, srun and torchrun
+    others |= {"account", "kill-on-bad-exit", "mem-per-cpu", "requeue", "shutdown-timeout", "signal"}
     for line in READ_PAGES[name].inline_code():
         if line.text.startswith("gpt-research ") and "COMMAND" not in line.text:
             arguments = arguments_of(line.text)

@@ -15,7 +15,7 @@
 enum {
     SIZE = 1008, TOTAL_MEMORY = 288, SHARED_MEMORY = 296, REGISTERS = 304, WARP = 308, THREADS = 320, GRID = 336, MAJOR = 360,
     PROCESSORS = 384, L2 = 596, THREADS_OF_PROCESSOR = 604, SHARED_OF_PROCESSOR = 624, REGISTERS_OF_PROCESSOR = 632,
-    SHARED_AT_MOST = 672
+    SHARED_AT_MOST = 672, BLOCKS_OF_PROCESSOR = 688
 };
 
 static void set_int(char *properties, int offset, int value) { memcpy(properties + offset, &value, sizeof value); }
@@ -37,6 +37,7 @@ int cudaGetDeviceProperties(char *properties, int device) {
     set_int(properties, MAJOR, 9);
     set_int(properties, PROCESSORS, 132);
     set_int(properties, L2, 50 << 20);
+    set_int(properties, BLOCKS_OF_PROCESSOR, 32);
     return 0;
 }
 
@@ -92,3 +93,15 @@ int cuCtxGetCurrent(void **context) { *context = (void *)1; return 0; }
 
 /* Attention goes to cuDNN from this version on. */
 size_t cudnnGetVersion(void) { return 0; }
+
+/* A recording (CUDA graph) holds nothing here; torch asks whether one is being made. */
+static int recording;
+int cudaStreamBeginCapture(void *stream, int mode) { recording = 1; return 0; }
+int cudaStreamEndCapture(void *stream, void **graph) { recording = 0; *graph = (void *)1; return 0; }
+int cudaStreamIsCapturing(void *stream, int *status) { *status = recording; return 0; }
+int cudaStreamGetCaptureInfo(void *stream, int *status, unsigned long long *id) {
+    *status = recording;
+    if (id) *id = 1;
+    return 0;
+}
+int cudaGraphGetNodes(void *graph, void *nodes, size_t *count) { *count = 1; return 0; }

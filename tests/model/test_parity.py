@@ -75,7 +75,7 @@ def sorter_activations(model: GPT, tokens: torch.Tensor) -> dict[str, torch.Tens
         seen["lm_head"] = model(tokens)
     seen["mlpResid"] = seen["block0"]
     seen["probs"] = seen["lm_head"].softmax(-1)
-    heads, size = model.config.n_head, model.config.head_size
+    heads, size = model.config.n_head, model.config.head_dim
     for name, part in zip("qkv", seen["qkv"].chunk(3, dim=-1), strict=True):
         seen[name] = part.unflatten(-1, (heads, size)).transpose(1, 2)
     # The fused kernel shows no scores, so these two follow from the q and k just checked.

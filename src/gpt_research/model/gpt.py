@@ -24,36 +24,10 @@ from gpt_research.base.seeds import seed_for
 from gpt_research.config import GPTConfig
 from gpt_research.model.fast import loss as losses
 from gpt_research.model.kv_cache import Cache, KVCache, LayerCache
-from gpt_research.model.variants import ACTIVATIONS, ATTENTION, NORMS, POSITIONS, Positions, weight_flops
+from gpt_research.model.variants import ATTENTION, MLP, NORMS, POSITIONS, Positions, weight_flops
 
 RESIDUAL_BYTES = 4
 """The residual stream stays in fp32 under autocast, unless `residual_dtype` rounds it."""
-
-
-class MLP(nn.Module):
-    """The feed-forward network: a linear layer to 4 C, the activation, a linear layer back to C."""
-
-    residual_projections = ("down",)
-
-    def __init__(self, config: GPTConfig) -> None:
-        super().__init__()
-        self.dropout = config.dropout
-        self.activation = look_up(ACTIVATIONS, config.activation, "model.activation")
-        self.up = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
-        self.down = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.activation(self.up(x))  # (B, T, 4C)
-        return F.dropout(self.down(x), self.dropout, self.training)
-
-    def flops_per_token(self) -> int:
-        """FLOPs of training on one token."""
-        return weight_flops(self)
-
-    def activation_bytes(self, dtype: torch.dtype) -> int:
-        """Bytes of one token for backward: the inputs of `up`, activation, `down` and dropout."""
-        kept = dtype.itemsize * (self.up.in_features + self.up.out_features + self.down.in_features)
-        return kept + (self.down.out_features if self.dropout else 0)
 
 
 class Block(nn.Module):
@@ -69,9 +43,15 @@ class Block(nn.Module):
         self.mlp = MLP(config)
 
     def forward(
-        self, x: torch.Tensor, positions: Positions, at: torch.Tensor, cache: LayerCache | None = None
+        self,
+        x: torch.Tensor,
+        positions: Positions,
+        at: torch.Tensor,
+        cache: LayerCache | None = None,
+        value_embedding: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        x = x + self.attention(self.norm_1(x), positions, at, cache)
+        extra = {} if value_embedding is None else {"value_embedding": value_embedding}
+        x = x + self.attention(self.norm_1(x), positions, at, cache, **extra)
         return x + self.mlp(self.norm_2(x))
 
     def flops_per_token(self, context: int) -> int:
@@ -132,6 +112,14 @@ class GPT(nn.Module):
             self.token_embedding = nn.Embedding(config.padded_vocab_size, config.n_embd)
             self.position_embedding = look_up(POSITIONS, config.positions, "model.positions")(config)
             self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+            # A token's own vector in the values reaches the end without passing the blocks between.
+            self.value_embeddings = nn.ModuleDict(
+                {
+                    str(layer): nn.Embedding(config.padded_vocab_size, config.kv_heads * config.head_dim)
+                    for layer in range(config.n_layer)
+                    if config.value_embeddings and (config.n_layer - 1 - layer) % 2 == 0
+                }
+            )
             self.norm = look_up(NORMS, config.norm, "model.norm")(config)
             self.head = nn.Linear(config.n_embd, config.padded_vocab_size, bias=False)
             if config.tie_weights:
@@ -148,14 +136,16 @@ class GPT(nn.Module):
     def initialise(self, seed: int, part: str = "", device: torch.device | str = "cpu") -> None:
         """Draw those matrices of the model that are shapes only, one after another.
 
-        They are Normal(0, 0.02), divided by sqrt(2 n_layer) for residual projections. A matrix
-        depends on the seed and on its own name and shape only. So two models that share a part
+        They are Normal(0, 0.02), divided by sqrt(2 n_layer) for residual projections, which
+        `zero_projections` sets to 0. `mup` divides what it draws for blocks by the root of the
+        width's ratio. A matrix depends on the seed and on its own name and shape only. So two models that share a part
         start with the same part, and a part may be drawn without the others.
 
         Args:
             part: the submodule to draw, such as `blocks.3`; the whole model if empty.
             device: where the drawn matrices are put.
         """
+        config = self.config
         residual = {
             f"{name}.{projection}.weight"
             for name, module in self.named_modules()
@@ -164,9 +154,13 @@ class GPT(nn.Module):
         for name, parameter in self.get_submodule(part).named_parameters(prefix=part):
             if not parameter.is_meta:
                 continue
-            # Each block adds two branches to the residual stream. With this divisor their sum has
-            # the same spread for any number of blocks.
-            std = 0.02 / math.sqrt(2 * self.config.n_layer) if name in residual else 0.02
+            std = 0.02
+            if name.startswith("blocks."):
+                std /= math.sqrt(config.width_ratio)
+            if name in residual:
+                # Each block adds two branches to the residual stream. With this divisor their sum
+                # has the same spread for any number of blocks.
+                std = 0.0 if config.initialisation == "zero_projections" else std / math.sqrt(2 * config.n_layer)
             # The draw is made on the CPU, because other devices draw other numbers from one seed.
             generator = torch.Generator("cpu").manual_seed(seed_for(seed, "weights", name))
             drawn = torch.empty(parameter.shape, device="cpu").normal_(std=std, generator=generator)
@@ -186,12 +180,14 @@ class GPT(nn.Module):
 
     def loss(self, h: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the summed cross-entropy in nats of hidden states (B, T, C), a scalar."""
-        h, targets, vocab_size = h.flatten(0, 1), targets.flatten(), self.config.vocab_size
+        h, targets, config = h.flatten(0, 1), targets.flatten(), self.config
         if self.loss_chunk:
             # Grad mode is off inside an autograd.Function; a detached weight tells it that no
             # gradient is needed.
             weight = self.head.weight if torch.is_grad_enabled() else self.head.weight.detach()
-            nats: torch.Tensor = losses.ChunkedCrossEntropy.apply(h, weight, targets, vocab_size, self.loss_chunk)
+            nats: torch.Tensor = losses.ChunkedCrossEntropy.apply(
+                self._for_head(h), weight, targets, config.vocab_size, self.loss_chunk, config.logit_softcap
+            )
             return nats
         # The logarithm of a sum over the whole vocabulary needs fp32.
         return F.cross_entropy(self.logits(h).float(), targets, ignore_index=-1, reduction="sum")
@@ -206,35 +202,45 @@ class GPT(nn.Module):
         if self.training and self.residual_dtype is not None:
             x = x.to(self.residual_dtype)  # each block adds in the type of its input
         for index, block in enumerate(self.blocks):
+            layer = cache.layers[index] if cache is not None else None
+            own = self.value_embeddings[str(index)](tokens) if str(index) in self.value_embeddings else None
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, self.position_embedding, at, use_reentrant=False)
+                x = checkpoint(block, x, self.position_embedding, at, None, own, use_reentrant=False)
             else:
-                x = block(x, self.position_embedding, at, cache.layers[index] if cache is not None else None)
+                x = block(x, self.position_embedding, at, layer, own)
         return self.norm(x)
 
     def logits(self, h: torch.Tensor) -> torch.Tensor:
         """Return the scores (..., V) of the next token for hidden states (..., C)."""
-        return self.head(h)[..., : self.config.vocab_size]
+        config = self.config
+        scores = self.head(self._for_head(h))[..., : config.vocab_size]
+        return losses.softcapped(scores.float(), config.logit_softcap) if config.logit_softcap else scores
+
+    def _for_head(self, h: torch.Tensor) -> torch.Tensor:
+        # Under mup the scores are divided by the width's ratio; their input is smaller than they.
+        return h if self.config.width_ratio == 1 else h / self.config.width_ratio
 
     def new_cache(self, batch_size: int, capacity: int | None = None) -> KVCache:
         """Return an empty KV cache of `batch_size` rows, by default for the whole context."""
         config, weight = self.config, self.token_embedding.weight
         capacity = min(capacity or config.block_size, config.block_size)
-        shape = {"n_layer": config.n_layer, "n_head": config.n_head, "head_size": config.head_size}
+        shape = {"n_layer": config.n_layer, "n_head": config.kv_heads, "head_size": config.head_dim}
         return KVCache(batch_size, **shape, capacity=capacity, device=weight.device, dtype=weight.dtype)
 
     def saved_rows(self) -> dict[str, int]:
         """Return how many rows of each padded parameter are saved: those of the vocabulary."""
-        return dict.fromkeys(("token_embedding.weight", "head.weight"), self.config.vocab_size)
+        tables = ["token_embedding.weight", "head.weight"]
+        tables += [f"value_embeddings.{layer}.weight" for layer in self.value_embeddings]
+        return dict.fromkeys(tables, self.config.vocab_size)
 
     def num_parameters(self, *, embedding: bool = True) -> int:
-        """Count parameters without padding; `embedding=False` leaves out the two tables."""
-        config = self.config
-        padding = (config.padded_vocab_size - config.vocab_size) * config.n_embd
-        total = sum(p.numel() for p in self.parameters()) - padding * (1 if config.tie_weights else 2)
+        """Count parameters without padding; `embedding=False` leaves out all that is looked up."""
+        rows = self.saved_rows()
+        sizes = {name: p[: rows[name]].numel() if name in rows else p.numel() for name, p in self.named_parameters()}
         if embedding:
-            return total
-        return total - config.vocab_size * config.n_embd - sum(p.numel() for p in self.position_embedding.parameters())
+            return sum(sizes.values())
+        left_out = ("token_embedding", "position_embedding", "value_embeddings")
+        return sum(size for name, size in sizes.items() if name.split(".")[0] not in left_out)
 
     def _blocks(self) -> list[Block]:
         return [cast(Block, block) for block in self.blocks]

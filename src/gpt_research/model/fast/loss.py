@@ -34,11 +34,18 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     """Summed cross-entropy in nats of `h @ weight.T`; forward computes the gradient too.
 
     h is (N, C), weight (V', C) with V' >= vocab_size, targets (N,); a target of -1 does not count.
+    A `softcap` other than 0 squeezes the scores first.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, h: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, vocab_size: int, chunk: int
+        ctx: Any,
+        h: torch.Tensor,
+        weight: torch.Tensor,
+        targets: torch.Tensor,
+        vocab_size: int,
+        chunk: int,
+        softcap: float = 0.0,
     ) -> torch.Tensor:
         device = h.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else h.dtype
@@ -51,11 +58,11 @@ class ChunkedCrossEntropy(torch.autograd.Function):
             for x, y, begin in zip(h.split(chunk), targets.split(chunk), range(0, len(h), chunk), strict=True):
                 x = x.to(dtype)
                 logits = x @ w.t()  # (chunk, V')
-                logits[:, vocab_size:] = -math.inf
+                pieces = zip(_in_cache(logits), y.split(_rows(logits)), strict=True)
                 if dh is None or dw is None:
-                    nats += sum(map(_nats, _in_cache(logits), y.split(_rows(logits))))
+                    nats += sum(_nats(*piece, vocab_size, softcap) for piece in pieces)
                     continue
-                nats += sum(map(_nats_and_gradient, _in_cache(logits), y.split(_rows(logits))))
+                nats += sum(_nats_and_gradient(*piece, vocab_size, softcap) for piece in pieces)
                 # Tokens that do not count become 0 on the narrow side of the products.
                 counts = (y >= 0)[:, None]
                 dh[begin : begin + len(x)] = (logits @ w) * counts
@@ -67,16 +74,34 @@ class ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, scale: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         dh, dw = ctx.saved_tensors
-        return dh * scale, dw * scale, None, None, None
+        return dh * scale, dw * scale, None, None, None, None
 
 
-def _nats(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return F.cross_entropy(logits.float(), targets, ignore_index=-1, reduction="sum")
+def softcapped(scores: torch.Tensor, cap: float) -> torch.Tensor:
+    """Return `scores` squeezed between -cap and cap. Source: Gemma Team 2024, "Gemma 2"."""
+    return cap * torch.tanh(scores / cap)
 
 
-def _nats_and_gradient(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Return the summed nats of `logits` (n, V'); overwrite them with softmax - one-hot."""
-    scores, target = logits.float(), targets.clamp(min=0)[:, None]
+def _scores(logits: torch.Tensor, vocab_size: int, softcap: float) -> torch.Tensor:
+    """Return the scores of `logits` (n, V') in fp32; those of the padding are minus infinity."""
+    logits[:, vocab_size:] = -math.inf
+    scores = logits.float()
+    if softcap:
+        scores = softcapped(scores, softcap)
+        scores[:, vocab_size:] = -math.inf
+    return scores
+
+
+def _nats(logits: torch.Tensor, targets: torch.Tensor, vocab_size: int, softcap: float) -> torch.Tensor:
+    scores = _scores(logits, vocab_size, softcap)
+    return F.cross_entropy(scores, targets, ignore_index=-1, reduction="sum")
+
+
+def _nats_and_gradient(logits: torch.Tensor, targets: torch.Tensor, vocab_size: int, softcap: float) -> torch.Tensor:
+    """Return the summed nats of `logits` (n, V'); overwrite them with the gradient: softmax minus
+    one-hot, times the slope of the cap.
+    """
+    scores, target = _scores(logits, vocab_size, softcap), targets.clamp(min=0)[:, None]
     highest, own = scores.amax(-1, keepdim=True), scores.gather(1, target)
     softmax = scores.softmax(-1)
     # The log of the sum of exponentials comes from the likeliest entry, whose share cannot vanish.
@@ -88,6 +113,9 @@ def _nats_and_gradient(logits: torch.Tensor, targets: torch.Tensor) -> torch.Ten
         softmax = softmax - (columns == target).float()
     else:
         softmax.scatter_add_(1, target, softmax.new_full(target.shape, -1.0))
+    if softcap:
+        # The slope of the tanh is 1 - tanh^2. The padding has no softmax, and so no gradient.
+        softmax = softmax * (1 - (scores.clamp(min=-softcap) / softcap).square())
     logits.copy_(softmax)
     return (nats.squeeze(1) * (targets >= 0)).sum()
 

@@ -26,11 +26,15 @@ def loss_and_gradients(
     return {"nats": nats.detach()} | {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("tie_weights", [True, False])
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"tie_weights": False}, {"logit_softcap": 0.5}, {"parametrization": "mup", "mup_base_width": 8}],
+    ids=str,
+)
 @pytest.mark.parametrize("chunk", [1, 7, 24, 71, 72, 1000])
-def test_any_chunk_gives_the_plain_loss_and_gradients(chunk: int, tie_weights: bool) -> None:
-    plain = loss_and_gradients(0, None, tie_weights=tie_weights)
-    chunked = loss_and_gradients(chunk, None, tie_weights=tie_weights)
+def test_any_chunk_gives_the_plain_loss_and_gradients(chunk: int, change: dict[str, object]) -> None:
+    plain = loss_and_gradients(0, None, **change)
+    chunked = loss_and_gradients(chunk, None, **change)
     assert plain.keys() == chunked.keys()
     for name, tensor in plain.items():
         torch.testing.assert_close(chunked[name], tensor, rtol=1e-5, atol=1e-7, msg=name)

@@ -9,19 +9,12 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from model_shapes import SHAPES, SMALL
 
 from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GPTConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.model.variants import sinusoidal_positions
-
-SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=16, vocab_size=70)
-VARIANTS = {
-    "gpt2": SMALL,
-    "no_bias": replace(SMALL, bias=False),
-    "sinusoidal": replace(SMALL, positions="sinusoidal"),
-    "untied": replace(SMALL, tie_weights=False),
-}
 
 
 def make(config: GPTConfig, seed: int = 0) -> GPT:
@@ -34,9 +27,9 @@ def draw(config: GPTConfig, batch: int = 2, seed: int = 1) -> torch.Tensor:
     return torch.randint(config.vocab_size, (batch, config.block_size), generator=generator)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", SHAPES)
 def test_changing_a_later_token_changes_no_earlier_logit(name: str) -> None:
-    config = VARIANTS[name]
+    config = SHAPES[name]
     model, tokens = make(config).eval(), draw(config)
     with torch.no_grad():
         before = model(tokens)
@@ -70,16 +63,16 @@ def test_loss_of_a_fresh_model_is_that_of_a_uniform_guess() -> None:
 
 
 def test_tied_head_is_the_token_embedding_and_an_untied_one_is_not() -> None:
-    tied, untied = make(SMALL), make(VARIANTS["untied"])
+    tied, untied = make(SMALL), make(SHAPES["untied"])
     assert tied.head.weight is tied.token_embedding.weight
     assert not torch.equal(untied.head.weight, untied.token_embedding.weight)
     extra = SMALL.vocab_size * SMALL.n_embd
     assert untied.num_parameters() == tied.num_parameters() + extra
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", SHAPES)
 def test_padding_of_the_vocabulary_is_never_seen(name: str) -> None:
-    config = VARIANTS[name]
+    config = SHAPES[name]
     assert config.padded_vocab_size == 128
     model, tokens, targets = make(config), draw(config), draw(config, seed=2)
     with torch.no_grad():
@@ -170,7 +163,7 @@ def test_a_rounded_stream_is_16_bits_wide_in_training_alone() -> None:
 
 
 def test_without_biases_there_are_none() -> None:
-    model = make(VARIANTS["no_bias"])
+    model = make(SHAPES["no_bias"])
     assert not any(name.endswith("bias") for name, _ in model.named_parameters())
     a_block, last_norm = (2 + 3 + 1 + 4 + 1) * SMALL.n_embd, SMALL.n_embd
     removed = SMALL.n_layer * a_block + last_norm
@@ -195,14 +188,14 @@ def test_gpt2_has_its_published_number_of_parameters() -> None:
         assert model.num_parameters(embedding=False) == count - (50257 + 1024) * n_embd
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", SHAPES)
 def test_flops_are_those_that_the_matrix_products_take(name: str) -> None:
     """Six FLOPs a multiplied weight, and 12 T a layer and channel for attention, counted by torch
     itself."""
     from torch.utils.flop_counter import FlopCounterMode
 
     # Attention as plain products, which the counter sees, and a vocabulary without padding.
-    config = replace(VARIANTS[name], vocab_size=128)
+    config = replace(SHAPES[name], vocab_size=128)
     model = make(config)
     with (
         FlopCounterMode(display=False) as counter,

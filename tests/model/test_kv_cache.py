@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
+from model_shapes import SHAPES, SMALL
 
 from gpt_research.config import GPTConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.model.kv_cache import Window
-
-SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=16, vocab_size=70)
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +22,8 @@ def make(config: GPTConfig = SMALL) -> GPT:
     torch.manual_seed(0)
     model = GPT(config).eval()
     for parameter in model.parameters():
-        parameter.mul_(5)
+        if parameter.dim() > 1:
+            parameter.mul_(5)
     return model
 
 
@@ -33,7 +31,7 @@ def draw(rows: int, length: int = 16) -> torch.Tensor:
     return torch.randint(SMALL.vocab_size, (rows, length), generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize("config", [SMALL, replace(SMALL, positions="sinusoidal", bias=False, tie_weights=False)])
+@pytest.mark.parametrize("config", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("cuts", [(16,), (1,) * 16, (7, 1, 1, 7), (1, 15), (5, 4, 3, 4)])
 def test_cached_logits_equal_full_forward(config: GPTConfig, cuts: tuple[int, ...]) -> None:
     model, tokens = make(config), draw(3)
@@ -42,9 +40,10 @@ def test_cached_logits_equal_full_forward(config: GPTConfig, cuts: tuple[int, ..
     torch.testing.assert_close(found, model(tokens), atol=1e-4, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "alibi", "qwen3", "alibi_groups"])
 @pytest.mark.parametrize("step", [1, 2])
-def test_rows_of_different_lengths_equal_each_row_alone(step: int) -> None:
-    model, tokens, lengths = make(), draw(4), [3, 9, 1, 10]
+def test_rows_of_different_lengths_equal_each_row_alone(step: int, name: str) -> None:
+    model, tokens, lengths = make(SHAPES[name]), draw(4), [3, 9, 1, 10]
     cache = model.new_cache(4)
     model(tokens[:, :10], cache=cache)  # what follows a row's length is padding
     cache.truncate(lengths)

@@ -3,12 +3,14 @@ allows."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
+from model_shapes import SHAPES
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Precision, Runtime
-from gpt_research.config import GPTConfig
 from gpt_research.model.fast.packed import Int8Linear, pack
 from gpt_research.model.gpt import GPT
 
@@ -17,10 +19,10 @@ X86 = "x86" in torch.backends.quantized.supported_engines
 needs_x86 = pytest.mark.skipif(not X86, reason="int8 kernels are for x86")
 
 
-@pytest.fixture(params=[True, False], ids=["bias", "no_bias"])
+@pytest.fixture(params=["gpt2", "no_bias", "qwen3", "alibi_groups"])
 def model(request: pytest.FixtureRequest) -> GPT:
     torch.manual_seed(0)
-    model = GPT(GPTConfig(n_layer=2, n_head=2, n_embd=64, block_size=32, vocab_size=300, bias=request.param))
+    model = GPT(replace(SHAPES[request.param], n_embd=64, block_size=32, vocab_size=300))
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return model.eval()

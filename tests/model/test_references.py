@@ -159,7 +159,7 @@ def test_logits_and_gradients_equal_those_of_transformers(config: GPTConfig, ref
 def renamed_gradients(theirs: Any, reference: Callable[..., Any], config: GPTConfig) -> dict[str, torch.Tensor]:
     """Return the tensors of `theirs` by our names, with the mapping of `reference`."""
     with pytest.MonkeyPatch.context() as patch:
-        # The reference builds a new model and shakes it. Here that puts gradients where weights are.
+        # The reference builds a new model and shakes it. Here gradients come in place of weights.
         held = [parameter.grad for parameter in theirs.parameters()]
 
         def adopt(model: torch.nn.Module) -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn as nn
+from model_shapes import SHAPES as KINDS
+from model_shapes import SMALL
 
 from gpt_research.base.errors import UserError
 from gpt_research.config import GPTConfig
@@ -21,8 +23,6 @@ from gpt_research.model.variants import (
     Positions,
     check_variants,
 )
-
-SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=16, vocab_size=70)
 
 
 class Turned(Positions):
@@ -100,8 +100,9 @@ def test_a_part_from_outside_changes_the_logits_and_the_cache_equals_the_full_fo
 
 @pytest.mark.usefixtures("toys")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # the compiler's
-@pytest.mark.parametrize("config", [SMALL, replace(SMALL, positions="turned")], ids=["gpt2", "turned"])
+@pytest.mark.parametrize("config", [*KINDS.values(), replace(SMALL, positions="turned")], ids=[*KINDS, "turned"])
 def test_a_model_is_one_graph(config: GPTConfig) -> None:
+    torch.compiler.reset()  # torch compiles a function for a few models only
     model, tokens, targets = GPT(config, 0), draw(), draw(seed=2)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(tokens, targets), model(tokens, targets))
@@ -133,13 +134,21 @@ def test_a_model_without_the_new_settings_has_the_names_of_0_1() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"positions": "sinusoidal"}, {"tie_weights": False}, {"vocab_size": 100}, {"dropout": 0.1}], ids=str
+    "change",
+    [
+        {"positions": "sinusoidal"},
+        {"tie_weights": False},
+        {"vocab_size": 100},
+        {"dropout": 0.1},
+        {"positions": "rope", "activation": "swiglu", "qk_norm": True, "norm": "rmsnorm", "value_embeddings": True},
+    ],
+    ids=str,
 )
 def test_models_that_share_a_part_start_with_the_same_part(change: dict[str, object]) -> None:
     one = dict(GPT(SMALL, 5).named_parameters())
     other = dict(GPT(replace(SMALL, **change), 5).named_parameters())  # type: ignore[arg-type]
     shared = one.keys() & other.keys()
-    assert len(shared) >= len(one) - 1
+    assert len(shared) > 0.7 * len(one)
     assert all(torch.equal(one[name], other[name]) for name in shared)
 
 

@@ -144,7 +144,28 @@ class OptimizerConfig:
     """Which optimizer takes the steps."""
 
     name: str = "adamw"
-    """adamw, or the name that a plugin gave its own."""
+    """adamw, muon (matrices; AdamW takes the rest), or the name that a plugin gave its own."""
+    embedding_lr_scale: float = 1.0
+    """Learning rate of the embeddings, and of a head that is tied to one, as a share of
+    learning_rate."""
+    head_lr_scale: float = 1.0
+    """Learning rate of a head that is not tied, as a share of learning_rate."""
+    muon_others_lr_scale: float = 0.2
+    """With muon: learning rate of all that is no matrix, as a share of learning_rate."""
+    embedding_weight_decay: float | None = None
+    """Weight decay of the embeddings. Default: weight_decay."""
+    head_weight_decay: float | None = None
+    """Weight decay of a head that is not tied. Default: weight_decay."""
+    vector_weight_decay: float = 0.0
+    """Weight decay of norms and biases."""
+
+    def __post_init__(self) -> None:
+        for name in ("embedding_lr_scale", "head_lr_scale", "muon_others_lr_scale"):
+            rule = "a finite number, 0 or more"
+            require(0 <= getattr(self, name) < math.inf, f"optimizer.{name}", getattr(self, name), rule)
+        for name in ("embedding_weight_decay", "head_weight_decay", "vector_weight_decay"):
+            value = getattr(self, name)
+            require(value is None or 0 <= value < math.inf, f"optimizer.{name}", value, "0 or more")
 
 
 @dataclass(frozen=True)

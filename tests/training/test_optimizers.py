@@ -7,6 +7,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.config import GPTConfig, OptimizerConfig, TrainConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.training import optimizers
+from gpt_research.training.muon import Muon, orthogonal
 from gpt_research.training.optimizer_state import optimizer_tensors, restore_optimizer
 from gpt_research.training.optimizers import OPTIMIZERS, make_optimizer, state_bytes, step_unless
 
@@ -108,3 +109,47 @@ def test_on_metal_no_step_depends_on_the_optimizer_to_skip_it(scaled: bool, monk
     assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
     step_unless(optimizer, torch.tensor(False))
     assert not all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+
+
+def test_an_orthogonal_direction_has_singular_values_near_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(8, 24), (24, 8), (8, 24), (16, 16)]
+    matrices = [torch.randn(shape, generator=generator) for shape in shapes]
+    for matrix, found in zip(matrices, orthogonal(matrices), strict=True):
+        u, _, vh = torch.linalg.svd(matrix, full_matrices=False)
+        values = torch.linalg.svdvals(found)
+        assert values.min() > 0.6
+        assert values.max() < 1.3
+        assert (u.T @ found @ vh.T).diagonal().min() > 0.6  # the singular vectors are the same
+        torch.testing.assert_close(orthogonal([matrix])[0], found)  # alone as in a stack
+
+
+def test_muon_takes_the_steps_of_torchs() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = ([torch.nn.Parameter(torch.ones(shape)) for shape in ((8, 24), (24, 8), (8, 24))] for _ in range(2))
+    groups = [{"params": ours, "kind": "matrix", "weight_decay": 0.1, "maps": [[len(p)] for p in ours]}]
+    optimizer = Muon(groups, lr=0.02, betas=(0.9, 0.95))
+    reference = torch.optim.Muon(theirs, lr=0.02, weight_decay=0.1, momentum=0.95, nesterov=True)
+    for _ in range(5):
+        for one, other in zip(ours, theirs, strict=True):
+            one.grad = torch.randn(one.shape, generator=generator)
+            other.grad = one.grad.clone()
+        optimizer.step()
+        reference.step()
+    for one, other in zip(ours, theirs, strict=True):  # five steps of 0.02, and torch multiplies in bf16
+        torch.testing.assert_close(one, other, atol=5 * 0.02 * 0.02, rtol=0)
+
+
+def test_muon_splits_queries_keys_and_values() -> None:
+    config = TrainConfig(learning_rate=0.02, optimizer=OptimizerConfig("muon"), weight_decay=0.0)
+    model = GPT(CONFIG, 1)
+    optimizer = make_optimizer(model, config)
+    weight = model.blocks[0].attention.qkv.weight
+    before = weight.detach().clone()
+    tokens = torch.randint(0, 50, (2, 8), generator=torch.Generator().manual_seed(0))
+    model(tokens, tokens).backward()
+    gradient = weight.grad.clone()
+    optimizer.step()
+    change = (weight.detach() - before) / -0.02
+    for part, own in zip(change.split(16), gradient.split(16), strict=True):
+        torch.testing.assert_close(part, orthogonal([own])[0], atol=1e-3, rtol=1e-3)

@@ -15,6 +15,7 @@ import torch.nn as nn
 
 from gpt_research.base.errors import look_up
 from gpt_research.config import TrainConfig
+from gpt_research.training.muon import Muon
 
 ParameterGroup = dict[str, Any]
 """As torch takes it: params, weight_decay; and our own `kind` and `lr_scale`."""
@@ -27,7 +28,15 @@ def adamw(groups: list[ParameterGroup], config: TrainConfig) -> torch.optim.Opti
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=1e-8, fused=True)
 
 
-OPTIMIZERS: dict[str, MakeOptimizer] = {"adamw": adamw}
+def muon(groups: list[ParameterGroup], config: TrainConfig) -> torch.optim.Optimizer:
+    """Return Muon for the matrices, at the learning rate; AdamW takes the rest at a share of it."""
+    for group in groups:
+        if group["kind"] != "matrix":
+            group["lr_scale"] *= config.optimizer.muon_others_lr_scale
+    return Muon(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2))
+
+
+OPTIMIZERS: dict[str, MakeOptimizer] = {"adamw": adamw, "muon": muon}
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -37,7 +46,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         UserError: no optimizer has that name.
     """
     make = look_up(OPTIMIZERS, config.optimizer.name, "optimizer.name")
-    optimizer = make(parameter_groups(model, config.weight_decay), config)
+    optimizer = make(parameter_groups(model, config), config)
     if _is_on_metal(model):
         # Metal's fused AdamW takes a step although `found_inf` says no (torch 2.11). Then the host
         # reads the flag, here and in torch's gradient scaler.
@@ -49,24 +58,41 @@ def _is_on_metal(model: nn.Module) -> bool:
     return any(parameter.device.type == "mps" for parameter in model.parameters())
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[ParameterGroup]:
-    """Sort the parameters into kinds: matrices and embeddings decay, vectors (norms and biases) do
-    not.
+def parameter_groups(model: nn.Module, config: TrainConfig) -> list[ParameterGroup]:
+    """Sort the parameters into kinds: matrix, embedding, head (if it is not tied) and vector (norms
+    and biases). By default all but vectors decay.
 
     The step sets the learning rate of a group to the schedule's rate times the group's `lr_scale`.
     """
-    kinds: dict[str, list[nn.Parameter]] = {"matrix": [], "embedding": [], "vector": []}
+    chosen = config.optimizer
+    kinds: dict[str, list[nn.Parameter]] = {"matrix": [], "embedding": [], "head": [], "vector": []}
     seen: set[nn.Parameter] = set()
+    head = getattr(model, "head", None)
+    fused: dict[nn.Parameter, list[int]] = {}
     for module in model.modules():
+        for name, rows in getattr(module, "fused_rows", {}).items():
+            fused[module.get_parameter(f"{name}.weight")] = rows
         for parameter in module.parameters(recurse=False):
             if parameter in seen or not parameter.requires_grad:
                 continue  # a tied weight belongs to the module that comes first, the embedding
             seen.add(parameter)
-            matrix = "embedding" if isinstance(module, nn.Embedding) else "matrix"
-            kinds["vector" if parameter.dim() < 2 else matrix].append(parameter)
-    decay = {"matrix": weight_decay, "embedding": weight_decay, "vector": 0.0}
+            kind = "embedding" if isinstance(module, nn.Embedding) else "head" if module is head else "matrix"
+            kinds["vector" if parameter.dim() < 2 else kind].append(parameter)
+    decay = {"matrix": config.weight_decay, "vector": chosen.vector_weight_decay}
+    for kind, own in (("embedding", chosen.embedding_weight_decay), ("head", chosen.head_weight_decay)):
+        decay[kind] = config.weight_decay if own is None else own
+    scale = {"embedding": chosen.embedding_lr_scale, "head": chosen.head_lr_scale}
+    # Under mup a matrix that reads a wider input takes smaller steps, since more of them add up.
+    scale["matrix"] = 1 / config.model.width_ratio
     return [
-        {"params": parameters, "kind": kind, "weight_decay": decay[kind], "lr_scale": 1.0}
+        {
+            "params": parameters,
+            "kind": kind,
+            "weight_decay": decay[kind],
+            "lr_scale": scale.get(kind, 1.0),
+            # The rows of each map in a parameter: one map, unless its module says otherwise.
+            "maps": [fused.get(parameter, [len(parameter)]) for parameter in parameters],
+        }
         for kind, parameters in kinds.items()
         if parameters
     ]

@@ -40,6 +40,8 @@ class CausalSelfAttention(nn.Module):
         self.n_head, self.n_kv_head, self.head_dim = config.n_head, config.kv_heads, config.head_dim
         self.dropout = config.dropout
         self.qkv = nn.Linear(config.n_embd, (self.n_head + 2 * self.n_kv_head) * self.head_dim, bias=config.bias)
+        self.fused_rows = {"qkv": [heads * self.head_dim for heads in (self.n_head, self.n_kv_head, self.n_kv_head)]}
+        """Names of linear layers that are several maps in one tensor, and the rows of each map."""
         self.q_norm = RMSNorm(config, self.head_dim) if config.qk_norm else None
         self.k_norm = RMSNorm(config, self.head_dim) if config.qk_norm else None
         self.proj = nn.Linear(self.n_head * self.head_dim, config.n_embd, bias=config.bias)

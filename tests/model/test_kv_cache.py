@@ -132,10 +132,10 @@ def test_a_full_cache_refuses_more() -> None:
         model(draw(1, 1), cache=cache)
 
 
-@pytest.mark.parametrize("positions", ["learned", "sinusoidal"])
+@pytest.mark.parametrize("name", ["gpt2", "sinusoidal", "alibi", "qwen3", "alibi_groups"])
 @pytest.mark.parametrize("columns", [12, 16])
-def test_a_window_of_fixed_columns_gives_each_row_what_it_gets_alone(columns: int, positions: str) -> None:
-    model, tokens, begins = make(replace(SMALL, positions=positions)), draw(4), [3, 9, 1, 10]
+def test_a_window_of_fixed_columns_gives_each_row_what_it_gets_alone(columns: int, name: str) -> None:
+    model, tokens, begins = make(SHAPES[name]), draw(4), [3, 9, 1, 10]
     cache = model.new_cache(4)
     model(tokens[:, :10], cache=cache)  # what follows a row's length is padding
     cache.truncate(begins)

@@ -138,8 +138,9 @@ class GPT(nn.Module):
 
         They are Normal(0, 0.02), divided by sqrt(2 n_layer) for residual projections, which
         `zero_projections` sets to 0. `mup` divides what it draws for blocks by the root of the
-        width's ratio. A matrix depends on the seed and on its own name and shape only. So two models that share a part
-        start with the same part, and a part may be drawn without the others.
+        width's ratio. A matrix depends on the seed and on its own name and shape only. So two
+        models that share a part start with the same part, and a part may be drawn without the
+        others.
 
         Args:
             part: the submodule to draw, such as `blocks.3`; the whole model if empty.

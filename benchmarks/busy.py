@@ -64,7 +64,7 @@ def work(program: str, nanogpt_path: str) -> None:
     from train_step import Contender, Shape, nanogpt, ours
 
     from gpt_research.base import startup
-    from gpt_research.config import GPTConfig
+    from gpt_research.model_config import GPTConfig
 
     torch.manual_seed(0)
     runtime = startup.start("cpu", "auto" if program == "ours" else "fp32")

@@ -28,8 +28,9 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.files import Checkpoint, checkpoint_path, load_checkpoint
 from gpt_research.checkpoint.saver import BackgroundSaver
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.optimizer_state import optimizer_tensors
 from gpt_research.training.optimizers import make_optimizer
 

@@ -16,8 +16,8 @@ import torch
 
 from gpt_research.base.peak_flops import measured_flops, stated_flops
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import GPTConfig
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 
 
 @dataclass(frozen=True)

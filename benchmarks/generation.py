@@ -43,11 +43,12 @@ from flops import HEADING, flops_of, peak_of
 
 from gpt_research.base import runtime
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
+from gpt_research.config import GenerateConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.torch_engine import generate
 from gpt_research.model.fast.packed import Weights, pack
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import load_model
 
 Run = Callable[[int], float]

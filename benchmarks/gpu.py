@@ -45,12 +45,13 @@ from flops import HEADING, Flops, Peak, flops_of, peak_of
 from gpt_research.base import machine, startup
 from gpt_research.base.peak_flops import measured_flops
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
+from gpt_research.config import GenerateConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.estimate.probe import RandomBatches
 from gpt_research.generation.torch_engine import generate
 from gpt_research.model.fast.packed import pack
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.step import TrainStep
 

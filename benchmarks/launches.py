@@ -28,13 +28,14 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gpt_research.config import GenerateConfig, GPTConfig
+from gpt_research.config import GenerateConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation import static_step
 from gpt_research.generation.engine import Request
 from gpt_research.generation.recording import Compute, Recorder
 from gpt_research.generation.torch_engine import TorchEngine
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 
 READ_BACKS = ("tolist", "item", "cpu", "numpy", "__bool__", "__int__", "__float__", "__index__")
 NO_KERNEL = ("empty", "new_empty", "empty_like", "detach", "alias", "lift_fresh", "_unsafe_view", "_local_scalar_dense")

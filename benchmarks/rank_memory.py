@@ -28,9 +28,10 @@ from gpt_research.base import machine, startup
 from gpt_research.checkpoint.files import WHOLE, Checkpoint, checkpoint_path, load_checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.checkpoint.weights import model_tensors, restore_model
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.estimate.probe import RandomBatches
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.execution import Parallel
 from gpt_research.training.step import TrainStep

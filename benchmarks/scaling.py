@@ -34,9 +34,10 @@ import torch
 from flops import HEADING, Peak, flops_of, peak_of
 
 from gpt_research.base import startup
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.estimate.probe import RandomBatches
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.step import TrainStep
 

@@ -50,8 +50,9 @@ from flops import HEADING, Peak, flops_of
 from gpt_research.base import startup
 from gpt_research.base.peak_flops import measured_flops, stated_flops
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.estimate.probe import RandomBatches
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.metrics import read_metrics
 from gpt_research.training.step import TrainStep

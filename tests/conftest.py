@@ -20,7 +20,8 @@ import pytest
 from small_texts import make_text
 
 from gpt_research.base import peak_flops
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
+from gpt_research.model_config import GPTConfig
 from gpt_research.preprocessing.pipeline import preprocess
 from gpt_research.preprocessing.settings import PreprocessConfig
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from gpt_research.config import GPTConfig
+from gpt_research.model_config import GPTConfig
 
 SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=16, vocab_size=70)
 LLAMA = replace(SMALL, norm="rmsnorm", activation="swiglu", positions="rope", bias=False, n_head=4, n_kv_head=2)

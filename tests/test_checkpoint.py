@@ -23,8 +23,9 @@ from gpt_research.checkpoint.files import (
 )
 from gpt_research.checkpoint.saver import BackgroundSaver, save_checkpoint
 from gpt_research.checkpoint.weights import model_tensors, restore_model
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import load_model
 from gpt_research.training.loop import train
 

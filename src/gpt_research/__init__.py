@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from typing import Any
 
     from gpt_research.base.errors import UserError
-    from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
+    from gpt_research.config import GenerateConfig, TrainConfig
     from gpt_research.generation.torch_engine import generate
     from gpt_research.model.gpt import GPT
+    from gpt_research.model_config import GPTConfig
     from gpt_research.run import load_model as load
 
 __all__ = [

@@ -18,7 +18,8 @@ from gpt_research.base.disk import as_os_error, cannot_write, dispensable
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import AppendedLines, write_text
 from gpt_research.cli import command_line as cli
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
+from gpt_research.model_config import GPTConfig
 from gpt_research.preprocessing.pipeline import preprocess
 from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.training import loop

@@ -168,7 +168,7 @@ warnings.simplefilter("error")
 os.environ.update(RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT="0")
 import torch, torch.distributed as dist
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import GPTConfig
+from gpt_research.model_config import GPTConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.training.execution import ExecutionPlan
 from gpt_research.training.parallel import place

@@ -17,7 +17,8 @@ from slurm_of_two_nodes import SlurmOfTwoNodes
 
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import checkpoint_path, saved_steps
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.metrics import read_metrics
 
 pytestmark = [pytest.mark.clusters, pytest.mark.timeout(540)]

@@ -17,10 +17,11 @@ from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.evaluated_model import EvaluatedModel
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 
 THINGS = ["crown", "sword", "letter", "horse"]

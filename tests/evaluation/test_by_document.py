@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from gpt_research.base import startup
-from gpt_research.config import GPTConfig
 from gpt_research.data.loader import evaluation_batches, evaluation_windows
 from gpt_research.data.shards import Dataset
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.corpora import CorpusPart, _Documents, measure
 from gpt_research.evaluation.evaluated_model import EvaluatedModel
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.validation import measure as measure_batches
 
 

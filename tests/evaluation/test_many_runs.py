@@ -16,11 +16,12 @@ from gpt_research.base import hints
 from gpt_research.base.settings import write_yaml
 from gpt_research.cli.command_line import main
 from gpt_research.cli.tables import print_table
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.evaluation import results
 from gpt_research.evaluation.results import Result
 from gpt_research.evaluation.run_groups import compare_groups, grouped, open_run
 from gpt_research.evaluation.statistics import LOSS, Estimate, difference, difference_of_means, student_quantile
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.lineage import deciding_settings
 
 Make = Callable[..., Path]

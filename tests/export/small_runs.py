@@ -11,9 +11,10 @@ from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 
 SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=48)
 VARIANTS = {

@@ -15,7 +15,6 @@ from small_runs import SMALL, write_run
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export.architecture import architecture_of, as_gpt2, unsupported_settings
 from gpt_research.export.exporting import FORMATS, Format, export_run
@@ -24,6 +23,7 @@ from gpt_research.export.plain import read_model
 from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
 from gpt_research.model.gpt import GPT
 from gpt_research.model.variants import ACTIVATIONS
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 
 MakeRun = Callable[..., tuple[Path, GPT]]

@@ -284,7 +284,7 @@ def test_settings_that_no_format_has_are_refused(make_run: MakeRun, tmp_path: Pa
 
 @needs_gguf
 def test_q8_0_needs_a_width_that_its_blocks_divide(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    from gpt_research.config import GPTConfig
+    from gpt_research.model_config import GPTConfig
 
     write_run(tmp_path / "run", GPTConfig(n_layer=1, n_head=1, n_embd=48, block_size=32), tokenizer)
     with pytest.raises(UserError, match=r"packs 32 weights together, and model.n_embd is 48"):

@@ -9,9 +9,9 @@ import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.config import GPTConfig
 from gpt_research.export.names import Layout, from_gpt2, gpt2_name, our_name, to_gpt2
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 
 SMALL = GPTConfig(n_layer=12, n_head=2, n_embd=8, block_size=4, vocab_size=9)
 VARIANTS = [SMALL, replace(SMALL, bias=False), replace(SMALL, tie_weights=False)]

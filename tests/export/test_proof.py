@@ -10,13 +10,13 @@ import torch
 from small_runs import VARIANTS, write_run
 
 from gpt_research.base.errors import UserError
-from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import gguf
 from gpt_research.export import hf as huggingface
 from gpt_research.export.proof import Bound, OurReader, Reader, prove
 from gpt_research.generation.llama_cpp import LlamaCppReader
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 
 ANY = Bound(1e9, 1e9)

@@ -24,10 +24,11 @@ from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.cli.generate import RULE, GenerateCommand, read_prompt, run
 from gpt_research.cli.interactive import converse, fitting_end
 from gpt_research.cli.terminal import Terminal, said_after_the_text
-from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
+from gpt_research.config import GenerateConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.torch_engine import TorchEngine, generate
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import load_model
 
 SHAPE = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=16)

@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.config import GenerateConfig, GPTConfig
+from gpt_research.config import GenerateConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.engine import Piece, Request, Sample, stream_samples
 from gpt_research.generation.torch_engine import TorchEngine, generate
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 
 DRAWN = GenerateConfig(temperature=2.0, top_k=0, max_new_tokens=12)
 PROMPTS = ["a", "the king and the fool", "", "my lord the queen"]

@@ -24,7 +24,7 @@ from gpt_research.checkpoint.files import Checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.cli.generate import GenerateCommand, run
-from gpt_research.config import GenerateConfig, GPTConfig, TrainConfig
+from gpt_research.config import GenerateConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import gguf_of_run as files
 from gpt_research.generation.engine import GenerationEngine, Piece, Request
@@ -32,6 +32,7 @@ from gpt_research.generation.llama_cpp import LlamaCpp
 from gpt_research.generation.llama_cpp_engine import LlamaCppEngine
 from gpt_research.generation.torch_engine import TorchEngine
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import load_model
 
 needs_llama_cpp = pytest.mark.skipif(

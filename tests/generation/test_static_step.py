@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.startup import cuda_is_usable
-from gpt_research.config import GenerateConfig, GPTConfig
+from gpt_research.config import GenerateConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation import static_step, torch_engine
 from gpt_research.generation.engine import Request, Sample
@@ -31,6 +31,7 @@ from gpt_research.generation.torch_engine import TorchEngine
 from gpt_research.model.fast.packed import pack
 from gpt_research.model.gpt import GPT
 from gpt_research.model.variants import ATTENTION, POSITIONS, CausalSelfAttention
+from gpt_research.model_config import GPTConfig
 
 DRAWN = GenerateConfig(temperature=2.0, top_k=0, max_new_tokens=12)
 LONG = "the king takes the crown and my lord the fool gives the queen a letter"

@@ -11,13 +11,14 @@ import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import GenerateConfig, GPTConfig
+from gpt_research.config import GenerateConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.engine import Sample
 from gpt_research.generation.torch_engine import generate, stream
 from gpt_research.model.fast.packed import pack
 from gpt_research.model.gpt import GPT
 from gpt_research.model.kv_cache import KVCache
+from gpt_research.model_config import GPTConfig
 
 GREEDY = GenerateConfig(temperature=0, max_new_tokens=40)
 DRAWN = GenerateConfig(temperature=2.0, top_k=0, max_new_tokens=24)

@@ -11,8 +11,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gpt_research.base import runtime as runtimes
 from gpt_research.base import startup
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.estimate.probe import RandomBatches
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.step import TrainStep
 

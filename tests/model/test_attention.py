@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from gpt_research.config import GPTConfig
 from gpt_research.model.fast import attention
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 
 
 def outputs_and_gradients(how: object, length: int, dtype: torch.dtype) -> list[torch.Tensor]:

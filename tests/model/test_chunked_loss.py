@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gpt_research.config import GPTConfig
 from gpt_research.model.fast import loss as losses
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 
 CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=24, vocab_size=300)
 

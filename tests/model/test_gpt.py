@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from model_shapes import SHAPES, SMALL
 
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.config import GPTConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.model.variants import sinusoidal_positions
+from gpt_research.model_config import GPTConfig
 
 
 def make(config: GPTConfig, seed: int = 0) -> GPT:

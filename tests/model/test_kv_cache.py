@@ -6,9 +6,9 @@ import pytest
 import torch
 from model_shapes import SHAPES, SMALL
 
-from gpt_research.config import GPTConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.model.kv_cache import Window
+from gpt_research.model_config import GPTConfig
 
 
 @pytest.fixture(autouse=True)

@@ -19,9 +19,9 @@ import torch
 import torch.nn.functional as F
 
 from gpt_research.checkpoint.weights import model_tensors, restore_model
-from gpt_research.config import GPTConfig
 from gpt_research.export.names import from_gpt2, gpt2_name, to_gpt2
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 
 MODELS = Path(__file__).parents[2].parent / "shared" / "models"
 SORTER = MODELS / "gpt_nano_sort"

@@ -16,9 +16,9 @@ import torch
 import transformers
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 
-from gpt_research.config import GPTConfig
 from gpt_research.model.gpt import GPT
-from gpt_research.model.variants.positions import AlibiPositions, alibi_slopes
+from gpt_research.model.parts.positions import AlibiPositions, alibi_slopes
+from gpt_research.model_config import GPTConfig
 
 SIZES = {"n_layer": 2, "n_head": 4, "n_embd": 64, "block_size": 32, "vocab_size": 128}
 LLAMA = GPTConfig(

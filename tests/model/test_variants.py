@@ -11,7 +11,6 @@ from model_shapes import SHAPES as KINDS
 from model_shapes import SMALL
 
 from gpt_research.base.errors import UserError
-from gpt_research.config import GPTConfig
 from gpt_research.model.fast import attention as fast_attention
 from gpt_research.model.gpt import GPT
 from gpt_research.model.variants import (
@@ -23,6 +22,7 @@ from gpt_research.model.variants import (
     Positions,
     check_variants,
 )
+from gpt_research.model_config import GPTConfig
 
 
 class Turned(Positions):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from gpt_research.config import GenerateConfig, GPTConfig
+from gpt_research.config import GenerateConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation import static_step
 from gpt_research.generation.draws import Draw, Drawing
@@ -16,6 +16,7 @@ from gpt_research.generation.engine import Request
 from gpt_research.generation.recording import Compute, Record, Recorder, cuda_graphs
 from gpt_research.generation.torch_engine import TorchEngine
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 
 SETTINGS = [
     GenerateConfig(temperature=0),

@@ -8,7 +8,8 @@ import pytest
 import torch
 from traced_steps import Recording, make_step
 
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.execution import Compilation
 
 SMALL: dict[str, Any] = {"n_layer": 2, "n_head": 2, "n_embd": 128, "block_size": 128, "vocab_size": 1000}

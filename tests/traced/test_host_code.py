@@ -11,9 +11,10 @@ from traced_steps import Recording, make_step
 
 from gpt_research.base import startup
 from gpt_research.checkpoint.files import saved_steps
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.estimate.micro_batch import resolve_micro_batch
 from gpt_research.estimate.probe import probe_micro_batches
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.execution import Compilation
 from gpt_research.training.loop import train
 

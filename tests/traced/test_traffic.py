@@ -14,7 +14,8 @@ import torch
 from traced_steps import Recording, make_step
 
 from gpt_research.base.settings import find_config, read_yaml
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.execution import Compilation
 
 MARGIN = 1.02

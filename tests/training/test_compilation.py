@@ -12,8 +12,9 @@ from gpt_research.base import runtime as runtimes
 from gpt_research.base import startup
 from gpt_research.base.peak_flops import stated_flops
 from gpt_research.base.settings import find_config, read_yaml
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.assembly import plan_execution
 from gpt_research.training.compilation import Work, seconds_of_run
 from gpt_research.training.inputs import TrainingData

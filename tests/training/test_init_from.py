@@ -17,9 +17,10 @@ from gpt_research.checkpoint.files import Checkpoint, load_newest, load_step, sa
 from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.cli.command_line import main, parse
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics

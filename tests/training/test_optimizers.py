@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.config import GPTConfig, OptimizerConfig, TrainConfig
+from gpt_research.config import OptimizerConfig, TrainConfig
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.training import optimizers
 from gpt_research.training.muon import Muon, orthogonal
 from gpt_research.training.optimizer_state import optimizer_tensors, restore_optimizer

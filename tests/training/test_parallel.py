@@ -18,9 +18,10 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from gpt_research.base import runtime as runtimes
 from gpt_research.checkpoint.files import checkpoint_path, find_step, load_newest, load_step, saved_steps, tensor_files
 from gpt_research.checkpoint.weights import held_rows, is_sharded
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.estimate.probe import RandomBatches
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import load_model
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.loop import train

@@ -12,7 +12,8 @@ import pytest
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import saved_steps
 from gpt_research.cli.command_line import main, parse
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
+from gpt_research.model_config import GPTConfig
 from gpt_research.settings_history import period_of, periods, run_config
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics

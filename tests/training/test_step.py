@@ -15,8 +15,9 @@ from gpt_research.base import runtime as runtimes
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.cli.command_line import main
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.estimate.probe import RandomBatches
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.step import TrainStep
 

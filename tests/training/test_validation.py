@@ -12,9 +12,10 @@ import torch.nn.functional as F
 
 from gpt_research.base import startup
 from gpt_research.cli.command_line import main
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.data.shards import Dataset
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import load_model
 from gpt_research.training.loop import train
 from gpt_research.training.validation import Loss, measure, total

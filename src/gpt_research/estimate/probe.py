@@ -25,9 +25,10 @@ from gpt_research.base import machine, parent, plugins, startup
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import to_dict
-from gpt_research.config import GPTConfig, OptimizerConfig, TrainConfig, WandbConfig
+from gpt_research.config import OptimizerConfig, TrainConfig, WandbConfig
 from gpt_research.estimate.resources import estimate_resources
 from gpt_research.estimate.sizes import ROOM
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.step import TrainStep
 

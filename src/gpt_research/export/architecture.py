@@ -17,9 +17,9 @@ import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.config import GPTConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.model.variants import sinusoidal_positions
+from gpt_research.model_config import GPTConfig
 
 Architecture = Literal["gpt2"]
 

@@ -18,13 +18,13 @@ import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import restore_model
-from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, CharacterVocabulary, Vocabulary, spell, unspell
 from gpt_research.export.architecture import as_gpt2
 from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
 from gpt_research.generation.llama_cpp import LlamaCppReader
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 
 FILE_TYPES = {"f32": ("F32", "ALL_F32"), "f16": ("F16", "MOSTLY_F16")}

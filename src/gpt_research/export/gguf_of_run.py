@@ -22,10 +22,10 @@ from gpt_research.base.disk import cannot_write
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, size_and_sha256, write_json
 from gpt_research.checkpoint.files import checkpoint_path, find_step, saved_steps
-from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import gguf
 from gpt_research.export.proof import prove_all
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 from gpt_research.settings_history import run_config
 from gpt_research.version import __version__

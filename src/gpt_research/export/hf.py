@@ -20,12 +20,13 @@ import safetensors.torch
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.config import GenerateConfig, GPTConfig
+from gpt_research.config import GenerateConfig
 from gpt_research.data.vocabulary import END_OF_TEXT
 from gpt_research.export.architecture import as_gpt2
 from gpt_research.export.names import from_gpt2, to_gpt2
 from gpt_research.export.proof import BOUNDS, Bound, Reader
 from gpt_research.export.tensor_files import TORCH_TYPES, read_json, read_safetensors
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 
 _SAME_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")

@@ -22,7 +22,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
-from gpt_research.config import USUAL_MICRO_BATCH, GPTConfig, TrainConfig
+from gpt_research.config import USUAL_MICRO_BATCH, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, unspell
 from gpt_research.export import hf as huggingface
@@ -30,6 +30,7 @@ from gpt_research.export import plain
 from gpt_research.export.architecture import tensor_shapes
 from gpt_research.export.names import from_gpt2
 from gpt_research.export.new_folder import new_folder
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")

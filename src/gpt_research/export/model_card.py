@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gpt_research.base.errors import UserError
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.data.shards import read_manifests
 from gpt_research.export.architecture import architecture_of
 from gpt_research.export.proof import Proof
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 from gpt_research.training.metrics import read_metrics
 from gpt_research.version import __version__

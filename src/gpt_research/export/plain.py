@@ -18,11 +18,11 @@ from safetensors import SafetensorError
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import to_dict
 from gpt_research.checkpoint.weights import model_tensors, restore_model
-from gpt_research.config import GPTConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
 from gpt_research.export.tensor_files import TORCH_TYPES, read_safetensors
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 
 CONFIG_KEY = "gpt_research_model"

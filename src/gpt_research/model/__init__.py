@@ -2,7 +2,8 @@
 
 Modules:
     gpt       `GPT` and its blocks: initialisation, forward pass, FLOPs and bytes
-    variants  the tables of norms, activations, positions and attention
+    parts     norms, feed-forward networks, positions and attention
+    variants  the tables by which a setting chooses a part
     kv_cache  keys and values of the tokens that the model has read
     fast      attention, loss and linear layers that are fast on a CPU
 """

@@ -21,10 +21,10 @@ from torch.utils.checkpoint import checkpoint
 
 from gpt_research.base.errors import look_up
 from gpt_research.base.seeds import seed_for
-from gpt_research.config import GPTConfig
 from gpt_research.model.fast import loss as losses
 from gpt_research.model.kv_cache import Cache, KVCache, LayerCache
 from gpt_research.model.variants import ATTENTION, MLP, NORMS, POSITIONS, Positions, weight_flops
+from gpt_research.model_config import GPTConfig
 
 RESIDUAL_BYTES = 4
 """The residual stream stays in fp32 under autocast, unless `residual_dtype` rounds it."""

@@ -12,6 +12,7 @@ Modules:
     execution         `ExecutionPlan`, which holds those decisions
     inputs            data set, tokenizer and loader of a run
     optimizers        the table of optimizers, and the groups of parameters
+    muon              the optimizer whose matrices of momentum are made orthogonal
     schedules         the table of schedules: the learning rate of a step
     parallel          DDP and FSDP
     optimizer_state   an optimizer's state in a checkpoint

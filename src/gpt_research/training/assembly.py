@@ -16,9 +16,10 @@ from gpt_research.base import machine
 from gpt_research.base.errors import UserError
 from gpt_research.base.peak_flops import stated_flops
 from gpt_research.base.runtime import Runtime
-from gpt_research.config import USUAL_MICRO_BATCH, GPTConfig, TrainConfig
+from gpt_research.config import USUAL_MICRO_BATCH, TrainConfig
 from gpt_research.model.fast.loss import LOGIT_COPIES
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.compilation import Work, choose_compilation
 from gpt_research.training.execution import ExecutionPlan, Parallel
 from gpt_research.training.optimizers import make_optimizer, state_bytes

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt_research.base.errors import UserError
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.data.dataset_tokenizer import tokenizer_of
 from gpt_research.data.loader import DataLoader
 from gpt_research.data.shards import Dataset, TokenFiles, data_fingerprint
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.model_config import GPTConfig
 
 
 @dataclass(frozen=True)

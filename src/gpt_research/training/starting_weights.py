@@ -18,9 +18,10 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.choice import load_alike
 from gpt_research.checkpoint.files import Checkpoint, checkpoint_path
 from gpt_research.checkpoint.weights import restore_model
-from gpt_research.config import GPTConfig, TrainConfig
+from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.settings_history import differences, run_config
 
 POSITIONS = "position_embedding.weight"

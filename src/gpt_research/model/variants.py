@@ -1,15 +1,8 @@
 """The parts of a model that a setting chooses by name.
 
 `model.norm: layernorm` in a config selects the entry `layernorm` of `NORMS`; the other three tables
-work alike. A part is built from the model's config. To add a part, put an entry into its table
-before the model is built.
-
-Modules:
-    norms         `NORMS`: LayerNorm, RMSNorm
-    feed_forward  `ACTIVATIONS`, and the network between attention layers
-    positions     `POSITIONS`: learned, sinusoidal, rotary, ALiBi, none
-    attention     `ATTENTION`: heads, groups of heads, norms of queries and keys
-    costs         FLOPs of weights
+work alike. A part is built from the model's config, and stands with its siblings in `parts`. To add
+a part, put an entry into its table before the model is built.
 """
 
 from __future__ import annotations
@@ -17,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gpt_research.base.errors import look_up
-from gpt_research.config import GPTConfig
-from gpt_research.model.variants.attention import ATTENTION, CausalSelfAttention
-from gpt_research.model.variants.costs import weight_flops
-from gpt_research.model.variants.feed_forward import ACTIVATIONS, MLP, Gate
-from gpt_research.model.variants.norms import NORMS, LayerNorm, RMSNorm
-from gpt_research.model.variants.positions import POSITIONS, Positions, sinusoidal_positions
+from gpt_research.model.parts.attention import ATTENTION, CausalSelfAttention
+from gpt_research.model.parts.costs import weight_flops
+from gpt_research.model.parts.feed_forward import ACTIVATIONS, MLP, Gate
+from gpt_research.model.parts.norms import NORMS, LayerNorm, RMSNorm
+from gpt_research.model.parts.positions import POSITIONS, Positions, sinusoidal_positions
+from gpt_research.model_config import GPTConfig
 
 __all__ = [
     "ACTIVATIONS",

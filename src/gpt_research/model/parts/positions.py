@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn as nn
 
-from gpt_research.config import GPTConfig
+if TYPE_CHECKING:
+    from gpt_research.model_config import GPTConfig
 
 
 class Positions(nn.Module):

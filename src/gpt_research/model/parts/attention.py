@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from gpt_research.config import GPTConfig
 from gpt_research.model.fast.attention import causal_attention, kept_weights
 from gpt_research.model.kv_cache import LayerCache
-from gpt_research.model.variants.costs import weight_flops
-from gpt_research.model.variants.norms import RMSNorm
-from gpt_research.model.variants.positions import Positions
+from gpt_research.model.parts.costs import weight_flops
+from gpt_research.model.parts.norms import RMSNorm
+from gpt_research.model.parts.positions import Positions
+
+if TYPE_CHECKING:
+    from gpt_research.model_config import GPTConfig
 
 MUP_HEAD_SIZE = 64
 """Head size at which attention is scaled by the same factor under mup and standard."""

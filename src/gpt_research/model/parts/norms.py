@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
-from gpt_research.config import GPTConfig
+if TYPE_CHECKING:
+    from gpt_research.model_config import GPTConfig
 
 
 class LayerNorm(nn.LayerNorm):

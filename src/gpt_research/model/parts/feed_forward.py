@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
 from gpt_research.base.errors import look_up
-from gpt_research.config import GPTConfig
-from gpt_research.model.variants.costs import weight_flops
+from gpt_research.model.parts.costs import weight_flops
+
+if TYPE_CHECKING:
+    from gpt_research.model_config import GPTConfig
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 

@@ -11,10 +11,12 @@ Shapes: B rows, V tokens of the vocabulary. This module knows nothing about mode
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 
-from gpt_research.config import GenerateConfig
+if TYPE_CHECKING:
+    from gpt_research.config import GenerateConfig
 
 
 def rows_by_settings(settings: Iterable[GenerateConfig]) -> list[tuple[GenerateConfig, list[int]]]:

@@ -23,7 +23,11 @@ from gpt_research.base.errors import look_up
 from gpt_research.base.seeds import seed_for
 from gpt_research.model.fast import loss as losses
 from gpt_research.model.kv_cache import Cache, KVCache, LayerCache
-from gpt_research.model.variants import ATTENTION, MLP, NORMS, POSITIONS, Positions, weight_flops
+from gpt_research.model.parts.attention import ATTENTION
+from gpt_research.model.parts.costs import weight_flops
+from gpt_research.model.parts.feed_forward import MLP
+from gpt_research.model.parts.norms import NORMS
+from gpt_research.model.parts.positions import POSITIONS, Positions
 from gpt_research.model_config import GPTConfig
 
 RESIDUAL_BYTES = 4

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn as nn
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import copy_rows, held_rows, shape_of
-from gpt_research.model.gpt import GPT
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, model: GPT) -> dict[str, torch.Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, torch.Tensor]:
     """Return the optimizer's state as `<moment>/<parameter>`, copied to the CPU.
 
     If the model is sharded, only the rows that this process holds.
@@ -31,7 +31,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, model: GPT) -> dict[str,
     return tensors
 
 
-def optimizer_first_rows(optimizer: torch.optim.Optimizer, model: GPT) -> dict[str, int]:
+def optimizer_first_rows(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, int]:
     """Return the first row of each tensor of `optimizer_tensors`, if it is not 0."""
     return {
         f"{moment}/{name}": first
@@ -41,7 +41,7 @@ def optimizer_first_rows(optimizer: torch.optim.Optimizer, model: GPT) -> dict[s
     }
 
 
-def restore_optimizer(optimizer: torch.optim.Optimizer, model: GPT, tensors: Mapping[str, torch.Tensor]) -> None:
+def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     """Load saved state into the optimizer; if the model is sharded, this process's rows.
 
     Raises:

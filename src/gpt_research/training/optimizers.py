@@ -8,18 +8,20 @@ Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization" (Ada
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn as nn
 
 from gpt_research.base.errors import look_up
-from gpt_research.config import TrainConfig
 from gpt_research.training.muon import Muon
+
+if TYPE_CHECKING:
+    from gpt_research.config import TrainConfig
 
 ParameterGroup = dict[str, Any]
 """As torch takes it: params, weight_decay; and our own `kind` and `lr_scale`."""
-MakeOptimizer = Callable[[list[ParameterGroup], TrainConfig], torch.optim.Optimizer]
+MakeOptimizer = Callable[[list[ParameterGroup], "TrainConfig"], torch.optim.Optimizer]
 
 
 def adamw(groups: list[ParameterGroup], config: TrainConfig) -> torch.optim.Optimizer:

@@ -135,5 +135,5 @@ def test_the_settings_pass_few_places_on_their_way_to_the_first_step(tiny_run: T
     finally:
         sys.setprofile(None)
     assert "assembly.plan_execution" in taking
-    assert len(taking) <= 20, list(taking)
+    assert len(taking) <= 20, "\n".join(taking)
     assert len(returning) <= 5, list(returning)

@@ -20,6 +20,7 @@ from gpt_research.estimate.sizes import ROOM, fitting_micro_batches, measures, u
 from gpt_research.settings_history import run_config
 from gpt_research.training.agreement import agree_on_settings, opened_alike
 from gpt_research.training.assembly import plan_execution
+from gpt_research.training.inputs import TrainingData
 
 AUTO_SECONDS = 20.0
 """The longest that `--micro_batch auto` tries sizes, without start-up."""
@@ -40,7 +41,7 @@ def resolve_micro_batch(config: TrainConfig, note: Callable[[str], None]) -> Tra
     if not measures(config, runtime):
         return dataclasses.replace(config, micro_batch=usual_micro_batch(config, runtime.world_size))
     agree_on_settings(runtime, config)
-    data = opened_alike(runtime, config)
+    data = opened_alike(runtime, Path(config.data), lambda: TrainingData.open(config))
     shaped = dataclasses.replace(config, precision=runtime.precision, model=data.model)
     sizes = fitting_micro_batches(shaped, runtime.world_size)
     number = 0

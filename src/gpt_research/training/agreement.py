@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,17 +52,16 @@ def agree_on_settings(runtime: Runtime, config: TrainConfig, until: int | None =
     )
 
 
-def opened_alike(runtime: Runtime, config: TrainConfig) -> TrainingData:
-    """Return the data set of `config`, which has the same content for all ranks.
+def opened_alike(runtime: Runtime, folder: Path, open_data: Callable[[], TrainingData]) -> TrainingData:
+    """Return the data set in `folder`, which has the same content for all ranks.
 
     Raises:
-        UserError: as `TrainingData.open` does, or a rank has other data; all ranks raise it.
+        UserError: as `open_data` does, or a rank has other data; all ranks raise it.
     """
-    unlike = f"The data set folder {config.data} is not the same"
-    folder = Path(config.data)
+    unlike = f"The data set folder {folder} is not the same"
     there = set(json.loads(runtime.texts(json.dumps(_files_of(folder)))[0]))
     wait_until(folder, lambda: there <= set(_files_of(folder)))  # another host may see them later
-    data = runtime.together(lambda: TrainingData.open(config), unlike)
+    data = runtime.together(open_data, unlike)
     if runtime.world_size > 1:
         found = {
             "its fingerprint": data.fingerprint[:16],

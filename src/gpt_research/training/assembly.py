@@ -65,7 +65,7 @@ def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
         tokens_per_step=config.tokens_per_step,
         gradient_checkpointing=config.gradient_checkpointing,
         gradient_exchange=config.gradient_exchange,
-        residual_dtype=_residual_dtype(config, runtime),
+        residual_dtype=_residual_dtype(config.residual_precision, runtime),
         compiled_because=because,
     )
 
@@ -137,8 +137,8 @@ def _within_nodes(runtime: Runtime) -> Parallel:
     return "fsdp" if runtime.node_size == runtime.world_size else "hsdp"
 
 
-def _residual_dtype(config: TrainConfig, runtime: Runtime) -> torch.dtype | None:
-    if config.residual_precision == "fp32":
+def _residual_dtype(asked_for: str, runtime: Runtime) -> torch.dtype | None:
+    if asked_for == "fp32":
         return None
     # fp16 ends at 65,504, which the sum over all blocks may pass; in fp32 there is nothing to gain.
     if runtime.precision != "bf16":

@@ -44,7 +44,7 @@ from gpt_research.training.parallel import reshard, uncompiled
 from gpt_research.training.profiling import profiled
 from gpt_research.training.remarks import about_the_inputs, about_the_start
 from gpt_research.training.reporter import Beginning, Outcome, Reporter
-from gpt_research.training.run_folder import fill_run_folder, shared_run_folder
+from gpt_research.training.run_folder import fill_run_folder, locked_run_folder, shared_run_folder
 from gpt_research.training.signals import StopSignal, StopTogether, catch_stop_signals
 from gpt_research.training.starting_weights import take_weights
 from gpt_research.training.state import RunState, Saving
@@ -73,13 +73,15 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     if runtime.world_size > 1:
         parent.stop_with_launcher()
     try:
-        agree_on_settings(runtime, config, until)
-        data = opened_alike(runtime, config)
+        if runtime.world_size > 1:
+            agree_on_settings(runtime, config, until)
+        data = opened_alike(runtime, Path(config.data), lambda: TrainingData.open(config))
         micro_batch = config.micro_batch or USUAL_MICRO_BATCH
         config = dataclasses.replace(config, precision=runtime.precision, model=data.model, micro_batch=micro_batch)
-        agree_on_settings(runtime, config, until)  # a rank may have a card of another kind
+        if runtime.world_size > 1:
+            agree_on_settings(runtime, config, until)  # a rank may have a card of another kind
         remarks = runtime.together(lambda: about_the_inputs(config, data))
-        with shared_run_folder(config, runtime):
+        with shared_run_folder(Path(config.out), locked_run_folder(config), runtime):
             with out_of_memory_is_the_users("for the model", REMEDY_OF_BUILDING):
                 trainer = Trainer(config, runtime, data, reporter)
             announce = reporter.stopping if runtime.is_main else Reporter().stopping
@@ -120,7 +122,9 @@ class Trainer:
         best = BestEvaluation(config.best_smoothing, config.early_stopping)
         self.state = RunState(self.train_step, origin, Health(config.spike_z), best)
         self.byte_lengths = torch.from_numpy(data.tokenizer.byte_lengths).to(runtime.device)
-        self.saving = Saving(config, self.plan, self.state, runtime, self.reporter)
+        self.saving = Saving(
+            self.run_folder, config.keep_last, config.keep_every, self.plan, self.state, runtime, self.reporter
+        )
         windows = partial(describe_windows, self.loader, data)
         self.bad_steps = BadSteps(self.run_folder, self.state, self.saving, runtime, self.reporter, windows)
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []

@@ -76,20 +76,23 @@ def locked_run_folder(config: TrainConfig) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def shared_run_folder(config: TrainConfig, runtime: Runtime) -> Iterator[None]:
-    """Let rank 0 hold the lock of `locked_run_folder`, after all ranks have seen that the folder is
-    the same one for each of them.
+def shared_run_folder(run: Path, locked: contextlib.AbstractContextManager[str], runtime: Runtime) -> Iterator[None]:
+    """Let rank 0 hold the lock on a run folder, after all ranks have seen that the folder is the
+    same one for each of them.
+
+    Args:
+        locked: what `locked_run_folder` returned.
 
     Raises:
         UserError: as `locked_run_folder` does, or a rank sees another folder or none; all ranks
             raise it.
     """
-    run, mark = Path(config.out), ""
+    mark = ""
     with contextlib.ExitStack() as held:
 
         def lock() -> None:
             nonlocal mark
-            mark = held.enter_context(locked_run_folder(config))
+            mark = held.enter_context(locked)
 
         runtime.on_first(lock)
         if runtime.world_size > 1:

@@ -113,11 +113,18 @@ class Saving:
     """The checkpoints that a run writes. All ranks call its methods at the same steps."""
 
     def __init__(
-        self, config: TrainConfig, plan: ExecutionPlan, state: RunState, runtime: Runtime, reporter: Reporter
+        self,
+        run: Path,
+        keep_last: int,
+        keep_every: int,
+        plan: ExecutionPlan,
+        state: RunState,
+        runtime: Runtime,
+        reporter: Reporter,
     ) -> None:
         # The shards of the first copy are the whole model. The other copies are equal to it.
         part = Part(runtime.rank, plan.shards) if runtime.rank < plan.shards else None
-        self._saver = BackgroundSaver(Path(config.out), config.keep_last, config.keep_every, part)
+        self._saver = BackgroundSaver(run, keep_last, keep_every, part)
         self._state, self._runtime, self._reporter = state, runtime, reporter
         self.newest: int | None = None
         """Step of the newest checkpoint, on the disk or being written; None if there is none."""

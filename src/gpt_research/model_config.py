@@ -74,7 +74,7 @@ class GPTConfig:
             require(value is None or value >= 1, f"model.{name}", value, "at least 1")
         rule = f"a multiple of model.n_head ({self.n_head})"
         divides = self.head_size is not None or self.n_embd % self.n_head == 0
-        require(divides, "model.n_embd", self.n_embd, f"{rule}, or model.head_size must be given")
+        require(divides, "model.n_embd", self.n_embd, rule)
         rule = f"a divisor of model.n_head ({self.n_head})"
         require(self.n_head % self.kv_heads == 0, "model.n_kv_head", self.n_kv_head, rule)
         require(0 <= self.dropout < 1, "model.dropout", self.dropout, "at least 0 and below 1")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn as nn
 
-from gpt_research.base.errors import look_up
+from gpt_research.base.errors import UserError, look_up
 from gpt_research.training.muon import Muon
 
 if TYPE_CHECKING:
@@ -31,7 +31,16 @@ def adamw(groups: list[ParameterGroup], config: TrainConfig) -> torch.optim.Opti
 
 
 def muon(groups: list[ParameterGroup], config: TrainConfig) -> torch.optim.Optimizer:
-    """Return Muon for the matrices, at the learning rate; AdamW takes the rest at a share of it."""
+    """Return Muon for the matrices, at the learning rate; AdamW takes the rest at a share of it.
+
+    Raises:
+        UserError: the model is sharded.
+    """
+    if any(hasattr(parameter, "full_tensor") for group in groups for parameter in group["params"]):  # DTensors
+        raise UserError(
+            "optimizer.name is muon, but the model is sharded, and Muon needs whole matrices. Use --parallel ddp or "
+            "another optimizer."
+        )
     for group in groups:
         if group["kind"] != "matrix":
             group["lr_scale"] *= config.optimizer.muon_others_lr_scale
@@ -118,11 +127,19 @@ def state_bytes(config: TrainConfig) -> int:
     Raises:
         UserError: no optimizer has the name that `config.optimizer.name` gives.
     """
-    # One step on a small matrix shows it, so an optimizer of a plugin need not state its bytes.
-    module, weight = nn.Module(), nn.Parameter(torch.ones(64, 64))
-    module.register_parameter("weight", weight)
+    # One step on two small tables shows it, so an optimizer of a plugin need not state its bytes.
+    # Muon keeps less for a matrix than AdamW for an embedding; the larger number is taken for all.
+    table = torch.ones(64, 64)
+    module, matrix = nn.Embedding.from_pretrained(table, freeze=False), nn.Module()
+    matrix.register_parameter("weight", nn.Parameter(table.clone()))
+    module.add_module("matrix", matrix)
     optimizer = make_optimizer(module, config)
-    weight.sum().backward()
+    weights = list(module.parameters())
+    sum(weight.sum() for weight in weights).backward()
     optimizer.step()
-    tensors = [value for value in optimizer.state[weight].values() if isinstance(value, torch.Tensor)]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors) // weight.numel()
+
+    def held(weight: nn.Parameter) -> int:
+        tensors = [value for value in optimizer.state[weight].values() if isinstance(value, torch.Tensor)]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors) // weight.numel()
+
+    return max(map(held, weights))

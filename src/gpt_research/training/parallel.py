@@ -99,7 +99,8 @@ def _shard(model: Any, plan: ExecutionPlan, runtime: Runtime, seed: int) -> None
     for index, block in enumerate(model.blocks):
         model.initialise(seed, f"blocks.{index}", runtime.device)
         if rounded != whole:
-            fully_shard([block.norm_1, block.norm_2], mesh=mesh, mp_policy=whole)
+            norms = [part for part in block.modules() if part._parameters and not isinstance(part, nn.Linear)]
+            fully_shard(norms, mesh=mesh, mp_policy=whole)
         fully_shard(block, mesh=mesh, mp_policy=rounded)
     model.initialise(seed, device=runtime.device)
     fully_shard(model, mesh=mesh, mp_policy=whole)

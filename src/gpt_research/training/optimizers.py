@@ -17,7 +17,7 @@ from gpt_research.base.errors import UserError, look_up
 from gpt_research.training.muon import Muon
 
 if TYPE_CHECKING:
-    from gpt_research.config import TrainConfig
+    from gpt_research.config import OptimizerConfig, TrainConfig
 
 ParameterGroup = dict[str, Any]
 """As torch takes it: params, weight_decay; and our own `kind` and `lr_scale`."""
@@ -57,7 +57,7 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         UserError: no optimizer has that name.
     """
     make = look_up(OPTIMIZERS, config.optimizer.name, "optimizer.name")
-    optimizer = make(parameter_groups(model, config), config)
+    optimizer = make(parameter_groups(model, config.optimizer, config.weight_decay, config.model.width_ratio), config)
     if _is_on_metal(model):
         # Metal's fused AdamW takes a step although `found_inf` says no (torch 2.11). Then the host
         # reads the flag, here and in torch's gradient scaler.
@@ -69,13 +69,17 @@ def _is_on_metal(model: nn.Module) -> bool:
     return any(parameter.device.type == "mps" for parameter in model.parameters())
 
 
-def parameter_groups(model: nn.Module, config: TrainConfig) -> list[ParameterGroup]:
+def parameter_groups(
+    model: nn.Module, chosen: OptimizerConfig, weight_decay: float, width_ratio: float
+) -> list[ParameterGroup]:
     """Sort the parameters into kinds: matrix, embedding, head (if it is not tied) and vector (norms
     and biases). By default all but vectors decay.
 
     The step sets the learning rate of a group to the schedule's rate times the group's `lr_scale`.
+
+    Args:
+        width_ratio: the model's width in units of that at which mup equals standard.
     """
-    chosen = config.optimizer
     kinds: dict[str, list[nn.Parameter]] = {"matrix": [], "embedding": [], "head": [], "vector": []}
     seen: set[nn.Parameter] = set()
     head = getattr(model, "head", None)
@@ -89,12 +93,12 @@ def parameter_groups(model: nn.Module, config: TrainConfig) -> list[ParameterGro
             seen.add(parameter)
             kind = "embedding" if isinstance(module, nn.Embedding) else "head" if module is head else "matrix"
             kinds["vector" if parameter.dim() < 2 else kind].append(parameter)
-    decay = {"matrix": config.weight_decay, "vector": chosen.vector_weight_decay}
+    decay = {"matrix": weight_decay, "vector": chosen.vector_weight_decay}
     for kind, own in (("embedding", chosen.embedding_weight_decay), ("head", chosen.head_weight_decay)):
-        decay[kind] = config.weight_decay if own is None else own
+        decay[kind] = weight_decay if own is None else own
     scale = {"embedding": chosen.embedding_lr_scale, "head": chosen.head_lr_scale}
     # Under mup a matrix that reads a wider input takes smaller steps, since more of them add up.
-    scale["matrix"] = 1 / config.model.width_ratio
+    scale["matrix"] = 1 / width_ratio
     return [
         {
             "params": parameters,

@@ -124,7 +124,7 @@ def _free_port() -> int:
 
 @contextlib.contextmanager
 def busy_processes(count: int) -> Iterator[list[subprocess.Popen[Any]]]:
-    """Keep so many cores busy inside the block; give the processes that do."""
+    """Keep this number of cores busy inside the block; yield the processes that do it."""
     others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield others

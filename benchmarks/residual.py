@@ -21,11 +21,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gpt_research.evaluation.statistics import student_quantile
+
 SIZES = {"1M": (4, 4, 144), "4M": (5, 4, 256)}
 """Name to layers, heads and width."""
 ARMS = ("fp32", "bf16")
-T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
-"""By the number of pairs, the 97.5th percentile of Student's t. Source: any table of it."""
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def report(args: argparse.Namespace) -> None:
         losses = {arm: [val_loss(run_folder(args, size, arm, seed)) for seed in range(args.seeds)] for arm in ARMS}
         differences = [rounded - whole for whole, rounded in zip(losses["fp32"], losses["bf16"], strict=True)]
         mean = statistics.mean(differences)
-        half = T_95[args.seeds] * statistics.stdev(differences) / math.sqrt(args.seeds)
+        half = student_quantile(0.975, args.seeds - 1) * statistics.stdev(differences) / math.sqrt(args.seeds)
         print(
             f"{size}: fp32 {statistics.mean(losses['fp32']):.4f}, bf16 {statistics.mean(losses['bf16']):.4f}, "
             f"difference {mean:+.5f} ({mean - half:+.5f} to {mean + half:+.5f}); "

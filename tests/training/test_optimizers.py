@@ -74,13 +74,6 @@ def test_state_bytes_of_muon_are_those_of_the_parameter_that_takes_most() -> Non
     assert state_bytes(TrainConfig(optimizer=OptimizerConfig("muon"))) == 8
 
 
-def test_muon_refuses_a_sharded_model() -> None:
-    model = GPT(CONFIG)
-    model.blocks[0].mlp.up.weight.full_tensor = lambda: None  # as a DTensor has it
-    with pytest.raises(UserError, match=r"optimizer\.name is muon, but the model is sharded"):
-        make_optimizer(model, TrainConfig(optimizer=OptimizerConfig("muon")))
-
-
 def test_measuring_state_bytes_draws_no_random_number() -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()

@@ -16,9 +16,10 @@ from rank_launcher import train_on_ranks
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from gpt_research.base import runtime as runtimes
+from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import checkpoint_path, find_step, load_newest, load_step, saved_steps, tensor_files
 from gpt_research.checkpoint.weights import held_rows, is_sharded
-from gpt_research.config import TrainConfig
+from gpt_research.config import OptimizerConfig, TrainConfig
 from gpt_research.estimate.probe import RandomBatches
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
@@ -127,6 +128,16 @@ def last_of_four() -> Iterator[runtimes.Runtime]:
     dist.init_process_group("fake", store=FakeStore(), rank=3, world_size=4)
     yield runtimes.Runtime(torch.device("cpu"), "fp32", 3, 1, 4, node_size=2)
     dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("how", ["fsdp", "hsdp"])
+def test_muon_refuses_a_sharded_model(last_of_four: runtimes.Runtime, how: Literal["fsdp", "hsdp"]) -> None:
+    model = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=16, vocab_size=90)
+    muon = OptimizerConfig("muon")
+    config = TrainConfig(model=model, parallel=how, micro_batch=1, tokens_per_step=64, optimizer=muon)
+    plan = plan_execution(config, last_of_four)
+    with pytest.raises(UserError, match=r"optimizer\.name is muon, but the model is sharded.*--parallel ddp"):
+        build_step(config, plan, last_of_four, RandomBatches(model, 1), TrainStep)
 
 
 @pytest.mark.parametrize("how", ["fsdp", "hsdp"])

@@ -241,12 +241,20 @@ def join(rank: int, world_size: int, device: torch.device) -> None:
             f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} ({str(error).splitlines()[0][:200]}). "
             "Start all of them, and name an address of rank 0's host that all reach in MASTER_ADDR."
         ) from None
-    names = torch.zeros(world_size, 64, dtype=torch.uint8)
-    own = _joined.host.encode()[:64]
-    names[rank, : len(own)] = torch.tensor(list(own), dtype=torch.uint8)
-    dist.all_reduce(names)
-    _joined.hosts = [row.numpy().tobytes().rstrip(b"\0").decode(errors="replace") for row in names]
+    _joined.hosts = gather_texts(_joined.host, world_size)
     _joined.has_met = True
+
+
+def gather_texts(text: str, world_size: int) -> list[str]:
+    """Return, on all ranks, the texts that they passed, in the order of the ranks."""
+    written = text.encode()
+    longest = torch.tensor(len(written))
+    dist.all_reduce(longest, dist.ReduceOp.MAX)
+    mine = torch.zeros(int(longest.item()) + 1, dtype=torch.uint8)
+    mine[: len(written)] = torch.frombuffer(bytearray(written), dtype=torch.uint8) if written else 0
+    all_of_them = [torch.empty_like(mine) for _ in range(world_size)]
+    dist.all_gather(all_of_them, mine)
+    return [theirs.numpy().tobytes().rstrip(b"\0").decode() for theirs in all_of_them]
 
 
 def shorten_timeout(seconds: float) -> None:
@@ -303,7 +311,7 @@ def _kind(error: Exception) -> str:
 
 
 def _verdict(heard: Mapping[int, Words], hosts: list[str], patience_s: float) -> tuple[str, int]:
-    """Return what the user is told, and the exit code of all ranks."""
+    """Return the sentence for the user, and the exit code of all ranks."""
     world_size = len(hosts)
     for kind, code in ((MISTAKE, 2), (FAILURE, 1)):
         found = {rank: words for rank, words in heard.items() if words["kind"] == kind}

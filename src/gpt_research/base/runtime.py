@@ -84,11 +84,7 @@ class Runtime:
 
     def largest(self, number: int) -> int:
         """Return, on all ranks, the largest number that any rank passed."""
-        if self.world_size == 1:
-            return number
-        numbers = torch.tensor(number)
-        dist.all_reduce(numbers, dist.ReduceOp.MAX)
-        return int(numbers.item())
+        return int(self.largest_of_each([number])[0])
 
     def largest_of_each(self, numbers: Sequence[float]) -> list[float]:
         """Return, on all ranks, the largest that any rank passed in each place."""
@@ -109,12 +105,7 @@ class Runtime:
         """Return, on all ranks, the texts that they passed, in the order of the ranks."""
         if self.world_size == 1:
             return [text]
-        written = text.encode()
-        mine = torch.zeros(self.largest(len(written)) + 1, dtype=torch.uint8)
-        mine[: len(written)] = torch.frombuffer(bytearray(written), dtype=torch.uint8) if written else 0
-        all_of_them = [torch.empty_like(mine) for _ in range(self.world_size)]
-        dist.all_gather(all_of_them, mine)
-        return [theirs.numpy().tobytes().rstrip(b"\0").decode() for theirs in all_of_them]
+        return ranks.gather_texts(text, self.world_size)
 
     def together(self, action: Callable[[], T], unlike: str = "There is a fault") -> T:
         """Return what `action` returns, if it fails on no rank. It must not speak to other ranks.

@@ -33,7 +33,8 @@ CALM_LOOKS = 4
 """Looks in a row that must find the cores free, because spinning too early costs more than sleeping
 too long."""
 LASTING_LOOKS = 10
-"""Looks in a row after which the user is told; of a short burst of work nobody needs to know."""
+"""Looks in a row, with others at work, after which the user reads of it; short bursts are no
+news."""
 
 
 def follow_load() -> None:

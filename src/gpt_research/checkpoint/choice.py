@@ -28,8 +28,8 @@ from gpt_research.checkpoint.files import (
 )
 
 SEEN_WITHIN_S = 30.0
-"""Seconds after which a rank sees what another one wrote, if they share the folder. NFS keeps the
-entries of a folder for 30 seconds unless it is told otherwise."""
+"""Seconds after which a rank sees what another one wrote, if they share the folder. By default NFS
+keeps the entries of a folder for 30 seconds."""
 LOOKS_EVERY_S = 0.2
 
 

@@ -35,7 +35,7 @@ COMPILE_SECONDS = 20.0
 """The longest that a tiny compilation may take before it is stopped, unless more is asked for."""
 WRITE_BYTES = 32 << 20
 ROUNDS = 3
-"""Each speed is the best of so many, because a busy machine is slow now and then."""
+"""Rounds of each timing. The fastest one counts, because a busy machine is slow now and then."""
 WRITE_SECONDS = 3.0
 """No further round of writing begins after so long."""
 

@@ -28,7 +28,8 @@ from gpt_research.model.gpt import GPT
 from gpt_research.model.kv_cache import KVCache, Window
 
 NARROWEST = 256
-"""Columns of the narrowest window. For fewer, reading keys and values takes no time that counts."""
+"""Columns of the narrowest window: a guess at where reading keys and values begins to take time. No
+card has measured it."""
 AHEAD = 64
 """Uniform numbers of each row that are sent at a time."""
 MOST_RECORDINGS = 32

@@ -83,7 +83,7 @@ def boundaries(most_pairs: int) -> dict[int, float]:
         variances = (squares - sums**2 / n) / (n - 1)
         t = np.abs(sums) / np.sqrt(n * variances)
         allowed = ERROR * (n / most_pairs) ** POWER
-        # Of the paths that no look has stopped yet, so many may stop at this one.
+        # This look may stop that number of the paths that no earlier look has stopped.
         count = max(1, round((allowed - spent) * PATHS))
         factors[n] = float(np.partition(t[alive], -count)[-count])
         alive &= t <= factors[n]

@@ -1,8 +1,8 @@
 """GPT: token and position embeddings, a stack of blocks, a final norm, and a head.
 
 Token ids go in; logits or a loss come out. Norms, activations, positions and attention are looked
-up in `variants`. With the default config the model is GPT-2. It knows nothing about text, files or
-devices.
+up in the tables of `parts`. With the default config the model is GPT-2. It knows nothing about
+text, files or devices.
 Source: Radford et al. 2019 and its released weights; Brown et al. 2020 for the initialisation.
 """
 
@@ -54,6 +54,7 @@ class Block(nn.Module):
         cache: LayerCache | None = None,
         value_embedding: torch.Tensor | None = None,
     ) -> torch.Tensor:
+        # An attention of a plugin need not know of value embeddings.
         extra = {} if value_embedding is None else {"value_embedding": value_embedding}
         x = x + self.attention(self.norm_1(x), positions, at, cache, **extra)
         return x + self.mlp(self.norm_2(x))

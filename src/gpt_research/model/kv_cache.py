@@ -13,12 +13,13 @@ fixed, and the length of each row is a tensor on the device.
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Sequence
 
 import torch
 
 
-class Cache:
+class Cache(abc.ABC):
     """Where a step puts its keys and values, and what its tokens may attend to, for all layers."""
 
     layers: list[LayerCache]
@@ -28,11 +29,11 @@ class Cache:
     mask: torch.Tensor | None = None
     bias: torch.Tensor | None = None
 
+    @abc.abstractmethod
     def extend(self, new_tokens: int) -> torch.Tensor:
         """Assign columns to the next tokens of every row; return their positions, (T,) or
         (B, T).
         """
-        raise NotImplementedError
 
 
 class KVCache(Cache):

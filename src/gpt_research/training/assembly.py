@@ -47,12 +47,13 @@ def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
         UserError: a step does not divide evenly over the devices, `compile` is asked for and cannot
             work, or `hsdp` and the nodes are not alike.
     """
-    parallel = _parallel(config, runtime)
+    with torch.device("meta"):  # shapes only, so a model of any size is counted at once
+        shape = GPT(config.model)
+    parallel = _parallel(config, runtime, sum(p.numel() for p in shape.parameters()))
     shards = {"fsdp": runtime.world_size, "hsdp": runtime.node_size}
     micro_batch = config.micro_batch or USUAL_MICRO_BATCH
     micro_steps = config.accumulation_steps(runtime.world_size)
-    with torch.device("meta"):  # shapes only, so a model of any size is counted at once
-        flops = GPT(config.model).flops_per_token() * micro_batch * config.model.block_size
+    flops = shape.flops_per_token() * micro_batch * config.model.block_size
     work = Work(flops, config.model.n_layer, config.max_steps * micro_steps, stated_flops(runtime))
     compiled, because = choose_compilation(config.compile, work, runtime, parallel, deterministic=config.deterministic)
     return ExecutionPlan(
@@ -105,7 +106,7 @@ def training_state_bytes(config: TrainConfig) -> int:
     return WEIGHT_BYTES + GRADIENT_BYTES + state_bytes(config)
 
 
-def _parallel(config: TrainConfig, runtime: Runtime) -> Parallel:
+def _parallel(config: TrainConfig, runtime: Runtime, parameters: int) -> Parallel:
     """Choose how a model is spread; `auto` shards only one whose state would fill half of a device,
     and then over one node if that is enough.
     """
@@ -115,8 +116,6 @@ def _parallel(config: TrainConfig, runtime: Runtime) -> Parallel:
         return _within_nodes(runtime)
     if config.parallel != "auto":
         return cast(Parallel, config.parallel)
-    with torch.device("meta"):  # shapes only, so a model of any size is counted at once
-        parameters = sum(p.numel() for p in GPT(config.model).parameters())
     memory, state = LARGEST_STATE * runtime.device_memory(), parameters * training_state_bytes(config)
     if not memory or state <= memory:
         return "ddp"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import socket
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from rank_launcher import commands
 
+from gpt_research.base import ranks
 from gpt_research.base.ranks import ENDED, FAILURE, LOST, MISTAKE, Words, _verdict
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import write_yaml
@@ -190,3 +192,14 @@ def test_a_single_process_stops_at_the_very_next_pass() -> None:
     assert not stops()
     wanted[0] = True
     assert stops()
+
+
+def test_no_thread_asks_the_store_when_the_process_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Python would end it inside C++, which aborts a process whose work is done.
+    for name, value in {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    ranks.join(0, 1, torch.device("cpu"))
+    watchers = [thread for thread in threading.enumerate() if thread.name == "ranks"]
+    assert len(watchers) == 1
+    ranks.leave()
+    assert not watchers[0].is_alive()

@@ -38,6 +38,8 @@ STARTS_WITHIN_S = 30.0
 """The same before the ranks have met: processes do not start at the same moment."""
 LEAVES_WITHIN_S = 20.0
 """The time in which the main thread of a rank that ends has cleared up."""
+ENDS_WITHIN_S = 10.0
+"""The time in which the thread of a rank has noticed that its work is done."""
 FINISHES_WITHIN_S = 60.0
 """The time in which a checkpoint that is being written reaches the disk."""
 WARNING_IS_OLD_S = 3.0
@@ -87,10 +89,12 @@ class Ranks:
         """All ranks were there, and `hosts` are their hosts."""
         self.done = False
         """The main thread has left torch's group."""
-        self._left = self._parted = False
+        self._parted = False
+        self._left = threading.Event()
         self._lock = threading.Lock()
         self._code = 0
-        threading.Thread(target=self._watch, name="ranks", daemon=True).start()
+        self._watcher = threading.Thread(target=self._watch, name="ranks", daemon=True)
+        self._watcher.start()
 
     def part(self, error: Exception) -> Exception:
         """Tell the others why this rank ends; return the exception that it is to raise.
@@ -112,7 +116,7 @@ class Ranks:
 
     def leave(self) -> None:
         """Tell the others that this rank ends in order."""
-        if self._left:
+        if self._left.is_set():
             return
         youngest = max((held.at for held in HELD), default=0.0)
         if self.rank and HELD:
@@ -121,9 +125,18 @@ class Ranks:
             self._compare_warnings(0.0)
         self._say_left()
 
+    def end_watching(self) -> None:
+        """Wait until the thread has ended; the main thread has left torch's group.
+
+        Python ends a daemon's thread wherever it is. If it is inside torch's store, C++ takes that
+        for an error and aborts the process.
+        """
+        self.done = True
+        self._watcher.join(ENDS_WITHIN_S)
+
     def _say_left(self) -> None:
         """Say that this rank needs the store no more; on rank 0, wait until all have said so."""
-        self._left = True
+        self._left.set()
         if not _store_answers():
             return
         with contextlib.suppress(RuntimeError):
@@ -137,17 +150,17 @@ class Ranks:
         """
         try:
             while not self._line.check(["ending"]):
-                if self._left:
+                if self._left.is_set():
                     return
                 with self._lock:
                     self._compare_warnings(WARNING_IS_OLD_S)
-                time.sleep(LOOKS_EVERY_S)
+                self._left.wait(LOOKS_EVERY_S)
         except RuntimeError:  # the store has gone, and so has the process that held it
-            if _until(lambda: self._left, LOOKS_EVERY_S):
+            if self._left.wait(LOOKS_EVERY_S):
                 return
-        if not _until(lambda: self._parted or self._left, LAST_WORDS_S / 2):
+        if not _until(lambda: self._parted or self._left.is_set(), LAST_WORDS_S / 2):
             with self._lock:
-                if not (self._parted or self._left):
+                if not (self._parted or self._left.is_set()):
                     self._end()
         if not _until(lambda: self.done, LEAVES_WITHIN_S):
             os._exit(self._code or 1)
@@ -279,7 +292,8 @@ def leave() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
     if _joined is not None:
-        _joined.done, _joined = True, None
+        _joined.end_watching()
+        _joined = None
 
 
 def parted(error: Exception) -> Exception:

@@ -10,6 +10,7 @@ Modules:
     files          hashes, JSON, and the one way in which a file is written
     held_warnings  warnings of several ranks, said once
     hints          commands that a message may tell the user to type
+    locks          one process at a time in a folder
     machine        cores and memory of the machine, from /proc and /sys
     parent         processes that end with the one that started them
     peak_flops     the peak speed of a device: the base of MFU

@@ -4,7 +4,8 @@ Python ends children only if it ends in order. A parent that is killed cannot do
 the children watch: each holds one end of a pipe whose other end only the parent holds, and the
 system closes that end with the parent.
 
-`python -m gpt_research.base.parent FD -m MODULE ...` is such a child; `run_python` starts it.
+`python -m gpt_research.base.parent FD -m MODULE ...` is such a child; `run_python` and
+`started_python` start it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import parent_process
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -77,25 +78,38 @@ def run_python(
     Raises:
         subprocess.TimeoutExpired: with the output so far, as bytes.
     """
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with started_python(arguments, environment=environment, **pipes) as child:
+        try:
+            out, err = child.communicate(input, timeout)
+        except BaseException:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            raise
+    return subprocess.CompletedProcess(child.args, child.returncode, out, err)
+
+
+@contextlib.contextmanager
+def started_python(
+    arguments: Sequence[str], *, environment: Mapping[str, str] | None = None, **streams: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """Start another Python as `run_python` does, and wait for it at the end of the block.
+
+    Args:
+        streams: stdin, stdout and stderr, as `subprocess.Popen` takes them.
+    """
     variables = dict(os.environ if environment is None else environment)
     # The package may be in a clone that is not installed.
     paths = [str(Path(__file__).parents[2]), variables.get("PYTHONPATH", "")]
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     reader, writer = os.pipe()
     command = [sys.executable, "-m", "gpt_research.base.parent", str(reader), *arguments]
-    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     try:
         # In a session of its own, Ctrl-C does not reach the child, and its children can be found.
         with subprocess.Popen(
-            command, **pipes, text=True, env=variables, pass_fds=[reader], start_new_session=True
+            command, **streams, text=True, env=variables, pass_fds=[reader], start_new_session=True
         ) as child:
-            try:
-                out, err = child.communicate(input, timeout)
-            except BaseException:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
-                raise
-        return subprocess.CompletedProcess(command, child.returncode, out, err)
+            yield child
     finally:
         os.close(reader)
         os.close(writer)

@@ -155,6 +155,17 @@ COMMANDS = {
         examples=("compare runs/a runs/b",),
         page="docs/evaluation.md",
     ),
+    "ablate": Command(
+        "gpt_research.cli.ablate",
+        "AblateCommand",
+        "Compare changes of a recipe with it: runs in pairs, until an interval says which is better.",
+        "base",
+        examples=(
+            "ablate demo --change model.positions=rope --seeds 8 --budget 1h",
+            'ablate demo --change "muon: optimizer.name=muon,learning_rate=0.02" --tune learning_rate --horizons 0.5,1',
+        ),
+        page="docs/lab.md",
+    ),
 }
 
 OTHER_WORDS = {

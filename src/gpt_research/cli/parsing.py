@@ -139,7 +139,9 @@ def _with_bare(arguments: Arguments, name: str, command: Command, known: list[st
     if not bare:
         return arguments.flags
     # A settings file is never what these commands take without a flag; the others may take files.
-    files = [argument for argument in bare if command.positional not in ("runs", "source") and _is_config(argument)]
+    files = [
+        argument for argument in bare if command.positional not in ("runs", "source", "base") and _is_config(argument)
+    ]
     if command.many and not files:
         return arguments.flags  # `parse_settings` sets them
     stray = bare[1:] if command.positional else bare

@@ -52,13 +52,13 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def interval(differences: Sequence[float], most_pairs: int) -> Interval:
+def interval(differences: Sequence[float], most_pairs: int, error: float = ERROR) -> Interval:
     """Return the interval after these pairs, of an experiment of at most `most_pairs`."""
     n, mean = len(differences), statistics.fmean(differences)
     if n < min(LEAST_PAIRS, most_pairs) or n < 2:
         return Interval(n, mean, math.inf)
-    error = statistics.stdev(differences) / math.sqrt(n)
-    return Interval(n, mean, boundaries(most_pairs)[n] * error)
+    standard_error = statistics.stdev(differences) / math.sqrt(n)
+    return Interval(n, mean, boundaries(most_pairs, error)[n] * standard_error)
 
 
 def smallest_visible(differences: Sequence[float], most_pairs: int) -> float:
@@ -67,8 +67,12 @@ def smallest_visible(differences: Sequence[float], most_pairs: int) -> float:
 
 
 @functools.cache
-def boundaries(most_pairs: int) -> dict[int, float]:
-    """Return, for each look, how many standard errors the interval reaches to each side."""
+def boundaries(most_pairs: int, error: float = ERROR) -> dict[int, float]:
+    """Return, for each look, how many standard errors the interval reaches to each side.
+
+    Args:
+        error: share of experiments in which some look may miss the truth.
+    """
     first = min(LEAST_PAIRS, most_pairs)
     generator = np.random.default_rng(0)
     draws = generator.standard_normal((PATHS, first))
@@ -82,7 +86,7 @@ def boundaries(most_pairs: int) -> dict[int, float]:
             squares += draw**2
         variances = (squares - sums**2 / n) / (n - 1)
         t = np.abs(sums) / np.sqrt(n * variances)
-        allowed = ERROR * (n / most_pairs) ** POWER
+        allowed = error * (n / most_pairs) ** POWER
         # This look may stop that number of the paths that no earlier look has stopped.
         count = max(1, round((allowed - spent) * PATHS))
         factors[n] = float(np.partition(t[alive], -count)[-count])

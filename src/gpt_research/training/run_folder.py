@@ -11,13 +11,12 @@ import json
 import os
 import secrets
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from gpt_research.base import unix
 from gpt_research.base.errors import UserError
+from gpt_research.base.locks import take_lock
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.choice import wait_until
@@ -55,7 +54,7 @@ def locked_run_folder(config: TrainConfig) -> Iterator[str]:
     try:
         is_new = not run.exists()
         run.mkdir(parents=True, exist_ok=True)
-        lock = _take_lock(run, mark)
+        lock = take_lock(run, OWNER, mark)
     except OSError as error:
         raise UserError(f"The run folder {run} cannot be used ({error.strerror}). Name another with --out.") from None
     with lock:  # closing the file frees the lock
@@ -138,32 +137,6 @@ def fill_run_folder(
     else:
         data.tokenizer.save(run / "tokenizer.json")
     return record(run, Period(step, config, data_fingerprint))
-
-
-def _take_lock(run: Path, mark: str) -> IO[str]:
-    """Lock `owner.json` and write who holds it."""
-    if unix.is_missing():
-        raise UserError(unix.REFUSAL)
-    import fcntl
-
-    # The kernel frees the lock when the process ends, however it ends. So a crash never leaves a
-    # folder locked, as a file whose existence is the lock would.
-    file = open(run / OWNER, "a+", encoding="utf-8")  # noqa: SIM115  stays open while the run lives
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        owner = json.loads(file.read() or "{}")
-        file.close()
-        raise UserError(
-            f"{run} is in use by process {owner.get('pid')} on {owner.get('host')}. "
-            "Wait for it, stop it, or name another folder with --out."
-        ) from None
-    file.truncate(0)
-    file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "mark": mark}))
-    file.flush()
-    os.fsync(file.fileno())  # other hosts look for the mark
-    return file
 
 
 def _check_changes(old: TrainConfig, new: TrainConfig, run: Path, *, trained: bool = True) -> None:

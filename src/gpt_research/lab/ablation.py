@@ -1,0 +1,308 @@
+"""An ablation: arms trained in pairs with the base, until the pairs say something.
+
+    parse -> tune each arm -> [train a pair, look at the intervals] -> result.json
+
+All that is known lies in the folder, so an ablation that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpt_research.base.errors import UserError
+from gpt_research.estimate.time_estimate import in_words as time_in_words
+from gpt_research.lab.arms import BASE, Arm, at_horizon
+from gpt_research.lab.findings import Comparison, compare_arms, in_words
+from gpt_research.lab.horizons import Ratio, ratios
+from gpt_research.lab.records import Experiment, write_result
+from gpt_research.lab.trials import Outcome, Trial
+from gpt_research.lab.tuning import Bracket
+from gpt_research.lab.workers import Workers
+from gpt_research.training.metrics import read_metrics
+
+MOST_PAIRS = 20
+"""Pairs that a time budget may hold at most; a difference that they do not show is very small."""
+FEWEST_PAIRS = 2
+TUNING_SEEDS_FROM = 1000
+"""Distance of the seeds of tuning from those of the comparison."""
+LOOKS_AT_SPEED_AFTER_S = 20.0
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an ablation is to answer, and what it may cost."""
+
+    arms: Sequence[Arm]
+    """The base first."""
+    pairs: int | None
+    """The largest number of pairs; None: as many as the budget holds."""
+    budget_s: float | None
+    """The longest time; None: no limit."""
+    horizons: Sequence[float]
+    """Lengths of the runs as shares of the base's steps, the longest (1) last."""
+    tune: str
+    """The setting that is tuned for each arm; empty: none."""
+    tune_seeds: int = 1
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of an arm."""
+
+    comparison: Comparison
+    shorter: Sequence[Comparison]
+    """At the other lengths."""
+    tokens: Ratio | None
+    time: Ratio | None
+
+
+class Ablation:
+    """One ablation in its folder."""
+
+    def __init__(
+        self, question: Question, folder: Path, workers: Workers, experiment: Experiment, tell: Callable[[str], None]
+    ) -> None:
+        self.question, self.folder, self.workers = question, folder, workers
+        self.experiment, self.tell = experiment, tell
+        self.arms = list(question.arms)
+        self.first_seed = self.arms[0].config.seed
+        self.tuning: dict[str, Bracket] = {}
+        self.outcomes: dict[str, dict[tuple[int, float], Outcome]] = {arm.name: {} for arm in self.arms}
+        self.findings: list[Finding] = []
+        self.most_pairs = experiment.most_pairs or question.pairs
+        self._looked_at_speed = 0.0
+
+    def run(self) -> list[Finding]:
+        """Tune, train pairs and look, until all arms are settled or the budget is spent.
+
+        Raises:
+            UserError: a run could not be trained, or the budget holds no pair.
+        """
+        if self.question.tune:
+            self._tune()
+        looked = 0
+        while self._goes_on(looked):
+            if self._is_complete(looked):
+                looked += 1
+                self._look(looked)
+                continue
+            while self.workers.has_room and (trial := self._next(looked)) is not None:
+                self.workers.start(trial)
+            self._take(*self.workers.finished(self._check_budget))
+        self.workers.drop(lambda _: True)
+        return self.findings
+
+    # ------------------------------------------------------------------ pairs
+
+    def _goes_on(self, looked: int) -> bool:
+        if self.most_pairs is not None and looked >= self.most_pairs:
+            return False
+        if looked and not self._unsettled:
+            return False
+        if looked == 0 or self._is_complete(looked) or self.question.budget_s is None:
+            return True
+        # A pair that has begun in an earlier session is finished.
+        return self._spent() + self._seconds_of_pair() <= self.question.budget_s
+
+    @property
+    def _unsettled(self) -> set[str]:
+        """The arms that need more pairs."""
+        return {f.comparison.arm for f in self.findings if not f.comparison.is_settled}
+
+    def _trials(self, pair: int) -> list[Trial]:
+        """Return the runs of a pair, counted from 0."""
+        seed = self.first_seed + pair
+        wanted = self._unsettled if self.findings else {arm.name for arm in self.arms}
+        arms = [arm for arm in self.arms if arm.name == BASE or arm.name in wanted]
+        # Whatever changes slowly on the machine meets base and arms in turn.
+        arms = arms if pair % 2 == 0 else arms[::-1]
+        # The longest runs come first, because nothing is left to run beside them at the end.
+        lengths = sorted(self.question.horizons, reverse=True)
+        return [Trial(arm, seed, length, self.folder) for length in lengths for arm in arms]
+
+    def _is_complete(self, pair: int) -> bool:
+        for trial in self._trials(pair):
+            known = self.outcomes[trial.arm.name]
+            if (trial.seed, trial.horizon) not in known:
+                if (outcome := trial.outcome()) is None:
+                    return False
+                known[trial.seed, trial.horizon] = outcome
+        return True
+
+    def _next(self, looked: int) -> Trial | None:
+        """Return the next run to start: of this pair, or of the next one if a worker would idle."""
+        running = {trial.name for trial in self.workers.running}
+        last = looked + 1 if self.most_pairs is None else min(looked + 2, self.most_pairs)
+        for pair in range(looked, last):
+            for trial in self._trials(pair):
+                done = (trial.seed, trial.horizon) in self.outcomes[trial.arm.name]
+                if not done and trial.name not in running:
+                    return trial
+        return None
+
+    def _take(self, trial: Trial, outcome: Outcome) -> None:
+        self.outcomes[trial.arm.name][trial.seed, trial.horizon] = outcome
+        what = f"{outcome.bits_per_byte:.4f} bits per byte" if outcome.bits_per_byte is not None else outcome.why
+        self.tell(f"{trial.name}: {what}, {time_in_words(outcome.seconds)}")
+
+    def _look(self, pairs: int) -> None:
+        """Look at all pairs so far, say what they say, and write the result."""
+        if self.most_pairs is None:
+            self.most_pairs = self._pairs_in_budget()
+            self.experiment.keep_most_pairs(self.most_pairs)
+        settled = {f.comparison.arm for f in self.findings} - self._unsettled
+        self.findings = self._findings()
+        write_result(self)
+        for finding in self.findings:
+            if finding.comparison.arm not in settled:
+                self.tell(f"pair {pairs} of at most {self.most_pairs}: {in_words(finding.comparison, self.most_pairs)}")
+        self.workers.drop(lambda trial: trial.arm.name != BASE and trial.arm.name not in self._unsettled)
+
+    def _findings(self) -> list[Finding]:
+        assert self.most_pairs is not None
+        by_length = {
+            length: compare_arms(
+                self._at(BASE, length), {arm.name: self._at(arm.name, length) for arm in self.arms[1:]}, self.most_pairs
+            )
+            for length in self.question.horizons
+        }
+        found = []
+        for index, arm in enumerate(self.arms[1:]):
+            tokens, seconds = None, None
+            if len(by_length) > 1:
+                tokens, seconds = ratios(self._by_seed(BASE), self._by_seed(arm.name), self.most_pairs)
+            shorter = [by_length[length][index] for length in self.question.horizons[:-1]]
+            found.append(Finding(by_length[self.question.horizons[-1]][index], shorter, tokens, seconds))
+        return found
+
+    def _at(self, arm: str, length: float) -> dict[int, Outcome]:
+        return {seed: run for (seed, horizon), run in self.outcomes[arm].items() if horizon == length}
+
+    def _by_seed(self, arm: str) -> dict[int, dict[float, Outcome]]:
+        found: dict[int, dict[float, Outcome]] = {}
+        for (seed, length), run in self.outcomes[arm].items():
+            found.setdefault(seed, {})[length] = run
+        return found
+
+    # ----------------------------------------------------------------- budget
+
+    def _spent(self) -> float:
+        """Return the seconds of all runs so far, shared among the workers."""
+        tuned = [run for arm in self.tuning for run in self._tuning_outcomes(arm)]
+        runs = [*tuned, *(run for arm in self.outcomes.values() for run in arm.values())]
+        return sum(run.seconds for run in runs) / self.workers.count
+
+    def _seconds_of_pair(self) -> float:
+        """Return the time of the next pair, as the first one took it."""
+        first = [self.outcomes[trial.arm.name].get((self.first_seed, trial.horizon)) for trial in self._trials(0)]
+        return sum(run.seconds for run in first if run is not None) / self.workers.count
+
+    def _pairs_in_budget(self) -> int:
+        assert self.question.budget_s is not None
+        left = self.question.budget_s - self._spent()
+        pairs = 1 + int(left / max(self._seconds_of_pair(), 1e-9))
+        if pairs < FEWEST_PAIRS:
+            raise self._too_small(self._seconds_of_pair())
+        return min(pairs, MOST_PAIRS)
+
+    def _check_budget(self) -> None:
+        """Stop soon if the budget does not hold one pair, before a whole run was waited for."""
+        now = time.monotonic()
+        if self.question.budget_s is None or any(self.outcomes.values()) or now - self._looked_at_speed < 5:
+            return
+        self._looked_at_speed = now
+        for trial in self.workers.running:
+            lines = [line for line in read_metrics(trial.run) if line.get("elapsed_s")]
+            if trial.group or not lines or lines[-1]["elapsed_s"] < LOOKS_AT_SPEED_AFTER_S:
+                continue
+            tokens_per_s = lines[-1]["step"] * trial.config.tokens_per_step / lines[-1]["elapsed_s"]
+            of_pair = sum(t.config.max_steps * t.config.tokens_per_step for t in self._trials(0))
+            seconds = of_pair / tokens_per_s / self.workers.count
+            if seconds > self.question.budget_s:
+                raise self._too_small(seconds)
+
+    def _too_small(self, seconds: float) -> UserError:
+        assert self.question.budget_s is not None
+        return UserError(
+            f"budget is {time_in_words(self.question.budget_s)}, but one pair of runs takes about "
+            f"{time_in_words(seconds)} here, and an interval needs {FEWEST_PAIRS} pairs at least. Raise --budget, or "
+            "take shorter runs with --set max_steps=N."
+        )
+
+    # ----------------------------------------------------------------- tuning
+
+    def _tune(self) -> None:
+        """Give each arm its own best value of the setting that is tuned."""
+        setting = self.question.tune
+        self.tuning = {arm.name: Bracket(float(_value(arm, setting))) for arm in self.arms}
+        while True:
+            trials = [trial for arm in self.arms for value in self.tuning[arm.name].wanted()
+                      for trial in self._tuning_trials(arm, value)]  # fmt: skip
+            if not trials:
+                break
+            for trial, outcome in self.workers.all_of(trials):
+                what = "diverged" if outcome.bits_per_byte is None else f"{outcome.bits_per_byte:.4f} bits per byte"
+                self.tell(f"tuning {trial.name}: {what}")
+            for arm in self.arms:
+                bracket = self.tuning[arm.name]
+                for value in bracket.wanted():
+                    bracket.scores[value] = self._score(arm, value)
+        for index, arm in enumerate(self.arms):
+            bracket = self.tuning[arm.name]
+            if bracket.scores[bracket.best] == float("inf"):
+                raise UserError(f"All runs of {arm.name} diverged while {setting} was tuned. Give it a lower start.")
+            self.arms[index] = arm.with_setting(setting, bracket.best)
+            edge = "" if bracket.is_bracketed else ", the end of what was tried"
+            self.tell(f"{arm.name}: {setting} = {bracket.best:g}{edge}")
+
+    def _tuning_trials(self, arm: Arm, value: float) -> list[Trial]:
+        setting, first = self.question.tune, self.first_seed + TUNING_SEEDS_FROM
+        tuned = arm.with_setting(setting, value)
+        group = f"tuning/{setting}={value:g}"
+        return [Trial(tuned, first + i, 1.0, self.folder, group) for i in range(self.question.tune_seeds)]
+
+    def _tuning_outcomes(self, arm_name: str) -> list[Outcome]:
+        arm = next(arm for arm in self.question.arms if arm.name == arm_name)
+        trials = [t for value in self.tuning[arm_name].scores for t in self._tuning_trials(arm, value)]
+        return [outcome for trial in trials if (outcome := trial.outcome()) is not None]
+
+    def _score(self, arm: Arm, value: float) -> float:
+        """Return the mean bits per byte of a value; infinite if a run diverged."""
+        bits = []
+        for trial in self._tuning_trials(arm, value):
+            outcome = trial.outcome()
+            assert outcome is not None
+            bits.append(float("inf") if outcome.bits_per_byte is None else outcome.bits_per_byte)
+        return sum(bits) / len(bits)
+
+
+def _value(arm: Arm, setting: str) -> float:
+    """Return the number that an arm gives a setting.
+
+    Raises:
+        UserError: it has no such setting, or it is no number above 0.
+    """
+    inside: object = arm.config
+    for name in setting.split("."):
+        inside = inside.get(name) if isinstance(inside, dict) else getattr(inside, name, None)
+    if isinstance(inside, bool) or not isinstance(inside, int | float) or inside <= 0:
+        raise UserError(f"tune is {setting!r}, but it must be a setting whose value is a number above 0.")
+    return float(inside)
+
+
+def check_horizons(arms: Sequence[Arm], horizons: Sequence[float]) -> None:
+    """Refuse lengths at which some arm cannot be trained.
+
+    Raises:
+        UserError: a length is no share, or two lengths come to the same number of steps.
+    """
+    for length in horizons:
+        if not 0 < length <= 1:
+            raise UserError(f"horizons holds {length:g}, but each must be above 0 and at most 1.")
+    for arm in arms:
+        steps = [at_horizon(arm.config, length, 0, Path("run")).max_steps for length in horizons]
+        if len(set(steps)) < len(steps):
+            raise UserError(f"Two of the horizons {list(horizons)} come to the same number of steps of {arm.name}.")

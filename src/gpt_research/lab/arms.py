@@ -1,0 +1,167 @@
+"""The arms of an experiment: a base, and changes of its settings.
+
+model.positions=rope
+big steps: optimizer.name=muon,learning_rate=0.02
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gpt_research.base.errors import UserError
+from gpt_research.base.settings import by_flag, from_dict, to_dict
+from gpt_research.config import TrainConfig
+
+BASE = "base"
+"""Name of the arm with which all others are compared."""
+_NAMED = re.compile(r"([^=:,]+):\s+(.+)")
+_NEXT_SETTING = re.compile(r",\s*(?=[A-Za-z_][\w.]*=)")
+_SHARED = ("seed", "data", "out", "resume", "init_from", "step")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One recipe of an experiment."""
+
+    name: str
+    config: TrainConfig
+    """Its resolved settings; `seed` and `out` are those of the base."""
+    changes: Mapping[str, Any]
+    """The settings in which it differs from the base, by the names of flags."""
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder of its runs."""
+        return folder_name(self.name)
+
+    def with_setting(self, name: str, value: Any) -> Arm:
+        """Return the arm with another value of a setting."""
+        return replace(self, config=changed(self.config, {name: value}, self.name))
+
+
+def folder_name(text: str) -> str:
+    """Return a text as the name of a folder."""
+    return re.sub(r"[^\w.+=-]+", "_", text).strip("_.") or "arm"
+
+
+def parse_assignments(text: str, where: str) -> dict[str, Any]:
+    """Return the settings of `NAME=VALUE,NAME=VALUE`, by name; values are read as YAML.
+
+    Raises:
+        UserError: a part is no such pair.
+    """
+    values: dict[str, Any] = {}
+    for part in _NEXT_SETTING.split(text):
+        name, equals, value = part.strip().partition("=")
+        if not equals or not name:
+            raise UserError(f"{where} is {text!r}, but it must be SETTING=VALUE, or several with commas between them.")
+        if name in values:
+            raise UserError(f"{where} is {text!r}, which gives {name} twice. Remove one of the two.")
+        try:
+            values[name] = yaml.safe_load(value) if value else ""
+        except yaml.YAMLError:
+            values[name] = value
+    return values
+
+
+def changed(config: TrainConfig, values: Mapping[str, Any], where: str) -> TrainConfig:
+    """Return settings with other values for some, by the names of flags.
+
+    Raises:
+        UserError: a setting is not known, or a value breaks a rule.
+    """
+    nested: dict[str, Any] = to_dict(config)
+    for name, value in values.items():
+        *groups, last = name.split(".")
+        inside = nested
+        for group in groups:
+            entry = inside.setdefault(group, {})
+            if not isinstance(entry, dict):
+                raise UserError(f"{where}: there is no setting {name}.")
+            inside = entry
+        inside[last] = _number(value)
+    return from_dict(TrainConfig, nested, where)
+
+
+def make_arms(base: TrainConfig, changes: Sequence[str]) -> list[Arm]:
+    """Return the base and an arm for each change.
+
+    Raises:
+        UserError: a change cannot be read, names what all arms must share, or changes nothing, or
+            two arms have one name or the same settings.
+    """
+    arms = [Arm(BASE, base, {})]
+    for text in changes:
+        named = _NAMED.fullmatch(text.strip())
+        name, assignments = (named[1].strip(), named[2]) if named else (text.strip(), text)
+        where = f"--change {text!r}"
+        values = parse_assignments(assignments, where)
+        for setting in _SHARED:
+            if setting in values:
+                raise UserError(f"{where}: {_why_shared(setting)}")
+        config = changed(base, values, where)
+        if tokens(config) != tokens(base):
+            raise UserError(
+                f"{where} makes the arm read {tokens(config):,} tokens, and the base reads {tokens(base):,}; then they "
+                "cannot be compared. Give max_steps and tokens_per_step with the same product, set them for all arms "
+                "with --set, or run all arms at several lengths with --horizons."
+            )
+        before, after = by_flag(to_dict(base)), by_flag(to_dict(config))
+        difference = {key: value for key, value in after.items() if before.get(key) != value}
+        if not difference:
+            raise UserError(
+                f"{where} gives the settings that the base has already. Name another value, or leave it out."
+            )
+        arm = Arm(name, config, difference)
+        for other in arms:
+            if other.config == config:
+                raise UserError(f"{where} gives the same settings as {other.name!r}. Leave one of the two out.")
+            if other.folder == arm.folder:
+                raise UserError(f"Two arms are called {name!r}. Name one of them: --change 'NAME: {assignments}'.")
+        arms.append(arm)
+    return arms
+
+
+def _why_shared(setting: str) -> str:
+    if setting == "seed":
+        return "the seeds of all arms are the same, so that runs are paired. Leave seed out."
+    return f"{setting} is the same for all arms. Set it for all with --set."
+
+
+def tokens(config: TrainConfig) -> int:
+    """Return the tokens that a run reads."""
+    return config.max_steps * config.tokens_per_step
+
+
+def _number(value: Any) -> Any:
+    """Return a text that YAML does not take for a number, such as 1e-3, as that number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
+
+
+def at_horizon(config: TrainConfig, share: float, seed: int, out: Path) -> TrainConfig:
+    """Return the settings of one run: its seed, its folder, and a share of the steps, over which
+    the whole schedule goes.
+    """
+    return replace(
+        config,
+        seed=seed,
+        out=str(out),
+        max_steps=max(1, round(config.max_steps * share)),
+        warmup_steps=round(config.warmup_steps * share),
+        # One checkpoint is enough to go on, and results need none.
+        keep_last=1,
+        keep_every=0,
+        keep_best=False,
+        tracker="none",
+    )

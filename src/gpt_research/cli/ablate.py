@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from gpt_research.config import TrainConfig
-    from gpt_research.lab.ablation import Finding
+    from gpt_research.lab.findings import Finding
 
 USUAL_PAIRS = 8
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -92,7 +92,8 @@ def run(command: AblateCommand) -> int:
     from gpt_research.cli.tables import print_table
     from gpt_research.lab.ablation import Ablation, Question, check_horizons
     from gpt_research.lab.arms import make_arms
-    from gpt_research.lab.records import Experiment, asked_of, data_of, sentences
+    from gpt_research.lab.records import Experiment, asked_of, data_of
+    from gpt_research.lab.results import RESULT, sentences, write_result
     from gpt_research.lab.workers import Workers, usual_workers
 
     base = base_of(command.base, command.set)
@@ -112,13 +113,15 @@ def run(command: AblateCommand) -> int:
         experiment.begin()
         count, cards = usual_workers(base, command.workers)
         with Workers(count, cards=cards, keep_checkpoints=command.keep_checkpoints) as workers:
-            ablation = Ablation(question, folder, workers, experiment, lambda text: console.print(text, markup=False))
+            ablation = Ablation(
+                question, folder, workers, experiment, lambda text: console.print(text, markup=False), write_result
+            )
             findings = ablation.run()
     print_table(_table(findings))
     for finding in findings:
         for sentence in sentences(finding, ablation.most_pairs or 0):
             print(sentence)
-    print(f"Result: {folder / 'result.json'}")
+    print(f"Result: {folder / RESULT}")
     return 0
 
 

@@ -40,7 +40,10 @@ GO_ON = {
 """How a user goes on with a command that was stopped; `stopping.GO_ON` holds for the others."""
 OF_SEVERAL_PROCESSES = ("train", "verify-resume", "plan")
 """Commands that torchrun or srun may start several times, as the ranks of one run."""
-OF_ONE_PROCESS = ("demo", "generate", "evaluate", "compare", "export", "import", "replay", "where", "inspect", "ablate")
+OF_ONE_PROCESS = (
+    "demo", "generate", "evaluate", "compare", "export", "import", "replay", "where", "inspect", "ablate", "sweep",
+    "lr-range",
+)  # fmt: skip
 """Commands that torchrun or srun must not start several times, which would write the same files."""
 
 

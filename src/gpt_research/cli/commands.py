@@ -166,6 +166,25 @@ COMMANDS = {
         ),
         page="docs/lab.md",
     ),
+    "sweep": Command(
+        "gpt_research.cli.sweep",
+        "SweepCommand",
+        "Train a recipe with several values of its settings, and say which is best.",
+        "base",
+        examples=(
+            "sweep demo --over learning_rate=1e-3..1e-2 --seeds 3",
+            "sweep demo --over learning_rate=1e-3..1e-2 --over weight_decay=0,0.1,0.5 --sampler optuna --trials 20",
+        ),
+        page="docs/lab.md",
+    ),
+    "lr-range": Command(
+        "gpt_research.cli.lr_range",
+        "LrRangeCommand",
+        "Let the learning rate of one run rise until the loss does, and suggest a rate.",
+        "base",
+        examples=("lr-range demo",),
+        page="docs/lab.md",
+    ),
 }
 
 OTHER_WORDS = {

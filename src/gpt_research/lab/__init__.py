@@ -5,8 +5,13 @@ Modules:
     arms        recipes: a base, and changes of its settings
     findings    the difference of an arm from the base, with an interval and a verdict
     horizons    tokens and time to the same loss, from runs of several lengths
-    records     the files of an experiment: what it asks, and what it found
+    lr_range    one run whose learning rate rises until the loss does
+    outcome     what one run came to
+    records     what an experiment asks
+    results     what an ablation found, for reports
+    search      a sweep whose points optuna chooses
     sequential  intervals that hold although the result is looked at after each pair
+    sweep       runs over values of settings, and where the best lies
     trials      one run of an experiment, and what came of it
     tuning      the best value of a setting for each arm
     workers     runs side by side, each in a process of its own

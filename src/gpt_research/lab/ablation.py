@@ -15,10 +15,11 @@ from pathlib import Path
 from gpt_research.base.errors import UserError
 from gpt_research.estimate.time_estimate import in_words as time_in_words
 from gpt_research.lab.arms import BASE, Arm, at_horizon
-from gpt_research.lab.findings import Comparison, compare_arms, in_words
-from gpt_research.lab.horizons import Ratio, ratios
-from gpt_research.lab.records import Experiment, write_result
-from gpt_research.lab.trials import Outcome, Trial
+from gpt_research.lab.findings import Finding, compare_arms, in_words
+from gpt_research.lab.horizons import ratios
+from gpt_research.lab.outcome import Outcome
+from gpt_research.lab.records import Experiment
+from gpt_research.lab.trials import Trial
 from gpt_research.lab.tuning import Bracket
 from gpt_research.lab.workers import Workers
 from gpt_research.training.metrics import read_metrics
@@ -48,25 +49,26 @@ class Question:
     tune_seeds: int = 1
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What is known of an arm."""
-
-    comparison: Comparison
-    shorter: Sequence[Comparison]
-    """At the other lengths."""
-    tokens: Ratio | None
-    time: Ratio | None
-
-
 class Ablation:
     """One ablation in its folder."""
 
     def __init__(
-        self, question: Question, folder: Path, workers: Workers, experiment: Experiment, tell: Callable[[str], None]
+        self,
+        question: Question,
+        folder: Path,
+        workers: Workers,
+        experiment: Experiment,
+        tell: Callable[[str], None],
+        publish: Callable[[Ablation], None],
     ) -> None:
+        """Begin without a run.
+
+        Args:
+            tell: takes a line for the user.
+            publish: called after each look, to write what is known.
+        """
         self.question, self.folder, self.workers = question, folder, workers
-        self.experiment, self.tell = experiment, tell
+        self.experiment, self.tell, self.publish = experiment, tell, publish
         self.arms = list(question.arms)
         self.first_seed = self.arms[0].config.seed
         self.tuning: dict[str, Bracket] = {}
@@ -155,7 +157,7 @@ class Ablation:
             self.experiment.keep_most_pairs(self.most_pairs)
         settled = {f.comparison.arm for f in self.findings} - self._unsettled
         self.findings = self._findings()
-        write_result(self)
+        self.publish(self)
         for finding in self.findings:
             if finding.comparison.arm not in settled:
                 self.tell(f"pair {pairs} of at most {self.most_pairs}: {in_words(finding.comparison, self.most_pairs)}")

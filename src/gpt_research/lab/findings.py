@@ -1,4 +1,4 @@
-"""What pairs of runs say about an arm: its difference from the base with an interval, and a verdict.
+"""What pairs of runs say about an arm: its difference from the base, an interval, and a verdict.
 
 A pair is a run of the arm and a run of the base with one seed: the same batches in the same order,
 and the same initial weights wherever the two have a parameter of one name and shape. The seed moves
@@ -11,10 +11,13 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gpt_research.lab.sequential import ERROR, Interval, interval, smallest_visible
-from gpt_research.lab.trials import Outcome
+
+if TYPE_CHECKING:
+    from gpt_research.lab.horizons import Ratio
+    from gpt_research.lab.outcome import Outcome
 
 Verdict = Literal["better", "worse", "not decided", "equal to the bit", "diverged"]
 
@@ -47,6 +50,18 @@ class Comparison:
     def is_settled(self) -> bool:
         """True if no further pair is needed."""
         return self.verdict != "not decided"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of an arm."""
+
+    comparison: Comparison
+    """At the length of the base."""
+    shorter: Sequence[Comparison]
+    """At the other lengths."""
+    tokens: Ratio | None
+    time: Ratio | None
 
 
 def compare_arm(
@@ -145,7 +160,3 @@ def _bits(run: Outcome) -> float:
 def _loss(run: Outcome) -> float:
     assert run.loss is not None
     return run.loss
-
-
-def by_seed(runs: Sequence[Outcome]) -> dict[int, Outcome]:
-    return {run.seed: run for run in runs}

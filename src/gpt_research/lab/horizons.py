@@ -11,10 +11,12 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from gpt_research.lab.sequential import interval
-from gpt_research.lab.trials import Outcome
+
+if TYPE_CHECKING:
+    from gpt_research.lab.outcome import Outcome
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,9 @@
-"""The files of an ablation: what it asks (`experiment.json`) and what it found (`result.json`)."""
+"""What an experiment asks (`experiment.json`), and where and with what it was made."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
-import math
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -18,21 +16,15 @@ import torch
 from gpt_research.base import machine, plugins
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import write_json
-from gpt_research.base.settings import by_flag
 from gpt_research.config import TrainConfig
-from gpt_research.lab.findings import in_words
-from gpt_research.model.gpt import GPT
 from gpt_research.training.inputs import TrainingData
 from gpt_research.training.lineage import deciding_settings
 from gpt_research.version import __version__
 
 if TYPE_CHECKING:
-    from gpt_research.lab.ablation import Ablation, Finding
     from gpt_research.lab.arms import Arm
-    from gpt_research.lab.horizons import Ratio
-    from gpt_research.lab.sequential import Interval
 
-EXPERIMENT, RESULT = "experiment.json", "result.json"
+EXPERIMENT = "experiment.json"
 VERSION = 1
 
 
@@ -79,8 +71,8 @@ class Experiment:
         if data["fingerprint"] != self.data["fingerprint"]:
             raise UserError(
                 f"The data set {self.data['folder']} is not the one that {self.folder} began with "
-                f"({data['fingerprint'][:12]} -> {self.data['fingerprint'][:12]}), so its runs cannot be compared with new "
-                "ones. Put the old data back, or name another folder with --out."
+                f"({data['fingerprint'][:12]} -> {self.data['fingerprint'][:12]}), so its runs cannot be compared with "
+                "new ones. Put the old data back, or name another folder with --out."
             )
         if asked != now:
             names = sorted(name for name in {*asked, *now} if asked.get(name) != now.get(name))
@@ -137,101 +129,3 @@ def about_the_machine() -> dict[str, Any]:
         **({"cards": ", ".join(cards)} if cards else {}),
         "system": platform.platform(),
     }
-
-
-def write_result(ablation: Ablation) -> None:
-    """Write `result.json`, which reports read."""
-    experiment, most_pairs = ablation.experiment, ablation.most_pairs or 0
-    result = {
-        "version": VERSION,
-        "kind": experiment.kind,
-        "command": experiment.command,
-        "base": experiment.base,
-        "fingerprint": experiment.fingerprint,
-        "data": experiment.data,
-        "most_pairs": most_pairs,
-        "confidence": 0.95,
-        "machine": about_the_machine(),
-        "versions": versions(),
-        "arms": [_arm(arm, ablation) for arm in ablation.arms],
-        "comparisons": [c for finding in ablation.findings for c in _comparisons(finding, most_pairs)],
-        "sentences": [sentence for finding in ablation.findings for sentence in sentences(finding, most_pairs)],
-    }
-    write_json(ablation.folder / RESULT, plain(result))
-
-
-def sentences(finding: Finding, most_pairs: int) -> list[str]:
-    """Return what is known of an arm, in sentences."""
-    said = [in_words(finding.comparison, most_pairs)]
-    arm = finding.comparison.arm
-    if finding.comparison.verdict not in ("better", "worse", "not decided"):
-        return said
-    if finding.tokens is not None:
-        said.append(f"{arm}: the base's tokens over its own, at equal loss: {finding.tokens.in_words()}.")
-    if finding.time is not None:
-        said.append(f"{arm}: the base's time over its own, at equal loss: {finding.time.in_words()}.")
-    return said
-
-
-def _arm(arm: Arm, ablation: Ablation) -> dict[str, Any]:
-    bracket = ablation.tuning.get(arm.name)
-    tuned = None
-    if bracket is not None:
-        tried = [
-            {"value": value, "bits_per_byte": bits, "runs": [t.name for t in ablation._tuning_trials(arm, value)]}
-            for value, bits in sorted(bracket.scores.items())
-        ]
-        tuned = {"setting": ablation.question.tune, "tried": tried, "chosen": bracket.best}
-    runs = [dataclasses.asdict(run) for _, run in sorted(ablation.outcomes[arm.name].items())]
-    settings = {name: value for name, value in by_flag(deciding_settings(arm.config)).items() if name != "seed"}
-    return {
-        "name": arm.name,
-        "changes": dict(arm.changes),
-        "settings": settings,
-        "parameters": parameters(arm.config),
-        "tuned": tuned,
-        "runs": runs,
-    }
-
-
-def parameters(config: TrainConfig) -> int:
-    """Return the number of parameters of a run's model."""
-    with torch.device("meta"):
-        return GPT(TrainingData.open(config).model).num_parameters()
-
-
-def _comparisons(finding: Finding, most_pairs: int) -> list[dict[str, Any]]:
-    found = []
-    for comparison in (finding.comparison, *finding.shorter):
-        main = comparison is finding.comparison
-        fields = {field.name: getattr(comparison, field.name) for field in dataclasses.fields(comparison)}
-        found.append(
-            {
-                **fields,
-                "bits_per_byte": _interval(comparison.bits_per_byte),
-                "loss": _interval(comparison.loss),
-                "tokens_ratio": _ratio(finding.tokens) if main else None,
-                "time_ratio": _ratio(finding.time) if main else None,
-                "sentence": in_words(comparison, most_pairs),
-            }
-        )
-    return found
-
-
-def _interval(found: Interval | None) -> dict[str, float] | None:
-    return None if found is None else {"mean": found.mean, "low": found.low, "high": found.high}
-
-
-def _ratio(ratio: Ratio | None) -> dict[str, Any] | None:
-    return None if ratio is None else dataclasses.asdict(ratio)
-
-
-def plain(value: Any) -> Any:
-    """Return a value for JSON, which has no infinity and no nan."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    return value

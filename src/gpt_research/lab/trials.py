@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import shutil
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, write_json
@@ -24,34 +23,8 @@ from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import checkpoint_path, saved_steps
 from gpt_research.config import TrainConfig
 from gpt_research.lab.arms import Arm, at_horizon
+from gpt_research.lab.outcome import Outcome, State
 from gpt_research.training.metrics import read_metrics
-
-State = Literal["done", "diverged", "failed"]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run came to. A number is None if it is not known."""
-
-    seed: int
-    horizon: float
-    folder: str
-    """Run folder, from that of the experiment."""
-    state: State
-    why: str
-    """Why it did not end well; empty if it did."""
-    steps: int
-    tokens: int
-    seconds: float
-    """Time of training, evaluations and saves with it."""
-    tokens_per_s: float | None
-    """Median speed of the steps alone."""
-    loss: float | None
-    """Validation loss of the last step, in nats a token, over all corpora."""
-    bits_per_byte: float | None
-    corpora: Mapping[str, Mapping[str, float]]
-    """The two by corpus."""
-    weights_sha256: str
 
 
 @dataclass(frozen=True)
@@ -175,7 +148,3 @@ def last_words(log: Path, code: int) -> str:
     if code < 0:
         return f"it was killed by signal {-code}"
     return said or (lines[-1] if lines else f"it ended with code {code}")
-
-
-def is_finite(number: float | None) -> bool:
-    return number is not None and math.isfinite(number)

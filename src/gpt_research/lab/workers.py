@@ -19,7 +19,8 @@ import torch
 from gpt_research.base import machine, parent, plugins
 from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
-from gpt_research.lab.trials import Outcome, Trial, last_words
+from gpt_research.lab.outcome import Outcome
+from gpt_research.lab.trials import Trial, last_words
 
 LOOKS_EVERY_S = 0.2
 SAVES_WITHIN_S = 60.0

@@ -48,11 +48,16 @@ def constant(step: int, horizon: Horizon) -> float:
     return 1.0
 
 
+def rising(step: int, horizon: Horizon) -> float:
+    """Rise by the same factor each step, to the highest rate: a learning-rate range test."""
+    return horizon.min_ratio ** (1 - horizon.progress(step))
+
+
 Schedule = Callable[[int, Horizon], float]
 """Takes a step after the warm-up, counted from 0, and returns its share of the highest learning
 rate."""
 
-SCHEDULES: dict[str, Schedule] = {"cosine": cosine, "linear": linear, "constant": constant}
+SCHEDULES: dict[str, Schedule] = {"cosine": cosine, "linear": linear, "constant": constant, "rising": rising}
 
 
 def fitting_warmup(warmup_steps: int, max_steps: int) -> int:

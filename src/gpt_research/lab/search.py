@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import write_json
@@ -17,7 +17,9 @@ from gpt_research.config import TrainConfig
 from gpt_research.lab.outcome import Outcome
 from gpt_research.lab.sweep import Axis, Point, point_arm
 from gpt_research.lab.trials import Trial
-from gpt_research.lab.workers import Workers
+
+if TYPE_CHECKING:
+    from gpt_research.lab.workers import Workers
 
 POINTS = "points.json"
 

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -19,7 +19,9 @@ from gpt_research.evaluation.statistics import student_quantile
 from gpt_research.lab.arms import Arm, changed
 from gpt_research.lab.outcome import Outcome
 from gpt_research.lab.trials import Trial
-from gpt_research.lab.workers import Workers
+
+if TYPE_CHECKING:
+    from gpt_research.lab.workers import Workers
 
 
 @dataclass(frozen=True)

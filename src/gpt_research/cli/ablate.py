@@ -15,7 +15,6 @@ from gpt_research.base.errors import require
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from gpt_research.config import TrainConfig
     from gpt_research.lab.findings import Finding
 
 USUAL_PAIRS = 8
@@ -89,6 +88,7 @@ def run(command: AblateCommand) -> int:
 
     from gpt_research.base import stopping
     from gpt_research.base.locks import take_lock
+    from gpt_research.cli.recipe import base_of, check_recipe
     from gpt_research.cli.tables import print_table
     from gpt_research.lab.ablation import Ablation, Question, check_horizons
     from gpt_research.lab.arms import make_arms
@@ -123,39 +123,6 @@ def run(command: AblateCommand) -> int:
             print(sentence)
     print(f"Result: {folder / RESULT}")
     return 0
-
-
-def base_of(name: str, assignments: Sequence[str]) -> TrainConfig:
-    """Return the settings of a base, with what all arms get.
-
-    Raises:
-        UserError: there is no such file or preset, or a setting is wrong.
-    """
-    from gpt_research.base.settings import find_config, read_yaml
-    from gpt_research.config import TrainConfig
-    from gpt_research.lab.arms import changed, parse_assignments
-
-    config = read_yaml(TrainConfig, find_config(name))
-    for text in assignments:
-        where = f"--set {text!r}"
-        config = changed(config, parse_assignments(text, where), where)
-    return config
-
-
-def check_recipe(config: TrainConfig) -> None:
-    """Refuse names of variants, optimizers and schedules that do not exist, before anything is
-    trained.
-
-    Raises:
-        UserError: there is no such name.
-    """
-    from gpt_research.model.variants import check_variants
-    from gpt_research.training.optimizers import state_bytes
-    from gpt_research.training.schedules import learning_rates
-
-    check_variants(config.model)
-    learning_rates(config)
-    state_bytes(config)
 
 
 def _repeat(command: AblateCommand, folder: Path) -> str:

@@ -40,7 +40,7 @@ def run(command: LrRangeCommand) -> int:
 
     from gpt_research.base import stopping
     from gpt_research.base.locks import take_lock
-    from gpt_research.cli.ablate import base_of, check_recipe
+    from gpt_research.cli.recipe import base_of, check_recipe
     from gpt_research.lab.lr_range import draw, read_range_test, rising
     from gpt_research.lab.records import Experiment, asked_of, data_of
     from gpt_research.lab.results import RESULT, write_range_test

@@ -61,7 +61,7 @@ def run(command: SweepCommand) -> int:
 
     from gpt_research.base import stopping
     from gpt_research.base.locks import take_lock
-    from gpt_research.cli.ablate import base_of, check_recipe
+    from gpt_research.cli.recipe import base_of, check_recipe
     from gpt_research.cli.tables import print_table
     from gpt_research.lab.arms import BASE, Arm
     from gpt_research.lab.records import Experiment, asked_of, data_of

@@ -44,12 +44,13 @@ def search(
             'sampler is "optuna", which is not installed. Install it: pip install "gpt-research[optim]"'
         ) from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # A worker that starts does not know what the others will find: constant_liar keeps their
-    # places free.
-    sampler = optuna.samplers.TPESampler(seed=base.seed, constant_liar=True, n_startup_trials=max(4, number // 4))
-    study = optuna.create_study(sampler=sampler)
     path = folder / POINTS
     known: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    # A worker that starts does not know what the others will find: constant_liar keeps their
+    # places free. A search that goes on must not draw again what it drew before.
+    seed, at_random = base.seed + len(known), max(4, number // 4)
+    sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True, n_startup_trials=at_random)
+    study = optuna.create_study(sampler=sampler)
     waiting: dict[str, list[Any]] = {}
     """optuna's trials by the name of the run that they wait for; two may have the same values."""
     points: list[Point] = []

@@ -152,7 +152,7 @@ class Workers:
                 yield trial, outcome
             else:
                 waiting.append(trial)
-        while waiting or self._running:
+        while waiting or self.running:
             while waiting and self.has_room:
                 self.start(waiting.pop(0))
             yield self.finished()

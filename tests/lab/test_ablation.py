@@ -1,0 +1,205 @@
+"""An ablation trains the pairs that it needs, stops when they say something, and goes on where it
+was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_runs import BASE, MadeUpRuns, ablation
+
+from gpt_research.base.errors import UserError
+from gpt_research.base.seeds import seed_for
+from gpt_research.lab.findings import in_words
+from gpt_research.lab.results import RESULT, write_result
+from gpt_research.lab.trials import Trial
+
+
+def noise(*key: int | str) -> float:
+    return float(np.random.default_rng(seed_for(*key)).normal())
+
+
+def losses(effects: dict[str, float], paired: float = 0.01) -> object:
+    """Bits per byte with an effect for each arm, noise of a seed that all arms share, and more."""
+
+    def loss(trial: Trial) -> float:
+        shared = 0.05 * noise("seed", trial.seed)
+        return 2.0 + effects.get(trial.arm.name, 0.0) + shared + paired * noise(trial.arm.name, trial.seed)
+
+    return loss
+
+
+def test_a_large_effect_is_decided_early_and_a_missing_one_never(tmp_path: Path) -> None:
+    runs = MadeUpRuns(losses({"rope": -0.2}))
+    found = ablation(tmp_path, runs, "rope: model.positions=rope", "plain: model.bias=false").run()
+    rope, plain = (finding.comparison for finding in found)
+    assert (rope.verdict, rope.holm) == ("better", "better")
+    assert 3 <= rope.pairs < 8
+    assert abs(rope.bits_per_byte.mean + 0.2) < 0.05
+    assert (plain.verdict, plain.pairs) == ("not decided", 8)
+    assert f"an effect smaller than {plain.smallest_visible:.4f} cannot be seen" in in_words(plain, 8)
+    assert plain.seed_noise > 0.02
+    assert plain.pairing_gain > 5, "the noise of a seed is in both runs of a pair"
+    # No run of an arm that is settled was begun, but those beside which a worker would have idled.
+    assert sum(name.startswith("rope/") for name in runs.begun) <= rope.pairs + 1
+
+
+def test_holm_asks_for_more_where_many_arms_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arms = [f"arm{n}: learning_rate={n + 1}e-3" for n in range(6)]
+    claims = corrected = 0
+
+    def loss(trial: Trial) -> float:
+        return 2.0 + (0.0 if trial.arm.name == "base" else noise(str(trial.root), trial.arm.name, trial.seed))
+
+    for experiment in range(24):
+        folder = Path(str(experiment))
+        folder.mkdir()
+        runs = MadeUpRuns(loss)
+        found = ablation(folder, runs, *arms).run()
+        claims += sum(finding.comparison.verdict != "not decided" for finding in found)
+        corrected += any(finding.comparison.holm != "not decided" for finding in found)
+    assert claims > 3, "144 comparisons of nothing, each with an error of 5%"
+    assert corrected <= 2
+    assert corrected < claims
+
+
+def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    changes = ("rope: model.positions=rope", "plain: model.bias=false")
+
+    class Interrupted(MadeUpRuns):
+        def finished(self, *arguments: object) -> object:
+            if len(self.begun) > 7:
+                raise KeyboardInterrupt
+            return super().finished()
+
+    first = Interrupted(losses({}))
+    with pytest.raises(KeyboardInterrupt):
+        ablation(tmp_path, first, *changes).run()
+    second = MadeUpRuns(losses({}))
+    found = ablation(tmp_path, second, *changes).run()
+    whole = MadeUpRuns(losses({}))
+    (tmp_path / "whole").mkdir()
+    assert found == ablation(tmp_path / "whole", whole, *changes).run()
+    assert len(set(first.begun) - set(second.begun)) >= 6, "what was done is not done again"
+    assert set(first.begun) | set(second.begun) == set(whole.begun)
+
+
+def test_another_question_in_the_same_folder_is_refused(tmp_path: Path) -> None:
+    ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false")
+    with pytest.raises(UserError, match=r"another arms.*the command"):
+        ablation(tmp_path, MadeUpRuns(losses({})), "model.qk_norm=true")
+    with pytest.raises(UserError, match="another pairs"):
+        ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false", pairs=9)
+    with pytest.raises(UserError, match="The data set d is not the one"):
+        ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false", fingerprint="other")
+    (tmp_path / "experiment.json").write_text("{")
+    with pytest.raises(UserError, match="is damaged"):
+        ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false")
+
+
+def test_an_arm_that_diverges_is_reported(tmp_path: Path) -> None:
+    runs = MadeUpRuns(lambda trial: None if trial.arm.name == "hot" and trial.seed == 2 else 2.0 + trial.seed / 100)
+    (finding,) = ablation(tmp_path, runs, "hot: learning_rate=1").run()
+    assert finding.comparison.verdict == "diverged"
+    assert "diverged (1 run" in in_words(finding.comparison, 8)
+
+
+def test_runs_that_are_equal_to_the_bit_say_so(tmp_path: Path) -> None:
+    class Equal(MadeUpRuns):
+        def finished(self, *arguments: object) -> object:
+            trial, outcome = super().finished()
+            object.__setattr__(outcome, "weights_sha256", str(trial.seed))
+            return trial, outcome
+
+    runs = Equal(lambda trial: 2.0 + trial.seed)
+    (finding,) = ablation(tmp_path, runs, "logs: log_interval=7").run()
+    assert (finding.comparison.verdict, finding.comparison.pairs) == ("equal to the bit", 1)
+
+
+def test_a_budget_decides_the_number_of_pairs(tmp_path: Path) -> None:
+    # Two workers train a pair in a minute.
+    found = ablation(tmp_path, MadeUpRuns(losses({})), "plain: model.bias=false", pairs=None, budget_s=5.5 * 60)
+    (finding,) = found.run()
+    assert (found.most_pairs, finding.comparison.pairs) == (5, 5)
+    assert json.loads((tmp_path / "experiment.json").read_text())["most_pairs"] == 5
+    # It is not decided anew if the machine is faster later.
+    again = ablation(tmp_path, MadeUpRuns(losses({}), seconds=1), "plain: model.bias=false", pairs=None, budget_s=9000)
+    again.run()
+    assert again.most_pairs == 5
+
+
+def test_a_budget_of_both_kinds_ends_by_the_first(tmp_path: Path) -> None:
+    (finding,) = ablation(tmp_path, MadeUpRuns(losses({})), "plain: model.bias=false", pairs=8, budget_s=3.5 * 60).run()
+    assert finding.comparison.pairs == 3
+
+
+def test_a_budget_below_one_pair_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="budget is 61 seconds, but one pair"):
+        ablation(tmp_path, MadeUpRuns(losses({})), "plain: model.bias=false", pairs=None, budget_s=61).run()
+
+
+def test_each_arm_is_tuned_on_seeds_of_its_own(tmp_path: Path) -> None:
+    best = {"base": 0.004, "muon": 0.04}
+
+    def loss(trial: Trial) -> float | None:
+        rate = trial.arm.config.learning_rate
+        if rate > 0.2:
+            return None
+        return 2.0 + 0.1 * math.log2(rate / best[trial.arm.name]) ** 2 + 0.001 * noise(trial.arm.name, trial.seed)
+
+    base = BASE.__class__(**{**vars(BASE), "learning_rate": 0.001})
+    runs = MadeUpRuns(loss)
+    one = ablation(tmp_path, runs, "muon: optimizer.name=muon,learning_rate=0.02", tune="learning_rate", base=base)
+    one.run()
+    assert [arm.config.learning_rate for arm in one.arms] == [0.004, 0.04]
+    assert all(bracket.is_bracketed for bracket in one.tuning.values())
+    compared = {name.rpartition("-")[2] for name in runs.begun if "tuning" not in name}
+    tuned = {name.rpartition("-")[2] for name in runs.begun if "tuning" in name}
+    assert compared
+    assert not compared & tuned
+
+
+def test_a_setting_that_is_no_number_cannot_be_tuned(tmp_path: Path) -> None:
+    for name in ("schedule", "model.bias", "model.nothing"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(UserError, match=name):
+            ablation(tmp_path / name, MadeUpRuns(losses({})), "model.qk_norm=true", tune=name).run()
+
+
+def curve(trial: Trial) -> float:
+    """A loss that falls with the logarithm of the tokens; the arm needs a share of them."""
+    share = {"fast": 1 / 1.6, "slow": 1.4, "faster": 1 / 3}.get(trial.arm.name, 1.0)
+    tokens = trial.config.max_steps / share
+    return 3.0 - 0.2 * math.log(tokens) + 0.01 * noise("seed", trial.seed) + 0.0005 * noise(trial.arm.name, trial.seed)
+
+
+def test_tokens_to_the_same_loss(tmp_path: Path) -> None:
+    changes = ("fast: model.positions=rope", "slow: model.bias=false", "faster: model.qk_norm=true")
+    found = ablation(tmp_path, MadeUpRuns(curve), *changes, horizons=(0.5, 1.0)).run()
+    fast, slow, faster = (finding.tokens for finding in found)
+    assert fast.low < 1.6 < fast.high
+    assert fast.high - fast.low < 0.2
+    assert slow.low < 1 / 1.4 < slow.high
+    assert (faster.beyond, faster.in_words()) == ("more", "more than 2.00")
+    assert found[0].time.mean == pytest.approx(fast.mean)  # the runs are of one speed
+    assert found[0].shorter[0].horizon == 0.5
+
+
+def test_the_result_is_whole_json(tmp_path: Path, dataset_folder: Path) -> None:
+    base = BASE.__class__(**{**vars(BASE), "data": str(dataset_folder)})
+    one = ablation(tmp_path, MadeUpRuns(curve), "fast: model.positions=rope", horizons=(0.5, 1.0), base=base)
+    one.run()
+    write_result(one)
+    result = json.loads((tmp_path / RESULT).read_text())
+    assert [arm["name"] for arm in result["arms"]] == ["base", "fast"]
+    assert result["arms"][1]["changes"] == {"model.positions": "rope"}
+    assert result["arms"][0]["parameters"] > 0
+    assert len(result["arms"][0]["runs"]) == 2 * result["comparisons"][0]["pairs"]
+    assert [c["horizon"] for c in result["comparisons"]] == [1.0, 0.5]
+    assert result["comparisons"][0]["tokens_ratio"]["mean"] > 1
+    assert len(result["sentences"]) == 3

@@ -127,10 +127,15 @@ class TrainConfig:
     learning_rate: float = 6e-4
     """Highest learning rate, reached after warm-up."""
     schedule: str = "cosine"
-    """cosine, linear or constant: the learning rate after warm-up, down to min_lr_ratio at
-    max_steps."""
+    """The learning rate after warm-up. cosine, linear: down to min_lr_ratio at max_steps. wsd: at
+    the highest, and down in the last steps (warm-up, stable, decay). constant: at the highest."""
     min_lr_ratio: float = 0.1
-    """Last learning rate as a share of the highest."""
+    """Last learning rate as a share of the highest; 0 ends at 0."""
+    decay_ratio: float = 0.2
+    """With wsd: share of all steps in which the learning rate decays, the last ones. The checkpoint
+    before them is kept."""
+    decay_shape: Literal["linear", "1-sqrt", "cosine"] = "1-sqrt"
+    """With wsd: how the learning rate decays."""
     warmup_steps: int = 700
     """Steps over which the learning rate rises from 0."""
     weight_decay: float = 0.1
@@ -234,7 +239,8 @@ class TrainConfig:
         require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "a finite number above 0")
         require(self.loss_chunk is None or self.loss_chunk >= 0, "loss_chunk", self.loss_chunk, "0 or more")
         require(self.spike_z > 0, "spike_z", self.spike_z, "above 0")
-        require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio", self.min_lr_ratio, "between 0 and 1")
+        for name in ("min_lr_ratio", "decay_ratio"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
         for name in ("beta1", "beta2"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
         for corpus, weight in self.weights.items():

@@ -17,6 +17,7 @@ from gpt_research.model.gpt import GPT
 from gpt_research.training.assembly import GRADIENT_BYTES, WEIGHT_BYTES, plan_execution, training_state_bytes
 from gpt_research.training.execution import ExecutionPlan
 from gpt_research.training.optimizers import state_bytes
+from gpt_research.training.schedules import steps_before_decay
 
 
 @dataclass(frozen=True)
@@ -107,4 +108,5 @@ def _checkpoints_that_stay(config: TrainConfig) -> int:
     if config.keep_every:
         older = [step for step in range(interval, config.max_steps, interval) if step % config.keep_every == 0]
         milestones = max(0, len(older) - config.keep_last)
-    return min(saved, config.keep_last + 1) + milestones + config.keep_best
+    before_decay = steps_before_decay(config) > 0
+    return min(saved, config.keep_last + 1) + milestones + config.keep_best + before_decay

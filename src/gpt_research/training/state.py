@@ -24,6 +24,7 @@ from gpt_research.training.health import Health
 from gpt_research.training.lineage import ORIGIN, check_lineage
 from gpt_research.training.optimizer_state import optimizer_first_rows, optimizer_tensors, restore_optimizer
 from gpt_research.training.reporter import Reporter
+from gpt_research.training.schedules import steps_before_decay
 from gpt_research.training.signals import ASKS_EVERY_S
 from gpt_research.training.step import TrainStep
 
@@ -109,14 +110,19 @@ class RunState:
         return bad
 
 
+def is_due(step: int, interval: int, last_step: int) -> bool:
+    """Return whether something that is done every `interval` steps (0: never), and after the last
+    one, is done after this step.
+    """
+    return step == last_step or (interval > 0 and step % interval == 0)
+
+
 class Saving:
     """The checkpoints that a run writes. All ranks call its methods at the same steps."""
 
     def __init__(
         self,
-        run: Path,
-        keep_last: int,
-        keep_every: int,
+        config: TrainConfig,
         plan: ExecutionPlan,
         state: RunState,
         runtime: Runtime,
@@ -124,8 +130,9 @@ class Saving:
     ) -> None:
         # The shards of the first copy are the whole model. The other copies are equal to it.
         part = Part(runtime.rank, plan.shards) if runtime.rank < plan.shards else None
-        self._saver = BackgroundSaver(run, keep_last, keep_every, part)
-        self._state, self._runtime, self._reporter = state, runtime, reporter
+        self._saver = BackgroundSaver(Path(config.out), config.keep_last, config.keep_every, part)
+        self._config, self._state, self._runtime, self._reporter = config, state, runtime, reporter
+        self._before_decay = steps_before_decay(config)
         self.newest: int | None = None
         """Step of the newest checkpoint, on the disk or being written; None if there is none."""
 
@@ -133,6 +140,13 @@ class Saving:
     def failed(self) -> bool:
         """True on the rank that could not write a checkpoint."""
         return self._saver.failed
+
+    def due(self, step: int, *, is_best: bool) -> bool:
+        """Return whether the state of a step is to be saved, of which no evaluation was better if
+        `is_best`.
+        """
+        at_interval = is_due(step, self._config.save_interval, self._config.max_steps)
+        return at_interval or step == self._before_decay or (self._config.keep_best and is_best)
 
     def save(self, step: int) -> None:
         """Copy the state of `step`, and let a thread write the copy while training goes on.
@@ -146,7 +160,8 @@ class Saving:
         self._runtime.barrier()  # no part may be written before the folder for all parts is there
         if self._saver.part is not None:
             # Nothing can make the weights of step 0 again if another run or an import gave them.
-            self._saver.save(self._state.at(step), keep={0, self._state.best.step or 0})
+            keep = {0, self._before_decay, self._state.best.step or 0}
+            self._saver.save(self._state.at(step), keep)
 
     def abandon(self) -> None:
         """Wait no more for the parts that other processes write, because the run ends."""

@@ -14,9 +14,14 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.config import TrainConfig
 from gpt_research.model.fast.loss import workspace_bytes
 from gpt_research.model.gpt import GPT
-from gpt_research.training.assembly import GRADIENT_BYTES, WEIGHT_BYTES, plan_execution, training_state_bytes
+from gpt_research.training.assembly import (
+    GRADIENT_BYTES,
+    WEIGHT_BYTES,
+    checkpoint_bytes,
+    plan_execution,
+    training_state_bytes,
+)
 from gpt_research.training.execution import ExecutionPlan
-from gpt_research.training.optimizers import state_bytes
 from gpt_research.training.schedules import steps_before_decay
 
 
@@ -61,7 +66,7 @@ def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimat
     model.gradient_checkpointing, model.loss_chunk = config.gradient_checkpointing, chunk
     model.residual_dtype = plan.residual_dtype
     token_bytes = model.activation_bytes(runtime.device.type, runtime.dtype)
-    checkpoint_bytes = parameters * (WEIGHT_BYTES + state_bytes(config))
+    saved = parameters * checkpoint_bytes(config)
     return ResourceEstimate(
         parameters=parameters,
         flops_per_token=model.flops_per_token(),
@@ -69,8 +74,8 @@ def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimat
         state_bytes=held * training_state_bytes(config) // plan.shards,
         activation_bytes=plan.micro_batch * config.model.block_size * token_bytes,
         work_bytes=_whole_bytes(model, plan, runtime) + _workspace_bytes(config, runtime, chunk),
-        checkpoint_bytes=checkpoint_bytes,
-        disk_bytes=checkpoint_bytes * _checkpoints_that_stay(config),
+        checkpoint_bytes=saved,
+        disk_bytes=saved * _checkpoints_that_stay(config),
     )
 
 

@@ -50,7 +50,7 @@ from gpt_research.training.starting_weights import take_weights
 from gpt_research.training.state import RunState, Saving, is_due
 from gpt_research.training.step import TrainStep
 from gpt_research.training.trackers import find_tracker
-from gpt_research.training.validation import Loss, total, validate
+from gpt_research.training.validation import Loss, as_metrics, total, validate
 
 LONGEST_SAMPLE = 200
 """The most tokens of the sample that is written after an evaluation."""
@@ -260,6 +260,13 @@ class Trainer:
             self.save(0)
         return notes
 
+    def evaluate_average(self) -> dict[str, Loss]:
+        """Return what `evaluate` does, for the averaged weights; empty if the run has none."""
+        if self.train_step.average is None:
+            return {}
+        with self.train_step.average.in_place():
+            return self.evaluate()
+
     def evaluate(self) -> dict[str, Loss]:
         """Return the validation loss of each corpus that has a validation split."""
         files = {name: self.data.dataset.val[name] for name in self.data.validated}
@@ -356,17 +363,15 @@ class Trainer:
         """Evaluate, log, and write a sample and the curve; return True if no evaluation was
         better.
         """
-        self.losses, is_best = self.evaluate(), False
+        self.losses, averaged, is_best = self.evaluate(), self.evaluate_average(), False
         if self.losses:
-            overall = total(self.losses)
-            is_best = self.state.best.observe(step, overall.loss)
-            values = {"val_loss": overall.loss, "val_bits_per_byte": overall.bits_per_byte}
-            corpora = {
-                name: {"loss": loss.loss, "bits_per_byte": loss.bits_per_byte} for name, loss in self.losses.items()
-            }
+            # Commands take the averaged weights of a checkpoint if it has them: these are judged.
+            is_best = self.state.best.observe(step, total(averaged or self.losses).loss)
             if self.metrics:
-                self.metrics.log(step, {**values, "corpora": corpora})
+                self.metrics.log(step, as_metrics(self.losses, averaged))
             self.reporter.evaluated(step, self.losses)
+            if averaged:
+                self.reporter.evaluated_average(step, averaged)
         if self.runtime.is_main:
             if self.plan.shards == 1:  # with FSDP no process holds the whole model
                 self._write_sample(step)

@@ -2,7 +2,7 @@
 
 A step is a pure function of the weights, the optimizer's state and the step's number: data, dropout
 and learning rate all follow from (seed, step). So a checkpoint is weights, optimizer state, scaler
-and one number, and what the run remembers of its losses.
+and one number, and what the run remembers: its losses, and the average of its weights.
 """
 
 from __future__ import annotations
@@ -44,17 +44,22 @@ class RunState:
         optimizer, model = self.train_step.optimizer, self.train_step.model
         tensors = model_tensors(model), optimizer_tensors(optimizer, model)
         rows = first_rows(model) | optimizer_first_rows(optimizer, model)
-        return Checkpoint(step, *tensors, self.small_values(), rows)
+        ema = self.train_step.average.tensors() if self.train_step.average is not None else None
+        return Checkpoint(step, *tensors, self.small_values(), rows, ema=ema)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return weights and optimizer state by name, as they are on the device."""
+        """Return weights, their average and optimizer state by name, as they are on the device."""
         named, state = dict(self.train_step.model.named_parameters()), self.train_step.optimizer.state
         moments = {f"{moment}/{name}": value for name, p in named.items() for moment, value in state[p].items()}
-        return named | moments
+        average = self.train_step.average
+        averages = average.named_parameters() if average is not None and average.steps else ()
+        return named | moments | {f"ema/{name}": value for name, value in averages}
 
     def small_values(self) -> dict[str, Any]:
         """Return all of the state but weights and optimizer, as JSON holds it."""
+        average = self.train_step.average
         return {
+            **({"ema_steps": average.steps} if average is not None else {}),
             "lineage": self.lineage,
             "scaler": self.train_step.scaler.state_dict(),
             "health": self.health.state_dict(),
@@ -78,6 +83,8 @@ class RunState:
         check_lineage(before, self.lineage, where, config)
         restore_model(train_step.model, checkpoint.model, where)
         restore_optimizer(train_step.optimizer, train_step.model, checkpoint.optimizer)
+        if train_step.average is not None:
+            train_step.average.restore(checkpoint.ema, state.get("ema_steps", 0), where)
         train_step.scaler.load_state_dict(state.get("scaler", {}))
         if "health" in state:
             self.health.load_state_dict(state["health"])

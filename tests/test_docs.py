@@ -93,6 +93,7 @@ SUBSTITUTES = {
     "--step 1500": ("--step 3", "the run is short"),
     "--step 1234": ("--step 3", "the run is short"),
     "--step 810": ("--step 3", "the run is short"),
+    "--step 8000": ("--step 8", "the run is short"),
 }
 """Settings of a page that fit a real run but not the small one: text -> (text, reason)."""
 

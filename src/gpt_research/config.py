@@ -101,6 +101,9 @@ class TrainConfig:
     init_from: str = ""
     """Run folder whose weights a new run begins with; the shape of the model is that run's.
     Optimizer, schedule and all other settings are new."""
+    ema: bool | None = changeable(None)
+    """With --init_from: begin with the averaged weights of that run (ema_decay), or with false with
+    those of its step. Default: the averaged ones if it has them."""
     step: str = changeable("newest")
     """Checkpoint to begin with, of the run that --resume or --init_from names: newest, best (lowest
     validation loss) or its step. A resumed run drops what comes after it."""
@@ -127,10 +130,15 @@ class TrainConfig:
     learning_rate: float = 6e-4
     """Highest learning rate, reached after warm-up."""
     schedule: str = "cosine"
-    """cosine, linear or constant: the learning rate after warm-up, down to min_lr_ratio at
-    max_steps."""
+    """The learning rate after warm-up. cosine, linear: down to min_lr_ratio at max_steps. wsd: at
+    the highest, and down in the last steps (warm-up, stable, decay). constant: at the highest."""
     min_lr_ratio: float = 0.1
-    """Last learning rate as a share of the highest."""
+    """Last learning rate as a share of the highest; 0 ends at 0."""
+    decay_ratio: float = 0.2
+    """With wsd: share of all steps in which the learning rate decays, the last ones. The checkpoint
+    before them is kept."""
+    decay_shape: Literal["linear", "1-sqrt", "cosine"] = "1-sqrt"
+    """With wsd: how the learning rate decays."""
     warmup_steps: int = 700
     """Steps over which the learning rate rises from 0."""
     weight_decay: float = 0.1
@@ -141,6 +149,9 @@ class TrainConfig:
     """AdamW: decay of the mean of squared gradients."""
     grad_clip: float = 1.0
     """Largest global gradient norm; 0 does not clip."""
+    ema_decay: float = 0.0
+    """Keep a moving average of the weights beside them, in which the average so far has this weight
+    (0.999: about 1,000 steps); evaluate, generate and export take it. 0 keeps none."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Type of the matrix products; weights stay fp32. auto: bf16 if the device is fast at it, fp16
     on NVIDIA's cards of 2017 to 2019 (V100, T4), otherwise fp32."""
@@ -183,7 +194,8 @@ class TrainConfig:
     keep_every: int = changeable(0)
     """Also keep checkpoints whose step is a multiple of this; 0 keeps only the newest."""
     keep_best: bool = changeable(False)
-    """Also save and keep the weights with the lowest validation loss; --step best finds them."""
+    """Also save and keep the weights with the lowest validation loss; --step best finds them. With
+    ema_decay the averaged weights are judged, here and by early_stopping."""
     best_smoothing: float = changeable(0.0)
     """Judge an evaluation by a moving average in which the ones before have this weight; 0 judges
     each by itself."""
@@ -234,8 +246,9 @@ class TrainConfig:
         require(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "a finite number above 0")
         require(self.loss_chunk is None or self.loss_chunk >= 0, "loss_chunk", self.loss_chunk, "0 or more")
         require(self.spike_z > 0, "spike_z", self.spike_z, "above 0")
-        require(0 <= self.min_lr_ratio <= 1, "min_lr_ratio", self.min_lr_ratio, "between 0 and 1")
-        for name in ("beta1", "beta2"):
+        for name in ("min_lr_ratio", "decay_ratio"):
+            require(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
+        for name in ("beta1", "beta2", "ema_decay"):
             require(0 <= getattr(self, name) < 1, name, getattr(self, name), "at least 0 and below 1")
         for corpus, weight in self.weights.items():
             require(0 <= weight < math.inf, f"weights.{corpus}", weight, "0 or more")
@@ -250,6 +263,8 @@ class TrainConfig:
         require_step("step", self.step)
         begins = names_a_run or self.init_from != ""
         require(self.step == "newest" or begins, "step", self.step, "given with --resume RUN or --init_from RUN")
+        from_another = self.ema is None or self.init_from != ""
+        require(from_another, "ema", self.ema, "given with --init_from RUN (to keep an average, give --ema_decay)")
         require(0 <= self.best_smoothing < 1, "best_smoothing", self.best_smoothing, "at least 0 and below 1")
         for name in ("keep_best", "early_stopping"):
             evaluates = not getattr(self, name) or self.eval_interval > 0

@@ -42,17 +42,22 @@ class Run:
     """Fingerprints of tokenizer, data, settings and program, or the source of an import."""
     weights_sha256: str
     """Of the weights' file; of a checkpoint in parts, the hash of its files' hashes in order."""
+    averaged: bool = False
+    """True if the weights are the moving average over steps."""
 
     @classmethod
-    def open(cls, folder: Path | str, device: torch.device | str = "cpu", step: str = "newest") -> Run:
+    def open(
+        cls, folder: Path | str, device: torch.device | str = "cpu", step: str = "newest", ema: bool | None = None
+    ) -> Run:
         """Open a checkpoint of a run folder.
 
         Args:
             step: newest (a damaged one is passed over), best (lowest validation loss), or a number.
+            ema: take the averaged weights; by default, if the checkpoint has them.
 
         Raises:
-            UserError: no such run, nothing saved yet, no such step, damage, a tokenizer that is not
-                the run's, or a plugin of the run that this process has not run.
+            UserError: no such run, nothing saved yet, no such step or average, damage, a tokenizer
+                that is not the run's, or a plugin of the run that this process has not run.
         """
         folder = Path(folder)
         run_config(folder)  # it says what a folder lacks that is no run
@@ -69,12 +74,13 @@ class Run:
                 f"{folder / 'tokenizer.json'} is not the tokenizer this model was trained with "
                 f"({tokenizer.fingerprint[:12]}, not {saved_with[:12]}). Put the right one back."
             )
-        model = GPT(config.model)
-        restore_model(model, checkpoint.model, str(checkpoint_path(folder, checkpoint.step)))
+        model, where = GPT(config.model), str(checkpoint_path(folder, checkpoint.step))
+        weights = checkpoint.weights(ema, where)
+        restore_model(model, weights.tensors, where)
         model = model.to(device).eval()
         if torch.device(device).type == "cpu":
             shared_cores.follow_load()
-        return cls(folder, config, tokenizer, model, checkpoint.step, lineage, checkpoint.weights_sha256)
+        return cls(folder, config, tokenizer, model, checkpoint.step, lineage, weights.sha256, weights.averaged)
 
     @property
     def name(self) -> str:
@@ -93,13 +99,15 @@ class Run:
             )
 
 
-def load_model(folder: Path | str, device: torch.device | str = "cpu", step: str = "newest") -> tuple[GPT, Tokenizer]:
+def load_model(
+    folder: Path | str, device: torch.device | str = "cpu", step: str = "newest", ema: bool | None = None
+) -> tuple[GPT, Tokenizer]:
     """Return the model of a run's checkpoint, ready to generate, and its tokenizer.
 
     Raises:
         UserError: as `Run.open` does.
     """
-    run = Run.open(folder, device, step)
+    run = Run.open(folder, device, step, ema)
     return run.model, run.tokenizer
 
 

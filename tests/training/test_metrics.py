@@ -188,9 +188,9 @@ def test_wandb_gets_project_entity_name_group_and_tags(
 
 
 def test_a_resumed_run_may_get_other_tags_on_wandb(tmp_path: Path) -> None:
-    _check_changes(TrainConfig(), TrainConfig(wandb=WandbConfig(tags=["finished"])), tmp_path)
+    _check_changes(TrainConfig(), TrainConfig(wandb=WandbConfig(tags=["finished"])), tmp_path, 1)
     with pytest.raises(UserError, match="seed: 1337 -> 1"):
-        _check_changes(TrainConfig(), TrainConfig(seed=1), tmp_path)
+        _check_changes(TrainConfig(), TrainConfig(seed=1), tmp_path, 1)
 
 
 def test_wandb_that_cannot_begin_is_one_sentence(

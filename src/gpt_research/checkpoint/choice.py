@@ -118,7 +118,7 @@ def _sizes_fit(state: Path, optimizer: bool) -> bool:
         return all(
             (state.parent / name).stat().st_size == file["bytes"]
             for name, file in files.items()
-            if optimizer or name.startswith("model")
+            if optimizer or not name.startswith("optimizer")
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

@@ -2,6 +2,7 @@
 
     <run>/checkpoints/step_00001000/
         model.safetensors      weights, by the model's own names, without the padding rows
+        ema.safetensors        the moving average of the weights, if the run has one
         optimizer.safetensors  the optimizer's state, as `<moment>/<parameter>`
         state.json             step, scaler, fingerprints; size and SHA-256 of the other files
     <run>/checkpoints/latest   the name of the newest one
@@ -48,17 +49,50 @@ class Checkpoint:
     """If the model is sharded: the first row of each tensor in the whole one; 0 if not named."""
     files: Mapping[str, Any] = field(default_factory=dict)
     """If the checkpoint was read: bytes and SHA-256 of each of its files, by name."""
+    ema: Mapping[str, torch.Tensor] | None = None
+    """The averaged weights, by the names of the weights; None if the run has no average."""
 
     @property
     def lineage(self) -> dict[str, Any]:
         """Fingerprints of everything that the weights come from."""
         return lineage_of(self.state)
 
+    def weights(self, averaged: bool | None, where: str) -> SavedWeights:
+        """Return the weights of a checkpoint that was read.
+
+        Args:
+            averaged: True for the averaged ones, False for those of the step; None for the averaged
+                ones if there are any.
+            where: the checkpoint's place, for errors.
+
+        Raises:
+            UserError: there are no averaged ones.
+        """
+        if averaged and self.ema is None:
+            raise UserError(f"{where} has no averaged weights. Leave --ema out, or train with --ema_decay.")
+        if averaged is False or self.ema is None:
+            return SavedWeights(self.model, self.weights_sha256, averaged=False)
+        return SavedWeights(self.ema, self._sha256_of("ema"), averaged=True)
+
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 of the weights' file; of several parts, that of their hashes in order."""
-        hashes = [self.files[name]["sha256"] for name in sorted(self.files) if name.startswith("model")]
+        """SHA-256 of the file of the step's weights; of several parts, that of their hashes."""
+        return self._sha256_of("model")
+
+    def _sha256_of(self, kind: str) -> str:
+        hashes = [self.files[name]["sha256"] for name in sorted(self.files) if name.startswith(kind)]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class SavedWeights:
+    """The weights of a checkpoint that a command takes."""
+
+    tensors: Mapping[str, torch.Tensor]
+    sha256: str
+    """Of their file; of several parts, that of their hashes in order."""
+    averaged: bool
+    """True for the moving average over steps."""
 
 
 def lineage_of(state: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,14 +258,15 @@ def load_checkpoint(folder: Path, *, optimizer: bool = True) -> Checkpoint:
     try:
         model = SavedTensors(tensor_files(folder, "model"))
         moments = SavedTensors(tensor_files(folder, "optimizer") if optimizer else [])
+        ema = SavedTensors(files) if (files := tensor_files(folder, "ema")) else None
     except (OSError, SafetensorError) as error:
         raise UserError(f"Checkpoint {folder} is damaged: {error}.") from None
-    step, files = state.pop("step"), state.pop("files")
-    return Checkpoint(step, model, moments, state, files=files)
+    step, hashes = state.pop("step"), state.pop("files")
+    return Checkpoint(step, model, moments, state, files=hashes, ema=ema)
 
 
 def tensor_files(folder: Path, kind: str) -> list[Path]:
-    """Return the files of a checkpoint that hold its `model` or its `optimizer`."""
+    """Return the files of a checkpoint that hold its `model`, its `ema` or its `optimizer`."""
     return sorted(folder.glob(f"{kind}*.safetensors"))
 
 
@@ -244,9 +279,11 @@ def verify_checkpoint(folder: Path, *, optimizer: bool = True) -> dict[str, Any]
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         files = state["files"]
-        count = max(1, len(files) // 2)  # each part has a file of the model and one of the optimizer
+        count = max(1, sum(name.startswith("model") for name in files))
+        averaged = any(name.startswith("ema") for name in files)
+        kinds = ["model", *(["ema"] if averaged else []), *(["optimizer"] if optimizer else [])]
         for index in range(count):
-            for kind in ("model", "optimizer") if optimizer else ("model",):
+            for kind in kinds:
                 name = f"{Part(index, count).file(kind)}.safetensors"
                 _check_file(folder, name, files[name])
         if not isinstance(state["step"], int):

@@ -101,7 +101,10 @@ def make_room(run: Path, step: int) -> None:
 def _write_tensors(folder: Path, checkpoint: Checkpoint, part: Part) -> dict[str, Any]:
     """Write the tensors; return size and SHA-256 of each file."""
     files = {}
-    for name, tensors in (("model", checkpoint.model), ("optimizer", checkpoint.optimizer)):
+    kinds = {"model": checkpoint.model, "ema": checkpoint.ema, "optimizer": checkpoint.optimizer}
+    for name, tensors in kinds.items():
+        if tensors is None:
+            continue
         path = folder / f"{part.file(name)}.safetensors"
         rows = {key: checkpoint.first_rows[key] for key in tensors if checkpoint.first_rows.get(key)}
         header = {"first_rows": json.dumps(rows)} if rows else None

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import torch
-import torch.nn as nn
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import SavedTensors
@@ -15,7 +14,7 @@ from gpt_research.checkpoint.files import SavedTensors
 class PaddedModule(Protocol):
     """A module whose parameters may end in padding rows, which are not saved."""
 
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...
+    def named_parameters(self) -> Iterator[tuple[str, torch.Tensor]]: ...
 
     def saved_rows(self) -> Mapping[str, int]:
         """Return how many rows of a parameter are saved, by name; if it is not named, all are."""

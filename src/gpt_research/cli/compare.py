@@ -38,6 +38,9 @@ class CompareCommand:
     difference."""
     group_seeds: bool = True
     """Count runs that differ only in their seed as one setting; false shows each run alone."""
+    ema: bool | None = None
+    """In the table of training: losses of the averaged weights (ema_decay), or with false of those
+    of the step. Default: of the averaged ones if a run has them."""
     plot: str = ""
     """PNG file to draw the curves of all runs into. Empty: none."""
     json: str = ""
@@ -80,7 +83,9 @@ def _compare_two(runs: Sequence[ComparedRun], command: CompareCommand) -> dict[s
     compared.remarks.extend(comparison.setting_remarks(first, second))
     if not compared.differences:
         raise UserError(f"{runs[0].name} and {runs[1].name} have no items in common. {' '.join(compared.remarks)}")
-    _print_pair([f"{run.evaluation.get('run')}, step {run.step}" for run in runs], compared, command.confidence)
+    averaged = [", averaged weights" if run.evaluation.get("averaged_weights") else "" for run in runs]
+    titles = [f"{run.evaluation.get('run')}, step {run.step}{of}" for run, of in zip(runs, averaged, strict=True)]
+    _print_pair(titles, compared, command.confidence)
     return _pair_json(compared, command)
 
 
@@ -114,7 +119,7 @@ def _compare_many(groups: Sequence[RunGroup], command: CompareCommand) -> dict[s
     not_evaluated = [run.name for group in groups for run in group.runs if not run.results]
     if not_evaluated:
         remarks.append(f"Not evaluated yet ({hints.command('evaluate', 'RUN')}): {', '.join(not_evaluated)}.")
-    training = _training_table(groups)
+    training = _training_table(groups, command.ema)
     if training.row_count:
         print_table(training)
     for task in dict.fromkeys(task for task, _ in scores):
@@ -126,7 +131,7 @@ def _compare_many(groups: Sequence[RunGroup], command: CompareCommand) -> dict[s
     return _groups_json(groups, scores, remarks, command)
 
 
-def _training_table(groups: Sequence[RunGroup]) -> Table:
+def _training_table(groups: Sequence[RunGroup], ema: bool | None) -> Table:
     """Return what the metrics of the runs say: steps, tokens, validation loss, time."""
     from gpt_research.estimate.time_estimate import in_words
 
@@ -138,7 +143,9 @@ def _training_table(groups: Sequence[RunGroup]) -> Table:
                 [value for run in runs if (value := run.last(name)) is not None]
                 for name in ("step", "tokens", "elapsed_s")
             )
-            losses, bits = ([run.last(name) for run in runs] for name in ("val_loss", "val_bits_per_byte"))
+            losses, bits = (
+                [run.last_validation(name, ema) for run in runs] for name in ("val_loss", "val_bits_per_byte")
+            )
             table.add_row(
                 group.letter,
                 f"{len(runs)}",
@@ -282,7 +289,7 @@ def _groups_json(
             "difference": {**_difference_json(change), "better": _better(task, name, score)} if change else None,
         }
 
-    training = ("val_loss", "val_bits_per_byte", "tokens", "elapsed_s")
+    training = ("val_loss", "val_bits_per_byte", "val_loss_ema", "val_bits_per_byte_ema", "tokens", "elapsed_s")
     return {
         "groups": {
             group.letter: [

@@ -20,6 +20,9 @@ class EvaluateCommand(EvaluationSettings):
     """Run folder to evaluate. Empty: the newest under runs/."""
     step: str = "newest"
     """Checkpoint to evaluate: newest, best (lowest validation loss) or its step."""
+    ema: bool | None = None
+    """Take the averaged weights (ema_decay), or with false those of the step. Default: the averaged
+    ones if the checkpoint has them."""
     json: str = ""
     """Result file to write; a second file beside it holds the scores of each item. Empty:
     evaluation.json in the run folder."""
@@ -52,7 +55,7 @@ def run(command: EvaluateCommand) -> int:
     folder = named_or_newest(command.run)
     runtime = startup.start(command.device, command.precision)
     with _progress() as progress:
-        opened = Run.open(folder, runtime.device, command.step)
+        opened = Run.open(folder, runtime.device, command.step, command.ema)
         summary, measured = evaluate(opened, command, runtime, with_lm_eval=command.harness, progress=progress)
     summary["settings"] = {"run": command.run, **summary["settings"]}
     path = Path(command.json) if command.json else folder / results.RESULT_NAME

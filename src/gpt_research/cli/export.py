@@ -17,6 +17,9 @@ class ExportCommand:
     """Run folder to export. Empty: the newest under runs/."""
     step: str = "newest"
     """Checkpoint to export: newest, best (lowest validation loss) or its step."""
+    ema: bool | None = None
+    """Take the averaged weights (ema_decay), or with false those of the step. Default: the averaged
+    ones if the checkpoint has them."""
     out: str = ""
     """Folder to write; it must not exist yet, or be empty."""
     format: str = "hf"
@@ -45,6 +48,7 @@ def run(command: ExportCommand) -> int:
         named_or_newest(command.run),
         Path(command.out),
         step=command.step,
+        ema=command.ema,
         format=command.format,
         dtype=command.dtype,
         licence=command.license,

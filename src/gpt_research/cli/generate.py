@@ -36,6 +36,9 @@ class GenerateCommand(GenerateConfig):
     """Run folder. Empty: the newest under runs/."""
     step: str = "newest"
     """Checkpoint: newest, best (lowest validation loss) or its step."""
+    ema: bool | None = None
+    """Take the averaged weights (ema_decay), or with false those of the step. Default: the averaged
+    ones if the checkpoint has them."""
     prompt: str = "\n"
     """Text to continue; - reads it from standard input; an empty one begins a document."""
     interactive: bool = False
@@ -103,7 +106,7 @@ def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngin
 
     folder = named_or_newest(command.run)
     machine = startup.start(command.device, command.precision)
-    model, tokenizer = load_model(folder, machine.device, command.step)
+    model, tokenizer = load_model(folder, machine.device, command.step, command.ema)
     model = pack(model, machine, command.weights, rows=command.num_samples)
     yield folder, TorchEngine(model, tokenizer, description=f"{machine.precision} on {machine.device_name}")
 
@@ -126,7 +129,7 @@ def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[Path, GenerationE
 
     folder = named_or_newest(command.run)
     dtype = "q8_0" if command.weights == "int8" else GGUF_TYPES[command.precision]
-    file = gguf_of_run(folder, dtype, command.step, notice=say)
+    file = gguf_of_run(folder, dtype, command.step, command.ema, notice=say)
     slots = min(command.num_samples, LARGEST_BATCH)
     with (
         contextlib.closing(LlamaCpp(file.path, file.tokenizer, file.config.block_size, slots)) as llama,

@@ -24,13 +24,14 @@ OTHER = "other"
 
 GROUPS: dict[str, dict[str, str]] = {
     "TrainConfig": {
-        "data": "data out resume step init_from weights mix_temperature",
+        "data": "data out resume step init_from ema weights mix_temperature",
         "model": "model.n_layer model.n_head model.n_kv_head model.head_size model.n_embd model.n_ff model.block_size "
         "model.vocab_size model.dropout model.bias model.norm model.norm_eps model.activation model.positions "
         "model.rope_theta model.attention model.qk_norm model.value_embeddings model.logit_softcap model.tie_weights "
         "model.initialisation model.parametrization model.mup_base_width",
-        "optimizer": "max_steps learning_rate schedule min_lr_ratio warmup_steps weight_decay grad_clip optimizer.name "
-        "beta1 beta2 optimizer.embedding_lr_scale optimizer.head_lr_scale optimizer.muon_others_lr_scale "
+        "optimizer": "max_steps learning_rate schedule min_lr_ratio decay_ratio decay_shape warmup_steps weight_decay "
+        "grad_clip ema_decay optimizer.name beta1 beta2 optimizer.embedding_lr_scale optimizer.head_lr_scale "
+        "optimizer.muon_others_lr_scale "
         "optimizer.embedding_weight_decay optimizer.head_weight_decay optimizer.vector_weight_decay",
         "batch": "tokens_per_step micro_batch loss_chunk gradient_checkpointing",
         "hardware": "device precision residual_precision compile deterministic parallel gradient_exchange rank_timeout",
@@ -48,12 +49,12 @@ GROUPS: dict[str, dict[str, str]] = {
         "hardware": "workers tasks executor slurm_partition slurm_time slurm_options wait",
     },
     "GenerateCommand": {
-        "text": "run step prompt max_new_tokens num_samples stop interactive json",
+        "text": "run step ema prompt max_new_tokens num_samples stop interactive json",
         "sampling": "temperature top_k top_p min_p repetition_penalty seed",
         "hardware": "device precision weights engine",
     },
     "EvaluateCommand": {
-        "what is measured": "run step data split max_tokens tasks benchmarks limit harness",
+        "what is measured": "run step ema data split max_tokens tasks benchmarks limit harness",
         "how": "context stride batch_size device precision",
         "output": "json",
     },

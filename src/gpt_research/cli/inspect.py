@@ -46,9 +46,9 @@ def run(command: InspectCommand) -> int:
     )
     for name, (value, step) in summary.last.items():
         shown = f"{value:,}" if isinstance(value, int) else f"{value:,.4f}"
-        console.print(f"  {name:<18} {shown} at step {step:,}")
+        console.print(f"  {name:<22} {shown} at step {step:,}")
     for change in summary.history:
-        console.print(f"  settings           {change}")
+        console.print(f"  settings               {change}")
     if not summary.checkpoints:
         console.print("No checkpoint yet.")
         return 0
@@ -79,5 +79,7 @@ def _origin(origin: Mapping[str, Any]) -> str:
     """Return in words which weights a run began with."""
     theirs, ours = origin["context"]
     cut = f", its context of {theirs:,} cut to {ours:,}" if ours < theirs else ""
+    averaged = ", averaged" if origin.get("ema") else ""
     longer = f", its context of {theirs:,} made {ours:,}" if ours > theirs else ""
-    return f"step {origin['step']:,} of {origin['run']} (weights {origin['weights_sha256'][:12]}){cut}{longer}"
+    weights = f"weights {origin['weights_sha256'][:12]}{averaged}"
+    return f"step {origin['step']:,} of {origin['run']} ({weights}){cut}{longer}"

@@ -77,8 +77,14 @@ class TerminalReporter(Reporter):
             self.console.print(f"step {step:,}  {note}")
 
     def evaluated(self, step: int, losses: dict[str, Loss]) -> None:
+        self._evaluated(step, losses, "validation loss")
+
+    def evaluated_average(self, step: int, losses: dict[str, Loss]) -> None:
+        self._evaluated(step, losses, "of the averaged weights")
+
+    def _evaluated(self, step: int, losses: dict[str, Loss], what: str) -> None:
         overall = total(losses)
-        text = f"step {step:,}  validation loss {overall.loss:.4f}, {overall.bits_per_byte:.4f} bits per byte"
+        text = f"step {step:,}  {what} {overall.loss:.4f}, {overall.bits_per_byte:.4f} bits per byte"
         if not math.isfinite(overall.loss):
             text = f"step {step:,}  the validation loss is not finite: the model has diverged"
         elif len(losses) > 1:

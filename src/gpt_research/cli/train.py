@@ -10,9 +10,11 @@ def run(config: TrainConfig) -> int:
     """Train, and print how it ended; return the exit code."""
     from rich.console import Console
 
+    from gpt_research.checkpoint.files import saved_steps
     from gpt_research.cli.terminal_reporter import TerminalReporter
     from gpt_research.estimate.micro_batch import resolve_micro_batch
     from gpt_research.training.loop import train
+    from gpt_research.training.schedules import steps_before_decay
     from gpt_research.training.trackers import find_tracker
 
     find_tracker(config.tracker)  # before steps are measured for micro_batch auto
@@ -42,6 +44,9 @@ def run(config: TrainConfig) -> int:
         console.print(f"{outcome.run} has all its {outcome.step:,} steps already: nothing to train.")
     else:
         console.print(f"Trained {outcome.steps_here:,} steps, {outcome.step:,} in all.")
+    if (before := steps_before_decay(config)) and before in saved_steps(outcome.run):
+        longer = hints.command("train", "--resume", outcome.run, "--step", before, "--max_steps", 2 * config.max_steps)
+        console.print(f"The checkpoint before the decay is that of step {before:,}. Go on to more steps with: {longer}")
     console.print(f"  curve     {outcome.run}/loss.png")
     best = ["--step", "best"] if config.keep_best else []
     console.print(f"  generate  {hints.command('generate', outcome.run, *best)}")

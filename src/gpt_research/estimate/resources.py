@@ -14,9 +14,15 @@ from gpt_research.base.runtime import Runtime
 from gpt_research.config import TrainConfig
 from gpt_research.model.fast.loss import workspace_bytes
 from gpt_research.model.gpt import GPT
-from gpt_research.training.assembly import GRADIENT_BYTES, WEIGHT_BYTES, plan_execution, training_state_bytes
+from gpt_research.training.assembly import (
+    GRADIENT_BYTES,
+    WEIGHT_BYTES,
+    checkpoint_bytes,
+    plan_execution,
+    training_state_bytes,
+)
 from gpt_research.training.execution import ExecutionPlan
-from gpt_research.training.optimizers import state_bytes
+from gpt_research.training.schedules import steps_before_decay
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimat
     model.gradient_checkpointing, model.loss_chunk = config.gradient_checkpointing, chunk
     model.residual_dtype = plan.residual_dtype
     token_bytes = model.activation_bytes(runtime.device.type, runtime.dtype)
-    checkpoint_bytes = parameters * (WEIGHT_BYTES + state_bytes(config))
+    saved = parameters * checkpoint_bytes(config)
     return ResourceEstimate(
         parameters=parameters,
         flops_per_token=model.flops_per_token(),
@@ -68,8 +74,8 @@ def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimat
         state_bytes=held * training_state_bytes(config) // plan.shards,
         activation_bytes=plan.micro_batch * config.model.block_size * token_bytes,
         work_bytes=_whole_bytes(model, plan, runtime) + _workspace_bytes(config, runtime, chunk),
-        checkpoint_bytes=checkpoint_bytes,
-        disk_bytes=checkpoint_bytes * _checkpoints_that_stay(config),
+        checkpoint_bytes=saved,
+        disk_bytes=saved * _checkpoints_that_stay(config),
     )
 
 
@@ -107,4 +113,5 @@ def _checkpoints_that_stay(config: TrainConfig) -> int:
     if config.keep_every:
         older = [step for step in range(interval, config.max_steps, interval) if step % config.keep_every == 0]
         milestones = max(0, len(older) - config.keep_last)
-    return min(saved, config.keep_last + 1) + milestones + config.keep_best
+    before_decay = steps_before_decay(config) > 0
+    return min(saved, config.keep_last + 1) + milestones + config.keep_best + before_decay

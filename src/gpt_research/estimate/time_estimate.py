@@ -59,6 +59,8 @@ def estimate_time(
     steps = config.max_steps - done
     evaluations = max(1, steps // config.eval_interval) if config.eval_interval else 1
     # An evaluated token takes a third of a trained one, because it needs the forward pass only.
+    # The averaged weights are evaluated too.
+    evaluations *= 2 if config.ema_decay else 1
     tokens = steps * config.tokens_per_step + evaluations * corpora * config.eval_tokens / 3
     return TimeEstimate(tokens_per_s, tokens_per_s * flops_per_token / peak_flops, tokens / tokens_per_s)
 

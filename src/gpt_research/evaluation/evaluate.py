@@ -77,6 +77,7 @@ def evaluate(
         "step": run.step,
         "lineage": dict(run.lineage),
         "weights_sha256": run.weights_sha256,
+        **({"averaged_weights": True} if run.averaged else {}),
         "model": to_dict(run.model.config),
         "trained_with": deciding_settings(run.config),
         "settings": to_dict(settings),

@@ -22,6 +22,7 @@ from gpt_research.training.validation import Loss, total
 def report(summary: Mapping[str, Any], results: Mapping[str, Result]) -> Iterator[Table | str]:
     """Yield the tables of corpora and benchmarks, and a line about each benchmark."""
     title = f"{summary['run']}, step {summary['step']:,}"
+    title += ", averaged weights" if summary.get("averaged_weights") else ""
     if losses := corpus_losses(results):
         settings = summary["settings"]
         yield _corpora_table(f"{title}, on {settings['data']} ({settings['split']})", losses, results)

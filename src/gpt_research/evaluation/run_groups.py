@@ -60,6 +60,13 @@ class ComparedRun:
         """Return the newest value of a number in metrics.jsonl."""
         return next((line[name] for line in reversed(self.lines) if line.get(name) is not None), None)
 
+    def last_validation(self, name: str, averaged: bool | None) -> float | None:
+        """Return the newest `val_loss` or `val_bits_per_byte`; by default of the averaged weights,
+        if the run has them.
+        """
+        of_average = self.last(f"{name}_ema")
+        return self.last(name) if averaged is False or (averaged is None and of_average is None) else of_average
+
 
 @dataclass(frozen=True)
 class RunGroup:

@@ -58,6 +58,7 @@ def export_run(
     out: Path,
     *,
     step: str = "newest",
+    ema: bool | None = None,
     format: str = "hf",
     dtype: str = "f32",
     licence: str = "",
@@ -67,6 +68,7 @@ def export_run(
 
     Args:
         step: newest, best or a number, as `Run.open` takes it.
+        ema: take the averaged weights; by default, if the checkpoint has them.
         format: an entry of `FORMATS`.
         dtype: f32, f16, bf16 or q8_0, as far as the format has it.
         licence: of the weights, for the model card; empty says that none was chosen.
@@ -83,7 +85,7 @@ def export_run(
     if chosen.needs and importlib.util.find_spec(chosen.needs) is None:
         raise UserError(f"--format {format} needs {chosen.needs}. Run: {hints.install('export', chosen.needs)}")
     text = _read_text(text_file)
-    source = Run.open(run, step=step)
+    source = Run.open(run, step=step, ema=ema)
     source.check_vocabulary()
     with new_folder(out) as folder:
         file = chosen.write(folder, source, dtype, licence)

@@ -42,28 +42,34 @@ class GgufOfRun:
 
 
 def gguf_of_run(
-    folder: Path, dtype: str, step: str = "newest", *, notice: Callable[[str], None] = lambda _: None
+    folder: Path,
+    dtype: str,
+    step: str = "newest",
+    ema: bool | None = None,
+    *,
+    notice: Callable[[str], None] = lambda _: None,
 ) -> GgufOfRun:
     """Return the GGUF file of a run's checkpoint; make it if there is none.
 
     Args:
         step: newest, best or a number, as `Run.open` takes it.
+        ema: take the averaged weights; by default, if the checkpoint has them.
         notice: takes the sentence that says that a file is being made.
 
     Raises:
         UserError: no such run, nothing saved, damage, a width that q8_0 does not fit, a folder that
         cannot be written, or a file that fails its proof.
     """
-    kept = _kept(folder, dtype, step)
-    return kept if kept is not None else _make(folder, dtype, step, notice)
+    kept = _kept(folder, dtype, step, ema)
+    return kept if kept is not None else _make(folder, dtype, step, ema, notice)
 
 
-def _kept(folder: Path, dtype: str, wanted: str) -> GgufOfRun | None:
+def _kept(folder: Path, dtype: str, wanted: str, ema: bool | None) -> GgufOfRun | None:
     """Return the file that was made before, if it is still that of the checkpoint."""
     if not saved_steps(folder):
         return None
     step = find_step(folder, wanted)
-    path = _path(folder, step, dtype)
+    path = _path(folder, step, dtype, ema)
     try:
         record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
         tokenizer = Tokenizer.load(folder / "tokenizer.json")
@@ -76,8 +82,8 @@ def _kept(folder: Path, dtype: str, wanted: str) -> GgufOfRun | None:
         return None
 
 
-def _make(folder: Path, dtype: str, step: str, notice: Callable[[str], None]) -> GgufOfRun:
-    run = Run.open(folder, step=step)
+def _make(folder: Path, dtype: str, step: str, ema: bool | None, notice: Callable[[str], None]) -> GgufOfRun:
+    run = Run.open(folder, step=step, ema=ema)
     run.check_vocabulary()
     config = run.model.config
     if dtype == "q8_0" and config.n_embd % gguf.Q8_0_BLOCK:
@@ -85,7 +91,7 @@ def _make(folder: Path, dtype: str, step: str, notice: Callable[[str], None]) ->
             f"--weights int8 packs {gguf.Q8_0_BLOCK} weights together, and model.n_embd is {config.n_embd}. "
             "Leave --weights out."
         )
-    path = _path(folder, run.step, dtype)
+    path = _path(folder, run.step, dtype, ema)
     notice(f"Writing {path} for llama.cpp, once for this checkpoint.")
     try:
         path.parent.mkdir(exist_ok=True)
@@ -111,8 +117,10 @@ def _make(folder: Path, dtype: str, step: str, notice: Callable[[str], None]) ->
     return GgufOfRun(path, config, run.tokenizer)
 
 
-def _path(folder: Path, step: int, dtype: str) -> Path:
-    return folder / "gguf" / f"{checkpoint_path(folder, step).name}-{dtype}.gguf"
+def _path(folder: Path, step: int, dtype: str, ema: bool | None) -> Path:
+    # A file of the weights that a checkpoint gives by default has no word in its name.
+    chosen = "" if ema is None else "-ema" if ema else "-raw"
+    return folder / "gguf" / f"{checkpoint_path(folder, step).name}{chosen}-{dtype}.gguf"
 
 
 def _made_of(folder: Path, step: int, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def model_card(
         "## Use\n\n" + usage.replace("FILE", file).replace("RUN", run.name),
         _data(run.config),
         _recipe(run),
-        _scores(run.folder, run.step),
+        _scores(run),
         "## Checked\n\nRead back and compared with the run on real text:\n\n"
         + "\n".join(f"- {proof}" for proof in proofs),
         _licence(licence),
@@ -63,7 +63,8 @@ def _model(run: Run, dtype: str) -> str:
         f"width {config.n_embd}, context {config.block_size} tokens, {config.positions} positions, "
         f"{'' if config.bias else 'no '}biases, {'tied' if config.tie_weights else 'untied'} head. "
         f"Vocabulary: {run.tokenizer.vocabulary.description}, {config.vocab_size:,} entries, fingerprint "
-        f"`{run.tokenizer.fingerprint[:16]}`. Weights in {dtype}, from step {run.step:,}, exported by "
+        f"`{run.tokenizer.fingerprint[:16]}`. Weights in {dtype}, from step {run.step:,}"
+        f"{' (the moving average over steps)' if run.averaged else ''}, exported by "
         f"gpt-research {__version__}. It continues text; it follows no instructions and may write what is "
         "untrue or harmful."
     )
@@ -100,19 +101,20 @@ def _recipe(run: Run) -> str:
     )
 
 
-def _scores(folder: Path, step: int) -> str:
-    measured = [m for m in read_metrics(folder) if m.get("val_loss") is not None and m["step"] <= step]
+def _scores(run: Run) -> str:
+    loss, bits = ("val_loss_ema", "val_bits_per_byte_ema") if run.averaged else ("val_loss", "val_bits_per_byte")
+    measured = [m for m in read_metrics(run.folder) if m.get(loss) is not None and m["step"] <= run.step]
     if not measured:
         return "## Scores\n\nThis run was not evaluated."
     last = measured[-1]
     rows = ["| validation split | nats a token | bits a byte |", "|---|---:|---:|"]
-    rows.append(f"| all | {_number(last['val_loss'])} | {_number(last.get('val_bits_per_byte'))} |")
-    corpora = last.get("corpora")
+    rows.append(f"| all | {_number(last[loss])} | {_number(last.get(bits))} |")
+    corpora = None if run.averaged else last.get("corpora")
     for name, entry in sorted(corpora.items() if isinstance(corpora, dict) else []):
         numbers = entry if isinstance(entry, dict) else {"val_loss": entry}
-        loss = numbers.get("val_loss", numbers.get("loss"))
-        bits = numbers.get("val_bits_per_byte", numbers.get("bits_per_byte"))
-        rows.append(f"| {name} | {_number(loss)} | {_number(bits)} |")
+        nats = numbers.get("val_loss", numbers.get("loss"))
+        bits_per_byte = numbers.get("val_bits_per_byte", numbers.get("bits_per_byte"))
+        rows.append(f"| {name} | {_number(nats)} | {_number(bits_per_byte)} |")
     return f"## Scores\n\nOf the run itself at step {last['step']:,}, before any rounding:\n\n" + "\n".join(rows)
 
 

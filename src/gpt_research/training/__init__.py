@@ -13,6 +13,7 @@ Modules:
     inputs            data set, tokenizer and loader of a run
     optimizers        the table of optimizers, and the groups of parameters
     muon              the optimizer whose matrices of momentum are made orthogonal
+    ema               the moving average of the weights
     schedules         the table of schedules: the learning rate of a step
     parallel          DDP and FSDP
     optimizer_state   an optimizer's state in a checkpoint

@@ -21,6 +21,7 @@ from gpt_research.model.fast.loss import LOGIT_COPIES
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.training.compilation import Work, choose_compilation
+from gpt_research.training.ema import WeightAverage
 from gpt_research.training.execution import ExecutionPlan, Parallel
 from gpt_research.training.optimizers import make_optimizer, state_bytes
 from gpt_research.training.parallel import place
@@ -98,12 +99,19 @@ def build_step(
         machine.keep_freed_memory()  # only now, because what the draw took is not needed again
     # The optimizer comes after `place`, because FSDP replaces the parameters by shards of them.
     optimizer = make_optimizer(model, config)
-    return kind(placed, optimizer, learning_rate, batches, plan, runtime, seed=config.seed, grad_clip=config.grad_clip)
+    average = WeightAverage(model, config.ema_decay, runtime.device) if config.ema_decay else None
+    parts = placed, optimizer, learning_rate, batches, plan, runtime
+    return kind(*parts, seed=config.seed, grad_clip=config.grad_clip, average=average)
 
 
 def training_state_bytes(config: TrainConfig) -> int:
-    """Return the bytes of weight, gradient and optimizer state for one parameter."""
-    return WEIGHT_BYTES + GRADIENT_BYTES + state_bytes(config)
+    """Return the bytes of weight, gradient, average and optimizer state for one parameter."""
+    return GRADIENT_BYTES + checkpoint_bytes(config)
+
+
+def checkpoint_bytes(config: TrainConfig) -> int:
+    """Return the bytes that a checkpoint takes for one parameter."""
+    return WEIGHT_BYTES * (2 if config.ema_decay else 1) + state_bytes(config)
 
 
 def _parallel(config: TrainConfig, runtime: Runtime, parameters: int) -> Parallel:

@@ -59,6 +59,9 @@ def draw_loss_curve(run: Path) -> Path | None:
         axes.plot(
             [m["step"] for m in val], [m["val_loss"] for m in val], "o-", ms=3, color=VALIDATION, label="validation"
         )
+        averaged = [(m["step"], m["val_loss_ema"]) for m in val if m.get("val_loss_ema") is not None]
+        if averaged:
+            axes.plot(*zip(*averaged, strict=True), "--", color=VALIDATION, label="validation, averaged weights")
         names = sorted(val[-1].get("corpora", {}))
         for number, name in enumerate(names if len(names) > 1 else []):
             points = [(m["step"], m["corpora"][name]["loss"]) for m in val if name in m.get("corpora", {})]

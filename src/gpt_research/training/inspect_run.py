@@ -26,7 +26,10 @@ from gpt_research.config import TrainConfig
 from gpt_research.settings_history import differences, has_history, in_words, periods, run_config
 from gpt_research.training.metrics import read_metrics
 
-LAST_NUMBERS = ("loss", "mean_loss", "val_loss", "val_bits_per_byte", "tokens", "elapsed_s", "peak_memory_gb")
+LAST_NUMBERS = (
+    "loss", "mean_loss", "val_loss", "val_bits_per_byte", "val_loss_ema", "val_bits_per_byte_ema", "tokens",
+    "elapsed_s", "peak_memory_gb",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,7 @@ def _checkpoint(run: Path, step: int, *, hashes: bool) -> CheckpointSummary:
         if hashes:
             verify_checkpoint(folder)
         weights, optimizer = (_count(tensor_files(folder, kind)) for kind in ("model", "optimizer"))
+        weights += ", and their average" if tensor_files(folder, "ema") else ""
         loss = validation_loss(run, step)
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         whole = bool(_state(folder))

@@ -47,10 +47,10 @@ from gpt_research.training.reporter import Beginning, Outcome, Reporter
 from gpt_research.training.run_folder import fill_run_folder, locked_run_folder, shared_run_folder
 from gpt_research.training.signals import StopSignal, StopTogether, catch_stop_signals
 from gpt_research.training.starting_weights import take_weights
-from gpt_research.training.state import RunState, Saving
+from gpt_research.training.state import RunState, Saving, is_due
 from gpt_research.training.step import TrainStep
 from gpt_research.training.trackers import find_tracker
-from gpt_research.training.validation import Loss, total, validate
+from gpt_research.training.validation import Loss, as_metrics, total, validate
 
 LONGEST_SAMPLE = 200
 """The most tokens of the sample that is written after an evaluation."""
@@ -122,9 +122,7 @@ class Trainer:
         best = BestEvaluation(config.best_smoothing, config.early_stopping)
         self.state = RunState(self.train_step, origin, Health(config.spike_z), best)
         self.byte_lengths = torch.from_numpy(data.tokenizer.byte_lengths).to(runtime.device)
-        self.saving = Saving(
-            self.run_folder, config.keep_last, config.keep_every, self.plan, self.state, runtime, self.reporter
-        )
+        self.saving = Saving(config, self.plan, self.state, runtime, self.reporter)
         windows = partial(describe_windows, self.loader, data)
         self.bad_steps = BadSteps(self.run_folder, self.state, self.saving, runtime, self.reporter, windows)
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []
@@ -186,8 +184,8 @@ class Trainer:
                     # The reported speed is that of steps alone, so evaluating and saving are left
                     # out.
                     paused_at = time.perf_counter()
-                    is_best = self._due(step, config.eval_interval) and self._evaluate(step)
-                    if self._due(step, config.save_interval) or (config.keep_best and is_best):
+                    is_best = is_due(step, config.eval_interval, config.max_steps) and self._evaluate(step)
+                    if self.saving.due(step, is_best=is_best):
                         self.save(step)
                     self.saving.report()
                     if (news := shared_cores.news()) is not None:
@@ -262,6 +260,13 @@ class Trainer:
             self.save(0)
         return notes
 
+    def evaluate_average(self) -> dict[str, Loss]:
+        """Return what `evaluate` does, for the averaged weights; empty if the run has none."""
+        if self.train_step.average is None:
+            return {}
+        with self.train_step.average.in_place():
+            return self.evaluate()
+
     def evaluate(self) -> dict[str, Loss]:
         """Return the validation loss of each corpus that has a validation split."""
         files = {name: self.data.dataset.val[name] for name in self.data.validated}
@@ -295,9 +300,6 @@ class Trainer:
         # A step may take minutes, and a batch system kills a job that does not stop soon.
         return self.plan.micro_steps > 1 and stops()
 
-    def _due(self, step: int, interval: int) -> bool:
-        return step == self.config.max_steps or (interval > 0 and step % interval == 0)
-
     @property
     def _reads_every_step(self) -> bool:
         # On a GPU the host must wait for the device to read a number, so it reads many steps at
@@ -324,7 +326,7 @@ class Trainer:
             gave_up_at = gave_up_at or (step if health.hopeless else 0)
             if math.isfinite(loss):
                 self.state.unlogged.append(loss)
-            if step % self.config.log_interval == 0 or step == self.config.max_steps:
+            if is_due(step, self.config.log_interval, self.config.max_steps):
                 self._log(step, loss, norm)
         if gave_up_at:
             raise self.bad_steps.give_up(gave_up_at, steps[-1])
@@ -361,17 +363,15 @@ class Trainer:
         """Evaluate, log, and write a sample and the curve; return True if no evaluation was
         better.
         """
-        self.losses, is_best = self.evaluate(), False
+        self.losses, averaged, is_best = self.evaluate(), self.evaluate_average(), False
         if self.losses:
-            overall = total(self.losses)
-            is_best = self.state.best.observe(step, overall.loss)
-            values = {"val_loss": overall.loss, "val_bits_per_byte": overall.bits_per_byte}
-            corpora = {
-                name: {"loss": loss.loss, "bits_per_byte": loss.bits_per_byte} for name, loss in self.losses.items()
-            }
+            # Commands take the averaged weights of a checkpoint if it has them: these are judged.
+            is_best = self.state.best.observe(step, total(averaged or self.losses).loss)
             if self.metrics:
-                self.metrics.log(step, {**values, "corpora": corpora})
+                self.metrics.log(step, as_metrics(self.losses, averaged))
             self.reporter.evaluated(step, self.losses)
+            if averaged:
+                self.reporter.evaluated_average(step, averaged)
         if self.runtime.is_main:
             if self.plan.shards == 1:  # with FSDP no process holds the whole model
                 self._write_sample(step)

@@ -80,9 +80,10 @@ def _of_other_weights(origin: Mapping[str, Any]) -> str:
     """Return in a sentence where the weights of step 0 come from, and what is new."""
     source = origin["lineage"].get("imported_from")
     imported = f" (imported from {source})" if source and origin["step"] == 0 else ""
+    which = "the averaged ones" if origin.get("ema") else "those"
     theirs, ours = origin["context"]
     context = f", with the first {ours:,} of its {theirs:,} positions" if ours != theirs else ""
     return (
-        f"Weights: those of {origin['run']} at step {origin['step']:,}{imported}{context}. Optimizer, schedule and "
+        f"Weights: {which} of {origin['run']} at step {origin['step']:,}{imported}{context}. Optimizer, schedule and "
         "order of the data are new."
     )

@@ -67,6 +67,9 @@ class Reporter:
     def evaluated(self, step: int, losses: dict[str, Loss]) -> None:
         """Called after each evaluation, with the loss of each corpus."""
 
+    def evaluated_average(self, step: int, losses: dict[str, Loss]) -> None:
+        """Called after `evaluated` with the losses of the averaged weights, if the run has them."""
+
     def saved(self, step: int, path: Path) -> None:
         """Called when a checkpoint is on the disk, which may be some steps after its own."""
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.base.locks import take_lock
 from gpt_research.base.runtime import Runtime
@@ -31,6 +32,7 @@ from gpt_research.settings_history import (
     record,
 )
 from gpt_research.training.inputs import TrainingData
+from gpt_research.training.schedules import SCHEDULE_SETTINGS, same_so_far, steps_before_decay
 
 OWNER = "owner.json"
 
@@ -65,7 +67,7 @@ def locked_run_folder(config: TrainConfig) -> Iterator[str]:
                     "auto."
                 )
             step = steps[-1] if config.resume == "auto" else find_step(run, config.step)
-            _check_changes(config_to_go_on(run, step, saved_steps(run)[-1]), config, run, trained=step > 0)
+            _check_changes(config_to_go_on(run, step, saved_steps(run)[-1]), config, run, step)
         try:
             yield mark
         finally:
@@ -139,11 +141,11 @@ def fill_run_folder(
     return record(run, Period(step, config, data_fingerprint))
 
 
-def _check_changes(old: TrainConfig, new: TrainConfig, run: Path, *, trained: bool = True) -> None:
+def _check_changes(old: TrainConfig, new: TrainConfig, run: Path, step: int) -> None:
     """Refuse changed settings that decide the result, unless the user allows the change.
 
     Args:
-        trained: False if no step was taken yet; then nothing came of the old settings.
+        step: steps that were taken with the old settings; nothing came of them if it is 0.
     """
     changes = [
         change for change in differences(old, new) if change[0].partition(".")[0] not in TrainConfig.changeable_fields()
@@ -161,8 +163,22 @@ def _check_changes(old: TrainConfig, new: TrainConfig, run: Path, *, trained: bo
             f"{run} holds a model of another shape ({in_words(shape)}). Name another folder with --out; "
             f"--init_from {run} begins there with its weights, at a shorter context too."
         )
-    if changes and trained and not new.allow_change:
+    if changes and same_so_far(old, new, step):  # another end is no other run, while no step knows of the end
+        changes = [change for change in changes if change[0] not in SCHEDULE_SETTINGS]
+    if changes and step > 0 and not new.allow_change:
         raise UserError(
             f"{run} was trained with other settings ({in_words(changes)}). Go on with the old ones by "
             f"--resume {run}, take the new ones by --allow_change, or name another folder with --out."
+            + _instead(old, new, run, changes)
         )
+
+
+def _instead(old: TrainConfig, new: TrainConfig, run: Path, changes: list[tuple[str, Any, Any]]) -> str:
+    """Return the sentence on the checkpoint before the decay, if a run can go on from there."""
+    before = steps_before_decay(old)
+    if {change[0] for change in changes} != {"max_steps"} or before not in saved_steps(run):
+        return ""
+    if not before or not same_so_far(old, new, before):
+        return ""
+    again = hints.command("train", "--resume", run, "--step", before, "--max_steps", new.max_steps)
+    return f" Or go on from before the decay, which needs no --allow_change: {again}"

@@ -62,11 +62,13 @@ def _put(checkpoint: Checkpoint, model: GPT, config: TrainConfig, tokenizer: str
         )
     theirs = run_config(folder, checkpoint.step).model
     _check_shape(theirs, config.model, folder)
-    restore_model(model, _fitted(checkpoint, theirs, config.model), where)
+    weights = checkpoint.weights(config.ema, where)
+    restore_model(model, _fitted(weights.tensors, theirs, config.model), where)
     return {
         "run": str(folder),
         "step": checkpoint.step,
-        "weights_sha256": checkpoint.weights_sha256,
+        **({"ema": True} if weights.averaged else {}),
+        "weights_sha256": weights.sha256,
         "context": [theirs.block_size, config.model.block_size],
         "lineage": before,
     }
@@ -84,8 +86,8 @@ def _check_shape(theirs: GPTConfig, ours: GPTConfig, folder: Path) -> None:
         )
 
 
-def _fitted(checkpoint: Checkpoint, theirs: GPTConfig, ours: GPTConfig) -> Mapping[str, torch.Tensor]:
+def _fitted(weights: Mapping[str, torch.Tensor], theirs: GPTConfig, ours: GPTConfig) -> Mapping[str, torch.Tensor]:
     """Return the weights with as many positions as the new context has."""
-    if ours.block_size == theirs.block_size or POSITIONS not in checkpoint.model:
-        return checkpoint.model
-    return {**checkpoint.model, POSITIONS: checkpoint.model[POSITIONS][: ours.block_size]}
+    if ours.block_size == theirs.block_size or POSITIONS not in weights:
+        return weights
+    return {**weights, POSITIONS: weights[POSITIONS][: ours.block_size]}

@@ -2,7 +2,7 @@
 
 A step is a pure function of the weights, the optimizer's state and the step's number: data, dropout
 and learning rate all follow from (seed, step). So a checkpoint is weights, optimizer state, scaler
-and one number, and what the run remembers of its losses.
+and one number, and what the run remembers: its losses, and the average of its weights.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from gpt_research.training.health import Health
 from gpt_research.training.lineage import ORIGIN, check_lineage
 from gpt_research.training.optimizer_state import optimizer_first_rows, optimizer_tensors, restore_optimizer
 from gpt_research.training.reporter import Reporter
+from gpt_research.training.schedules import steps_before_decay
 from gpt_research.training.signals import ASKS_EVERY_S
 from gpt_research.training.step import TrainStep
 
@@ -43,17 +44,22 @@ class RunState:
         optimizer, model = self.train_step.optimizer, self.train_step.model
         tensors = model_tensors(model), optimizer_tensors(optimizer, model)
         rows = first_rows(model) | optimizer_first_rows(optimizer, model)
-        return Checkpoint(step, *tensors, self.small_values(), rows)
+        ema = self.train_step.average.tensors() if self.train_step.average is not None else None
+        return Checkpoint(step, *tensors, self.small_values(), rows, ema=ema)
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """Return weights and optimizer state by name, as they are on the device."""
+        """Return weights, their average and optimizer state by name, as they are on the device."""
         named, state = dict(self.train_step.model.named_parameters()), self.train_step.optimizer.state
         moments = {f"{moment}/{name}": value for name, p in named.items() for moment, value in state[p].items()}
-        return named | moments
+        average = self.train_step.average
+        averages = average.named_parameters() if average is not None and average.steps else ()
+        return named | moments | {f"ema/{name}": value for name, value in averages}
 
     def small_values(self) -> dict[str, Any]:
         """Return all of the state but weights and optimizer, as JSON holds it."""
+        average = self.train_step.average
         return {
+            **({"ema_steps": average.steps} if average is not None else {}),
             "lineage": self.lineage,
             "scaler": self.train_step.scaler.state_dict(),
             "health": self.health.state_dict(),
@@ -77,6 +83,8 @@ class RunState:
         check_lineage(before, self.lineage, where, config)
         restore_model(train_step.model, checkpoint.model, where)
         restore_optimizer(train_step.optimizer, train_step.model, checkpoint.optimizer)
+        if train_step.average is not None:
+            train_step.average.restore(checkpoint.ema, state.get("ema_steps", 0), where)
         train_step.scaler.load_state_dict(state.get("scaler", {}))
         if "health" in state:
             self.health.load_state_dict(state["health"])
@@ -109,14 +117,19 @@ class RunState:
         return bad
 
 
+def is_due(step: int, interval: int, last_step: int) -> bool:
+    """Return whether something that is done every `interval` steps (0: never), and after the last
+    one, is done after this step.
+    """
+    return step == last_step or (interval > 0 and step % interval == 0)
+
+
 class Saving:
     """The checkpoints that a run writes. All ranks call its methods at the same steps."""
 
     def __init__(
         self,
-        run: Path,
-        keep_last: int,
-        keep_every: int,
+        config: TrainConfig,
         plan: ExecutionPlan,
         state: RunState,
         runtime: Runtime,
@@ -124,8 +137,9 @@ class Saving:
     ) -> None:
         # The shards of the first copy are the whole model. The other copies are equal to it.
         part = Part(runtime.rank, plan.shards) if runtime.rank < plan.shards else None
-        self._saver = BackgroundSaver(run, keep_last, keep_every, part)
-        self._state, self._runtime, self._reporter = state, runtime, reporter
+        self._saver = BackgroundSaver(Path(config.out), config.keep_last, config.keep_every, part)
+        self._config, self._state, self._runtime, self._reporter = config, state, runtime, reporter
+        self._before_decay = steps_before_decay(config)
         self.newest: int | None = None
         """Step of the newest checkpoint, on the disk or being written; None if there is none."""
 
@@ -133,6 +147,13 @@ class Saving:
     def failed(self) -> bool:
         """True on the rank that could not write a checkpoint."""
         return self._saver.failed
+
+    def due(self, step: int, *, is_best: bool) -> bool:
+        """Return whether the state of a step is to be saved, of which no evaluation was better if
+        `is_best`.
+        """
+        at_interval = is_due(step, self._config.save_interval, self._config.max_steps)
+        return at_interval or step == self._before_decay or (self._config.keep_best and is_best)
 
     def save(self, step: int) -> None:
         """Copy the state of `step`, and let a thread write the copy while training goes on.
@@ -146,7 +167,8 @@ class Saving:
         self._runtime.barrier()  # no part may be written before the folder for all parts is there
         if self._saver.part is not None:
             # Nothing can make the weights of step 0 again if another run or an import gave them.
-            self._saver.save(self._state.at(step), keep={0, self._state.best.step or 0})
+            keep = {0, self._before_decay, self._state.best.step or 0}
+            self._saver.save(self._state.at(step), keep)
 
     def abandon(self) -> None:
         """Wait no more for the parts that other processes write, because the run ends."""

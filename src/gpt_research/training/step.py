@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
     from gpt_research.base.runtime import Runtime
+    from gpt_research.training.ema import WeightAverage
 
 
 class Batches(Protocol):
@@ -49,16 +50,19 @@ class TrainStep:
         *,
         seed: int,
         grad_clip: float,
+        average: WeightAverage | None = None,
     ) -> None:
         """Keep the parts of a step.
 
         Args:
             learning_rate: from a step, counted from 0, to its rate.
             grad_clip: largest global gradient norm; 0 does not clip.
+            average: of the weights, which takes those after each step; None keeps none.
         """
         self.placed, self.model = placed, placed.model
         self.optimizer, self.learning_rate, self.batches = optimizer, learning_rate, batches
         self.plan, self.runtime, self.seed, self.grad_clip = plan, runtime, seed, grad_clip
+        self.average = average
         self.scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.precision == "fp16")
         self.skipped = torch.zeros((), device=runtime.device)
         """Steps that left the weights as they were, counted on the device."""
@@ -99,6 +103,8 @@ class TrainStep:
             self.scaler.step(self.optimizer)
         self.scaler.update()
         self.skipped += leave_out
+        if self.average is not None:
+            self.average.update(leave_out)
         self.optimizer.zero_grad(set_to_none=True)
         return loss, norm
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -45,6 +46,19 @@ class Loss:
 def total(losses: Mapping[str, Loss]) -> Loss:
     """Return the loss over all corpora together."""
     return sum(losses.values(), Loss(0.0, 0, 0))
+
+
+def as_metrics(losses: Mapping[str, Loss], averaged: Mapping[str, Loss]) -> dict[str, Any]:
+    """Return the numbers of an evaluation for metrics.jsonl, with those of the averaged weights if
+    there are any.
+    """
+    values: dict[str, Any] = {}
+    for suffix, of in (("", losses), ("_ema", averaged)):
+        if of:
+            overall = total(of)
+            values |= {f"val_loss{suffix}": overall.loss, f"val_bits_per_byte{suffix}": overall.bits_per_byte}
+    corpora = {name: {"loss": loss.loss, "bits_per_byte": loss.bits_per_byte} for name, loss in losses.items()}
+    return {**values, "corpora": corpora}
 
 
 def validate(

@@ -82,7 +82,8 @@ def verify_resume(config: TrainConfig, steps: int) -> Verdict:
 def _hashes(run_folder: str) -> dict[str, str]:
     checkpoint = load_newest(Path(run_folder))
     assert checkpoint is not None, "train saves before it returns"
-    tensors = {**checkpoint.model, **checkpoint.optimizer}
+    averages = {f"ema/{name}": tensor for name, tensor in (checkpoint.ema or {}).items()}
+    tensors = {**checkpoint.model, **checkpoint.optimizer, **averages}
     return {name: hashlib.sha256(_bytes(tensor)).hexdigest() for name, tensor in tensors.items()}
 
 

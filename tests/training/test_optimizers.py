@@ -8,9 +8,10 @@ from gpt_research.config import OptimizerConfig, TrainConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.training import optimizers
-from gpt_research.training.muon import Muon, orthogonal
+from gpt_research.training.muon import Muon, _by_square, _by_steps, orthogonal
 from gpt_research.training.optimizer_state import optimizer_tensors, restore_optimizer
 from gpt_research.training.optimizers import OPTIMIZERS, make_optimizer, state_bytes, step_unless
+from gpt_research.training.polynomials import best_polynomials
 
 CONFIG = GPTConfig(n_layer=2, n_head=2, n_embd=16, block_size=8, vocab_size=50)
 
@@ -127,6 +128,27 @@ def test_an_orthogonal_direction_has_singular_values_near_one() -> None:
         assert values.max() < 1.3
         assert (u.T @ found @ vh.T).diagonal().min() > 0.6  # the singular vectors are the same
         torch.testing.assert_close(orthogonal([matrix])[0], found)  # alone as in a stack
+
+
+@pytest.mark.parametrize(("iterations", "error"), [(3, 0.28), (4, 0.02), (6, 1e-4)])
+def test_few_polynomials_that_are_the_best_do_as_well(iterations: int, error: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    polynomials = best_polynomials(iterations)
+    for shape in ((24, 24), (24, 96), (96, 24)):
+        u, _, vh = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
+        values = torch.linspace(0.035, 1, 24)  # after division by their norm, the lowest is 0.012
+        found = orthogonal([(u * values) @ vh], polynomials)[0]
+        assert (torch.linalg.svdvals(found) - 1).abs().max() < error
+        # Many small products and few large ones compute the same.
+        stack = ((u * values) @ vh / values.norm())[None]
+        one, other = _by_square(stack, polynomials), _by_steps(stack, polynomials)
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=0)
+
+
+def test_products_in_16_bits_take_nearly_the_same_steps() -> None:
+    matrix = torch.randn(48, 96, generator=torch.Generator().manual_seed(0))
+    exact, rounded = (orthogonal([matrix], products=dtype)[0] for dtype in (torch.float32, torch.bfloat16))
+    assert (exact - rounded).norm() / exact.norm() < 0.05
 
 
 def test_muon_takes_the_steps_of_torchs() -> None:

@@ -96,7 +96,9 @@ class Trial:
         lines = read_metrics(self.run)
         last: Mapping[str, Any] = next((line for line in reversed(lines) if "val_loss" in line), {})
         taken = max((line["step"] for line in lines), default=0)
-        loss = last.get("val_loss") if last.get("step") == config.max_steps else None
+        # If a run keeps an average of its weights, that is the model that it is about.
+        of = "_ema" if config.ema_decay else ""
+        loss = last.get(f"val_loss{of}") if last.get("step") == config.max_steps else None
         not_finite = lines[-1].get("event") == "not_finite" if lines else False
         state: State = "done"
         why = ""
@@ -118,8 +120,8 @@ class Trial:
             seconds=max((line["elapsed_s"] for line in lines if line.get("elapsed_s")), default=0.0),
             tokens_per_s=statistics.median(speeds) if speeds else None,
             loss=loss,
-            bits_per_byte=last.get("val_bits_per_byte") if loss is not None else None,
-            corpora=last.get("corpora", {}) if loss is not None else {},
+            bits_per_byte=last.get(f"val_bits_per_byte{of}") if loss is not None else None,
+            corpora=last.get(f"corpora{of}", {}) if loss is not None else {},
             weights_sha256=_hash_of_weights(self.run),
         )
 

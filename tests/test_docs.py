@@ -38,6 +38,7 @@ PARSED = {
     r"=hub:|^gpt-research import openai-community/": "needs the Hugging Face hub",
     r"--executor (slurm|ray)": "needs a cluster",
     r"--micro_batch (auto|64)": "measures for some seconds, or needs a card",
+    r"^gpt-research (ablate|sweep|lr-range) ": "trains for minutes; tests/lab/test_experiments.py runs smaller ones",
     r"^gpt-research doctor$": "times this machine; tests/estimate/test_doctor.py runs it",
     r"^gpt-research demo$": "fetches a corpus; tests/test_demo.py runs it",
     r"--allow_pickle": "needs nanoGPT's checkpoint; tests/export/test_importing.py imports one",

@@ -47,14 +47,18 @@ class OptimizerConfig:
     """Which optimizer takes the steps."""
 
     name: str = "adamw"
-    """adamw, muon (matrices; AdamW takes the rest), or the name that a plugin gave its own."""
+    """adamw, muon (matrices; AdamW takes the rest), the name of an optimizer of pytorch-optimizer,
+    such as lion (extra optim), or the name that a plugin gave its own."""
+    options: dict[str, bool | int | float | str | list[float]] = field(default_factory=dict)
+    """An option of an optimizer of pytorch-optimizer, such as eps. Others have its defaults."""
     embedding_lr_scale: float = 1.0
     """Learning rate of the embeddings, and of a head that is tied to one, as a share of
     learning_rate."""
     head_lr_scale: float = 1.0
     """Learning rate of a head that is not tied, as a share of learning_rate."""
     muon_others_lr_scale: float = 0.2
-    """With muon: learning rate of all that is no matrix, as a share of learning_rate."""
+    """With muon, and those of pytorch-optimizer that are of its kind: learning rate of all that is
+    no matrix, as a share of learning_rate."""
     muon_iterations: int = 5
     """With muon: polynomials that make a matrix orthogonal. 5 takes the published one each time; 3
     or 4 that are the best for so few do nearly as well, sooner."""

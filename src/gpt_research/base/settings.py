@@ -84,8 +84,9 @@ def by_flag(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return the nested dictionary of `to_dict` with the names of flags, such as model.n_layer."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        # The weights of corpora are one setting, because two runs may name different corpora.
-        nested = isinstance(value, Mapping) and name != "weights"
+        # The weights of corpora are one setting, because two runs may name different corpora. The
+        # options of an optimizer are another one.
+        nested = isinstance(value, Mapping) and name not in ("weights", "options")
         flat |= by_flag(value, f"{prefix}{name}.") if nested else {prefix + name: value}
     return flat
 

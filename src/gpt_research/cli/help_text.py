@@ -30,8 +30,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "model.rope_theta model.attention model.qk_norm model.value_embeddings model.logit_softcap model.tie_weights "
         "model.initialisation model.parametrization model.mup_base_width",
         "optimizer": "max_steps learning_rate schedule min_lr_ratio decay_ratio decay_shape warmup_steps weight_decay "
-        "grad_clip ema_decay optimizer.name beta1 beta2 optimizer.embedding_lr_scale optimizer.head_lr_scale "
-        "optimizer.muon_others_lr_scale optimizer.muon_iterations "
+        "grad_clip ema_decay optimizer.name optimizer.options beta1 beta2 optimizer.embedding_lr_scale "
+        "optimizer.head_lr_scale optimizer.muon_others_lr_scale optimizer.muon_iterations "
         "optimizer.embedding_weight_decay optimizer.head_weight_decay optimizer.vector_weight_decay",
         "batch": "tokens_per_step micro_batch loss_chunk gradient_checkpointing",
         "hardware": "device precision residual_precision compile deterministic parallel gradient_exchange rank_timeout",

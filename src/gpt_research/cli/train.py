@@ -14,10 +14,13 @@ def run(config: TrainConfig) -> int:
     from gpt_research.cli.terminal_reporter import TerminalReporter
     from gpt_research.estimate.micro_batch import resolve_micro_batch
     from gpt_research.training.loop import train
+    from gpt_research.training.optimizer_check import check_optimizer
     from gpt_research.training.schedules import steps_before_decay
     from gpt_research.training.trackers import find_tracker
 
-    find_tracker(config.tracker)  # before steps are measured for micro_batch auto
+    # Before steps are measured for micro_batch auto.
+    find_tracker(config.tracker)
+    check_optimizer(config)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     reporter = TerminalReporter(console)
     if not isinstance(config.micro_batch, int):

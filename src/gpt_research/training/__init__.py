@@ -16,6 +16,8 @@ Modules:
     ema               the moving average of the weights
     schedules         the table of schedules: the learning rate of a step
     parallel          DDP and FSDP
+    package_optimizers  the optimizers of pytorch-optimizer
+    optimizer_check   tries one of those before a run begins
     optimizer_state   an optimizer's state in a checkpoint
     validation        the loss on a split, perplexity and bits per byte
     health            finds spikes and gradients that are not finite

@@ -21,7 +21,7 @@ from gpt_research.model.fast.loss import LOGIT_COPIES
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.training.compilation import Work, choose_compilation
-from gpt_research.training.ema import WeightAverage
+from gpt_research.training.ema import averaged_weights
 from gpt_research.training.execution import ExecutionPlan, Parallel
 from gpt_research.training.optimizers import make_optimizer, state_bytes
 from gpt_research.training.parallel import place
@@ -99,7 +99,7 @@ def build_step(
         machine.keep_freed_memory()  # only now, because what the draw took is not needed again
     # The optimizer comes after `place`, because FSDP replaces the parameters by shards of them.
     optimizer = make_optimizer(model, config)
-    average = WeightAverage(model, config.ema_decay, runtime.device) if config.ema_decay else None
+    average = averaged_weights(model, optimizer, config.ema_decay, runtime.device)
     parts = placed, optimizer, learning_rate, batches, plan, runtime
     return kind(*parts, seed=config.seed, grad_clip=config.grad_clip, average=average)
 

@@ -39,6 +39,7 @@ from gpt_research.training.health import Health
 from gpt_research.training.inputs import TrainingData, loader_of_run
 from gpt_research.training.lineage import lineage
 from gpt_research.training.metrics import SAMPLES, Earlier, Metrics
+from gpt_research.training.optimizer_check import check_optimizer
 from gpt_research.training.out_of_memory import REMEDY_OF_BUILDING, out_of_memory_is_the_users
 from gpt_research.training.parallel import reshard, uncompiled
 from gpt_research.training.profiling import profiled
@@ -69,6 +70,7 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     reporter = reporter or Reporter()
     check_variants(config.model)
     find_tracker(config.tracker)
+    check_optimizer(config)
     runtime = startup.start(config.device, config.precision, deterministic=config.deterministic)
     if runtime.world_size > 1:
         parent.stop_with_launcher()
@@ -260,13 +262,6 @@ class Trainer:
             self.save(0)
         return notes
 
-    def evaluate_average(self) -> dict[str, Loss]:
-        """Return what `evaluate` does, for the averaged weights; empty if the run has none."""
-        if self.train_step.average is None:
-            return {}
-        with self.train_step.average.in_place():
-            return self.evaluate()
-
     def evaluate(self) -> dict[str, Loss]:
         """Return the validation loss of each corpus that has a validation split."""
         files = {name: self.data.dataset.val[name] for name in self.data.validated}
@@ -363,7 +358,8 @@ class Trainer:
         """Evaluate, log, and write a sample and the curve; return True if no evaluation was
         better.
         """
-        self.losses, averaged, is_best = self.evaluate(), self.evaluate_average(), False
+        average, is_best = self.train_step.average, False
+        self.losses, averaged = self.evaluate(), {} if average is None else average.measure(self.evaluate)
         if self.losses:
             # Commands take the averaged weights of a checkpoint if it has them: these are judged.
             is_best = self.state.best.observe(step, total(averaged or self.losses).loss)

@@ -7,14 +7,16 @@ Source: Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization" (Ada
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn as nn
 
-from gpt_research.base.errors import UserError, look_up
+from gpt_research.base.errors import UserError
 from gpt_research.training.muon import Muon
+from gpt_research.training.package_optimizers import make_package_optimizer
 
 if TYPE_CHECKING:
     from gpt_research.config import OptimizerConfig, TrainConfig
@@ -60,18 +62,32 @@ OPTIMIZERS: dict[str, MakeOptimizer] = {"adamw": adamw, "muon": muon}
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """Return the optimizer that `config.optimizer.name` names, for a model's trainable parameters.
+    """Return the optimizer that `config.optimizer.name` names, for a model's trainable parameters:
+    an entry of `OPTIMIZERS`, or one of the package pytorch-optimizer.
 
     Raises:
-        UserError: no optimizer has that name.
+        UserError: no optimizer has that name or takes these options, or it cannot be sharded.
     """
-    make = look_up(OPTIMIZERS, config.optimizer.name, "optimizer.name")
-    optimizer = make(parameter_groups(model, config.optimizer, config.weight_decay, config.model.width_ratio), config)
+    name, chosen = config.optimizer.name, config.optimizer
+    groups = parameter_groups(model, chosen, config.weight_decay, config.model.width_ratio)
+    if (make := own_optimizer(name)) is None:
+        optimizer = make_package_optimizer(groups, config, OPTIMIZERS)
+    elif chosen.options and make in (adamw, muon):
+        raise UserError(f"optimizer.options are for optimizers of pytorch-optimizer, and {name} has settings instead.")
+    else:
+        optimizer = make(groups, config)
+    # What steps change in the groups is a part of a checkpoint.
+    optimizer.groups_at_start = [dict(group) for group in optimizer.param_groups]  # type: ignore[attr-defined]
     if _is_on_metal(model):
         # Metal's fused AdamW takes a step although `found_inf` says no (torch 2.11). Then the host
         # reads the flag, here and in torch's gradient scaler.
         optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     return optimizer
+
+
+def own_optimizer(name: str) -> MakeOptimizer | None:
+    """Return the entry of `OPTIMIZERS` that a name means; None if it can be the package's alone."""
+    return OPTIMIZERS.get(name) or OPTIMIZERS.get(name.lower())
 
 
 def _is_on_metal(model: nn.Module) -> bool:
@@ -122,23 +138,11 @@ def parameter_groups(
     ]
 
 
-def step_unless(optimizer: torch.optim.Optimizer, leave_out: torch.Tensor) -> None:
-    """Take the optimizer's step, unless `leave_out`, a boolean scalar on the device, is true."""
-    # torch's fused optimizers read the flag on the device: they take it as the `found_inf` of a
-    # gradient scaler and then change nothing, so the host does not wait for it. For every other
-    # optimizer the host reads the flag.
-    if getattr(optimizer, "_step_supports_amp_scaling", False):
-        optimizer.found_inf = leave_out.float()  # type: ignore[attr-defined]
-        optimizer.step()
-    elif not leave_out.item():
-        optimizer.step()
-
-
 def state_bytes(config: TrainConfig) -> int:
     """Return the bytes of optimizer state for one fp32 parameter.
 
     Raises:
-        UserError: no optimizer has the name that `config.optimizer.name` gives.
+        UserError: as `make_optimizer` does.
     """
     # One step on two small tables shows it, so an optimizer of a plugin need not state its bytes.
     # Muon keeps less for a matrix than AdamW for an embedding; the larger number is taken for all.
@@ -151,8 +155,13 @@ def state_bytes(config: TrainConfig) -> int:
     sum(weight.sum() for weight in weights).backward()
     optimizer.step()
 
-    def held(weight: nn.Parameter) -> int:
-        tensors = [value for value in optimizer.state[weight].values() if isinstance(value, torch.Tensor)]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors) // weight.numel()
+    return max(_held_bytes(optimizer.state[weight]) // weight.numel() for weight in weights)
 
-    return max(map(held, weights))
+
+def _held_bytes(value: Any) -> int:
+    """Return the bytes of the tensors in a state, however deep."""
+    if isinstance(value, torch.Tensor):
+        return value.numel() * value.element_size()
+    if isinstance(value, dict):
+        value = list(value.values())
+    return sum(map(_held_bytes, value)) if isinstance(value, list | tuple | deque) else 0

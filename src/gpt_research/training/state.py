@@ -22,7 +22,13 @@ from gpt_research.training.best import BestEvaluation
 from gpt_research.training.execution import ExecutionPlan
 from gpt_research.training.health import Health
 from gpt_research.training.lineage import ORIGIN, check_lineage
-from gpt_research.training.optimizer_state import optimizer_first_rows, optimizer_tensors, restore_optimizer
+from gpt_research.training.optimizer_state import (
+    optimizer_first_rows,
+    optimizer_tensors,
+    optimizer_values,
+    restore_optimizer,
+    state_tensors,
+)
 from gpt_research.training.reporter import Reporter
 from gpt_research.training.schedules import steps_before_decay
 from gpt_research.training.signals import ASKS_EVERY_S
@@ -49,16 +55,18 @@ class RunState:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return weights, their average and optimizer state by name, as they are on the device."""
-        named, state = dict(self.train_step.model.named_parameters()), self.train_step.optimizer.state
-        moments = {f"{moment}/{name}": value for name, p in named.items() for moment, value in state[p].items()}
+        named = dict(self.train_step.model.named_parameters())
+        moments = state_tensors(self.train_step.optimizer, self.train_step.model)
         average = self.train_step.average
         averages = average.named_parameters() if average is not None and average.steps else ()
         return named | moments | {f"ema/{name}": value for name, value in averages}
 
     def small_values(self) -> dict[str, Any]:
-        """Return all of the state but weights and optimizer, as JSON holds it."""
+        """Return all of the state but tensors, as JSON holds it."""
         average = self.train_step.average
+        optimizer = optimizer_values(self.train_step.optimizer, self.train_step.model)
         return {
+            **({"optimizer": optimizer} if optimizer else {}),
             **({"ema_steps": average.steps} if average is not None else {}),
             "lineage": self.lineage,
             "scaler": self.train_step.scaler.state_dict(),
@@ -82,7 +90,7 @@ class RunState:
         train_step, state, before = self.train_step, checkpoint.state, checkpoint.lineage
         check_lineage(before, self.lineage, where, config)
         restore_model(train_step.model, checkpoint.model, where)
-        restore_optimizer(train_step.optimizer, train_step.model, checkpoint.optimizer)
+        restore_optimizer(train_step.optimizer, train_step.model, checkpoint.optimizer, state.get("optimizer"))
         if train_step.average is not None:
             train_step.average.restore(checkpoint.ema, state.get("ema_steps", 0), where)
         train_step.scaler.load_state_dict(state.get("scaler", {}))

@@ -17,14 +17,13 @@ import torch
 
 from gpt_research.base.seeds import seed_for
 from gpt_research.training.execution import ExecutionPlan
-from gpt_research.training.optimizers import step_unless
 from gpt_research.training.parallel import Placed, gradients_stay_local
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
 
     from gpt_research.base.runtime import Runtime
-    from gpt_research.training.ema import WeightAverage
+    from gpt_research.training.ema import AveragedWeights
 
 
 class Batches(Protocol):
@@ -50,7 +49,7 @@ class TrainStep:
         *,
         seed: int,
         grad_clip: float,
-        average: WeightAverage | None = None,
+        average: AveragedWeights | None = None,
     ) -> None:
         """Keep the parts of a step.
 
@@ -96,6 +95,8 @@ class TrainStep:
         leave_out = ~torch.isfinite(norm)
         if refuse is not None and refuse(loss.item()):
             leave_out = torch.ones_like(leave_out)
+        # An optimizer that draws random numbers draws the same ones on each process.
+        torch.manual_seed(seed_for(self.seed, "optimizer", step))
         # fp16's scaler leaves a step out by itself if the gradient is not finite.
         if not self.scaler.is_enabled():
             step_unless(self.optimizer, leave_out)
@@ -147,3 +148,15 @@ class TrainStep:
         sequences = sequences.to(self.runtime.device, non_blocking=True)
         self.data_s += time.perf_counter() - began
         return sequences[:, :-1], sequences[:, 1:]
+
+
+def step_unless(optimizer: torch.optim.Optimizer, leave_out: torch.Tensor) -> None:
+    """Take the optimizer's step, unless `leave_out`, a boolean scalar on the device, is true."""
+    # torch's fused optimizers read the flag on the device: they take it as the `found_inf` of a
+    # gradient scaler and then change nothing, so the host does not wait for it. For every other
+    # optimizer the host reads the flag.
+    if getattr(optimizer, "_step_supports_amp_scaling", False):
+        optimizer.found_inf = leave_out.float()  # type: ignore[attr-defined]
+        optimizer.step()
+    elif not leave_out.item():
+        optimizer.step()

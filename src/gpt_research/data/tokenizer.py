@@ -115,7 +115,7 @@ class Tokenizer:
     @property
     def end_of_text(self) -> int:
         """The id put after each document."""
-        return self.vocabulary.specials[END_OF_TEXT]
+        return self.vocabulary.specials[self.vocabulary.end_of_text]
 
     @property
     def fingerprint(self) -> str:

@@ -87,11 +87,13 @@ class Vocabulary:
     added: dict[str, int] = field(default_factory=dict)
     """Ids of ordinary texts that become one token before all else, such as runs of spaces in some
     code models."""
+    end_of_text: str = END_OF_TEXT
+    """The special token put after each document; other vocabularies have other names for it."""
 
     def __post_init__(self) -> None:
         ordinary = self.ids
-        if END_OF_TEXT not in self.specials:
-            raise UserError(f"the special token {END_OF_TEXT} is missing")
+        if self.end_of_text not in self.specials:
+            raise UserError(f"the special token {self.end_of_text} is missing")
         if len(ordinary) + len(self.specials) + len(self.added) != len(self.tokens):
             raise UserError("two tokens share their bytes or their id")
         if missing := [byte for byte in range(256) if bytes([byte]) not in ordinary]:

@@ -23,6 +23,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
+from gpt_research.checkpoint.weights import shape_of
 from gpt_research.config import USUAL_MICRO_BATCH, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, unspell
@@ -71,19 +72,19 @@ def import_model(
         config, stored = plain.read(path)
     else:
         config, stored = huggingface.read(path)
-    _check_names(config, stored, str(path))
+    _check_shapes(config, stored, str(path))
     vocabulary = _find_tokenizer(tokenizer, path, config.vocab_size)
     lines = [f"Read {path}: {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}."]
     if vocabulary.vocab_size < config.vocab_size:
         padding = config.vocab_size - vocabulary.vocab_size
         lines.append(f"Left out {padding} rows of the embedding that stand for no token (padding).")
-    whole, config = tensor_shapes(config), replace(config, vocab_size=vocabulary.vocab_size)
+    config = replace(config, vocab_size=vocabulary.vocab_size)
     rows = {name: shape[0] for name, shape in tensor_shapes(config).items()}
     with new_folder(Path(out)) as folder:
         write_yaml(_train_config(config, out), folder / "config.yaml")
         vocabulary.save(folder / "tokenizer.json")
         state = {"tokenizer": vocabulary.fingerprint, "imported_from": source}
-        tensors = {name: _checked(name, stored[name], whole[name], str(path))[: rows[name]] for name in rows}
+        tensors = {name: _finite(name, stored[name], str(path))[: rows[name]] for name in rows}
         save_checkpoint(folder, Checkpoint(0, tensors, {}, state), keep_last=1)
         tensors.clear()  # a large model fits the memory only once
         Run.open(folder)  # the folder appears only if it can be opened
@@ -174,8 +175,8 @@ def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, 
     return replace(config, tie_weights="head.weight" not in ours), ours
 
 
-def _check_names(config: GPTConfig, tensors: Mapping[str, torch.Tensor], where: str) -> None:
-    """Refuse names that do not fit the config."""
+def _check_shapes(config: GPTConfig, tensors: Mapping[str, torch.Tensor], where: str) -> None:
+    """Refuse names and shapes that do not fit the config."""
     blocks = {match[1] for name in tensors if (match := re.match(r"blocks\.(\d+)\.", name))}
     # This comes first, because a model with a made-up number of layers would be slow to build.
     if len(blocks) != config.n_layer:
@@ -184,12 +185,13 @@ def _check_names(config: GPTConfig, tensors: Mapping[str, torch.Tensor], where: 
     if differ := sorted(expected.keys() ^ tensors.keys()):
         what = "lacks" if differ[0] in expected else "has the unknown"
         raise UserError(f"{where} is not a whole model: it {what} {differ[0]} (and {len(differ) - 1} more).")
+    for name, shape in expected.items():
+        if (found := shape_of(tensors, name)) != shape:
+            raise UserError(f"{where} is damaged: {name} has shape {found}, and its config says {shape}.")
 
 
-def _checked(name: str, tensor: torch.Tensor, shape: tuple[int, ...], where: str) -> torch.Tensor:
-    """Return a tensor in fp32; refuse another shape, and numbers that are not finite."""
-    if tuple(tensor.shape) != shape:
-        raise UserError(f"{where} is damaged: {name} has shape {tuple(tensor.shape)}, and its config says {shape}.")
+def _finite(name: str, tensor: torch.Tensor, where: str) -> torch.Tensor:
+    """Return a tensor in fp32; refuse numbers that are not finite, and quantized ones."""
     if not tensor.is_floating_point():
         raise UserError(f"{where} cannot be imported: {name} holds {tensor.dtype}, so its weights are quantized.")
     if not tensor.isfinite().all():

@@ -74,7 +74,7 @@ class Run:
                 f"{folder / 'tokenizer.json'} is not the tokenizer this model was trained with "
                 f"({tokenizer.fingerprint[:12]}, not {saved_with[:12]}). Put the right one back."
             )
-        model, where = GPT(config.model), str(checkpoint_path(folder, checkpoint.step))
+        model, where = GPT(config.model, drawn=False), str(checkpoint_path(folder, checkpoint.step))
         weights = checkpoint.weights(ema, where)
         restore_model(model, weights.tensors, where)
         model = model.to(device).eval()

@@ -68,6 +68,8 @@ def model_tensors(model: PaddedModule, *, copy: bool = True) -> dict[str, torch.
 def restore_model(model: PaddedModule, tensors: Mapping[str, torch.Tensor], where: str) -> None:
     """Put saved weights into a model; of a sharded one, the rows that this process holds.
 
+    Parameters that are shapes only (`GPT(config, drawn=False)`) get memory on the CPU.
+
     Raises:
         UserError: a name is missing, unknown or of another shape.
     """
@@ -81,6 +83,9 @@ def restore_model(model: PaddedModule, tensors: Mapping[str, torch.Tensor], wher
             expected = (saved[name], *expected[1:])
         if shape != expected:
             raise UserError(f"{where}: {name} has shape {shape}, the model {expected}.")
+        if parameter.is_meta:  # it was not drawn, because it is read here
+            empty = nn.Parameter(torch.zeros(parameter.shape, device="cpu"), parameter.requires_grad)
+            torch.utils.swap_tensors(parameter, empty)
         copy_rows(tensors, name, parameter, expected[0] if expected else 1)
 
 

@@ -5,6 +5,7 @@ Modules:
     importing     makes a run folder from foreign weights
     hf            Hugging Face's layout
     gguf          llama.cpp's file
+    gguf_tokenizer  the tokenizer inside
     plain         our own names in safetensors
     gguf_of_run   the GGUF file that `generate --engine llamacpp` keeps in a run folder
     proof         compares what another program computes with our model

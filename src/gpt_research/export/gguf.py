@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import model_tensors, restore_model
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.data.vocabulary import END_OF_TEXT, CharacterVocabulary, Vocabulary, spell, unspell
 from gpt_research.export.families.table import FAMILIES, require_family
+from gpt_research.export.gguf_tokenizer import add_tokenizer, read_tokenizer
 from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
 from gpt_research.generation.llama_cpp import LlamaCppReader
 from gpt_research.model.gpt import GPT
@@ -30,11 +30,6 @@ from gpt_research.run import Run
 FILE_TYPES = {"f32": ("F32", "ALL_F32"), "f16": ("F16", "MOSTLY_F16")}
 FILE_TYPES |= {"bf16": ("BF16", "MOSTLY_BF16"), "q8_0": ("Q8_0", "MOSTLY_Q8_0")}
 Q8_0_BLOCK = 32
-NORMAL, CONTROL, ADDED = 1, 3, 4
-"""Types of a token; an added token is text that is matched before the merges apply."""
-_NO_MERGE = "\ue000 \ue001"
-"""A merge of two texts that no token has. llama.cpp refuses a file without merges, and a vocabulary
-of single characters has none; llama.cpp then finds each character as an added token."""
 
 LLAMA_CPP_BOUND = Bound(5e-2, 1e-4)
 """llama.cpp looks GELU up in a table in fp16, whatever type the weights have."""
@@ -91,7 +86,7 @@ def write(path: Path, run: Run, dtype: str, licence: str = "") -> None:
     writer.add_block_count(config.n_layer)
     writer.add_head_count(config.n_head)
     family.add_gguf_settings(writer, config)
-    _add_tokenizer(writer, run.tokenizer.vocabulary)
+    add_tokenizer(writer, run.tokenizer.vocabulary)
     for name, tensor in family.to_gguf(config, tensors).items():
         wanted = quantization if tensor.dim() == 2 and name != "position_embd.weight" else "F32"
         kind = gguf.GGMLQuantizationType[wanted]
@@ -100,21 +95,6 @@ def write(path: Path, run: Run, dtype: str, licence: str = "") -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-
-
-def _add_tokenizer(writer: Any, vocabulary: Vocabulary) -> None:
-    types = dict.fromkeys(vocabulary.specials.values(), CONTROL) | dict.fromkeys(vocabulary.added.values(), ADDED)
-    # These tokens stand in the file as plain text; all others in GPT-2's spelling of bytes.
-    names = {index: name for name, index in (vocabulary.specials | vocabulary.added).items()}
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list([names.get(i) or spell(token) for i, token in enumerate(vocabulary.tokens)])
-    writer.add_token_types([types.get(i, NORMAL) for i in range(len(vocabulary.tokens))])
-    merges = [f"{spell(left)} {spell(right)}" for left, right in vocabulary.merges]
-    writer.add_token_merges(merges or [_NO_MERGE])
-    writer.add_bos_token_id(vocabulary.specials[END_OF_TEXT])
-    writer.add_eos_token_id(vocabulary.specials[END_OF_TEXT])
-    writer.add_add_bos_token(False)  # a prompt is not the beginning of a document
 
 
 def read(path: Path) -> tuple[GPT, Tokenizer]:
@@ -136,14 +116,15 @@ def read(path: Path) -> tuple[GPT, Tokenizer]:
         bias=any(name.endswith(".bias") for name in stored),
         **family.read_gguf_settings(values),
     )
-    # The reader's arrays are read-only views of the file, so torch needs a copy.
-    tensors = {
-        name: torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())
-        for name, tensor in stored.items()
-    }
-    model = GPT(config)
+    with warnings.catch_warnings():  # torch warns that arrays of the file cannot be written to
+        warnings.simplefilter("ignore")
+        tensors = {
+            name: torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type))
+            for name, tensor in stored.items()
+        }
+    model = GPT(config, drawn=False)
     restore_model(model, family.from_gguf(config, tensors, str(path)), str(path))
-    return model, _read_tokenizer(values)
+    return model, read_tokenizer(values)
 
 
 def narrowest_for_q8_0(config: GPTConfig) -> str:
@@ -153,18 +134,3 @@ def narrowest_for_q8_0(config: GPTConfig) -> str:
     widths = {"model.n_embd": config.n_embd, "model.n_ff": ff_width(config)}
     widths["model.n_head times model.head_size"] = config.n_head * config.head_dim
     return next((f"{name} is {width}" for name, width in widths.items() if width % Q8_0_BLOCK), "")
-
-
-def _read_tokenizer(values: dict[str, Any]) -> Tokenizer:
-    spelled, types = values["tokenizer.ggml.tokens"], values["tokenizer.ggml.token_type"]
-    named: dict[int, dict[str, int]] = {CONTROL: {}, ADDED: {}}
-    tokens = []
-    for index, (name, kind) in enumerate(zip(spelled, types, strict=True)):
-        if kind != NORMAL:
-            named[kind][name] = index
-        tokens.append(b"" if kind == CONTROL else name.encode() if kind == ADDED else unspell(name))
-    if NORMAL not in types:
-        return Tokenizer(CharacterVocabulary.from_ids(named[ADDED], named[CONTROL]))
-    merges = [merge.split(" ") for merge in values["tokenizer.ggml.merges"]]
-    pairs = tuple((unspell(left), unspell(right)) for left, right in merges)
-    return Tokenizer(Vocabulary(tuple(tokens), pairs, named[CONTROL], named[ADDED]))

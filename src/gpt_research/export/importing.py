@@ -41,6 +41,7 @@ HUB_FILES = (
     "*.safetensors.index.json",
     "config.json",
     "tokenizer.json",
+    "tokenizer_config.json",
     "vocab.json",
     "merges.txt",
 )

@@ -71,7 +71,7 @@ def read(folder: Path) -> tuple[GPTConfig, Mapping[str, torch.Tensor]]:
 def read_model(folder: Path) -> tuple[GPT, Tokenizer]:
     """Return model and tokenizer of a folder that `write` wrote."""
     config, tensors = read(folder)
-    model = GPT(config)
+    model = GPT(config, drawn=False)
     restore_model(model, tensors, str(folder))
     return model, Tokenizer.load(folder / "tokenizer.json")
 

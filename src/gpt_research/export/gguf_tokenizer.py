@@ -44,8 +44,8 @@ def add_tokenizer(writer: Any, vocabulary: Vocabulary) -> None:
     split = next((name for name, known in SPLITS.items() if known == (rules.patterns, rules.whole_pieces)), None)
     if split is None:
         raise UserError(
-            f"llama.cpp does not know how this tokenizer splits text ({orjson.dumps(rules.patterns).decode()}; it knows "
-            f"{', '.join(SPLITS)}). --format hf takes it."
+            f"llama.cpp does not know how this tokenizer splits text ({orjson.dumps(rules.patterns).decode()}); "
+            f"it knows those of {', '.join(SPLITS)}. --format hf takes any."
         )
     types = dict.fromkeys(vocabulary.specials.values(), CONTROL) | dict.fromkeys(vocabulary.added.values(), ADDED)
     # These tokens stand in the file as plain text; all others in GPT-2's spelling of bytes.

@@ -9,6 +9,7 @@ appears.
 from __future__ import annotations
 
 import json
+import math
 import re
 import zipfile
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from typing import Any
 
 import torch
 
-from gpt_research.base import hints
+from gpt_research.base import hints, machine
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint
@@ -81,6 +82,12 @@ def import_model(
         lines.append(f"Left out {padding} rows of the embedding that stand for no token (padding).")
     config = replace(config, vocab_size=vocabulary.vocab_size)
     rows = {name: shape[0] for name, shape in tensor_shapes(config).items()}
+    machine.require_memory(
+        4 * sum(math.prod(shape) for shape in tensor_shapes(config).values()),
+        machine.free_memory(),
+        f"The model in {path}, in fp32,",
+        "End what else uses the memory, or take a machine with more.",
+    )
     with new_folder(Path(out)) as folder:
         write_yaml(_train_config(config, out), folder / "config.yaml")
         vocabulary.save(folder / "tokenizer.json")

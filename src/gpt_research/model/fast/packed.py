@@ -23,12 +23,16 @@ from gpt_research.model.gpt import GPT
 Weights = Literal["same", "int8"]
 
 
-def pack(model: GPT, runtime: Runtime, weights: Weights = "same", *, rows: int = 1) -> GPT:
+def pack(model: GPT, runtime: Runtime, weights: Weights = "same", *, rows: int = 1, use_up: bool = False) -> GPT:
     """Return a twin of `model` in the runtime's precision, laid out for `rows` texts at a time.
 
     Any layout works for any number of rows; only the speed differs. On an x86 CPU, fp16 means
     weights in 16 bits and arithmetic in 32. `weights="int8"` gives each output a scale of its own
     and rounds activations at run time.
+
+    Args:
+        use_up: take each matrix out of `model` once the twin has it, so that memory holds all of
+            them once; `model` is of no use afterwards.
 
     Raises:
         UserError: `weights` is int8, and this machine has no kernel for that.
@@ -41,15 +45,15 @@ def pack(model: GPT, runtime: Runtime, weights: Weights = "same", *, rows: int =
                 f"weights is int8, but PyTorch {torch.__version__} has no kernel for that here "
                 f"({runtime.device_name}): it needs an x86 CPU. Leave --weights out."
             )
-        return _twin(model, Int8Linear)
+        return _twin(model, Int8Linear, use_up)
     if x86 and runtime.precision == "fp16":
-        return _twin(model, HalfLinear)
+        return _twin(model, HalfLinear, use_up)
     if on_cpu and runtime.precision == "fp32" and rows == torch.get_num_threads() == 1:
-        return _twin(model, _for_one_row_and_thread)
+        return _twin(model, _for_one_row_and_thread, use_up)
     if on_cpu and _onednn_takes(runtime.precision):
-        return _twin(model, lambda linear: BlockedLinear(linear, runtime.dtype, rows))
+        return _twin(model, lambda linear: BlockedLinear(linear, runtime.dtype, rows), use_up)
     if runtime.dtype != model.token_embedding.weight.dtype:
-        model = copy.deepcopy(model).to(runtime.dtype)
+        model = (model if use_up else copy.deepcopy(model)).to(runtime.dtype)
     return model
 
 
@@ -62,12 +66,17 @@ def _onednn_takes(precision: str) -> bool:
 Twin = TypeVar("Twin", bound=nn.Module)
 
 
-def _twin(module: Twin, linear: Callable[[nn.Linear], nn.Module]) -> Twin:
-    """Return a copy that shares all tensors, with `linear(layer)` in place of each linear layer."""
+def _twin(module: Twin, layout: Callable[[nn.Linear], nn.Module], use_up: bool) -> Twin:
+    """Return a copy that shares all tensors, with `layout(layer)` in place of each linear layer."""
     twin = copy.copy(module)
     twin._modules = {}
     for name, child in module.named_children():
-        twin._modules[name] = linear(child) if isinstance(child, nn.Linear) else _twin(child, linear)
+        if not isinstance(child, nn.Linear):
+            twin._modules[name] = _twin(child, layout, use_up)
+            continue
+        twin._modules[name] = layout(child)
+        if use_up and twin._modules[name] is not child:
+            child.register_parameter("weight", None)  # a tied embedding keeps the tensor
     return twin
 
 

@@ -19,6 +19,7 @@ import torch.nn as nn
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.model.gpt import GPT
+from gpt_research.model.parts.feed_forward import MLP
 
 Weights = Literal["same", "int8"]
 
@@ -71,13 +72,47 @@ def _twin(module: Twin, layout: Callable[[nn.Linear], nn.Module], use_up: bool) 
     twin = copy.copy(module)
     twin._modules = {}
     for name, child in module.named_children():
-        if not isinstance(child, nn.Linear):
+        if isinstance(child, nn.Linear):
+            twin._modules[name] = _laid_out(child, layout, use_up)
+        elif isinstance(child, MLP) and child.gate is not None:
+            twin._modules[name] = GatedMLP(child, lambda linear: _laid_out(linear, layout, use_up), use_up)
+        else:
             twin._modules[name] = _twin(child, layout, use_up)
-            continue
-        twin._modules[name] = layout(child)
-        if use_up and twin._modules[name] is not child:
-            child.register_parameter("weight", None)  # a tied embedding keeps the tensor
     return twin
+
+
+def _laid_out(linear: nn.Linear, layout: Callable[[nn.Linear], nn.Module], use_up: bool) -> nn.Module:
+    packed = layout(linear)
+    if use_up and packed is not linear:
+        linear.register_parameter("weight", None)  # a tied embedding keeps the tensor
+    return packed
+
+
+class GatedMLP(nn.Module):
+    """A feed-forward network with a gate, in which one layer computes the gate and what it
+    multiplies.
+
+    Each call of a packed layer costs as much as reading some hundred thousand weights.
+    """
+
+    def __init__(self, mlp: MLP, layout: Callable[[nn.Linear], nn.Module], use_up: bool) -> None:
+        super().__init__()
+        assert mlp.gate is not None, "it has a gate"
+        halves = (mlp.gate, mlp.up)
+        with torch.device("meta"):
+            both = nn.Linear(mlp.up.in_features, 2 * mlp.up.out_features, bias=mlp.up.bias is not None)
+        both.weight = nn.Parameter(torch.cat([half.weight.detach() for half in halves]))
+        if mlp.up.bias is not None:
+            both.bias = nn.Parameter(torch.cat([half.bias.detach() for half in halves]))
+        if use_up:
+            for half in halves:
+                half.register_parameter("weight", None)
+        self.activation, self.both, self.down = mlp.activation, layout(both), layout(mlp.down)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate, up = self.both(x).chunk(2, -1)
+        y: torch.Tensor = self.down(self.activation(gate) * up)
+        return y
 
 
 def _for_one_row_and_thread(linear: nn.Linear) -> nn.Module:
@@ -152,7 +187,7 @@ class Int8Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        largest = x.abs().amax(-1, keepdim=True).clamp(min=1e-12)
+        largest = torch.linalg.vector_norm(x, torch.inf, -1, keepdim=True).clamp_(min=1e-12)
         multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
         # The zero point is STEPS + 1.
         y = multiply(x / largest, 1 / self.STEPS, self.STEPS + 1, self.weight)

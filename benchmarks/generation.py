@@ -41,7 +41,7 @@ wait_policy.choose()  # before torch is loaded
 import torch
 from flops import HEADING, flops_of, peak_of
 
-from gpt_research.base import runtime
+from gpt_research.base import startup
 from gpt_research.base.runtime import Runtime
 from gpt_research.config import GenerateConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
@@ -239,7 +239,7 @@ def contenders(arguments: argparse.Namespace, config: GPTConfig, device: torch.d
 
 def measure(arguments: argparse.Namespace) -> list[dict[str, object]]:
     """Time every contender at every batch size; print a table as it goes and return its rows."""
-    machine = runtime.start(arguments.device, "fp32")
+    machine = startup.start(arguments.device, "fp32")
     config = GPTConfig(n_layer=arguments.n_layer, n_head=arguments.n_head, n_embd=arguments.n_embd, block_size=512)
     field = contenders(arguments, config, machine.device)
     peaks = {each.machine: peak_of(each.machine) for each in field.values()}
@@ -282,7 +282,7 @@ def row_of(name: str, batch: int, limit: float, theirs: list[float], mine: list[
 @torch.inference_mode()
 def loss(run_folder: Path, text: Path) -> list[dict[str, object]]:
     """The loss on a text, in nats a token, of each way to keep the weights."""
-    machine = runtime.start("cpu", "fp32")
+    machine = startup.start("cpu", "fp32")
     model, tokenizer = load_model(run_folder)
     size = model.config.block_size
     tokens = torch.tensor(tokenizer.encode(text.read_text(encoding="utf-8"))[: 200 * size + 1])

@@ -6,6 +6,7 @@ time. Knows nothing about how a run is trained, generated from, evaluated or exp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,10 @@ from typing import Any
 
 import torch
 
-from gpt_research.base import hints, plugins, shared_cores
+from gpt_research.base import hints, machine, plugins, shared_cores
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import checkpoint_path, load_step, saved_steps
-from gpt_research.checkpoint.weights import restore_model
+from gpt_research.checkpoint.weights import restore_model, shape_of
 from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.model.gpt import GPT
@@ -74,7 +75,13 @@ class Run:
                 f"{folder / 'tokenizer.json'} is not the tokenizer this model was trained with "
                 f"({tokenizer.fingerprint[:12]}, not {saved_with[:12]}). Put the right one back."
             )
-        model, where = GPT(config.model), str(checkpoint_path(folder, checkpoint.step))
+        machine.require_memory(
+            4 * sum(math.prod(shape_of(checkpoint.model, name)) for name in checkpoint.model),
+            machine.free_memory(),
+            f"The model in {folder}",
+            "End what else uses the memory, or take a machine with more.",
+        )
+        model, where = GPT(config.model, drawn=False), str(checkpoint_path(folder, checkpoint.step))
         weights = checkpoint.weights(ema, where)
         restore_model(model, weights.tensors, where)
         model = model.to(device).eval()

@@ -135,7 +135,7 @@ def change(content: dict[str, Any], path: str, value: object) -> None:
         ("model.merges", [["a"]], "malformed"),
         ("model.continuing_subword_prefix", "##", "continuing_subword_prefix"),
         ("model", None, "malformed"),
-        ("normalizer", {"type": "NFC"}, "NFC"),
+        ("normalizer", {"type": "NFKC"}, "NFKC"),
         ("pre_tokenizer.add_prefix_space", True, "add_prefix_space"),
         ("pre_tokenizer", {"type": "Whitespace"}, "Whitespace"),
         ("pre_tokenizer", None, "pre-tokenizer"),

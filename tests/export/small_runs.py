@@ -17,12 +17,18 @@ from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 
 SMALL = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=48)
+LLAMA = replace(SMALL, norm="rmsnorm", activation="swiglu", positions="rope", bias=False, n_embd=64, n_head=4)
+QWEN3 = replace(LLAMA, qk_norm=True, head_size=24, n_kv_head=2, rope_theta=1e6, norm_eps=1e-6, n_ff=96)
 VARIANTS = {
     "gpt2": SMALL,
     "no_bias": replace(SMALL, bias=False),
     "untied": replace(SMALL, tie_weights=False),
     "sinusoidal": replace(SMALL, positions="sinusoidal"),
     "sinusoidal_bare": replace(SMALL, positions="sinusoidal", bias=False, tie_weights=False),
+    "llama": replace(LLAMA, n_kv_head=2, tie_weights=False),
+    "llama_biased": replace(LLAMA, bias=True, n_kv_head=1),
+    "qwen3": QWEN3,
+    "qwen3_mup": replace(QWEN3, parametrization="mup", mup_base_width=32),
 }
 
 

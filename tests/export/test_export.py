@@ -20,9 +20,13 @@ from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import exporting, gguf
 from gpt_research.export import hf as huggingface
 from gpt_research.export.exporting import export_run
+from gpt_research.export.families.family import Family
+from gpt_research.export.families.names import Tensors
+from gpt_research.export.families.table import FAMILIES
 from gpt_research.export.proof import PASSAGE, Bound, OurReader, prove
 from gpt_research.generation.llama_cpp import LlamaCppReader
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 
 MakeRun = Callable[..., tuple[Path, GPT]]
@@ -115,6 +119,12 @@ def test_gguf_holds_the_runs_weights_and_tokenizer(
         ("gpt2", "q8_0"),
         ("untied", "f32"),
         ("sinusoidal_bare", "f32"),
+        ("llama", "f32"),
+        ("llama", "q8_0"),
+        ("llama_biased", "f16"),
+        ("qwen3", "f32"),
+        ("qwen3", "f16"),
+        ("qwen3_mup", "f32"),
     ],
 )
 def test_llama_cpp_gives_the_runs_logits_and_text(variant: str, dtype: str, make_run: MakeRun, tmp_path: Path) -> None:
@@ -167,30 +177,31 @@ def test_safetensors_export_holds_our_names_and_needs_nothing_else(make_run: Mak
 
 def spoil_weights(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Transpose a square matrix, which no check of shapes can see."""
-    name = next(name for name in tensors if "1.attn.c_proj.weight" in name or "1.attention.proj.weight" in name)
+    name = next(name for name in tensors if "1.attention.proj.weight" in name)
     return tensors | {name: tensors[name].t().contiguous()}
 
 
 @pytest.mark.parametrize(
-    ("format", "dtype", "where", "function"),
+    ("format", "dtype", "variant"),
     [
-        pytest.param("hf", "f32", huggingface, "to_gpt2", marks=needs_transformers),
-        pytest.param("hf", "bf16", huggingface, "to_gpt2", marks=needs_transformers),
-        pytest.param("gguf", "q8_0", gguf, "as_gpt2", marks=needs_gguf),
+        pytest.param("hf", "f32", "gpt2", marks=needs_transformers),
+        pytest.param("hf", "bf16", "llama", marks=needs_transformers),
+        pytest.param("gguf", "q8_0", "gpt2", marks=needs_gguf),
+        pytest.param("gguf", "f16", "llama", marks=needs_gguf),
     ],
 )
 def test_an_export_that_computes_something_else_is_refused_and_leaves_nothing(
-    format: str, dtype: str, where: object, function: str, make_run: MakeRun, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    right = getattr(where, function)
+    format: str, dtype: str, variant: str, make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    family = type(FAMILIES[variant])
+    right = family.form
 
-    def wrong(*arguments: object) -> object:
-        result = right(*arguments)
-        return (result[0], spoil_weights(result[1])) if isinstance(result, tuple) else spoil_weights(result)
+    def wrong(self: Family, config: GPTConfig, tensors: Tensors) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
+        config, found = right(self, config, tensors)
+        return config, spoil_weights(found)
 
-    monkeypatch.setattr(where, function, wrong)
-    folder, _ = make_run()
+    monkeypatch.setattr(family, "form", wrong)
+    folder, _ = make_run(variant)
     before = sorted(tmp_path.iterdir())
     with pytest.raises(UserError, match=r"was not written: .*log-probabilities differ"):
         export_run(folder, tmp_path / "out", format=format, dtype=dtype)
@@ -284,8 +295,6 @@ def test_settings_that_no_format_has_are_refused(make_run: MakeRun, tmp_path: Pa
 
 @needs_gguf
 def test_q8_0_needs_a_width_that_its_blocks_divide(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    from gpt_research.model_config import GPTConfig
-
     write_run(tmp_path / "run", GPTConfig(n_layer=1, n_head=1, n_embd=48, block_size=32), tokenizer)
     with pytest.raises(UserError, match=r"packs 32 weights together, and model.n_embd is 48"):
         export_run(tmp_path / "run", tmp_path / "o", format="gguf", dtype="q8_0")

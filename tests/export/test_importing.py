@@ -24,8 +24,8 @@ from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export import hf as huggingface
 from gpt_research.export.exporting import export_run
+from gpt_research.export.families.gpt2 import to_gpt2
 from gpt_research.export.importing import import_model
-from gpt_research.export.names import to_gpt2
 from gpt_research.model.gpt import GPT
 from gpt_research.run import Run, load_model
 
@@ -59,7 +59,7 @@ def edit_json(path: Path, **changes: Any) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
-@pytest.mark.parametrize("variant", ["gpt2", "no_bias", "untied"])
+@pytest.mark.parametrize("variant", ["gpt2", "no_bias", "untied", "llama", "llama_biased", "qwen3"])
 def test_a_round_trip_through_hugging_face_keeps_every_bit(
     variant: str, make_run: MakeRun, tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
@@ -169,7 +169,7 @@ def test_nanogpts_checkpoint_is_read_and_its_padding_left_out(variant: str, make
 
 def test_a_tokenizer_much_smaller_than_the_model_is_refused(make_run: MakeRun, tmp_path: Path) -> None:
     folder, model = make_run()
-    write_nanogpt(tmp_path / "ckpt.pt", model, rows=model.config.vocab_size + 256)
+    write_nanogpt(tmp_path / "ckpt.pt", model, rows=model.config.vocab_size + 512)
     tokenizer = str(folder / "tokenizer.json")
     refused(tmp_path / "ckpt.pt", tmp_path, "do not belong together", allow_pickle=True, tokenizer=tokenizer)
 
@@ -211,14 +211,16 @@ def test_a_folder_with_a_pickle_only_is_refused(hf_folder: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        ({"model_type": "llama"}, "model_type is 'llama'"),
+        ({"model_type": "mamba"}, "model_type is 'mamba', and it must be 'gpt2' or 'llama' or 'qwen3'"),
+        ({"model_type": "llama"}, "does not say 'hidden_size'"),
         ({"activation_function": "relu"}, "activation_function is 'relu'"),
         ({"activation_function": "gelu"}, "activation_function is 'gelu'"),
-        ({"layer_norm_epsilon": 1e-6}, "layer_norm_epsilon is 1e-06"),
+        ({"layer_norm_epsilon": 0}, "layer_norm_epsilon is 0, and it must be a number above 0"),
         ({"scale_attn_by_inverse_layer_idx": True}, "scale_attn_by_inverse_layer_idx"),
-        ({"n_inner": 100}, "n_inner is 100"),
+        ({"n_inner": 100}, r"mlp\.\w+\.\w+ has shape .*, and its config says \(.*100"),
         ({"n_layer": 10**9}, "says 1000000000 layers, its weights 2"),
-        ({"n_layer": "many"}, "cannot be imported"),
+        ({"n_layer": "many"}, "cannot be imported: n_layer is 'many'"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "quantized weights are not supported"),
         ({"n_positions": 64}, r"position_embedding.weight has shape \(48, 32\)"),
         ({"n_head": 5}, "n_head"),
         ({"vocab_size": 300}, r"token_embedding.weight has shape \(\d+, 32\)"),
@@ -241,7 +243,7 @@ def test_damaged_files_are_refused_by_name(hf_folder: Path, tmp_path: Path) -> N
     tensors = safetensors.torch.load_file(path)
     short = {name: t for name, t in tensors.items() if name != "transformer.h.1.mlp.c_fc.bias"}
     safetensors.torch.save_file(short, path)
-    refused(hf_folder, tmp_path, "not a whole GPT-2: it lacks blocks.1.mlp.up.bias")
+    refused(hf_folder, tmp_path, "not a whole model: it lacks blocks.1.mlp.up.bias")
     tensors["transformer.ln_f.weight"][3] = torch.nan
     safetensors.torch.save_file(tensors, path)
     refused(hf_folder, tmp_path, "not finite in norm.weight")

@@ -9,7 +9,7 @@ import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.export.names import Layout, from_gpt2, gpt2_name, our_name, to_gpt2
+from gpt_research.export.families.gpt2 import NAMES, Layout, from_gpt2, to_gpt2
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 
@@ -28,7 +28,7 @@ def test_there_and_back_gives_the_same_tensors(config: GPTConfig, layout: Layout
     theirs = to_gpt2(tensors, layout)
     assert equal(from_gpt2(theirs), tensors)
     for name in tensors:
-        assert our_name(gpt2_name(name)) == name
+        assert NAMES.ours(NAMES.theirs(name)[0]) == (name, 0)
 
 
 def test_names_and_shapes_are_those_of_transformers() -> None:

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from gpt_research.checkpoint.weights import model_tensors, restore_model
-from gpt_research.export.names import from_gpt2, gpt2_name, to_gpt2
+from gpt_research.export.families.gpt2 import NAMES, from_gpt2, to_gpt2
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 
@@ -195,7 +195,7 @@ def test_logits_and_every_gradient_equal_transformers(name: str) -> None:
     if not config.tie_weights:
         gradients["head.weight"] = gradients["head.weight"][: config.vocab_size]
     reference = {n: p.grad for n, p in theirs.named_parameters()}
-    assert {gpt2_name(n) for n in gradients} == reference.keys()
+    assert {NAMES.theirs(n)[0] for n in gradients} == reference.keys()
     for n, gradient in to_gpt2(gradients).items():
         scale = reference[n].abs().max().item()
         assert scale > 0, n

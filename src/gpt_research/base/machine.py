@@ -17,6 +17,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from gpt_research.base.errors import UserError
+
 PROC, CGROUPS, DEV, SYS = Path("/proc"), Path("/sys/fs/cgroup"), Path("/dev"), Path("/sys")
 MEMORY_LIMIT = ("memory.max", "memory.limit_in_bytes")
 MEMORY_USED = ("memory.current", "memory.usage_in_bytes")
@@ -108,6 +110,23 @@ def free_memory() -> int:
         free = total_memory() // 2  # not Linux: half of the memory is a careful guess
     limit = cgroup_memory()
     return free if limit is None else max(0, min(free, limit - cgroup_memory_used()))
+
+
+def require_memory(needed: int, free: int, what: str, remedy: str) -> None:
+    """Refuse what cannot fit, before anything is allocated.
+
+    Args:
+        needed: bytes.
+        free: bytes that may still be taken.
+        what: the beginning of the sentence, such as "This model".
+        remedy: a sentence.
+
+    Raises:
+        UserError: `free` is not enough.
+    """
+    if needed > free:
+        gib = 1 << 30
+        raise UserError(f"{what} needs {needed / gib:.1f} GiB of memory, and {free / gib:.1f} GiB are free. {remedy}")
 
 
 def peak_memory() -> int:

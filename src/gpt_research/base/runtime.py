@@ -185,6 +185,16 @@ class Runtime:
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         return machine.total_memory() // processes
 
+    def free_memory(self) -> int:
+        """Return the bytes that this process may take on its device, those in torch's own cache
+        included.
+        """
+        if self.device.type == "cuda":
+            return torch.cuda.mem_get_info(self.device)[0] + torch.cuda.memory_reserved(self.device)
+        if self.device.type == "mps":
+            return torch.mps.recommended_max_memory()
+        return machine.free_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
     def peak_memory(self) -> int:
         """Return the most bytes of the GPU's memory that tensors of this process have held; on a
         CPU, the most memory of this process.

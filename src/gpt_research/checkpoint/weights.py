@@ -46,11 +46,14 @@ def first_rows(model: PaddedModule) -> dict[str, int]:
     return {name: first for name, p in model.named_parameters() if (first := held_rows(p)[1])}
 
 
-def model_tensors(model: PaddedModule) -> dict[str, torch.Tensor]:
+def model_tensors(model: PaddedModule, *, copy: bool = True) -> dict[str, torch.Tensor]:
     """Return the weights to save, on the CPU: tied ones once, padding rows cut off.
 
     Of a sharded model, the rows that this process holds; a tensor of which it holds none is left
     out.
+
+    Args:
+        copy: False lets tensors share the memory of a model on the CPU.
     """
     saved, tensors = model.saved_rows(), {}
     for name, parameter in model.named_parameters():  # a shared parameter comes once
@@ -58,12 +61,14 @@ def model_tensors(model: PaddedModule) -> dict[str, torch.Tensor]:
         if name in saved:
             tensor = tensor[: saved[name] - first]
         if tensor.numel() or not is_sharded(parameter):
-            tensors[name] = tensor.to("cpu", copy=True)
+            tensors[name] = tensor.to("cpu", copy=copy)
     return tensors
 
 
 def restore_model(model: PaddedModule, tensors: Mapping[str, torch.Tensor], where: str) -> None:
     """Put saved weights into a model; of a sharded one, the rows that this process holds.
+
+    Parameters that are shapes only (`GPT(config, drawn=False)`) get memory on the CPU.
 
     Raises:
         UserError: a name is missing, unknown or of another shape.
@@ -78,6 +83,9 @@ def restore_model(model: PaddedModule, tensors: Mapping[str, torch.Tensor], wher
             expected = (saved[name], *expected[1:])
         if shape != expected:
             raise UserError(f"{where}: {name} has shape {shape}, the model {expected}.")
+        if parameter.is_meta:  # it was not drawn, because it is read here
+            empty = nn.Parameter(torch.zeros(parameter.shape, device="cpu"), parameter.requires_grad)
+            torch.utils.swap_tensors(parameter, empty)
         copy_rows(tensors, name, parameter, expected[0] if expected else 1)
 
 

@@ -107,7 +107,7 @@ def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngin
     folder = named_or_newest(command.run)
     machine = startup.start(command.device, command.precision)
     model, tokenizer = load_model(folder, machine.device, command.step, command.ema)
-    model = pack(model, machine, command.weights, rows=command.num_samples)
+    model = pack(model, machine, command.weights, rows=command.num_samples, use_up=True)
     yield folder, TorchEngine(model, tokenizer, description=f"{machine.precision} on {machine.device_name}")
 
 

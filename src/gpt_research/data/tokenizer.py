@@ -9,11 +9,13 @@ that was trained here) or one of single characters, and encodes with it. It keep
 
 Each byte that is not UTF-8 becomes one token. UTF-8 cannot write surrogates, so a surrogate pair in
 a str is read as the character that it stands for, and a lone surrogate as U+FFFD, as tiktoken does.
-A vocabulary of characters has no tokens for other characters and bytes, so it refuses them.
+A vocabulary of characters has no tokens for other characters and bytes, so it refuses them. A
+vocabulary that composes accents (NFC, such as Qwen's) returns a text in that form.
 
-The package `fastokens` encodes, in one thread for each caller. Of the encoders whose ids agreed
-with tiktoken's on every character it was the fastest, and its cache has a limit
-(`benchmarks/tokenizer.py` measures this). This module knows nothing about documents or models.
+A text that is split by GPT-2's pattern is encoded by the package `fastokens`, in one thread for
+each caller. Of the encoders whose ids agreed with tiktoken's on every character it was the fastest,
+and its cache has a limit (`benchmarks/tokenizer.py` measures this). Every other text is encoded by
+`tokenizers`, which has all kinds of splits. This module knows nothing about documents or models.
 """
 
 from __future__ import annotations
@@ -28,13 +30,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gpt_research.base.errors import UserError
 from gpt_research.data.characters import CharacterEncoder
 from gpt_research.data.shards import token_dtype
+from gpt_research.data.text_rules import GPT2_RULES
 from gpt_research.data.vocabulary import (
     END_OF_TEXT,
     CharacterVocabulary,
@@ -44,9 +47,6 @@ from gpt_research.data.vocabulary import (
     unspell,
     write_tokenizer_json,
 )
-
-if TYPE_CHECKING:
-    import fastokens
 
 _SURROGATES = re.compile("([\ud800-\udfff]+)")
 _LONG_WORD, _LONG_SPACE = re.compile(r"(\S{1000})"), re.compile(r"(\s{1000})")
@@ -115,7 +115,7 @@ class Tokenizer:
     @property
     def end_of_text(self) -> int:
         """The id put after each document."""
-        return self.vocabulary.specials[END_OF_TEXT]
+        return self.vocabulary.specials[self.vocabulary.end_of_text]
 
     @property
     def fingerprint(self) -> str:
@@ -150,6 +150,10 @@ class Tokenizer:
                 ids += self._encode_text(piece)
         return ids
 
+    def prepared(self, text: str) -> str:
+        """Return a text in the form whose bytes its tokens stand for: itself, or composed (NFC)."""
+        return self.vocabulary.rules.prepared(text)
+
     def known_part(self, text: str) -> str:
         """Return `text` without what the vocabulary cannot write, or all of it in most."""
         return text if self._characters is None else self._characters.known_part(text)
@@ -177,7 +181,7 @@ class Tokenizer:
             except UnicodeEncodeError:
                 ids, counts = self._characters.encode([_without_surrogates(text) for text in texts])
             return ids.astype(self.dtype), counts
-        if self._added is not None:
+        if self._added is not None or self.vocabulary.rules != GPT2_RULES:
             rows = [self.encode(text) for text in texts]
             counts = np.array([len(row) for row in rows], dtype=np.int64)
             return np.fromiter(itertools.chain.from_iterable(rows), self.dtype, int(counts.sum())), counts
@@ -219,7 +223,7 @@ class Tokenizer:
         if self._characters is not None:
             return self._characters.encode([text])[0].tolist()
         if self._added is None:
-            return self._encoder.encode(text).ids
+            return list(self._encoder.encode(text).ids)
         ids: list[int] = []
         for i, piece in enumerate(self._added.split(text)):
             ids += [self.vocabulary.added[piece]] if i % 2 else self._encoder.encode(piece).ids
@@ -229,6 +233,8 @@ class Tokenizer:
         """Return the id of a byte that is not UTF-8."""
         if self._characters is not None:
             raise UserError(f"The tokenizer knows only characters, and the byte 0x{byte:02X} is not UTF-8.")
+        if bytes([byte]) not in self.vocabulary.ids:
+            raise UserError(f"The tokenizer has no token for the byte 0x{byte:02X}, which is not UTF-8.")
         return self.vocabulary.ids[bytes([byte])]
 
     @cached_property
@@ -243,7 +249,13 @@ class Tokenizer:
         return re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
 
     @cached_property
-    def _encoder(self) -> fastokens.Tokenizer:
+    def _encoder(self) -> Any:
+        if self.vocabulary.rules != GPT2_RULES:
+            # Its threads would compete with the other processes for the cores, and warn of forks.
+            os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+            import tokenizers
+
+            return tokenizers.Tokenizer.from_str(self.vocabulary.to_merges_json())
         # fastokens reads this variable once. More threads inside one call would compete with the
         # other processes for the cores, so `threads` shares whole texts instead.
         os.environ.setdefault("FASTOKENS_BPE_THREADS", "1")

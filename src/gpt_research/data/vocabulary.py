@@ -2,9 +2,9 @@
 
 A `Vocabulary` is data only. It is read from GPT-2's two files or from a tokenizer.json (the format
 of Hugging Face `tokenizers`), and written as a tokenizer.json. Its fingerprint depends on nothing
-but its content. It splits text by GPT-2's pattern and is lossless: a file that normalises text,
-adds spaces or splits in another way is refused. A `CharacterVocabulary` has a token for each of
-some characters instead. This module knows nothing about how text is encoded.
+but its content. It splits text by GPT-2's pattern or by rules of its own (`text_rules`). A
+`CharacterVocabulary` has a token for each of some characters instead. This module knows nothing
+about how text is encoded.
 """
 
 from __future__ import annotations
@@ -22,13 +22,8 @@ import orjson
 from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import write_text
-
-END_OF_TEXT = "<|endoftext|>"
-"""The special token put after each document."""
-
-SPLIT_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
-"""GPT-2's split of text into pieces; no token crosses a piece (Radford et al. 2019, the released
-`encoder.py`)."""
+from gpt_research.data.end_of_text import END_OF_TEXT, MARK, find_end
+from gpt_research.data.text_rules import GPT2_RULES, SPLIT_PATTERN, TextRules
 
 GPT2_SHA256 = {
     "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
@@ -61,6 +56,10 @@ BYTE_ORDER = tuple(sorted(range(256), key=lambda byte: (ord(_CHARACTERS[byte]) >
 here."""
 
 
+UTF8_BYTES = tuple(byte for byte in range(256) if byte not in (0xC0, 0xC1) and byte < 0xF5)
+"""The bytes that a text in UTF-8 may have."""
+
+
 def spell(token: bytes) -> str:
     """Return a token's bytes as the characters that GPT-2's files use."""
     return token.decode("latin-1").translate(_SPELL)
@@ -87,14 +86,19 @@ class Vocabulary:
     added: dict[str, int] = field(default_factory=dict)
     """Ids of ordinary texts that become one token before all else, such as runs of spaces in some
     code models."""
+    end_of_text: str = END_OF_TEXT
+    """The special token put after each document; other vocabularies have other names for it."""
+    rules: TextRules = GPT2_RULES
+    """How a text is split before bytes are merged."""
 
     def __post_init__(self) -> None:
         ordinary = self.ids
-        if END_OF_TEXT not in self.specials:
-            raise UserError(f"the special token {END_OF_TEXT} is missing")
+        if self.end_of_text not in self.specials:
+            raise UserError(f"the special token {self.end_of_text} is missing, which ends a text")
         if len(ordinary) + len(self.specials) + len(self.added) != len(self.tokens):
             raise UserError("two tokens share their bytes or their id")
-        if missing := [byte for byte in range(256) if bytes([byte]) not in ordinary]:
+        # Bytes that UTF-8 never has are not in every vocabulary.
+        if missing := [byte for byte in UTF8_BYTES if bytes([byte]) not in ordinary]:
             raise UserError(f"{len(missing)} of the 256 bytes have no token (the first: {missing[0]})")
         for left, right in self.merges:
             if left not in ordinary or right not in ordinary or left + right not in ordinary:
@@ -117,6 +121,8 @@ class Vocabulary:
         for kind, names in (("special", self.specials), ("added", self.added)):
             for name, index in sorted(names.items()):
                 digest.update(f"\n{kind} {index} {name}".encode())
+        if (self.end_of_text, self.rules) != (END_OF_TEXT, GPT2_RULES):
+            digest.update(f"\nend {self.end_of_text}\nrules {self.rules}".encode())
         return digest.hexdigest()
 
     @property
@@ -132,7 +138,11 @@ class Vocabulary:
 
     def to_json(self) -> str:
         """Return the text of a tokenizer.json, which `tokenizers` and `transformers` read too."""
-        return self._file(self.specials, _added_tokens(self.specials | self.added, self.specials))
+        added = _added_tokens(self.specials | self.added, self.specials)
+        if self.end_of_text != END_OF_TEXT:
+            # Readers of the format pass over an entry that they do not know.
+            next(token for token in added if token["content"] == self.end_of_text)[MARK] = True
+        return self._file(self.specials, added)
 
     def to_merges_json(self) -> str:
         """Return a tokenizer.json without special tokens, so that all text is ordinary text.
@@ -151,8 +161,8 @@ class Vocabulary:
             "truncation": None,
             "padding": None,
             "added_tokens": added,
-            "normalizer": None,
-            "pre_tokenizer": _BYTE_LEVEL,
+            "normalizer": self.rules.normalizer,
+            "pre_tokenizer": self.rules.pre_tokenizer,
             "post_processor": _BYTE_LEVEL | {"trim_offsets": False},
             "decoder": _BYTE_LEVEL,
             "model": {
@@ -163,7 +173,7 @@ class Vocabulary:
                 "end_of_word_suffix": None,
                 "fuse_unk": False,
                 "byte_fallback": False,
-                "ignore_merges": False,
+                "ignore_merges": self.rules.whole_pieces,
                 "vocab": dict(sorted(vocab.items(), key=lambda item: item[1])),
                 "merges": [(spelled[left], spelled[right]) for left, right in self.merges],
             },
@@ -287,16 +297,18 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
             specials = {token["content"]: token["id"] for token in content["added_tokens"]}
             characters = {name: index for name, index in model["vocab"].items() if name not in specials}
             return CharacterVocabulary.from_ids(characters, specials)
-        _require_gpt2_form(content)
+        rules, listed = TextRules.of(content), content.get("added_tokens") or []
+        _check_added(listed, rules)
+        end = find_end(listed, model["vocab"], path.parent)
         specials = {}
         added: dict[str, int] = {}
-        if END_OF_TEXT in model["vocab"]:
-            specials[END_OF_TEXT] = model["vocab"][END_OF_TEXT]
-        for token in content.get("added_tokens") or []:
-            names = specials if token["special"] or token["content"] == END_OF_TEXT else added
+        if end in model["vocab"]:
+            specials[end] = model["vocab"][end]
+        for token in listed:
+            names = specials if token["special"] or token["content"] == end else added
             names[token["content"]] = token["id"]
         merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
-        return _assemble(model["vocab"], merges, specials, added)
+        return _assemble(model["vocab"], merges, specials, added, end, rules)
     except UserError as error:
         reason = str(error)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -323,29 +335,26 @@ def _read_bytes(path: Path) -> bytes:
         raise UserError(f"Cannot read the tokenizer file {path}: {error.strerror}.") from None
 
 
-def _require_gpt2_form(content: dict[str, Any]) -> None:
-    """Raise UserError if a tokenizer.json needs more than byte-level BPE over GPT-2's split."""
-    model, split = content["model"], content.get("pre_tokenizer") or {}
-    if model.get("type", "BPE") != "BPE":
-        raise UserError(f"its model is {model['type']}, not byte-level BPE")
-    if split.get("type") != "ByteLevel" or not split.get("use_regex", True):
-        raise UserError(f"its pre-tokenizer is {split.get('type')}, not ByteLevel with GPT-2's split")
-    if split.get("add_prefix_space", True):
-        raise UserError("it puts a space before every text (add_prefix_space), so texts would not come back")
-    if content.get("normalizer"):
-        raise UserError(f"it normalises text ({content['normalizer'].get('type')}), so texts would not come back")
-    for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
-        if model.get(option):
-            raise UserError(f"its model sets {option}, which is not supported")
-    for token in content.get("added_tokens") or []:
+def _check_added(listed: list[dict[str, Any]], rules: TextRules) -> None:
+    """Raise UserError if an added token is found in a way that is not supported."""
+    for token in listed:
         if not token["content"]:
             raise UserError("it adds a token without text")
-        if any(token.get(flag) for flag in ("single_word", "lstrip", "rstrip")) and not token["special"]:
+        if token["special"]:
+            continue  # text is never more than text, so special tokens are not looked for
+        if any(token.get(flag) for flag in ("single_word", "lstrip", "rstrip")):
             raise UserError(f"its added token {token['content']!r} depends on the text around it")
+        if token.get("normalized") and rules.composed and not token["content"].isascii():
+            raise UserError(f"its added token {token['content']!r} is looked for in normalised text")
 
 
 def _assemble(
-    vocab: dict[str, int], merges: list[list[str]], specials: dict[str, int], added: dict[str, int]
+    vocab: dict[str, int],
+    merges: list[list[str]],
+    specials: dict[str, int],
+    added: dict[str, int],
+    end_of_text: str = END_OF_TEXT,
+    rules: TextRules = GPT2_RULES,
 ) -> Vocabulary:
     """Return the vocabulary of spelled tokens; UserError if an id or a spelling is wrong."""
     tokens = dict.fromkeys(specials.values(), b"")
@@ -364,4 +373,5 @@ def _assemble(
     pairs = tuple(
         (unspelled.get(left) or unspell(left), unspelled.get(right) or unspell(right)) for left, right in merges
     )
-    return Vocabulary(tuple(tokens[index] for index in range(len(tokens))), pairs, specials, added)
+    ordered = tuple(tokens[index] for index in range(len(tokens)))
+    return Vocabulary(ordered, pairs, specials, added, end_of_text, rules)

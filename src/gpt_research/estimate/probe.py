@@ -240,14 +240,8 @@ def probe_micro_batches(config: TrainConfig, runtime: Runtime, sizes: Sequence[i
 
 
 def free_memory(runtime: Runtime) -> int:
-    """Return the bytes that this process may take on its device, those in torch's own cache
-    included.
-    """
-    if runtime.device.type == "cuda":
-        return torch.cuda.mem_get_info(runtime.device)[0] + torch.cuda.memory_reserved(runtime.device)
-    if runtime.device.type == "mps":
-        return torch.mps.recommended_max_memory()
-    return machine.free_memory() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    """Return the bytes that this process may take on its device."""
+    return runtime.free_memory()
 
 
 def _sweep_here(

@@ -111,6 +111,7 @@ class EvaluatedModel:
                 f"stride is {stride}, but it must be 1 to {self.context}, the context. "
                 "A longer stride would skip tokens."
             )
+        pieces = [self.tokenizer.prepared(piece) for piece in pieces]
         tokens = np.array(self.tokenizer.encode("".join(pieces)), dtype=np.int64)
         lengths = self.tokenizer.byte_lengths[tokens]
         # Token boundaries need not be piece boundaries, so bytes tell which piece a token is in.

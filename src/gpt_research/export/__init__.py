@@ -5,11 +5,11 @@ Modules:
     importing     makes a run folder from foreign weights
     hf            Hugging Face's layout
     gguf          llama.cpp's file
+    gguf_tokenizer  the tokenizer inside
     plain         our own names in safetensors
     gguf_of_run   the GGUF file that `generate --engine llamacpp` keeps in a run folder
     proof         compares what another program computes with our model
-    architecture  whether a model is a GPT-2 to other programs, and its tensors then
-    names         parameter names, ours and theirs
+    families      which models other programs know, and their names and layouts there
     model_card    README.md of an export
     tensor_files  reads safetensors and JSON from elsewhere
     new_folder    a folder that appears whole or not at all

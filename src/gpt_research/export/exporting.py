@@ -12,7 +12,6 @@ from pathlib import Path
 
 from gpt_research.base import hints
 from gpt_research.base.errors import UserError, look_up, require
-from gpt_research.data.vocabulary import END_OF_TEXT
 from gpt_research.export import gguf, plain
 from gpt_research.export import hf as huggingface
 from gpt_research.export.model_card import model_card
@@ -87,6 +86,10 @@ def export_run(
     text = _read_text(text_file)
     source = Run.open(run, step=step, ema=ema)
     source.check_vocabulary()
+    for name in source.tokenizer.vocabulary.specials:
+        # transformers reads the name of a special token in a text as that token; we read it as
+        # text.
+        text = text.replace(name, "")
     with new_folder(out) as folder:
         file = chosen.write(folder, source, dtype, licence)
         proofs = prove_all(source.model, source.tokenizer, chosen.readers(file, source, dtype), text)
@@ -100,8 +103,6 @@ def _read_text(file: str) -> str:
         return PASSAGE
     try:
         with open(file, encoding="utf-8") as stream:
-            text = stream.read(MAX_TEXT)
+            return stream.read(MAX_TEXT)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read the text file {file}: {error}.") from None
-    # transformers reads the name of a special token in a text as that token; we read it as text.
-    return text.replace(END_OF_TEXT, "")

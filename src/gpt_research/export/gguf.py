@@ -1,62 +1,35 @@
 """One .gguf file for llama.cpp: weights in f32, f16, bf16 or q8_0, and the tokenizer inside.
 
 Only the matrices have the chosen type. Norms, biases and positions stay f32, which llama.cpp
-requires. The file has the "gpt2" architecture of GGUF; its matrices are stored (out, in), as ours
-are.
+requires. The file has the architecture of the model's family; its matrices are stored (out, in), as
+ours are.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib.util
-import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from gpt_research.base.errors import UserError
-from gpt_research.checkpoint.weights import restore_model
+from gpt_research.checkpoint.weights import model_tensors, restore_model
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.data.vocabulary import END_OF_TEXT, CharacterVocabulary, Vocabulary, spell, unspell
-from gpt_research.export.architecture import as_gpt2
+from gpt_research.export.families.table import FAMILIES, require_family
+from gpt_research.export.gguf_tokenizer import add_tokenizer, read_tokenizer
 from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
 from gpt_research.generation.llama_cpp import LlamaCppReader
 from gpt_research.model.gpt import GPT
+from gpt_research.model.parts.feed_forward import ff_width
 from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 
 FILE_TYPES = {"f32": ("F32", "ALL_F32"), "f16": ("F16", "MOSTLY_F16")}
 FILE_TYPES |= {"bf16": ("BF16", "MOSTLY_BF16"), "q8_0": ("Q8_0", "MOSTLY_Q8_0")}
 Q8_0_BLOCK = 32
-NORMAL, CONTROL, ADDED = 1, 3, 4
-"""Types of a token; an added token is text that is matched before the merges apply."""
-_NO_MERGE = "\ue000 \ue001"
-"""A merge of two texts that no token has. llama.cpp refuses a file without merges, and a vocabulary
-of single characters has none; llama.cpp then finds each character as an added token."""
-
-_NAMES = {
-    "token_embedding": "token_embd",
-    "position_embedding": "position_embd",
-    "norm": "output_norm",
-    "head": "output",
-    "norm_1": "attn_norm",
-    "attention.qkv": "attn_qkv",
-    "attention.proj": "attn_output",
-    "norm_2": "ffn_norm",
-    "mlp.up": "ffn_up",
-    "mlp.down": "ffn_down",
-}
-
-
-def gguf_name(name: str) -> str:
-    """Return GGUF's name of one of our parameters; KeyError for any other name."""
-    if match := re.fullmatch(r"blocks\.(\d+)\.([\w.]+)\.(weight|bias)", name):
-        return f"blk.{match[1]}.{_NAMES[match[2]]}.{match[3]}"
-    module, _, kind = name.rpartition(".")
-    return f"{_NAMES[module]}.{kind}"
-
 
 LLAMA_CPP_BOUND = Bound(5e-2, 1e-4)
 """llama.cpp looks GELU up in a table in fp16, whatever type the weights have."""
@@ -91,18 +64,17 @@ def write(path: Path, run: Run, dtype: str, licence: str = "") -> None:
     """Write one .gguf file.
 
     Raises:
-        UserError: the model has settings that GPT-2 does not have, or a width that the blocks of
-            q8_0 do not divide.
+        UserError: llama.cpp has no family with the model's settings, or its tokenizer's split, or
+            the blocks of q8_0 do not divide a width.
     """
     import gguf
 
-    config, tensors = as_gpt2(run.model)
-    if dtype == "q8_0" and config.n_embd % Q8_0_BLOCK:
-        raise UserError(
-            f"q8_0 packs {Q8_0_BLOCK} weights together, and model.n_embd is {config.n_embd}. Use --dtype f16."
-        )
+    family = require_family(run.model.config, "llama.cpp")
+    config, tensors = family.form(run.model.config, model_tensors(run.model, copy=False))
+    if dtype == "q8_0" and (narrow := narrowest_for_q8_0(config)):
+        raise UserError(f"q8_0 packs {Q8_0_BLOCK} weights together, and {narrow}. Use --dtype f16.")
     quantization, file_type = FILE_TYPES[dtype]
-    writer = gguf.GGUFWriter(path, "gpt2")
+    writer = gguf.GGUFWriter(path, family.name)
     writer.add_name(run.name)
     if licence:
         writer.add_license(licence)
@@ -110,34 +82,19 @@ def write(path: Path, run: Run, dtype: str, licence: str = "") -> None:
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_context_length(config.block_size)
     writer.add_embedding_length(config.n_embd)
-    writer.add_feed_forward_length(4 * config.n_embd)
+    writer.add_feed_forward_length(ff_width(config))
     writer.add_block_count(config.n_layer)
     writer.add_head_count(config.n_head)
-    writer.add_layer_norm_eps(1e-5)  # torch's default, which our norms have
-    _add_tokenizer(writer, run.tokenizer.vocabulary)
-    for name, tensor in tensors.items():
-        wanted = quantization if tensor.dim() == 2 and name != "position_embedding.weight" else "F32"
+    family.add_gguf_settings(writer, config)
+    add_tokenizer(writer, run.tokenizer.vocabulary)
+    for name, tensor in family.to_gguf(config, tensors).items():
+        wanted = quantization if tensor.dim() == 2 and name != "position_embd.weight" else "F32"
         kind = gguf.GGMLQuantizationType[wanted]
-        writer.add_tensor(gguf_name(name), gguf.quants.quantize(tensor.numpy(), kind), raw_dtype=kind)
+        writer.add_tensor(name, gguf.quants.quantize(tensor.numpy(), kind), raw_dtype=kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-
-
-def _add_tokenizer(writer: Any, vocabulary: Vocabulary) -> None:
-    types = dict.fromkeys(vocabulary.specials.values(), CONTROL) | dict.fromkeys(vocabulary.added.values(), ADDED)
-    # These tokens stand in the file as plain text; all others in GPT-2's spelling of bytes.
-    names = {index: name for name, index in (vocabulary.specials | vocabulary.added).items()}
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list([names.get(i) or spell(token) for i, token in enumerate(vocabulary.tokens)])
-    writer.add_token_types([types.get(i, NORMAL) for i in range(len(vocabulary.tokens))])
-    merges = [f"{spell(left)} {spell(right)}" for left, right in vocabulary.merges]
-    writer.add_token_merges(merges or [_NO_MERGE])
-    writer.add_bos_token_id(vocabulary.specials[END_OF_TEXT])
-    writer.add_eos_token_id(vocabulary.specials[END_OF_TEXT])
-    writer.add_add_bos_token(False)  # a prompt is not the beginning of a document
 
 
 def read(path: Path) -> tuple[GPT, Tokenizer]:
@@ -146,33 +103,34 @@ def read(path: Path) -> tuple[GPT, Tokenizer]:
 
     reader = gguf.GGUFReader(path)
     values = {name: field.contents() for name, field in reader.fields.items()}
-    arrays = {t.name: gguf.quants.dequantize(t.data, t.tensor_type) for t in reader.tensors}
+    kind = values["general.architecture"]
+    family, stored = FAMILIES[kind], {tensor.name: tensor for tensor in reader.tensors}
     config = GPTConfig(
-        n_layer=values["gpt2.block_count"],
-        n_head=values["gpt2.attention.head_count"],
-        n_embd=values["gpt2.embedding_length"],
-        block_size=values["gpt2.context_length"],
+        n_layer=values[f"{kind}.block_count"],
+        n_head=values[f"{kind}.attention.head_count"],
+        n_embd=values[f"{kind}.embedding_length"],
+        n_ff=values[f"{kind}.feed_forward_length"],
+        block_size=values[f"{kind}.context_length"],
         vocab_size=len(values["tokenizer.ggml.tokens"]),
-        tie_weights="output.weight" not in arrays,
+        tie_weights="output.weight" not in stored,
+        bias=any(name.endswith(".bias") for name in stored),
+        **family.read_gguf_settings(values),
     )
-    model = GPT(config)
-    names = {gguf_name(name): name for name, _ in model.named_parameters()}
-    # The reader's arrays are read-only views of the file, so torch needs a copy.
-    tensors = {names[name]: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-    restore_model(model, tensors, str(path))
-    return model, _read_tokenizer(values)
+    with warnings.catch_warnings():  # torch warns that arrays of the file cannot be written to
+        warnings.simplefilter("ignore")
+        tensors = {
+            name: torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type))
+            for name, tensor in stored.items()
+        }
+    model = GPT(config, drawn=False)
+    restore_model(model, family.from_gguf(config, tensors, str(path)), str(path))
+    return model, read_tokenizer(values)
 
 
-def _read_tokenizer(values: dict[str, Any]) -> Tokenizer:
-    spelled, types = values["tokenizer.ggml.tokens"], values["tokenizer.ggml.token_type"]
-    named: dict[int, dict[str, int]] = {CONTROL: {}, ADDED: {}}
-    tokens = []
-    for index, (name, kind) in enumerate(zip(spelled, types, strict=True)):
-        if kind != NORMAL:
-            named[kind][name] = index
-        tokens.append(b"" if kind == CONTROL else name.encode() if kind == ADDED else unspell(name))
-    if NORMAL not in types:
-        return Tokenizer(CharacterVocabulary.from_ids(named[ADDED], named[CONTROL]))
-    merges = [merge.split(" ") for merge in values["tokenizer.ggml.merges"]]
-    pairs = tuple((unspell(left), unspell(right)) for left, right in merges)
-    return Tokenizer(Vocabulary(tuple(tokens), pairs, named[CONTROL], named[ADDED]))
+def narrowest_for_q8_0(config: GPTConfig) -> str:
+    """Return a clause that names a width which the blocks of q8_0 do not divide; empty if they
+    divide all.
+    """
+    widths = {"model.n_embd": config.n_embd, "model.n_ff": ff_width(config)}
+    widths["model.n_head times model.head_size"] = config.n_head * config.head_dim
+    return next((f"{name} is {width}" for name, width in widths.items() if width % Q8_0_BLOCK), "")

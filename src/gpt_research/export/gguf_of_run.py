@@ -86,11 +86,8 @@ def _make(folder: Path, dtype: str, step: str, ema: bool | None, notice: Callabl
     run = Run.open(folder, step=step, ema=ema)
     run.check_vocabulary()
     config = run.model.config
-    if dtype == "q8_0" and config.n_embd % gguf.Q8_0_BLOCK:
-        raise UserError(
-            f"--weights int8 packs {gguf.Q8_0_BLOCK} weights together, and model.n_embd is {config.n_embd}. "
-            "Leave --weights out."
-        )
+    if dtype == "q8_0" and (narrow := gguf.narrowest_for_q8_0(config)):
+        raise UserError(f"--weights int8 packs {gguf.Q8_0_BLOCK} weights together, and {narrow}. Leave --weights out.")
     path = _path(folder, run.step, dtype, ema)
     notice(f"Writing {path} for llama.cpp, once for this checkpoint.")
     try:

@@ -2,16 +2,16 @@
 
     config.json  generation_config.json  model.safetensors  tokenizer.json  tokenizer_config.json
 
-Any GPT-2 in that layout can be read, with safetensors in one file or in several. A model that
-computes something else (another activation, attention scaled by layer) is refused. No pickle is
-opened here.
+Any model of a family of `families` can be written and read, with safetensors in one file or in
+several. A model that computes something else (another activation, scaled rotary angles) is refused.
+No pickle is opened here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,28 +20,14 @@ import safetensors.torch
 import torch
 
 from gpt_research.base.errors import UserError
+from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GenerateConfig
-from gpt_research.data.vocabulary import END_OF_TEXT
-from gpt_research.export.architecture import as_gpt2
-from gpt_research.export.names import from_gpt2, to_gpt2
+from gpt_research.export.families.family import Settings
+from gpt_research.export.families.table import family_of_settings, require_family
 from gpt_research.export.proof import BOUNDS, Bound, Reader
-from gpt_research.export.tensor_files import TORCH_TYPES, read_json, read_safetensors
+from gpt_research.export.tensor_files import TORCH_TYPES, open_safetensors, read_json
 from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
-
-_SAME_GELU = ("gelu_new", "gelu_pytorch_tanh", "gelu_fast")
-"""Names of the tanh form of GELU."""
-
-_FIXED: dict[str, tuple[Any, ...]] = {
-    "model_type": ("gpt2",),
-    "activation_function": _SAME_GELU,
-    "layer_norm_epsilon": (1e-5,),
-    "scale_attn_weights": (True,),
-    "scale_attn_by_inverse_layer_idx": (False,),
-    "add_cross_attention": (False,),
-}
-"""Settings of GPT2Config that change what the model computes, and the values that GPT-2 has."""
-
 
 USAGE = """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -57,17 +43,30 @@ def write(folder: Path, run: Run, dtype: str, licence: str = "") -> Path:
     """Write model and tokenizer into an existing folder; return the file with the weights.
 
     Raises:
-        UserError: the model has settings that GPT-2 does not have.
+        UserError: no family has the model's settings.
     """
-    config, tensors = as_gpt2(run.model)
-    stored = {name: t.to(TORCH_TYPES[dtype]).contiguous() for name, t in to_gpt2(tensors).items()}
+    family = require_family(run.model.config, "transformers")
+    config, tensors = family.form(run.model.config, model_tensors(run.model, copy=False))
+    theirs = family.to_hf(config, tensors)
+    stored = {name: tensor.to(TORCH_TYPES[dtype]).contiguous() for name, tensor in theirs.items()}
     # transformers refuses a file without this entry.
     file = folder / "model.safetensors"
     safetensors.torch.save_file(stored, file, metadata={"format": "pt"})
     end_of_text = run.tokenizer.end_of_text
-    settings = _gpt2_config(config, str(TORCH_TYPES[dtype]).removeprefix("torch."), end_of_text)
-    # An import of our own export removes the biases that only GPT-2's form needs.
-    settings["gpt_research"] = {"bias": run.model.config.bias}
+    settings = {
+        "architectures": [family.model_class],
+        "model_type": family.name,
+        **family.hf_settings(config),
+        "vocab_size": config.vocab_size,
+        "initializer_range": 0.02,
+        "tie_word_embeddings": config.tie_weights,
+        "use_cache": True,
+        "bos_token_id": end_of_text,
+        "eos_token_id": end_of_text,
+        "dtype": str(TORCH_TYPES[dtype]).removeprefix("torch."),
+        # An import of our own export removes the biases that only the family's form needs.
+        "gpt_research": {"bias": run.model.config.bias},
+    }
     _write_json(folder / "config.json", settings)
     drawn = GenerateConfig()
     _write_json(
@@ -94,6 +93,7 @@ def readers(file: Path, run: Run, dtype: str) -> Iterator[tuple[Reader, Bound]]:
 def write_tokenizer(folder: Path, run: Run) -> None:
     """Write the tokenizer so that `AutoTokenizer` loads it unchanged, not as GPT-2's own class."""
     run.tokenizer.save(folder / "tokenizer.json")
+    end = run.tokenizer.vocabulary.end_of_text
     _write_json(
         folder / "tokenizer_config.json",
         {
@@ -101,78 +101,38 @@ def write_tokenizer(folder: Path, run: Run) -> None:
             "model_max_length": run.model.config.block_size,
             "add_prefix_space": False,
             "clean_up_tokenization_spaces": False,
-            **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), END_OF_TEXT),
+            **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), end),
         },
     )
 
 
-def _gpt2_config(config: GPTConfig, dtype: str, end_of_text: int) -> dict[str, Any]:
-    return {
-        "architectures": ["GPT2LMHeadModel"],
-        **{name: values[0] for name, values in _FIXED.items()},
-        "vocab_size": config.vocab_size,
-        "n_positions": config.block_size,
-        "n_ctx": config.block_size,  # the older name, which converters still read
-        "n_embd": config.n_embd,
-        "n_layer": config.n_layer,
-        "n_head": config.n_head,
-        "n_inner": None,
-        **dict.fromkeys(("embd_pdrop", "attn_pdrop", "resid_pdrop"), config.dropout),
-        "initializer_range": 0.02,
-        "tie_word_embeddings": config.tie_weights,
-        "use_cache": True,
-        "bos_token_id": end_of_text,
-        "eos_token_id": end_of_text,
-        "dtype": dtype,
-    }
-
-
-def read(folder: Path) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
-    """Return config and fp32 tensors, by our names, of a folder in this layout.
+def read(folder: Path) -> tuple[GPTConfig, Mapping[str, torch.Tensor]]:
+    """Return config and tensors, by our names and in the file's type, of a folder in this layout.
 
     Raises:
-        UserError: not a GPT-2, no safetensors, or files that do not fit together.
+        UserError: no family that is known here, no safetensors, or files that do not fit together.
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder} is not in Hugging Face's layout: it has no config.json. Name another folder.")
-    settings = read_json(folder / "config.json")
-    config = _read_config(settings, str(folder / "config.json"))
-    ours = from_gpt2(read_safetensors(folder), str(folder))
-    tensors = {name: tensor.float() for name, tensor in ours.items()}
-    config = replace(config, tie_weights="head.weight" not in tensors)
-    own = settings.get("gpt_research")
-    # Our own export added zeros, because GPT-2 has biases.
-    if isinstance(own, dict) and own.get("bias") is False:
+    settings = Settings(read_json(folder / "config.json"), str(folder / "config.json"))
+    family = family_of_settings(settings)
+    try:
+        config = family.read_hf_settings(settings)
+    except UserError as error:
+        if str(error).startswith(settings.where):
+            raise
+        # A setting that no model can have; it is named as ours.
+        raise UserError(f"{settings.where} cannot be imported: {error}") from None
+    config, tensors = family.from_hf(config, open_safetensors(folder), str(folder))
+    own = settings.entries.get("gpt_research")
+    # Our own export added zeros, because the family's form has biases.
+    if config.bias and isinstance(own, dict) and own.get("bias") is False:
         biases = [name for name in tensors if name.endswith("bias")]
         if not any(tensors[name].any() for name in biases):
             config = replace(config, bias=False)
             for name in biases:
                 del tensors[name]
     return config, tensors
-
-
-def _read_config(settings: dict[str, Any], where: str) -> GPTConfig:
-    for name, allowed in _FIXED.items():
-        value = settings.get(name, allowed[0])
-        if value not in allowed:
-            raise UserError(f"{where} cannot be imported: {name} is {value!r}, and GPT-2 has {allowed[0]!r}.")
-    try:
-        n_embd = int(settings["n_embd"])
-        if settings.get("n_inner") not in (None, 4 * n_embd):
-            raise UserError(
-                f"{where} cannot be imported: n_inner is {settings['n_inner']}, and GPT-2 has {4 * n_embd}."
-            )
-        return GPTConfig(
-            n_layer=int(settings["n_layer"]),
-            n_head=int(settings["n_head"]),
-            n_embd=n_embd,
-            block_size=int(settings.get("n_positions") or settings["n_ctx"]),
-            vocab_size=int(settings["vocab_size"]),
-        )
-    except KeyError as error:
-        raise UserError(f"{where} cannot be imported: it does not say {error}.") from None
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{where} cannot be imported: {error}.") from None
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
@@ -207,7 +167,7 @@ class TransformersReader:
 
     @torch.no_grad()
     def greedy(self, tokens: list[int], count: int) -> list[int]:
-        count = min(count, self._model.config.n_positions - len(tokens))
+        count = min(count, self._model.config.max_position_embeddings - len(tokens))
         if count <= 0:
             return []
         prompt = torch.tensor([tokens])

@@ -9,27 +9,30 @@ appears.
 from __future__ import annotations
 
 import json
+import math
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from gpt_research.base import hints
+from gpt_research.base import hints, machine
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
+from gpt_research.checkpoint.weights import shape_of
 from gpt_research.config import USUAL_MICRO_BATCH, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.data.vocabulary import END_OF_TEXT, Vocabulary, unspell
 from gpt_research.export import hf as huggingface
 from gpt_research.export import plain
-from gpt_research.export.architecture import tensor_shapes
-from gpt_research.export.names import from_gpt2
+from gpt_research.export.families.gpt2 import from_gpt2
 from gpt_research.export.new_folder import new_folder
+from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 
@@ -39,11 +42,12 @@ HUB_FILES = (
     "*.safetensors.index.json",
     "config.json",
     "tokenizer.json",
+    "tokenizer_config.json",
     "vocab.json",
     "merges.txt",
 )
 GPT2_VOCABULARY = 50257
-MOST_PADDING = 256
+MOST_PADDING = 512
 """With this many rows more than the tokenizer has entries, a model has another vocabulary."""
 
 
@@ -59,33 +63,49 @@ def import_model(
         revision: branch, tag or commit of a hub name.
 
     Raises:
-        UserError: no such source, a pickle that is not allowed, not a GPT-2, files that do not fit
-            together, or a taken folder.
+        UserError: no such source, a pickle that is not allowed, a model that is not known here,
+            files that do not fit together, or a taken folder.
     """
     path = _find(source, revision)
+    stored: Mapping[str, torch.Tensor]
     if path.is_file():
-        config, tensors = _read_nanogpt(path, allow_pickle)
+        config, stored = _read_nanogpt(path, allow_pickle)
     elif plain.is_plain(path):
-        config, tensors = plain.read(path)
+        config, stored = plain.read(path)
     else:
-        config, tensors = huggingface.read(path)
-    _check(config, tensors, str(path))
+        config, stored = huggingface.read(path)
+    _check_shapes(config, stored, str(path))
     vocabulary = _find_tokenizer(tokenizer, path, config.vocab_size)
     lines = [f"Read {path}: {config.n_layer} layers, {config.n_head} heads, width {config.n_embd}."]
     if vocabulary.vocab_size < config.vocab_size:
         padding = config.vocab_size - vocabulary.vocab_size
         lines.append(f"Left out {padding} rows of the embedding that stand for no token (padding).")
-        config = replace(config, vocab_size=vocabulary.vocab_size)
-        rows = {name: shape[0] for name, shape in tensor_shapes(config).items()}
-        tensors = {name: tensor[: rows[name]] for name, tensor in tensors.items()}
+    config = replace(config, vocab_size=vocabulary.vocab_size)
+    rows = {name: shape[0] for name, shape in tensor_shapes(config).items()}
+    machine.require_memory(
+        4 * sum(math.prod(shape) for shape in tensor_shapes(config).values()),
+        machine.free_memory(),
+        f"The model in {path}, in fp32,",
+        "End what else uses the memory, or take a machine with more.",
+    )
     with new_folder(Path(out)) as folder:
         write_yaml(_train_config(config, out), folder / "config.yaml")
         vocabulary.save(folder / "tokenizer.json")
         state = {"tokenizer": vocabulary.fingerprint, "imported_from": source}
+        tensors = {name: _finite(name, stored[name], str(path))[: rows[name]] for name in rows}
         save_checkpoint(folder, Checkpoint(0, tensors, {}, state), keep_last=1)
+        tensors.clear()  # a large model fits the memory only once
         Run.open(folder)  # the folder appears only if it can be opened
     lines.append(f"Wrote the run folder {out}.")
     return lines
+
+
+def tensor_shapes(config: GPTConfig) -> dict[str, tuple[int, ...]]:
+    """Return the shape of every tensor that a checkpoint of this config holds."""
+    with torch.device("meta"):
+        model = GPT(config)
+    rows = model.saved_rows()
+    return {name: (rows.get(name, p.size(0)), *p.shape[1:]) for name, p in model.named_parameters()}
 
 
 def _find(source: str, revision: str) -> Path:
@@ -159,12 +179,12 @@ def _read_nanogpt(path: Path, allow_pickle: bool) -> tuple[GPTConfig, dict[str, 
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path} is not a checkpoint of nanoGPT ({type(error).__name__}: {error}).") from None
     # The clone leaves the mapped file, which may be removed after the import.
-    ours = {name: tensor.float().clone() for name, tensor in from_gpt2(tensors, str(path)).items()}
+    ours = {name: tensor.clone() for name, tensor in from_gpt2(tensors, str(path)).items()}
     return replace(config, tie_weights="head.weight" not in ours), ours
 
 
-def _check(config: GPTConfig, tensors: dict[str, torch.Tensor], where: str) -> None:
-    """Refuse names and shapes that do not fit the config, and numbers that are not finite."""
+def _check_shapes(config: GPTConfig, tensors: Mapping[str, torch.Tensor], where: str) -> None:
+    """Refuse names and shapes that do not fit the config."""
     blocks = {match[1] for name in tensors if (match := re.match(r"blocks\.(\d+)\.", name))}
     # This comes first, because a model with a made-up number of layers would be slow to build.
     if len(blocks) != config.n_layer:
@@ -172,14 +192,19 @@ def _check(config: GPTConfig, tensors: dict[str, torch.Tensor], where: str) -> N
     expected = tensor_shapes(config)
     if differ := sorted(expected.keys() ^ tensors.keys()):
         what = "lacks" if differ[0] in expected else "has the unknown"
-        raise UserError(f"{where} is not a whole GPT-2: it {what} {differ[0]} (and {len(differ) - 1} more).")
-    for name, tensor in tensors.items():
-        if tuple(tensor.shape) != expected[name]:
-            raise UserError(
-                f"{where} is damaged: {name} has shape {tuple(tensor.shape)}, and its config says {expected[name]}."
-            )
-        if not tensor.isfinite().all():
-            raise UserError(f"{where} holds a number that is not finite in {name}: it cannot be used.")
+        raise UserError(f"{where} is not a whole model: it {what} {differ[0]} (and {len(differ) - 1} more).")
+    for name, shape in expected.items():
+        if (found := shape_of(tensors, name)) != shape:
+            raise UserError(f"{where} is damaged: {name} has shape {found}, and its config says {shape}.")
+
+
+def _finite(name: str, tensor: torch.Tensor, where: str) -> torch.Tensor:
+    """Return a tensor in fp32; refuse numbers that are not finite, and quantized ones."""
+    if not tensor.is_floating_point():
+        raise UserError(f"{where} cannot be imported: {name} holds {tensor.dtype}, so its weights are quantized.")
+    if not tensor.isfinite().all():
+        raise UserError(f"{where} holds a number that is not finite in {name}: it cannot be used.")
+    return tensor.float()
 
 
 def _find_tokenizer(wanted: str, path: Path, vocab_size: int) -> Tokenizer:

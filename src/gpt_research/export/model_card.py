@@ -12,7 +12,7 @@ from pathlib import Path
 from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
 from gpt_research.data.shards import read_manifests
-from gpt_research.export.architecture import architecture_of
+from gpt_research.export.families.table import family_of
 from gpt_research.export.proof import Proof
 from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
@@ -46,7 +46,8 @@ def model_card(
 
 
 def _front_matter(config: GPTConfig, library: str, licence: str) -> str:
-    tags = [name for name in (architecture_of(config), "gpt-research") if name]
+    family = family_of(config)
+    tags = [*([family.name] if family else []), "gpt-research"]
     lines = ["pipeline_tag: text-generation", f"tags: [{', '.join(tags)}]"]
     if library:
         lines.insert(0, f"library_name: {library}")
@@ -57,7 +58,8 @@ def _front_matter(config: GPTConfig, library: str, licence: str) -> str:
 
 def _model(run: Run, dtype: str) -> str:
     config = run.model.config
-    kind = "A GPT-2" if architecture_of(config) else "A decoder-only transformer"
+    family = family_of(config)
+    kind = "A decoder-only transformer" if family is None else f"A {family.title}"
     return (
         f"{kind} of {run.model.num_parameters():,} parameters: {config.n_layer} layers, {config.n_head} heads, "
         f"width {config.n_embd}, context {config.block_size} tokens, {config.positions} positions, "

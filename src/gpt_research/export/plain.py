@@ -7,7 +7,7 @@ into a run, bit for bit.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import safetensors
@@ -20,7 +20,7 @@ from gpt_research.base.settings import to_dict
 from gpt_research.checkpoint.weights import model_tensors, restore_model
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
-from gpt_research.export.tensor_files import TORCH_TYPES, read_safetensors
+from gpt_research.export.tensor_files import TORCH_TYPES, open_safetensors
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
@@ -37,7 +37,7 @@ gpt-research generate runs/RUN --prompt "Once upon a time"
 
 def write(folder: Path, run: Run, dtype: str, licence: str = "") -> Path:
     """Write weights and tokenizer into an existing folder; return the file with the weights."""
-    tensors = {n: t.to(TORCH_TYPES[dtype]).contiguous() for n, t in model_tensors(run.model).items()}
+    tensors = {n: t.to(TORCH_TYPES[dtype]).contiguous() for n, t in model_tensors(run.model, copy=False).items()}
     metadata = {"format": "pt", CONFIG_KEY: json.dumps(to_dict(run.model.config))}
     file = folder / "model.safetensors"
     safetensors.torch.save_file(tensors, file, metadata=metadata)
@@ -55,8 +55,8 @@ def is_plain(folder: Path) -> bool:
     return (folder / "model.safetensors").is_file() and CONFIG_KEY in _metadata(folder)
 
 
-def read(folder: Path) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
-    """Return config and fp32 tensors of a folder that `write` wrote.
+def read(folder: Path) -> tuple[GPTConfig, Mapping[str, torch.Tensor]]:
+    """Return config and tensors, in the file's type, of a folder that `write` wrote.
 
     Raises:
         UserError: it is damaged.
@@ -65,13 +65,13 @@ def read(folder: Path) -> tuple[GPTConfig, dict[str, torch.Tensor]]:
         config = GPTConfig(**json.loads(_metadata(folder)[CONFIG_KEY]))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / 'model.safetensors'} is damaged: its header says {error}.") from None
-    return config, {name: tensor.float() for name, tensor in read_safetensors(folder).items()}
+    return config, open_safetensors(folder)
 
 
 def read_model(folder: Path) -> tuple[GPT, Tokenizer]:
     """Return model and tokenizer of a folder that `write` wrote."""
     config, tensors = read(folder)
-    model = GPT(config)
+    model = GPT(config, drawn=False)
     restore_model(model, tensors, str(folder))
     return model, Tokenizer.load(folder / "tokenizer.json")
 

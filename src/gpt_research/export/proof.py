@@ -120,46 +120,92 @@ class OurReader:
         return new
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What our model says of a text. Once it is known, the model's memory can go to others."""
+
+    text: str
+    ids: list[int]
+    """Tokens of the text."""
+    tokens: list[int]
+    """Those that are compared, P."""
+    log_probs: torch.Tensor
+    """Of the token after each, (P, V)."""
+    prompt: list[int]
+    greedy: list[int]
+    """The greedy continuation of the prompt, N tokens."""
+    choices: torch.Tensor
+    """The log-probabilities of each of them, (N, V)."""
+
+    @classmethod
+    def of(cls, ours: OurReader, text: str = PASSAGE) -> Expected:
+        """Ask our model.
+
+        Raises:
+            UserError: the text is empty, or our model's output is not finite.
+        """
+        ids = ours.encode(text)
+        tokens = ids[: min(PASSAGE_TOKENS, ours.model.config.block_size)]
+        if not tokens:
+            raise UserError("The text to check the export with is empty. Name another with --text.")
+        log_probs = ours.log_probs(tokens)[1]
+        if not log_probs.isfinite().all():
+            raise not_finite("no other program can be compared with it")
+        prompt = tokens[: min(PROMPT_TOKENS, max(1, len(tokens) // 2))]
+        greedy = ours.greedy(prompt, NEW_TOKENS)
+        # One pass gives the choices at all places, because a token sees only what is before it.
+        rows = ours.log_probs((prompt + greedy)[:-1])[1][len(prompt) - 1 :] if greedy else log_probs[:0]
+        return cls(text, ids, tokens, log_probs, prompt, greedy, rows)
+
+
 def prove_all(
     model: GPT, tokenizer: Tokenizer, readers: Iterator[tuple[Reader, Bound]], text: str = PASSAGE
 ) -> list[Proof]:
     """Compare each of the programs, one after another, with our model on `text`.
 
-    Characters that the vocabulary does not know are left out of the text first.
+    Characters that the vocabulary does not know are left out of the text first. The model loses its
+    weights, because the programs load them again, and a large model fits the memory only once.
 
     Raises:
-        UserError: as `prove` does.
+        UserError: as `compare` and `Expected.of` do.
     """
     if text:
         # A vocabulary of characters may know none of the text; then all that it has are compared.
         text = tokenizer.known_part(text) or tokenizer.decode(range(tokenizer.vocab_size))
-    ours = OurReader(model, tokenizer)
-    return [prove(ours, reader, bound, text) for reader, bound in readers]
+    expected = Expected.of(OurReader(model, tokenizer), text)
+    model.to("meta")
+    if model.config.tie_weights:  # each use of a tied weight has become a tensor of its own
+        model.head.weight = model.token_embedding.weight
+    return [compare(expected, reader, bound) for reader, bound in readers]
 
 
 def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> Proof:
     """Compare another program with our model on `text`.
 
     Raises:
-        UserError: they differ by more than the bound, and the message says where and by how much;
-            or our own model's output is not finite.
+        UserError: as `compare` and `Expected.of` do.
     """
-    expected_ids, ids = ours.encode(text), other.encode(text)
-    if ids != expected_ids:
-        first = next((i for i, (a, b) in enumerate(zip(expected_ids, ids, strict=False)) if a != b), len(ids))
-        raise _refusal(other, f"it cuts text into other tokens (from token {first} of {len(expected_ids)} on)")
-    tokens = expected_ids[: min(PASSAGE_TOKENS, ours.model.config.block_size)]
-    if not tokens:
-        raise UserError("The text to check the export with is empty. Name another with --text.")
-    positions, theirs = other.log_probs(tokens)
-    expected = ours.log_probs(tokens)[1][positions]
-    if not expected.isfinite().all():
-        raise not_finite("no other program can be compared with it")
-    if theirs.shape != expected.shape:
-        raise _refusal(other, f"its vocabulary has {theirs.shape[-1]} entries, not {expected.shape[-1]}")
-    spread = float(expected.std(dim=-1).mean()) or 1.0  # a vocabulary of one token has no spread
-    largest = float((theirs - expected).abs().max()) / spread
-    divergence = float((expected.exp() * (expected - theirs)).sum(-1).mean())
+    return compare(Expected.of(ours, text), other, bound)
+
+
+def compare(expected: Expected, other: Reader, bound: Bound) -> Proof:
+    """Compare what another program says with what our model said.
+
+    Raises:
+        UserError: they differ by more than the bound, and the message says where and by how much.
+    """
+    ids = other.encode(expected.text)
+    if ids != expected.ids:
+        pairs = enumerate(zip(expected.ids, ids, strict=False))
+        first = next((i for i, (a, b) in pairs if a != b), min(len(ids), len(expected.ids)))
+        raise _refusal(other, f"it cuts text into other tokens (from token {first} of {len(expected.ids)} on)")
+    positions, theirs = other.log_probs(expected.tokens)
+    ours = expected.log_probs[positions]
+    if theirs.shape != ours.shape:
+        raise _refusal(other, f"its vocabulary has {theirs.shape[-1]} entries, not {ours.shape[-1]}")
+    spread = float(ours.std(dim=-1).mean()) or 1.0  # a vocabulary of one token has no spread
+    largest = float((theirs - ours).abs().max()) / spread
+    divergence = float((ours.exp() * (ours - theirs)).sum(-1).mean())
     # The comparisons are written so that NaN fails.
     if not (largest <= bound.largest and abs(divergence) <= bound.divergence):
         raise _refusal(
@@ -167,21 +213,20 @@ def prove(ours: OurReader, other: Reader, bound: Bound, text: str = PASSAGE) -> 
             f"log-probabilities differ by {largest:.1e} of their spread (allowed {bound.largest:.0e}), "
             f"divergence {divergence:.1e} nats (allowed {bound.divergence:.0e})",
         )
-    agreed, tied = _compare_greedy(ours, other, tokens, 4 * largest * spread)
+    agreed, tied = _compare_greedy(expected, other, 4 * largest * spread)
     return Proof(other.name, len(positions), largest, divergence, agreed, tied)
 
 
-def _compare_greedy(ours: OurReader, other: Reader, tokens: list[int], tie: float) -> tuple[int, bool]:
+def _compare_greedy(expected: Expected, other: Reader, tie: float) -> tuple[int, bool]:
     """Return the number of equal greedy tokens, and whether a tie ended the comparison."""
-    prompt = tokens[: min(PROMPT_TOKENS, max(1, len(tokens) // 2))]
-    expected, theirs = ours.greedy(prompt, NEW_TOKENS), other.greedy(prompt, NEW_TOKENS)
-    parted = _first_difference(expected, theirs)
+    theirs = other.greedy(expected.prompt, NEW_TOKENS)
+    parted = _first_difference(expected.greedy, theirs)
     if parted is None:
-        return len(expected), False
-    choices = ours.log_probs(prompt + expected[:parted])[1][-1]
-    if parted < len(theirs) and float(choices.max() - choices[theirs[parted]]) <= tie:
+        return len(expected.greedy), False
+    choices = expected.choices[parted : parted + 1]
+    if len(choices) and parted < len(theirs) and float(choices.max() - choices[0, theirs[parted]]) <= tie:
         return parted, True
-    raise _refusal(other, f"its greedy continuation parts at token {parted} of {len(expected)}")
+    raise _refusal(other, f"its greedy continuation parts at token {parted} of {len(expected.greedy)}")
 
 
 def _first_difference(expected: Sequence[int], theirs: Sequence[int]) -> int | None:

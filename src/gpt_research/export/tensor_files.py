@@ -1,22 +1,27 @@
-"""Reading safetensors and JSON from elsewhere: each error names the file; no pickle is opened."""
+"""Reading safetensors and JSON from elsewhere: each error names the file; no pickle is opened.
+
+Tensors stay in their files until they are used, because a model may be larger than the memory.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
 from gpt_research.base.errors import UserError
+from gpt_research.checkpoint.files import SavedTensors
 
 TORCH_TYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 
 
-def read_safetensors(folder: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of `model.safetensors`, or of the files that its index names.
+def open_safetensors(folder: Path) -> Mapping[str, torch.Tensor]:
+    """Return the tensors of `model.safetensors`, or of the files that its index names; each is read
+    when it is looked up.
 
     Raises:
         UserError: there are none, only a pickle, or they are damaged.
@@ -37,13 +42,12 @@ def read_safetensors(folder: Path) -> dict[str, torch.Tensor]:
                 "Get the model as safetensors."
             )
         raise UserError(f"{folder} holds no model.safetensors.")
-    tensors: dict[str, torch.Tensor] = {}
     for name in names:
         try:
-            tensors |= safetensors.torch.load_file(folder / name)
+            SavedTensors([folder / name])  # reads the header, and compares it with the size
         except (OSError, SafetensorError) as error:
             raise UserError(f"{folder / name} is damaged: {error}.") from None
-    return tensors
+    return SavedTensors([folder / name for name in names])
 
 
 def _is_plain(name: object) -> bool:

@@ -24,6 +24,7 @@ from gpt_research.training.compilation import Work, choose_compilation
 from gpt_research.training.ema import averaged_weights
 from gpt_research.training.execution import ExecutionPlan, Parallel
 from gpt_research.training.optimizers import make_optimizer, state_bytes
+from gpt_research.training.out_of_memory import REMEDY_OF_BUILDING
 from gpt_research.training.parallel import place
 from gpt_research.training.schedules import learning_rates
 from gpt_research.training.step import Batches, TrainStep
@@ -112,6 +113,25 @@ def training_state_bytes(config: TrainConfig) -> int:
 def checkpoint_bytes(config: TrainConfig) -> int:
     """Return the bytes that a checkpoint takes for one parameter."""
     return WEIGHT_BYTES * (2 if config.ema_decay else 1) + state_bytes(config)
+
+
+def require_memory_for_state(config: TrainConfig, runtime: Runtime) -> None:
+    """Refuse a model whose weights, gradients and optimizer state do not fit the free memory.
+
+    Raises:
+        UserError: they do not; the message says how much they need.
+    """
+    plan = plan_execution(config, runtime)
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in GPT(config.model).parameters())
+    bytes_each = training_state_bytes(config)
+    machine.require_memory(
+        parameters * bytes_each // plan.shards,
+        runtime.free_memory(),
+        f"Training {parameters:,} parameters with {bytes_each} bytes each (weight, gradient, optimizer state)"
+        + (f", shared by {plan.shards} processes," if plan.shards > 1 else ""),
+        REMEDY_OF_BUILDING,
+    )
 
 
 def _parallel(config: TrainConfig, runtime: Runtime, parameters: int) -> Parallel:

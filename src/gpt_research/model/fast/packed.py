@@ -19,16 +19,21 @@ import torch.nn as nn
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.model.gpt import GPT
+from gpt_research.model.parts.feed_forward import MLP
 
 Weights = Literal["same", "int8"]
 
 
-def pack(model: GPT, runtime: Runtime, weights: Weights = "same", *, rows: int = 1) -> GPT:
+def pack(model: GPT, runtime: Runtime, weights: Weights = "same", *, rows: int = 1, use_up: bool = False) -> GPT:
     """Return a twin of `model` in the runtime's precision, laid out for `rows` texts at a time.
 
     Any layout works for any number of rows; only the speed differs. On an x86 CPU, fp16 means
     weights in 16 bits and arithmetic in 32. `weights="int8"` gives each output a scale of its own
     and rounds activations at run time.
+
+    Args:
+        use_up: take each matrix out of `model` once the twin has it, so that memory holds all of
+            them once; `model` is of no use afterwards.
 
     Raises:
         UserError: `weights` is int8, and this machine has no kernel for that.
@@ -41,15 +46,15 @@ def pack(model: GPT, runtime: Runtime, weights: Weights = "same", *, rows: int =
                 f"weights is int8, but PyTorch {torch.__version__} has no kernel for that here "
                 f"({runtime.device_name}): it needs an x86 CPU. Leave --weights out."
             )
-        return _twin(model, Int8Linear)
+        return _twin(model, Int8Linear, use_up)
     if x86 and runtime.precision == "fp16":
-        return _twin(model, HalfLinear)
+        return _twin(model, HalfLinear, use_up)
     if on_cpu and runtime.precision == "fp32" and rows == torch.get_num_threads() == 1:
-        return _twin(model, _for_one_row_and_thread)
+        return _twin(model, _for_one_row_and_thread, use_up)
     if on_cpu and _onednn_takes(runtime.precision):
-        return _twin(model, lambda linear: BlockedLinear(linear, runtime.dtype, rows))
+        return _twin(model, lambda linear: BlockedLinear(linear, runtime.dtype, rows), use_up)
     if runtime.dtype != model.token_embedding.weight.dtype:
-        model = copy.deepcopy(model).to(runtime.dtype)
+        model = (model if use_up else copy.deepcopy(model)).to(runtime.dtype)
     return model
 
 
@@ -62,13 +67,52 @@ def _onednn_takes(precision: str) -> bool:
 Twin = TypeVar("Twin", bound=nn.Module)
 
 
-def _twin(module: Twin, linear: Callable[[nn.Linear], nn.Module]) -> Twin:
-    """Return a copy that shares all tensors, with `linear(layer)` in place of each linear layer."""
+def _twin(module: Twin, layout: Callable[[nn.Linear], nn.Module], use_up: bool) -> Twin:
+    """Return a copy that shares all tensors, with `layout(layer)` in place of each linear layer."""
     twin = copy.copy(module)
     twin._modules = {}
     for name, child in module.named_children():
-        twin._modules[name] = linear(child) if isinstance(child, nn.Linear) else _twin(child, linear)
+        if isinstance(child, nn.Linear):
+            twin._modules[name] = _laid_out(child, layout, use_up)
+        elif isinstance(child, MLP) and child.gate is not None:
+            twin._modules[name] = GatedMLP(child, lambda linear: _laid_out(linear, layout, use_up), use_up)
+        else:
+            twin._modules[name] = _twin(child, layout, use_up)
     return twin
+
+
+def _laid_out(linear: nn.Linear, layout: Callable[[nn.Linear], nn.Module], use_up: bool) -> nn.Module:
+    packed = layout(linear)
+    if use_up and packed is not linear:
+        linear.register_parameter("weight", None)  # a tied embedding keeps the tensor
+    return packed
+
+
+class GatedMLP(nn.Module):
+    """A feed-forward network with a gate, in which one layer computes the gate and what it
+    multiplies.
+
+    Each call of a packed layer costs as much as reading some hundred thousand weights.
+    """
+
+    def __init__(self, mlp: MLP, layout: Callable[[nn.Linear], nn.Module], use_up: bool) -> None:
+        super().__init__()
+        assert mlp.gate is not None, "it has a gate"
+        halves = (mlp.gate, mlp.up)
+        with torch.device("meta"):
+            both = nn.Linear(mlp.up.in_features, 2 * mlp.up.out_features, bias=mlp.up.bias is not None)
+        both.weight = nn.Parameter(torch.cat([half.weight.detach() for half in halves]))
+        if mlp.up.bias is not None:
+            both.bias = nn.Parameter(torch.cat([half.bias.detach() for half in halves]))
+        if use_up:
+            for half in halves:
+                half.register_parameter("weight", None)
+        self.activation, self.both, self.down = mlp.activation, layout(both), layout(mlp.down)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        gate, up = self.both(x).chunk(2, -1)
+        y: torch.Tensor = self.down(self.activation(gate) * up)
+        return y
 
 
 def _for_one_row_and_thread(linear: nn.Linear) -> nn.Module:
@@ -143,7 +187,7 @@ class Int8Linear(nn.Module):
         self.bias = linear.bias
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        largest = x.abs().amax(-1, keepdim=True).clamp(min=1e-12)
+        largest = torch.linalg.vector_norm(x, torch.inf, -1, keepdim=True).clamp_(min=1e-12)
         multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32
         # The zero point is STEPS + 1.
         y = multiply(x / largest, 1 / self.STEPS, self.STEPS + 1, self.weight)

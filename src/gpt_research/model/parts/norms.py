@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import torch
 import torch.nn as nn
-import torch.nn.functional as F
+
+from gpt_research.model.fast.norms import rms_normed
 
 if TYPE_CHECKING:
     from gpt_research.model_config import GPTConfig
@@ -33,8 +34,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(features or config.n_embd))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = F.rms_norm(x.float(), self.weight.shape, eps=self.eps)
-        return (y * self.weight).to(x.dtype)
+        return (rms_normed(x, self.eps) * self.weight).to(x.dtype)
 
 
 NORMS: dict[str, Callable[[GPTConfig], nn.Module]] = {"layernorm": LayerNorm, "rmsnorm": RMSNorm}

@@ -14,7 +14,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "gpt_research"
 ORDER = [
     "version", "base", "model_config", "config", "settings_history", "model", "data", "checkpoint", "run", "generation",
-    "training", "evaluation", "export", "preprocessing", "estimate", "lab", "cli", "__main__",
+    "training", "evaluation", "export", "preprocessing", "estimate", "report", "lab", "cli", "__main__",
 ]  # fmt: skip
 """The parts of the package; each imports only from its left."""
 LONGEST_CHAIN, LONGEST_CHAIN_WITH_LATE_IMPORTS = 8, 10

@@ -1,0 +1,371 @@
+"""The report of an ablation: verdicts, pairs, ratios of tokens and time, curves, tuning.
+
+Sweeps and lr-range tests are in `response_page`; this module chooses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+
+from gpt_research.estimate.time_estimate import in_words
+from gpt_research.report import sections
+from gpt_research.report.charts import COLOURS, Chart, Line, figure, figures
+from gpt_research.report.curve_figures import MOST_POINTS, Curves, curve_charts, corpus_charts
+from gpt_research.report.experiment import Experiment, number_of
+from gpt_research.report.html import Html, code, details, element, joined, page, paragraph, section, table
+from gpt_research.report.intervals import Row, interval_table
+from gpt_research.report.response_page import response_sections
+from gpt_research.report.scales import short
+from gpt_research.version import __version__
+
+VERDICTS = {"better": "good", "worse": "bad", "diverged": "bad"}
+"""How a verdict is coloured; its word says it too."""
+Arm = Mapping[str, Any]
+
+
+def experiment_page(experiment: Experiment, *, with_compressors: bool, notice: Callable[[str], None]) -> str:
+    """Return the page of an experiment."""
+    result = experiment.result
+    if experiment.kind == "ablation":
+        lead, parts = _ablation(experiment, with_compressors=with_compressors, notice=notice)
+    else:
+        lead, parts = response_sections(experiment)
+    data = result.get("data") or {}
+    sets = {str(data["folder"]): str(data.get("fingerprint") or "")} if data.get("folder") else {}
+    return page(
+        f"{experiment.kind.capitalize()}: {experiment.folder.resolve().name}",
+        lead,
+        [
+            *parts,
+            ("Data", section("Data", sections.data(sets))),
+            ("Origin", section("Origin", _origin(result))),
+            ("Commands", section("Commands", _commands(experiment))),
+        ],
+        f"Made by gpt-research {__version__}. The page needs no network and holds all that it shows.",
+    )
+
+
+def _ablation(
+    experiment: Experiment, *, with_compressors: bool, notice: Callable[[str], None]
+) -> tuple[Html, list[tuple[str, Html]]]:
+    result, arms = experiment.result, experiment.result["arms"]
+    confidence = number_of(result, "confidence") or 0.95
+    longest = max((run.get("horizon", 1.0) for arm in arms for run in arm["runs"]), default=1.0)
+    at_end = {arm["name"]: [run for run in arm["runs"] if run.get("horizon", 1.0) == longest] for arm in arms}
+    settings = [experiment.setting(name, runs) for name, runs in at_end.items()]
+    curves = Curves.of(settings, confidence)
+    data = result.get("data") or {}
+    measured = None
+    if with_compressors and data.get("folder"):
+        measured = sections.measured_compressors(data["folder"], data.get("fingerprint") or "", notice)
+    firsts = [
+        (name, known) for name, runs in at_end.items() for known in [_first(experiment, runs)] if known is not None
+    ]
+    lead = joined(
+        [element("p", text, class_="lead") for text in result.get("sentences") or ["Nothing was compared yet."]]
+    )
+    return lead, [
+        ("Verdicts", section("Verdicts", _verdicts(experiment, confidence), _ratios(result, confidence))),
+        ("Pairs", section("Pairs", _pairs(arms))),
+        ("Arms", section("Arms", _arms(arms, longest), _bits(at_end, measured))),
+        ("Curves", section("Curves", figures(curve_charts(curves), curves.most_points))),
+        ("Horizons", section("Horizons", _horizons(arms))),
+        ("Tuning", section("Tuning", _tuning(arms))),
+        ("Corpora", section("Corpora", _corpora(at_end), figures(corpus_charts(curves), curves.most_points))),
+        ("Settings", section("Settings", _settings(arms))),
+        ("Runs", section("Runs", _runs(arms))),
+        ("Samples", section("Samples", sections.samples(firsts))),
+    ]
+
+
+def _first(experiment: Experiment, runs: Sequence[Mapping[str, Any]]) -> Any:
+    return next((known for run in runs if (known := experiment.known(run)) is not None), None)
+
+
+def _verdicts(experiment: Experiment, confidence: float) -> Html:
+    """Return a table for each horizon, with the interval of each arm drawn."""
+    comparisons, arms = experiment.result["comparisons"], experiment.result["arms"]
+    base, parts = arms[0]["name"] if arms else "base", []
+    horizons = sorted({one.get("horizon", 1.0) for one in comparisons}, reverse=True)
+    colours = {arm["name"]: number for number, arm in enumerate(arms)}
+    has_holm = any(one.get("holm") for one in comparisons)
+    for horizon in horizons:
+        rows = []
+        for one in (one for one in comparisons if one.get("horizon", 1.0) == horizon):
+            low, high = (number_of(one, "bits_per_byte", end) for end in ("low", "high"))
+            mean = number_of(one, "bits_per_byte", "mean")
+            cells = [
+                _verdict(one.get("verdict")), *([_verdict(one.get("holm"))] if has_holm else []), _signed(mean),
+                _interval(one.get("bits_per_byte")), _signed(number_of(one, "loss", "mean")), _interval(one.get("loss")),
+                one.get("pairs", "–"), short(number_of(one, "smallest_visible"), 3), short(number_of(one, "seed_noise"), 3),
+                _times(number_of(one, "pairing_gain")),
+            ]  # fmt: skip
+            points = [d for _, d in _differences(arms, str(one.get("arm")), horizon) if d is not None]
+            rows.append(
+                Row(one.get("arm", ""), mean, low, high, points, cells, colours.get(one.get("arm"), 0) % COLOURS)
+            )
+        headings = ["arm", f"difference to {base} (bits per byte)", "verdict", *(["after Holm"] if has_holm else []),
+                    "bits per byte", f"{confidence:.4g} interval", "nats a token", f"{confidence:.4g} interval", "pairs",
+                    "smallest visible", "noise of a seed", "pairing helped"]  # fmt: skip
+        texts = (0, 1) if has_holm else (0,)
+        title = f"Difference to {base}" + (f" at horizon {horizon:g}" if len(horizons) > 1 else "")
+        parts.append(interval_table(title, headings, rows, texts=texts))
+    if not parts:
+        return paragraph("Nothing was compared yet.")
+    note = (
+        "Below 0 is better than the base. A pair is two runs with the same seed: the same batches in the same order and, "
+        "wherever shapes and names agree, the same initial weights. The whisker is the interval, the pale dots are single "
+        "pairs. The intervals hold although the result was looked at after each pair. “After Holm” is the verdict if all "
+        "arms of this experiment count as one question. “Smallest visible” is the effect below which this many pairs "
+        "decide nothing. “Pairing helped” is how many times more seeds would be needed without pairs."
+    )
+    return joined([*parts, element("p", note, class_="quiet")])
+
+
+def _verdict(text: object) -> Html | str:
+    return element("span", text, class_=VERDICTS.get(str(text))) if text else "–"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4f}"
+
+
+def _times(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2g}×"
+
+
+def _interval(values: Mapping[str, Any] | None) -> str:
+    low, high = number_of(values, "low"), number_of(values, "high")
+    return "–" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
+
+
+def _differences(arms: Sequence[Arm], name: str, horizon: float) -> list[tuple[Any, float | None]]:
+    """Return seed and difference of each pair of an arm and the base, the first arm; None where a
+    run has no number.
+    """
+
+    def ends(arm: Arm) -> dict[Any, float | None]:
+        runs = [run for run in arm["runs"] if run.get("horizon", 1.0) == horizon]
+        return {run.get("seed"): number_of(run, "bits_per_byte") for run in runs}
+
+    other = next((arm for arm in arms if arm["name"] == name), None)
+    if other is None:
+        return []
+    base, own = ends(arms[0]), ends(other)
+    shared = [seed for seed in base if seed in own]
+    return [(s, None if base[s] is None or own[s] is None else own[s] - base[s]) for s in shared]  # type: ignore[operator]
+
+
+def _pairs(arms: Sequence[Arm]) -> Html:
+    """Return the difference of each pair, for each horizon."""
+    parts = []
+    horizons = sorted({run.get("horizon", 1.0) for arm in arms for run in arm["runs"]}, reverse=True)
+    for horizon in horizons:
+        columns = {arm["name"]: dict(_differences(arms, arm["name"], horizon)) for arm in arms[1:]}
+        seeds = sorted({seed for of_arm in columns.values() for seed in of_arm}, key=str)
+        rows = [[f"seed {seed}", *(_signed(of_arm.get(seed)) for of_arm in columns.values())] for seed in seeds]
+        if rows:
+            at = f" at horizon {horizon:g}" if len(horizons) > 1 else ""
+            title = f"Bits per byte of each pair: arm minus {arms[0]['name']}{at}"
+            parts.append(table(title, ["pair", *columns], rows))
+    if not parts:
+        return Html("")
+    return joined(
+        [
+            *parts,
+            element(
+                "p",
+                "– stands where a run of the pair has no number: it diverged, failed or is not there yet.",
+                class_="quiet",
+            ),
+        ]
+    )
+
+
+def _ratios(result: Mapping[str, Any], confidence: float) -> Html:
+    """Return how many times the base's tokens and time an arm needs to the same loss."""
+    parts = []
+    for name, title in (("tokens_ratio", "Tokens to the same loss"), ("time_ratio", "Time to the same loss")):
+        rows = []
+        for one in result["comparisons"]:
+            ratio = one.get(name)
+            if not ratio:
+                continue
+            mean, low, high = (number_of(ratio, end) for end in ("mean", "low", "high"))
+            beyond = ratio.get("beyond")
+            shown = (
+                f"{beyond} than {mean:.2f}" if beyond and mean is not None else "–" if mean is None else f"{mean:.2f}"
+            )
+            interval = f"{low:.2f} to {high:.2f}" if low is not None and high is not None else "–"
+            rows.append(Row(one.get("arm", ""), mean, low, high, cells=[shown, interval]))
+        if rows:
+            base = result["arms"][0]["name"]
+            headings = ["arm", f"times fewer than {base} (1 is the same)", "ratio", f"{confidence:.4g} interval"]
+            parts.append(interval_table(f"{title}: {base}'s divided by the arm's", headings, rows, mark=1.0))
+    return joined(parts)
+
+
+def _arms(arms: Sequence[Arm], longest: float) -> Html:
+    rows = []
+    for arm in arms:
+        runs = [run for run in arm["runs"] if run.get("horizon", 1.0) == longest]
+        bits = _numbers(runs, "bits_per_byte")
+        seconds, tokens = _numbers(runs, "seconds"), _numbers(runs, "tokens")
+        changes = ", ".join(f"{name} {value}" for name, value in (arm.get("changes") or {}).items()) or "–"
+        tuned = arm.get("tuned")
+        states = [f"{count} {state}" for state in ("done", "diverged", "failed")
+                  if (count := sum(run.get("state") == state for run in runs))]  # fmt: skip
+        rows.append([
+            arm["name"], changes, f"{tuned['setting']} {tuned['chosen']}" if tuned else "–",
+            short(number_of(arm, "parameters"), 3), ", ".join(states) or "–", _spread(bits),
+            short(fmean(tokens), 3) if tokens else "–", in_words(fmean(seconds)) if seconds else "–",
+        ])  # fmt: skip
+    headings = ["arm", "changes", "tuned", "parameters", "runs", "bits per byte", "tokens a run", "time a run"]
+    return table("Arms", headings, rows, texts=(0, 1, 2, 4))
+
+
+def _numbers(runs: Sequence[Mapping[str, Any]], name: str) -> list[float]:
+    return [value for run in runs if (value := number_of(run, name)) is not None]
+
+
+def _spread(values: Sequence[float]) -> str:
+    if not values:
+        return "–"
+    return f"{fmean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
+
+
+def _bits(at_end: Mapping[str, Sequence[Mapping[str, Any]]], measured: Any) -> Html:
+    rows = []
+    for number, (name, runs) in enumerate(at_end.items()):
+        values = _numbers(runs, "bits_per_byte")
+        if values:
+            ends = (min(values), max(values)) if len(values) > 1 else (None, None)
+            rows.append(
+                Row(name, fmean(values), *ends, points=values if len(values) > 1 else (), colour=number % COLOURS)
+            )
+    return sections.bits_per_byte(rows, measured) if rows else Html("")
+
+
+def _horizons(arms: Sequence[Arm]) -> Html:
+    """Return the final values by the tokens of a run, if there are several horizons."""
+    lines = []
+    for number, arm in enumerate(arms):
+        by_tokens: dict[float, list[float]] = {}
+        for run in arm["runs"]:
+            tokens, bits = number_of(run, "tokens"), number_of(run, "bits_per_byte")
+            if tokens is not None and bits is not None:
+                by_tokens.setdefault(tokens, []).append(bits)
+        places = sorted(by_tokens)
+        if len(places) > 1:
+            means, low, high = (np.array([f(by_tokens[p]) for p in places]) for f in (fmean, min, max))
+            lines.append(
+                Line(
+                    arm["name"],
+                    (np.array(places), means),
+                    number % COLOURS,
+                    (low, high),
+                    dots=True,
+                    dash=number // COLOURS,
+                )
+            )
+    note = "Each dot is the end of runs with a whole schedule of that length: the mean over seeds, in a band from the least to the largest."
+    return figure(
+        Chart("Final loss by length of the run", "tokens", "bits per byte", lines, note, log_x=True), MOST_POINTS
+    )
+
+
+def _tuning(arms: Sequence[Arm]) -> Html:
+    """Return what tuning tried, by setting."""
+    by_setting: dict[str, list[tuple[int, Arm]]] = {}
+    for number, arm in enumerate(arms):
+        if arm.get("tuned"):
+            by_setting.setdefault(arm["tuned"]["setting"], []).append((number, arm))
+    parts = []
+    for setting, of_setting in by_setting.items():
+        lines, rows = [], []
+        for number, arm in of_setting:
+            tried = sorted(arm["tuned"]["tried"], key=lambda one: one["value"])
+            places = np.array([float(one["value"]) for one in tried])
+            values = np.array([np.nan if (v := number_of(one, "bits_per_byte")) is None else v for one in tried])
+            lines.append(Line(arm["name"], (places, values), number % COLOURS, dots=True, dash=number // COLOURS))
+            rows += [[arm["name"], f"{one['value']:g}", short(number_of(one, "bits_per_byte")),
+                      "chosen" if one["value"] == arm["tuned"]["chosen"] else ""] for one in tried]  # fmt: skip
+        log = all((line.series[0] > 0).all() for line in lines)
+        note = "Tuned on seeds that the comparison does not use."
+        parts.append(
+            figure(Chart(f"Tuning of {setting}", setting, "bits per byte", lines, note, log_x=log), MOST_POINTS)
+        )
+        parts.append(
+            details(
+                f"What was tried for {setting}",
+                table(f"Tried: {setting}", ["arm", setting, "bits per byte", "choice"], rows, texts=(0, 3)),
+            )
+        )
+    return joined(parts)
+
+
+def _corpora(at_end: Mapping[str, Sequence[Mapping[str, Any]]]) -> Html:
+    names = sorted({name for runs in at_end.values() for run in runs for name in (run.get("corpora") or {})})
+    if len(names) < 2:
+        return Html("")
+    rows = []
+    for name in names:
+        of_arms = [
+            [v for run in runs if (v := number_of(run, "corpora", name, "bits_per_byte")) is not None]
+            for runs in at_end.values()
+        ]
+        rows.append([name, *map(_spread, of_arms)])
+    return table("Bits per byte of each corpus at the end", ["corpus", *at_end], rows)
+
+
+def _settings(arms: Sequence[Arm]) -> Html:
+    differing = {name: None for arm in arms for name, value in (arm.get("settings") or {}).items()
+                 if any((other.get("settings") or {}).get(name) != value for other in arms)}  # fmt: skip
+    columns = tuple(range(len(arms) + 1))
+    parts = []
+    if differing:
+        rows = [[name, *(str((arm.get("settings") or {}).get(name, "–")) for arm in arms)] for name in differing]
+        parts.append(table("Settings that differ", ["setting", *(arm["name"] for arm in arms)], rows, texts=columns))
+    for arm in arms:
+        rows = [[name, str(value)] for name, value in (arm.get("settings") or {}).items()]
+        if rows:
+            whole = table(f"Settings of {arm['name']}", ["setting", "value"], rows, texts=(0, 1))
+            parts.append(details(f"All settings of {arm['name']}", whole))
+    return joined(parts)
+
+
+def _runs(arms: Sequence[Arm]) -> Html:
+    rows = []
+    for arm in arms:
+        for run in arm["runs"]:
+            why = f"{run.get('state', '')}{': ' if run.get('why') else ''}{run.get('why') or ''}"
+            seconds = number_of(run, "seconds")
+            rows.append([
+                run.get("folder", ""), arm["name"], run.get("seed", "–"), f"{run.get('horizon', 1.0):g}", why,
+                short(number_of(run, "steps")), short(number_of(run, "tokens")), in_words(seconds) if seconds else "–",
+                short(number_of(run, "loss")), short(number_of(run, "bits_per_byte")), str(run.get("weights_sha256") or "–")[:12],
+            ])  # fmt: skip
+    headings = ["run", "arm", "seed", "horizon", "state", "steps", "tokens", "time", "loss", "bits per byte", "weights"]
+    return table("Runs", headings, rows, texts=(0, 1, 4, 10))
+
+
+def _origin(result: Mapping[str, Any]) -> Html:
+    parts = []
+    for name in ("machine", "versions"):
+        rows = [[key, str(value)] for key, value in (result.get(name) or {}).items()]
+        if rows:
+            parts.append(table(name.capitalize(), ["what", "value"], rows, texts=(0, 1)))
+    rows = [[name, str(result[name])] for name in ("fingerprint", "base") if result.get(name)]
+    if rows:
+        parts.append(table("Experiment", ["what", "value"], rows, texts=(0, 1)))
+    return joined(parts)
+
+
+def _commands(experiment: Experiment) -> Html:
+    command = experiment.result.get("command")
+    parts = [code(str(command), "The command of the experiment")] if command else []
+    return joined([*parts, code(f"gpt-research report {experiment.folder}", "The command that made this page")])

@@ -4,6 +4,7 @@ Modules:
     write            writes the file
     run_page         the page of one run or of many
     experiment_page  the page of an ablation
+    verdicts         what an ablation says about each arm
     response_page    the pages of a sweep and of an lr-range test
     experiment       reads the folder of an experiment
     known_runs       opens runs in any state, and the commands that repeat them

@@ -89,7 +89,7 @@ def figure(chart: Chart, most_points: int) -> Html:
     frame = joined([
         element("div", chart.y_label, class_="y-label"),
         element("div", of_y, class_="y-ticks", aria_hidden="true"),
-        element("div", Html(element("div", grid, class_="grid", aria_hidden="true") + picture), class_="plot"),
+        element("div", element("div", grid, class_="grid", aria_hidden="true") + picture, class_="plot"),
         element("div", of_x, class_="x-ticks", aria_hidden="true"),
         element("div", chart.x_label, class_="x-label"),
     ])  # fmt: skip
@@ -187,7 +187,7 @@ def _legend(number: int, line: Line) -> Html:
     swatch = Html(
         f'<svg class="{kind}" viewBox="0 0 24 10" aria-hidden="true"><path class="line" d="M1 5H23"/>{dot}</svg>'
     )
-    name = Html(swatch + element("span", line.label))
+    name = swatch + element("span", line.label)
     return element("li", element("button", name, type="button", aria_pressed="true", data_line=number))
 
 

@@ -63,7 +63,7 @@ def compressors() -> dict[str, Callable[[bytes], int]]:
     """Return the compressors that are installed: from a text to its compressed size in bytes."""
     found = {"xz": _xz, "bz2": lambda text: len(bz2.compress(text))}
     if importlib.util.find_spec("pyppmd") is not None:
-        found[f"PPMd, order {PPMD_ORDER}"] = _ppmd
+        found[f"PPMd (order {PPMD_ORDER})"] = _ppmd
     return found
 
 

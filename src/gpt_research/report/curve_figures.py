@@ -160,12 +160,8 @@ def _lines(curves: Curves, read: Read, alone: str, *, dots: bool = False) -> lis
         elif (whole := band([read(run) for run in runs], curves.most_points)) is not None:
             found.append(Line.of(label, whole, number, dots=dots))
         for run in apart:
-            end = (
-                f"diverged at step {run.diverged_at:,}"
-                if run.diverged_at is not None
-                else f"ended at step {run.last_step:,}"
-            )
-            name = f"{setting.letter}{_seed(run)}: {end}" if len(curves.settings) > 1 or len(setting.runs) > 1 else end
+            is_alone = len(curves.settings) == len(setting.runs) == 1
+            name = run.ending if is_alone else f"{setting.letter}{_seed(run)}: {run.ending}"
             found.append(replace(_line(name, read(run), number, dots=dots), dash=1))
     return found
 

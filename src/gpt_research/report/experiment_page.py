@@ -14,16 +14,15 @@ import numpy as np
 from gpt_research.estimate.time_estimate import in_words
 from gpt_research.report import sections
 from gpt_research.report.charts import COLOURS, Chart, Line, figure, figures
-from gpt_research.report.curve_figures import MOST_POINTS, Curves, curve_charts, corpus_charts
+from gpt_research.report.compressors import Measured
+from gpt_research.report.curve_figures import MOST_POINTS, Curves, corpus_charts, curve_charts
 from gpt_research.report.experiment import Experiment, number_of
-from gpt_research.report.html import Html, code, details, element, joined, page, paragraph, section, table
-from gpt_research.report.intervals import Row, interval_table
+from gpt_research.report.html import Html, code, details, element, joined, page, section, table
 from gpt_research.report.response_page import response_sections
 from gpt_research.report.scales import short
+from gpt_research.report.verdicts import pair_tables, ratios, verdicts
 from gpt_research.version import __version__
 
-VERDICTS = {"better": "good", "worse": "bad", "diverged": "bad"}
-"""How a verdict is coloured; its word says it too."""
 Arm = Mapping[str, Any]
 
 
@@ -69,8 +68,8 @@ def _ablation(
         [element("p", text, class_="lead") for text in result.get("sentences") or ["Nothing was compared yet."]]
     )
     return lead, [
-        ("Verdicts", section("Verdicts", _verdicts(experiment, confidence), _ratios(result, confidence))),
-        ("Pairs", section("Pairs", _pairs(arms))),
+        ("Verdicts", section("Verdicts", verdicts(result, confidence), ratios(result, confidence))),
+        ("Pairs", section("Pairs", pair_tables(arms))),
         ("Arms", section("Arms", _arms(arms, longest), _bits(at_end, measured))),
         ("Curves", section("Curves", figures(curve_charts(curves), curves.most_points))),
         ("Horizons", section("Horizons", _horizons(arms))),
@@ -84,129 +83,6 @@ def _ablation(
 
 def _first(experiment: Experiment, runs: Sequence[Mapping[str, Any]]) -> Any:
     return next((known for run in runs if (known := experiment.known(run)) is not None), None)
-
-
-def _verdicts(experiment: Experiment, confidence: float) -> Html:
-    """Return a table for each horizon, with the interval of each arm drawn."""
-    comparisons, arms = experiment.result["comparisons"], experiment.result["arms"]
-    base, parts = arms[0]["name"] if arms else "base", []
-    horizons = sorted({one.get("horizon", 1.0) for one in comparisons}, reverse=True)
-    colours = {arm["name"]: number for number, arm in enumerate(arms)}
-    has_holm = any(one.get("holm") for one in comparisons)
-    for horizon in horizons:
-        rows = []
-        for one in (one for one in comparisons if one.get("horizon", 1.0) == horizon):
-            low, high = (number_of(one, "bits_per_byte", end) for end in ("low", "high"))
-            mean = number_of(one, "bits_per_byte", "mean")
-            cells = [
-                _verdict(one.get("verdict")), *([_verdict(one.get("holm"))] if has_holm else []), _signed(mean),
-                _interval(one.get("bits_per_byte")), _signed(number_of(one, "loss", "mean")), _interval(one.get("loss")),
-                one.get("pairs", "–"), short(number_of(one, "smallest_visible"), 3), short(number_of(one, "seed_noise"), 3),
-                _times(number_of(one, "pairing_gain")),
-            ]  # fmt: skip
-            points = [d for _, d in _differences(arms, str(one.get("arm")), horizon) if d is not None]
-            rows.append(
-                Row(one.get("arm", ""), mean, low, high, points, cells, colours.get(one.get("arm"), 0) % COLOURS)
-            )
-        headings = ["arm", f"difference to {base} (bits per byte)", "verdict", *(["after Holm"] if has_holm else []),
-                    "bits per byte", f"{confidence:.4g} interval", "nats a token", f"{confidence:.4g} interval", "pairs",
-                    "smallest visible", "noise of a seed", "pairing helped"]  # fmt: skip
-        texts = (0, 1) if has_holm else (0,)
-        title = f"Difference to {base}" + (f" at horizon {horizon:g}" if len(horizons) > 1 else "")
-        parts.append(interval_table(title, headings, rows, texts=texts))
-    if not parts:
-        return paragraph("Nothing was compared yet.")
-    note = (
-        "Below 0 is better than the base. A pair is two runs with the same seed: the same batches in the same order and, "
-        "wherever shapes and names agree, the same initial weights. The whisker is the interval, the pale dots are single "
-        "pairs. The intervals hold although the result was looked at after each pair. “After Holm” is the verdict if all "
-        "arms of this experiment count as one question. “Smallest visible” is the effect below which this many pairs "
-        "decide nothing. “Pairing helped” is how many times more seeds would be needed without pairs."
-    )
-    return joined([*parts, element("p", note, class_="quiet")])
-
-
-def _verdict(text: object) -> Html | str:
-    return element("span", text, class_=VERDICTS.get(str(text))) if text else "–"
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.4f}"
-
-
-def _times(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2g}×"
-
-
-def _interval(values: Mapping[str, Any] | None) -> str:
-    low, high = number_of(values, "low"), number_of(values, "high")
-    return "–" if low is None or high is None else f"{low:+.4f} to {high:+.4f}"
-
-
-def _differences(arms: Sequence[Arm], name: str, horizon: float) -> list[tuple[Any, float | None]]:
-    """Return seed and difference of each pair of an arm and the base, the first arm; None where a
-    run has no number.
-    """
-
-    def ends(arm: Arm) -> dict[Any, float | None]:
-        runs = [run for run in arm["runs"] if run.get("horizon", 1.0) == horizon]
-        return {run.get("seed"): number_of(run, "bits_per_byte") for run in runs}
-
-    other = next((arm for arm in arms if arm["name"] == name), None)
-    if other is None:
-        return []
-    base, own = ends(arms[0]), ends(other)
-    shared = [seed for seed in base if seed in own]
-    return [(s, None if base[s] is None or own[s] is None else own[s] - base[s]) for s in shared]  # type: ignore[operator]
-
-
-def _pairs(arms: Sequence[Arm]) -> Html:
-    """Return the difference of each pair, for each horizon."""
-    parts = []
-    horizons = sorted({run.get("horizon", 1.0) for arm in arms for run in arm["runs"]}, reverse=True)
-    for horizon in horizons:
-        columns = {arm["name"]: dict(_differences(arms, arm["name"], horizon)) for arm in arms[1:]}
-        seeds = sorted({seed for of_arm in columns.values() for seed in of_arm}, key=str)
-        rows = [[f"seed {seed}", *(_signed(of_arm.get(seed)) for of_arm in columns.values())] for seed in seeds]
-        if rows:
-            at = f" at horizon {horizon:g}" if len(horizons) > 1 else ""
-            title = f"Bits per byte of each pair: arm minus {arms[0]['name']}{at}"
-            parts.append(table(title, ["pair", *columns], rows))
-    if not parts:
-        return Html("")
-    return joined(
-        [
-            *parts,
-            element(
-                "p",
-                "– stands where a run of the pair has no number: it diverged, failed or is not there yet.",
-                class_="quiet",
-            ),
-        ]
-    )
-
-
-def _ratios(result: Mapping[str, Any], confidence: float) -> Html:
-    """Return how many times the base's tokens and time an arm needs to the same loss."""
-    parts = []
-    for name, title in (("tokens_ratio", "Tokens to the same loss"), ("time_ratio", "Time to the same loss")):
-        rows = []
-        for one in result["comparisons"]:
-            ratio = one.get(name)
-            if not ratio:
-                continue
-            mean, low, high = (number_of(ratio, end) for end in ("mean", "low", "high"))
-            beyond = ratio.get("beyond")
-            shown = (
-                f"{beyond} than {mean:.2f}" if beyond and mean is not None else "–" if mean is None else f"{mean:.2f}"
-            )
-            interval = f"{low:.2f} to {high:.2f}" if low is not None and high is not None else "–"
-            rows.append(Row(one.get("arm", ""), mean, low, high, cells=[shown, interval]))
-        if rows:
-            base = result["arms"][0]["name"]
-            headings = ["arm", f"times fewer than {base} (1 is the same)", "ratio", f"{confidence:.4g} interval"]
-            parts.append(interval_table(f"{title}: {base}'s divided by the arm's", headings, rows, mark=1.0))
-    return joined(parts)
 
 
 def _arms(arms: Sequence[Arm], longest: float) -> Html:
@@ -238,16 +114,9 @@ def _spread(values: Sequence[float]) -> str:
     return f"{fmean(values):.4f}" + (f" ± {stdev(values):.4f}" if len(values) > 1 else "")
 
 
-def _bits(at_end: Mapping[str, Sequence[Mapping[str, Any]]], measured: Any) -> Html:
-    rows = []
-    for number, (name, runs) in enumerate(at_end.items()):
-        values = _numbers(runs, "bits_per_byte")
-        if values:
-            ends = (min(values), max(values)) if len(values) > 1 else (None, None)
-            rows.append(
-                Row(name, fmean(values), *ends, points=values if len(values) > 1 else (), colour=number % COLOURS)
-            )
-    return sections.bits_per_byte(rows, measured) if rows else Html("")
+def _bits(at_end: Mapping[str, Sequence[Mapping[str, Any]]], measured: Measured | None) -> Html:
+    values = {name: _numbers(runs, "bits_per_byte") for name, runs in at_end.items()}
+    return sections.bits_per_byte(values, measured)
 
 
 def _horizons(arms: Sequence[Arm]) -> Html:
@@ -272,7 +141,10 @@ def _horizons(arms: Sequence[Arm]) -> Html:
                     dash=number // COLOURS,
                 )
             )
-    note = "Each dot is the end of runs with a whole schedule of that length: the mean over seeds, in a band from the least to the largest."
+    note = (
+        "Each dot is the end of runs with a whole schedule of that length: the mean over seeds, in a band from the "
+        "least to the largest."
+    )
     return figure(
         Chart("Final loss by length of the run", "tokens", "bits per byte", lines, note, log_x=True), MOST_POINTS
     )
@@ -347,7 +219,8 @@ def _runs(arms: Sequence[Arm]) -> Html:
             rows.append([
                 run.get("folder", ""), arm["name"], run.get("seed", "–"), f"{run.get('horizon', 1.0):g}", why,
                 short(number_of(run, "steps")), short(number_of(run, "tokens")), in_words(seconds) if seconds else "–",
-                short(number_of(run, "loss")), short(number_of(run, "bits_per_byte")), str(run.get("weights_sha256") or "–")[:12],
+                short(number_of(run, "loss")), short(number_of(run, "bits_per_byte")),
+                str(run.get("weights_sha256") or "–")[:12],
             ])  # fmt: skip
     headings = ["run", "arm", "seed", "horizon", "state", "steps", "tokens", "time", "loss", "bits per byte", "weights"]
     return table("Runs", headings, rows, texts=(0, 1, 4, 10))

@@ -39,12 +39,12 @@ def element(name: str, content: object = "", **attributes: object) -> Html:
     return Html(f"<{name}{shown}>{escaped(content)}</{name}>")
 
 
-def joined(parts: Iterable[object]) -> Html:
-    return Html("\n".join(escaped(part) for part in parts))
+def joined(parts: Iterable[object], between: str = "\n") -> Html:
+    return Html(between.join(escaped(part) for part in parts))
 
 
 def paragraph(*parts: object) -> Html:
-    return element("p", Html(" ".join(escaped(part) for part in parts)))
+    return element("p", joined(parts, " "))
 
 
 def listed(items: Sequence[object]) -> Html:
@@ -60,8 +60,7 @@ def code(text: str, label: str) -> Html:
 
 def details(summary: str, content: object, *, printed: bool = False) -> Html:
     """Return content that a reader opens; with `printed`, a printed page shows it."""
-    inside = Html(element("summary", summary) + escaped(content))
-    return element("details", inside, class_="printed" if printed else None)
+    return element("details", element("summary", summary) + escaped(content), class_="printed" if printed else None)
 
 
 def table(
@@ -73,13 +72,13 @@ def table(
         texts: numbers of the columns that hold text; the others are aligned to the right.
     """
     kinds = [None if column in texts else "number" for column in range(len(headings))]
-    head = Html("".join(element("th", h, scope="col", class_=k) for h, k in zip(headings, kinds, strict=True)))
+    head = joined((element("th", h, scope="col", class_=k) for h, k in zip(headings, kinds, strict=True)), "")
     body = []
     for row in rows:
         first = element("th", row[0], scope="row")
         cells = (element("td", cell, class_=kind) for cell, kind in zip(row[1:], kinds[1:], strict=True))
-        body.append(element("tr", Html(first + "".join(cells))))
-    inside = Html(element("caption", caption) + element("thead", element("tr", head)) + element("tbody", joined(body)))
+        body.append(element("tr", joined([first, *cells], "")))
+    inside = element("caption", caption) + element("thead", element("tr", head)) + element("tbody", joined(body))
     return scrolling(element("table", inside), caption)
 
 

@@ -51,20 +51,17 @@ def interval_table(
     ruler = joined(
         element("span", tick_label(t, ticks), style=f"left:{_at(scale, t) / UNITS * 100:.2f}%") for t in ticks
     )
-    drawn = Html(escaped(headings[1]) + element("div", ruler, class_="ruler", aria_hidden="true"))
+    drawn = escaped(headings[1]) + element("div", ruler, class_="ruler", aria_hidden="true")
     kinds = [None if number in texts else "number" for number in range(len(headings) - 2)]
-    others = (element("th", h, scope="col", class_=k) for h, k in zip(headings[2:], kinds, strict=True))
-    head = (
-        element("th", headings[0], scope="col") + element("th", drawn, scope="col", class_="interval") + "".join(others)
-    )
+    others = [element("th", h, scope="col", class_=k) for h, k in zip(headings[2:], kinds, strict=True)]
+    first = element("th", headings[0], scope="col"), element("th", drawn, scope="col", class_="interval")
     body = []
     for row in rows:
-        cells = "".join(element("td", cell, class_=kind) for cell, kind in zip(row.cells, kinds, strict=True))
+        cells = [element("td", cell, class_=kind) for cell, kind in zip(row.cells, kinds, strict=True)]
         picture = element("td", _picture(row, scale, mark), class_="interval")
-        body.append(element("tr", Html(element("th", row.label, scope="row") + picture + cells)))
-    inside = Html(
-        element("caption", caption) + element("thead", element("tr", Html(head))) + element("tbody", joined(body))
-    )
+        body.append(element("tr", joined([element("th", row.label, scope="row"), picture, *cells], "")))
+    head = element("thead", element("tr", joined([*first, *others], "")))
+    inside = element("caption", caption) + head + element("tbody", joined(body))
     return scrolling(element("table", inside), caption)
 
 
@@ -84,6 +81,7 @@ def _picture(row: Row, scale: Scale, mark: float | None) -> Html:
     if row.value is not None and math.isfinite(row.value):
         parts.append(f'<path class="dots" d="M{_at(scale, row.value)} 8h0"/>')
     kind = f"c{row.colour % COLOURS}"
-    return Html(
-        f'<svg class="{kind}" viewBox="0 0 {UNITS} 20" preserveAspectRatio="none" aria-hidden="true">{"".join(parts)}</svg>'
+    picture = Html("".join(parts))
+    return element(
+        "svg", picture, class_=kind, viewBox=f"0 0 {UNITS} 20", preserveAspectRatio="none", aria_hidden="true"
     )

@@ -17,19 +17,21 @@ from gpt_research.report.charts import COLOURS, figures
 from gpt_research.report.compressors import Measured
 from gpt_research.report.curve_figures import (
     Curves,
-    curve_charts,
     corpus_charts,
+    curve_charts,
     final_value,
 )
-from gpt_research.report.html import Html, code, details, element, joined, page, paragraph, section, table
+from gpt_research.report.html import Html, code, details, element, joined, listed, page, paragraph, section, table
 from gpt_research.report.intervals import Row, interval_table
 from gpt_research.report.known_runs import KnownRun, evaluate_command, evaluations, in_lines, settings_of, train_command
 from gpt_research.report.scales import short
 from gpt_research.report.series import Setting, pairs
 from gpt_research.version import __version__
 
-MOST_NAMED = 3
-"""Runs that the title names."""
+BITS = "val_bits_per_byte"
+"""The entry of metrics.jsonl by which runs are judged."""
+MOST_NAMED, MOST_TOLD = 3, 6
+"""Runs that the title names, and settings that the sentences below it tell about."""
 
 
 def run_page(
@@ -48,17 +50,22 @@ def run_page(
     if with_compressors and len(sets) == 1:
         measured = sections.measured_compressors(*next(iter(sets.items())), notice)
     scores, remarks = compare_groups(groups, confidence) if any(one.run.results for one in known) else ({}, [])
-    remarks = [*(remark for one in known for remark in one.remarks), *remarks]
+    remarks = list(dict.fromkeys([*(remark for one in known for remark in one.remarks), *remarks]))
     names = [one.run.name for one in known]
+    values = {
+        setting.label if len(settings) > 1 else "the model": _bits_per_byte(setting, group)
+        for setting, group in zip(settings, groups, strict=True)
+    }
+    bits = sections.bits_per_byte(values, measured)
     more = f" and {len(names) - MOST_NAMED} more" * (len(names) > MOST_NAMED)
     return page(
         f"Report: {', '.join(names[:MOST_NAMED])}{more}",
-        _lead(settings, measured),
+        _lead(settings, values, measured),
         [
-            ("Results", section("Results", _overview(settings, labelled), _bits(settings, measured), _ends(settings, confidence))),
+            ("Results", section("Results", _overview(labelled), bits, _ends(settings, confidence))),
             ("Curves", section("Curves", figures(curve_charts(curves), curves.most_points))),
             ("Corpora", section("Corpora", figures(corpus_charts(curves), curves.most_points), _corpora(settings))),
-            ("Evaluations", section("Evaluations", _comparison(scores), _evaluations(labelled), sections.remarks(remarks))),
+            ("Evaluations", section("Evaluations", _comparison(scores, settings), _scores(labelled), listed(remarks))),
             ("Settings", section("Settings", _settings(groups, settings, labelled))),
             ("Samples", section("Samples", sections.samples(_firsts(labelled)))),
             ("Data", section("Data", sections.data(sets))),
@@ -76,40 +83,45 @@ def _firsts(labelled: Sequence[tuple[str, KnownRun]]) -> list[tuple[str, KnownRu
     return list({label: (label, one) for label, one in reversed(labelled)}.values())[::-1]
 
 
-def _lead(settings: Sequence[Setting], measured: Measured | None) -> Html:
+def _bits_per_byte(setting: Setting, group: RunGroup) -> list[float]:
+    """Return the last bits per byte of each run; if none was validated, those of `evaluate`."""
+    found = _values(setting, BITS)
+    evaluated = [run.evaluation.get("overall", {}).get("bits_per_byte") for run in group.runs if not run.lines]
+    return found or [value for value in evaluated if value is not None]
+
+
+def _lead(settings: Sequence[Setting], values: Mapping[str, Sequence[float]], measured: Measured | None) -> Html:
     """Return the sentences at the top: what came out."""
     said = []
-    for setting in settings[:4]:
-        bits = [b for run in setting.runs if (b := final_value(run, "val_bits_per_byte")) is not None]
-        steps = max((run.last_step for run in setting.runs), default=0)
-        who = f"{setting.label}: " if len(settings) > 1 else ""
+    for setting, bits in list(zip(settings, values.values(), strict=True))[:MOST_TOLD]:
+        runs, apart = setting.together()
+        of_setting = []
         if bits:
             spread = f" (standard deviation {stdev(bits):.4f} over {len(bits)} seeds)" if len(bits) > 1 else ""
-            said.append(f"{who}{fmean(bits):.4f} bits per byte of validation text after {steps:,} steps{spread}.")
-        for run in setting.runs:
-            if run.diverged_at is not None:
-                said.append(f"{who}{run.name} diverged at step {run.diverged_at:,}.")
+            after = f" after {min(run.last_step for run in runs):,} steps" if runs else ""
+            of_setting.append(f"{fmean(bits):.4f} bits per byte of validation text{after}{spread}.")
+        of_setting += [f"{run.name} {run.ending} and is not counted." for run in apart]
+        if of_setting:
+            said.append((f"{setting.label}: " if len(settings) > 1 else "") + " ".join(of_setting))
     if not said:
         said.append("No run was validated yet.")
     if measured is not None and measured.rows:
         best = min(measured.rows, key=lambda row: row.given)
         said.append(f"The compressor {best.name} needs {best.given:.2f} for the same text, given the training text.")
-    return element("p", " ".join(said), class_="lead")
+    return joined(element("p", one, class_="lead") for one in said)
 
 
-def _overview(settings: Sequence[Setting], labelled: Sequence[tuple[str, KnownRun]]) -> Html:
+def _overview(labelled: Sequence[tuple[str, KnownRun]]) -> Html:
     rows = []
     for label, one in labelled:
-        last = {
-            name: one.run.last(name)
-            for name in ("tokens", "elapsed_s", "peak_memory_gb", "val_loss", "val_bits_per_byte")
-        }
+        last = {name: one.run.last(name) for name in ("tokens", "elapsed_s", "peak_memory_gb")}
         seconds, memory = last["elapsed_s"], last["peak_memory_gb"]
         speed = last["tokens"] / seconds if last["tokens"] and seconds else None
         rows.append([
             one.run.name, *([label] if label else []), "–" if one.run.seed is None else one.run.seed, one.state,
-            f"{one.run.step:,}", short(last["tokens"]), short(last["val_loss"]), short(last["val_bits_per_byte"]),
-            in_words(seconds) if seconds else "–", short(speed, 3), f"{memory:.2f} GB" if memory else "–", one.written,
+            f"{one.run.step:,}", short(last["tokens"]), short(final_value(one.lines, "val_loss")),
+            short(final_value(one.lines, BITS)), in_words(seconds) if seconds else "–", short(speed, 3),
+            f"{memory:.2f} GB" if memory else "–", element("span", one.written, class_="whole"),
         ])  # fmt: skip
     has_label = any(label for label, _ in labelled)
     headings = ["run", *(["setting"] if has_label else []), "seed", "state", "step", "tokens", "validation loss",
@@ -122,28 +134,14 @@ def _values(setting: Setting, name: str) -> list[float]:
     return [value for run in setting.together()[0] if (value := final_value(run, name)) is not None]
 
 
-def _bits(settings: Sequence[Setting], measured: Measured | None) -> Html:
-    rows = []
-    for number_, setting in enumerate(settings):
-        values = _values(setting, "val_bits_per_byte")
-        if values:
-            ends = (min(values), max(values)) if len(values) > 1 else (None, None)
-            label = setting.label if len(settings) > 1 else "the model"
-            rows.append(
-                Row(label, fmean(values), *ends, points=values if len(values) > 1 else (), colour=number_ % COLOURS)
-            )
-    return sections.bits_per_byte(rows, measured) if rows else Html("")
-
-
 def _ends(settings: Sequence[Setting], confidence: float) -> Html:
     """Return the differences at the end of the runs, pair by pair."""
     if len(settings) < 2:
         return Html("")
-    name = "val_bits_per_byte"
     rows, single = [], []
     for number_, setting in enumerate(settings[1:], start=1):
         found = [
-            (final_value(b, name), final_value(a, name), b.seed)
+            (final_value(b, BITS), final_value(a, BITS), b.seed)
             for a, b in pairs(settings[0].together()[0], setting.together()[0])
         ]
         differences = [(b - a, seed) for b, a, seed in found if a is not None and b is not None]
@@ -196,27 +194,21 @@ def _spread(values: Sequence[float]) -> str:
     return number(fmean(values)) + (f" ± {number(stdev(values))}" if len(values) > 1 else "")
 
 
-def _comparison(scores: Mapping[tuple[str, str], Sequence[GroupScore]]) -> Html:
+def _comparison(scores: Mapping[tuple[str, str], Sequence[GroupScore]], settings: Sequence[Setting]) -> Html:
     """Return the scores of several settings, and their differences to the first."""
-    parts = []
+    colours, parts = {setting.letter: number for number, setting in enumerate(settings)}, []
     for (task, name), of_score in scores.items():
         if len(of_score) < 2:
             continue
         rows = []
         for score in of_score:
             change = score.difference
-            interval = (
-                f"{number(change.low, '+')} to {number(change.high, '+')}" if change and change.has_interval else "–"
-            )
-            ends = (change.low, change.high) if change and change.has_interval else (None, None)
+            low, high = (change.low, change.high) if change and change.has_interval else (None, None)
+            interval = "–" if low is None or high is None else f"{number(low, '+')} to {number(high, '+')}"
             value = change.value if change else 0.0
-            cells = [
-                _spread(score.values),
-                number(value, "+") if change else "–",
-                interval,
-                _verdict(task, name, score),
-            ]
-            rows.append(Row(score.group.letter, value, *ends, cells=cells, colour=ord(score.group.letter[-1]) - 65))
+            difference = number(value, "+") if change else "–"
+            cells = [_spread(score.values), difference, interval, _verdict(task, name, score)]
+            rows.append(Row(score.group.letter, value, low, high, cells=cells, colour=colours[score.group.letter]))
         base = of_score[0].base.letter
         headings = ["setting", f"difference to {base}", "score", "difference", "interval", "verdict"]
         parts.append(interval_table(f"{task}: {name}", headings, rows, texts=(3,)))
@@ -232,7 +224,7 @@ def _verdict(task: str, name: str, score: GroupScore) -> Html | str:
     return element("span", "better" if which == "B" else "worse", class_="good" if which == "B" else "bad")
 
 
-def _evaluations(labelled: Sequence[tuple[str, KnownRun]]) -> Html:
+def _scores(labelled: Sequence[tuple[str, KnownRun]]) -> Html:
     """Return the scores of every result file, in full."""
     rows: list[list[Any]] = []
     for label, known in labelled:
@@ -260,9 +252,7 @@ def _settings(
         rows = [[name, *(str(value) for value in values)] for name, values in differing.items()]
         parts.append(table("Settings that differ", ["setting", *(g.letter for g in groups)], rows, texts=columns))
         parts.append(
-            sections.remarks(
-                [f"{setting.letter}: {group.title}" for setting, group in zip(settings, groups, strict=True)]
-            )
+            listed([f"{setting.letter}: {group.title}" for setting, group in zip(settings, groups, strict=True)])
         )
     elif len(groups) > 1:
         parts.append(paragraph("The settings that decide the result do not differ, as far as they are known."))

@@ -114,11 +114,17 @@ def short(value: float | None, digits: int = 4) -> str:
     size = abs(value)
     for unit, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e4, "k")):
         if size >= unit:
-            return f"{value / (1e3 if letter == 'k' else unit):.{digits - 1}g}{letter}".replace("e+03", "000")
+            return f"{_significant(value / (1e3 if letter == 'k' else unit), digits)}{letter}"
     if 0 < size < 1e-3:
         mantissa, _, power = f"{value:.{digits - 2}e}".partition("e")
         mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
         return f"{mantissa}e{int(power)}"
     if value == int(value) and size < 1e4:
         return f"{int(value):,}"
-    return f"{value:.{digits}f}" if size < 10 else f"{value:.{max(0, digits - 2)}f}" if size < 1000 else f"{value:,.1f}"
+    return f"{value:.{digits}f}" if size < 10 else _significant(value, digits + 1) if size < 1000 else f"{value:,.0f}"
+
+
+def _significant(value: float, digits: int) -> str:
+    """Return a number of at least 1 with this many digits, or with all those before its point."""
+    before = len(str(int(abs(value))))
+    return f"{value:.{max(0, digits - before)}f}"

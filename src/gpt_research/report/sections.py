@@ -8,6 +8,7 @@ import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -29,6 +30,8 @@ from gpt_research.version import __version__
 
 MOST_SAMPLES, LONGEST_SAMPLE, MOST_SAMPLED = 6, 1500, 6
 """Samples of a run that a report shows, characters of each, and runs whose samples it shows."""
+QUIET = 4
+"""Colour of what is no model."""
 LARGEST_CARD = 400_000
 """Characters of a data card that go into a report."""
 
@@ -39,7 +42,7 @@ def samples(runs: Sequence[tuple[str, KnownRun]]) -> Html:
     Args:
         runs: each with the label of its setting.
     """
-    parts = []
+    parts: list[Html] = []
     for label, known in runs:
         found = read_samples(known.folder) if known.folder is not None else []
         if not found or len(parts) >= MOST_SAMPLED:
@@ -121,22 +124,23 @@ def _blocks(blocks: Sequence[card_page.Block]) -> Html:
     return joined(parts)
 
 
-def bits_per_byte(rows: Sequence[Row], measured: Measured | None) -> Html:
+def bits_per_byte(models: Mapping[str, Sequence[float]], measured: Measured | None) -> Html:
     """Return the models' bits per byte beside those of compressors.
 
     Args:
-        rows: the settings, with their interval over seeds if they have several.
+        models: the values over the seeds of each setting; those without any are left out.
     """
-    if measured is None:
+    if measured is None or not any(models.values()):
         return Html("")
-    given = sorted(measured.rows, key=lambda row: row.given)
-    everything = [
-        *[Row(r.label, r.value, r.low, r.high, r.points, [_bits(r.value), "–"], r.colour) for r in rows],
-        *[
-            Row(f"{r.name}, given the training text", r.given, cells=[_bits(r.given), _bits(r.alone)], colour=4)
-            for r in given
-        ],
-    ]
+    everything = []
+    for number, (name, values) in enumerate(models.items()):
+        if values:
+            low, high = (min(values), max(values)) if len(values) > 1 else (None, None)
+            cells = [_bits(fmean(values)), "–"]
+            everything.append(Row(name, fmean(values), low, high, values, cells, number))
+    for row in measured.rows:
+        label, cells = f"{row.name}, given the training text", [_bits(row.given), _bits(row.alone)]
+        everything.append(Row(label, row.given, cells=cells, colour=QUIET))
     shown = interval_table(
         "Bits per byte of validation text: models and compressors",
         ["model or compressor", "bits per byte", "bits per byte", "without the training text"],
@@ -147,8 +151,8 @@ def bits_per_byte(rows: Sequence[Row], measured: Measured | None) -> Html:
     whole = "all" if measured.validation_bytes >= 0.999 * measured.all_validation_bytes else "the first"
     note = (
         "“Given the training text” is by how much a compressed file grows if the validation text is appended to the "
-        f"training text: (size of both − size of the training text) × 8 ÷ bytes of validation text. The compressors were "
-        f"given {measured.training_bytes / 1e6:,.1f} MB of training text ({part}) and {whole} "
+        f"training text: (size of both − size of the training text) × 8 ÷ bytes of validation text. The compressors "
+        f"were given {measured.training_bytes / 1e6:,.1f} MB of training text ({part}) and {whole} "
         f"{measured.validation_bytes / 1e6:,.2f} MB of the validation text. They learn from each byte as they go on; a "
         "model's weights stand still while it is measured. bz2 looks back 900 kB at most."
     )
@@ -216,7 +220,3 @@ def here() -> dict[str, str]:
         "memory": f"{total_memory() / 2**30:.1f} GiB",
         "versions": f"gpt-research {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
     }
-
-
-def remarks(texts: Sequence[str]) -> Html:
-    return listed(list(dict.fromkeys(texts)))

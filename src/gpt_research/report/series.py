@@ -76,6 +76,12 @@ class RunLines:
     def last_step(self) -> int:
         return max((line["step"] for line in self.lines), default=0)
 
+    @property
+    def ending(self) -> str:
+        """How the run ended, in words."""
+        at = self.diverged_at
+        return f"ended at step {self.last_step:,}" if at is None else f"diverged at step {at:,}"
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Curves:
     def runs(self) -> list[RunLines]:
         return [run for setting in self.settings for run in setting.runs]
 
-    @property
+    @cached_property
     def corpora(self) -> list[str]:
         """The corpora of the validation text, if there are several."""
         names = {
@@ -50,10 +51,10 @@ class Curves:
         }  # fmt: skip
         return sorted(names) if len(names) > 1 else []
 
-    @property
+    @cached_property
     def most_points(self) -> int:
         """Points that a line may have."""
-        lines = (7 + len(self.corpora)) * (2 * len(self.settings) + sum(len(s.together()[1]) for s in self.settings))
+        lines = (7 + len(self.corpora)) * (2 * len(self.settings) + sum(len(s.together[1]) for s in self.settings))
         return max(FEWEST_POINTS, min(MOST_POINTS, POINTS_OF_PAGE // max(1, lines)))
 
 
@@ -119,7 +120,7 @@ def training(curves: Curves) -> Chart:
     is_long = any(len(run.training_loss()[0]) >= SHORTEST_SMOOTHED for run in curves.runs)
     if is_long and len(curves.runs) <= MOST_FAINT:
         for number, setting in enumerate(curves.settings):
-            for run in setting.together()[0]:
+            for run in setting.together[0]:
                 name = f"{setting.letter}{_seed(run) if len(setting.runs) > 1 else ''}, each logged step"
                 label = name if len(curves.settings) > 1 else name.partition(", ")[2]
                 lines.append(Line(label, run.training_loss(curves.axis), number % COLOURS, faint=True))
@@ -142,7 +143,7 @@ def _plain(curves: Curves, title: str, label: str, name: str) -> Chart:
 
 
 def _band_note(curves: Curves) -> str:
-    return BAND if any(len(setting.together()[0]) > 1 for setting in curves.settings) else ""
+    return BAND if any(len(setting.together[0]) > 1 for setting in curves.settings) else ""
 
 
 def _lines(curves: Curves, read: Read, alone: str, *, dots: bool = False) -> list[Line]:
@@ -153,7 +154,7 @@ def _lines(curves: Curves, read: Read, alone: str, *, dots: bool = False) -> lis
     """
     found = []
     for number, setting in enumerate(curves.settings):
-        runs, apart = setting.together()
+        runs, apart = setting.together
         label = setting.label if len(curves.settings) > 1 else alone
         if len(runs) == 1:
             found.append(_line(label, read(runs[0]), number, dots=dots))
@@ -183,7 +184,7 @@ def difference(curves: Curves) -> list[Chart]:
     name, label = _validation_name(curves)
     base, lines, unpaired = curves.settings[0], [], []
     for number, setting in enumerate(curves.settings[1:], start=1):
-        matched = pairs(base.together()[0], setting.together()[0])
+        matched = pairs(base.together[0], setting.together[0])
         read = [tuple(run.series(name, curves.axis) for run in pair) for pair in matched]
         found = paired_difference([(a, b) for a, b in read], curves.confidence)
         if found is None:

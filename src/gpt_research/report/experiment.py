@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,12 @@ from gpt_research.report.known_runs import KnownRun, know
 from gpt_research.report.series import RunLines, Setting
 
 RESULT, VERSION = "result.json", 1
-NEEDED = {"ablation": ("arms", "comparisons"), "sweep": ("points", "over"), "lr-range": ("curve",)}
-"""The kinds of experiments, and the lists that each of them must have."""
+NEEDED: dict[str, dict[str, dict[str, type]]] = {
+    "ablation": {"arms": {"name": str, "runs": list}, "comparisons": {"arm": str}},
+    "sweep": {"points": {"settings": dict, "runs": list}},
+    "lr-range": {"curve": {}},
+}
+"""The kinds of experiments, the lists that each must have, and the fields of the lists' entries."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +75,28 @@ def read_experiment(folder: Path) -> Experiment:
         raise UserError(
             f"{path} is of the kind {result.get('kind')!r}, but must be one of {', '.join(NEEDED)}. {remedy}"
         )
-    for name in NEEDED[result["kind"]]:
-        if not isinstance(result.get(name), list | dict):
-            raise UserError(f"{path} lacks {name!r}. {remedy}")
+    wrong = next(_damage(result), None)
+    if wrong is not None:
+        raise UserError(f"{path} is damaged: {wrong}. {remedy}")
     return Experiment(folder, result)
+
+
+def _damage(result: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a result lacks, in words."""
+    for name, fields in NEEDED[result["kind"]].items():
+        entries = result.get(name)
+        if not isinstance(entries, list):
+            yield f"it has no list {name!r}"
+            continue
+        for number, entry in enumerate(entries):
+            for field, kind in fields.items():
+                if not isinstance(entry, dict) or not isinstance(entry.get(field), kind):
+                    yield f"{name}[{number}] has no {field!r}"
+            runs = entry.get("runs", []) if isinstance(entry, dict) else None
+            if runs is None or not all(isinstance(run, dict) for run in runs):
+                yield f"{name}[{number}] is not an object"
+    if result["kind"] == "sweep" and not isinstance(result.get("over"), dict):
+        yield "it has no object 'over'"
 
 
 def number_of(values: Mapping[str, Any] | None, *path: str) -> float | None:

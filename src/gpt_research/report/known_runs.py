@@ -73,6 +73,11 @@ def know(named: str) -> KnownRun:
     """
     path, remarks = Path(named), []
     is_run = (path / "config.yaml").is_file()
+    if not is_run and not path.is_file() and not (path / RESULT_NAME).is_file():
+        raise UserError(
+            f"{named} is no run folder (config.yaml), result file of evaluate or experiment (result.json). Name one "
+            "that training, evaluate or an experiment wrote."
+        )
     try:
         run = open_run(named)
     except UserError as error:

@@ -1,7 +1,7 @@
 // Charts that answer: values under the pointer, zoom, hidden curves, all of it from the keyboard too.
 // The numbers come from the paths, which hold them in units from 0 to UNITS.
 "use strict";
-const UNITS = 100000, MARGIN = 0.04, X_TICKS = 7, Y_TICKS = 5, CLOSEST = 20;
+const UNITS = 1000000, MARGIN = 0.04, X_TICKS = 7, Y_TICKS = 5, CLOSEST = 200;
 
 const scale = (text) => {
   const [low, high, kind] = text.split(" ");
@@ -37,14 +37,17 @@ function ticks(low, high, isLog, most) {
 }
 
 function tickLabel(value, all) {
-  const size = Math.max(...all.map(Math.abs));
-  const gap = Math.min(...all.slice(1).map((tick, at) => Math.abs(tick - all[at]))), apart = Number.isFinite(gap) ? gap : size || 1;
+  let size = Math.max(...all.map(Math.abs));
+  const gaps = all.slice(1).map((tick, at) => tick - all[at]), last = gaps.length - 1;
+  let apart = gaps.length ? Math.min(...gaps) : size || 1;
   if (value === 0) return "0";
+  const isLog = all[0] > 0 && all[last + 1] >= 10 * all[0] && (last === 0 || gaps[last] > 1.5 * gaps[0]);
+  if (isLog) size = apart = Math.abs(value);
   if (size >= 1e4) {
     const [unit, letter] = [[1e12, "T"], [1e9, "B"], [1e6, "M"], [1e3, "k"]].find(([least]) => size >= least);
     return fixed(value / unit, apart / unit) + letter;
   }
-  if (size < 0.01) {
+  if (size < 0.001) {
     const power = Math.floor(Math.log10(size));
     return `${fixed(value / 10 ** power, apart / 10 ** power)}e${power}`;
   }
@@ -59,7 +62,7 @@ function fixed(value, gap) {
 
 const shown = (value) => {
   const size = Math.abs(value);
-  if (size >= 1e4) return Math.round(value).toLocaleString("en");
+  if (size >= 1e4) return (+value.toPrecision(6)).toLocaleString("en");
   return size && size < 1e-3 ? value.toExponential(3) : String(+value.toPrecision(5));
 };
 
@@ -212,11 +215,11 @@ class Chart {
     this.cursor.hidden = this.tip.hidden = !found.length;
     if (!found.length) { this.said.textContent = ""; return; }
     const closest = found.reduce((a, b) => (Math.abs(b.point[0] - x) < Math.abs(a.point[0] - x) ? b : a)).point[0];
-    const head = `${this.xLabel} ${shown(this.x.value(closest))}`;
+    const head = this.place(closest);
     const texts = found.map(({ line, point }) => {
       const band = line.band.length ? nearest(line.band, point[0]) : null;
       const up = (units) => shown(this.y.value(UNITS - units));
-      const place = Math.abs(point[0] - closest) > UNITS / 200 ? ` at ${shown(this.x.value(point[0]))}` : "";
+      const place = Math.abs(point[0] - closest) > UNITS / 200 ? ` at ${this.place(point[0])}` : "";
       return `${line.label}: ${up(point[1])}${band ? ` (${up(band[2])} to ${up(band[1])})` : ""}${place}`;
     });
     this.tip.replaceChildren();
@@ -229,6 +232,12 @@ class Chart {
     if (aloud) this.said.textContent = `${head}. ${texts.join(". ")}.`;
   }
 
+  // A place on the x axis in words; steps are whole.
+  place(units) {
+    const value = this.x.value(units);
+    return `${this.xLabel} ${this.xLabel === "step" ? Math.round(value).toLocaleString("en") : shown(value)}`;
+  }
+
   zoom(how) {
     const [low, high] = this.view;
     if (how === "all") this.show(0, UNITS);
@@ -238,7 +247,7 @@ class Chart {
       const begin = Math.max(0, Math.min(from, UNITS - width));
       this.show(begin, Math.min(UNITS, begin + width));
     }
-    this.said.textContent = `Shows ${this.xLabel} ${shown(this.x.value(this.view[0]))} to ${shown(this.x.value(this.view[1]))}.`;
+    this.said.textContent = `Shows ${this.place(this.view[0])} to ${this.place(this.view[1])}.`;
   }
 
   show(low, high) {

@@ -94,7 +94,7 @@ def _lead(settings: Sequence[Setting], values: Mapping[str, Sequence[float]], me
     """Return the sentences at the top: what came out."""
     said = []
     for setting, bits in list(zip(settings, values.values(), strict=True))[:MOST_TOLD]:
-        runs, apart = setting.together()
+        runs, apart = setting.together
         of_setting = []
         if bits:
             spread = f" (standard deviation {stdev(bits):.4f} over {len(bits)} seeds)" if len(bits) > 1 else ""
@@ -131,7 +131,7 @@ def _overview(labelled: Sequence[tuple[str, KnownRun]]) -> Html:
 
 
 def _values(setting: Setting, name: str) -> list[float]:
-    return [value for run in setting.together()[0] if (value := final_value(run, name)) is not None]
+    return [value for run in setting.together[0] if (value := final_value(run, name)) is not None]
 
 
 def _ends(settings: Sequence[Setting], confidence: float) -> Html:
@@ -142,7 +142,7 @@ def _ends(settings: Sequence[Setting], confidence: float) -> Html:
     for number_, setting in enumerate(settings[1:], start=1):
         found = [
             (final_value(b, BITS), final_value(a, BITS), b.seed)
-            for a, b in pairs(settings[0].together()[0], setting.together()[0])
+            for a, b in pairs(settings[0].together[0], setting.together[0])
         ]
         differences = [(b - a, seed) for b, a, seed in found if a is not None and b is not None]
         values = [d for d, _ in differences]

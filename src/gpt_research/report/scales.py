@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-UNITS = 100_000
+UNITS = 1_000_000
 """The sides of a plot, in the whole numbers in which its paths are written."""
 MARGIN = 0.04
 """Share of the range of the values that stays free above and below them."""
@@ -89,13 +89,17 @@ class Scale:
 def tick_label(value: float, ticks: Sequence[float]) -> str:
     """Return a tick's number with as many digits as tell it from the others."""
     size = max(abs(tick) for tick in ticks)
-    gap = min((abs(b - a) for a, b in pairwise(ticks)), default=size) or 1.0
+    gaps = [b - a for a, b in pairwise(ticks)]
+    gap = min(gaps, default=size) or 1.0
     if value == 0:
         return "0"
+    if ticks[-1] >= 10 * ticks[0] > 0 and (len(gaps) == 1 or gaps[-1] > 1.5 * gaps[0]):
+        # The ticks stand in equal factors, so each number is written by itself.
+        size = gap = abs(value)
     if size >= 10_000:
         unit, letter = next((u, s) for u, s in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")) if size >= u)
         return _fixed(value / unit, gap / unit) + letter
-    if size < 0.01:
+    if size < 0.001:
         power = math.floor(math.log10(size))
         return f"{_fixed(value / 10.0**power, gap / 10.0**power)}e{power}"
     return _fixed(value, min(gap, abs(value)))

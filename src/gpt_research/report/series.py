@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,12 +40,14 @@ class RunLines:
         """
         found: dict[float, float] = {}
         path, last = name.split("/"), math.nan
+        by_step = {"step": 1, "tokens": self.tokens_per_step}.get(axis)
         for line in self.lines:
-            if axis == "step" or axis == "tokens":
-                place: float = line["step"] * (self.tokens_per_step if axis == "tokens" else 1)
-            else:
+            if by_step is None and axis in line:
                 # An evaluation's line has no time of its own; it comes right after its step's.
-                last = place = _number(line.get(axis)) if axis in line else last
+                last = _number(line[axis])
+            if path[0] not in line:
+                continue
+            place: float = last if by_step is None else line["step"] * by_step
             value: Any = line
             for key in path:
                 value = value.get(key, ...) if isinstance(value, Mapping) else ...
@@ -63,7 +66,7 @@ class RunLines:
         best = [known.get(p, math.nan) for p in all_places.tolist()]
         return all_places, np.array([b if math.isfinite(b) else v for b, v in zip(best, loss.tolist(), strict=True)])
 
-    @property
+    @cached_property
     def diverged_at(self) -> int | None:
         """The step of the first of the last losses that are all not finite; None if the last is."""
         places, loss = self.series("loss")
@@ -72,7 +75,7 @@ class RunLines:
         finite = np.flatnonzero(np.isfinite(loss))
         return int(places[finite[-1] + 1 if len(finite) else 0])
 
-    @property
+    @cached_property
     def last_step(self) -> int:
         return max((line["step"] for line in self.lines), default=0)
 
@@ -95,9 +98,10 @@ class Setting:
     def label(self) -> str:
         return f"{self.letter}: {self.title}" if self.title else self.letter
 
+    @cached_property
     def together(self) -> tuple[list[RunLines], list[RunLines]]:
-        """Return the runs that are drawn as one line, and those that are drawn alone: they
-        diverged, or ended long before the others.
+        """The runs that are drawn as one line, and those that are drawn alone: they diverged, or
+        ended long before the others.
         """
         sound = [run for run in self.runs if run.diverged_at is None and run.lines]
         longest = max((run.last_step for run in sound), default=0)
@@ -116,7 +120,7 @@ class Band:
 
 
 def _number(value: Any) -> float:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = type(value) in (float, int)
     return float(value) if is_number and math.isfinite(value) else math.nan
 
 

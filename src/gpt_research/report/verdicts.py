@@ -49,9 +49,9 @@ def verdicts(result: Mapping[str, Any], confidence: float) -> Html:
     note = (
         "Below 0 is better than the base. A pair is two runs with the same seed: the same batches in the same order "
         "and, wherever shapes and names agree, the same initial weights. The whisker is the interval, pale dots are "
-        "single pairs. Intervals hold although the result was looked at after each pair. “After Holm” is the verdict if "
-        "all arms of this experiment count as one question. “Smallest visible” is the effect in bits per byte below "
-        "which this many pairs decide nothing. “Pairing helped” is how many times more seeds it would take without pairs."
+        "single pairs. Intervals hold although the result was looked at after each pair. “After Holm” is the verdict "
+        "if all arms of this experiment count as one question. “Smallest visible” is the effect in bits per byte below "
+        "which this many pairs decide nothing. “Pairing helped” is how many times more seeds it takes without pairs."
     )
     return joined([*parts, element("p", note, class_="quiet")])
 

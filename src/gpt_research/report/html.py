@@ -55,7 +55,7 @@ def code(text: str, label: str) -> Html:
     """Return text to copy, such as a command. It scrolls if it is wide, so the keyboard must reach
     it; `label` says what it is.
     """
-    return element("pre", text, tabindex=0, role="region", aria_label=label)
+    return element("pre", text, tabindex=0, role="group", aria_label=label)
 
 
 def details(summary: str, content: object, *, printed: bool = False) -> Html:
@@ -84,7 +84,7 @@ def table(
 
 def scrolling(content: Html, label: str) -> Html:
     """Return content that scrolls sideways where the page is narrow; the keyboard reaches it."""
-    return element("div", content, class_="wide", tabindex=0, role="region", aria_label=label)
+    return element("div", content, class_="wide", tabindex=0, role="group", aria_label=label)
 
 
 def section(title: str, *content: object) -> Html:

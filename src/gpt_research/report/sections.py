@@ -61,7 +61,7 @@ def samples(runs: Sequence[tuple[str, KnownRun]]) -> Html:
 
 def _sample(title: str, text: str, *, is_open: bool, of: str) -> Html:
     cut = text if len(text) <= LONGEST_SAMPLE else text[:LONGEST_SAMPLE] + " […]"
-    body = element("pre", cut, class_="text", tabindex=0, role="region", aria_label=f"Sample of {of} at {title}")
+    body = element("pre", cut, class_="text", tabindex=0, role="group", aria_label=f"Sample of {of} at {title}")
     return element("details", element("summary", title) + body, class_="printed", **({"open": ""} if is_open else {}))
 
 

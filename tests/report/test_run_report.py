@@ -14,7 +14,8 @@ from report.small_runs import HOSTILE, text_of, titles, write_run
 
 from gpt_research.cli.command_line import main, parse
 from gpt_research.config import TrainConfig
-from gpt_research.report.known_runs import know, train_command
+from gpt_research.report.known_run import train_command
+from gpt_research.report.open_run import open_run
 from gpt_research.report.write import write_report
 from gpt_research.training.loop import train
 
@@ -197,14 +198,14 @@ def test_other_data_in_the_folder_is_not_shown_as_that_of_the_run(
     dataset_folder: Path, tiny_run: TrainConfig, tmp_path: Path
 ) -> None:
     write_run(tmp_path / "run", data=str(dataset_folder))
-    known = know(str(tmp_path / "run"))
-    assert known.run.data == ""  # no checkpoint tells what it was trained on
+    known = open_run(str(tmp_path / "run"))[0]
+    assert known.data == ""  # no checkpoint tells what it was trained on
     assert "2 corpora:" in text_of(report(tmp_path / "run"))
     state = tmp_path / "run" / "checkpoints" / "step_00000100"
     state.mkdir(parents=True)
     (state / "state.json").write_text(json.dumps({"step": 100, "lineage": {"data": "f" * 64}}))
     (state / "model.safetensors").write_bytes(b"")
-    if know(str(tmp_path / "run")).run.data:
+    if open_run(str(tmp_path / "run"))[0].data:
         assert "holds other data now" in text_of(report(tmp_path / "run"))
 
 

@@ -3,11 +3,13 @@
 Modules:
     write            writes the file
     run_page         the page of one run or of many
-    experiment_page  the page of an ablation
+    ablation_page    what an ablation found
     verdicts         what an ablation says about each arm
-    response_page    the pages of a sweep and of an lr-range test
+    response_page    what a sweep or an lr-range test found
+    experiment_page  what the pages of all experiments have
     experiment       reads the folder of an experiment
-    known_runs       opens runs in any state, and the commands that repeat them
+    open_run         opens a run in any state
+    known_run        what is known about a run, and the commands that repeat it
     sections         samples, data, compressors, machine, lineage: what all pages share
     curve_figures    the curves of settings
     intervals        tables with a dot and a whisker in each row

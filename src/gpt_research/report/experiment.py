@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gpt_research.base.errors import UserError
-from gpt_research.report.known_runs import KnownRun, know
+from gpt_research.report.known_run import KnownRun
 from gpt_research.report.series import RunLines, Setting
 
 RESULT, VERSION = "result.json", 1
@@ -28,20 +28,22 @@ class Experiment:
 
     folder: Path
     result: Mapping[str, Any]
+    runs: Mapping[str, KnownRun] = field(default_factory=dict)
+    """The runs whose folders are here, by the names of the folders in the experiment's."""
 
     @property
     def kind(self) -> str:
         return str(self.result["kind"])
 
+    @property
+    def data_set(self) -> dict[str, str]:
+        """The folder of its data set and the fingerprint; empty if they are not known."""
+        data = self.result.get("data") or {}
+        return {str(data["folder"]): str(data.get("fingerprint") or "")} if data.get("folder") else {}
+
     def known(self, run: Mapping[str, Any]) -> KnownRun | None:
         """Return a run of the experiment; None if its folder is not here or cannot be read."""
-        folder = self.folder / str(run.get("folder", ""))
-        if not run.get("folder") or not (folder / "config.yaml").is_file():
-            return None
-        try:
-            return know(str(folder))
-        except UserError:
-            return None
+        return self.runs.get(str(run.get("folder", "")))
 
     def setting(self, name: str, runs: Sequence[Mapping[str, Any]]) -> Setting:
         """Return runs of the experiment as curves need them; a run that is not here has no line."""
@@ -51,6 +53,11 @@ class Experiment:
             lines = known.lines if known is not None else RunLines("", None, [])
             found.append(RunLines(str(run.get("folder", "")), run.get("seed"), lines.lines, lines.tokens_per_step))
         return Setting(name, "", found)
+
+    def run_folders(self) -> list[str]:
+        """Return the names of the folders of all its runs."""
+        entries = [*self.result.get("arms", []), *self.result.get("points", [])]
+        return [str(run["folder"]) for entry in entries for run in entry["runs"] if run.get("folder")]
 
 
 def is_experiment(folder: Path) -> bool:
@@ -89,9 +96,9 @@ def _damage(result: Mapping[str, Any]) -> Iterator[str]:
             yield f"it has no list {name!r}"
             continue
         for number, entry in enumerate(entries):
-            for field, kind in fields.items():
-                if not isinstance(entry, dict) or not isinstance(entry.get(field), kind):
-                    yield f"{name}[{number}] has no {field!r}"
+            for name_of, kind in fields.items():
+                if not isinstance(entry, dict) or not isinstance(entry.get(name_of), kind):
+                    yield f"{name}[{number}] has no {name_of!r}"
             runs = entry.get("runs", []) if isinstance(entry, dict) else None
             if runs is None or not all(isinstance(run, dict) for run in runs):
                 yield f"{name}[{number}] is not an object"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
 from gpt_research.base.settings import by_flag, to_dict
 from gpt_research.estimate.time_estimate import in_words
-from gpt_research.evaluation.comparison import better
 from gpt_research.evaluation.report import number
-from gpt_research.evaluation.run_groups import GroupScore, RunGroup, compare_groups, differing_settings, grouped
 from gpt_research.evaluation.statistics import student_quantile
 from gpt_research.report import sections
 from gpt_research.report.charts import COLOURS, figures
@@ -23,10 +22,9 @@ from gpt_research.report.curve_figures import (
 )
 from gpt_research.report.html import Html, code, details, element, joined, listed, page, paragraph, section, table
 from gpt_research.report.intervals import Row, interval_table
-from gpt_research.report.known_runs import KnownRun, evaluate_command, evaluations, in_lines, settings_of, train_command
+from gpt_research.report.known_run import KnownRun, evaluate_command, evaluations, in_lines, train_command
 from gpt_research.report.scales import short
 from gpt_research.report.series import Setting, pairs
-from gpt_research.version import __version__
 
 BITS = "val_bits_per_byte"
 """The entry of metrics.jsonl by which runs are judged."""
@@ -34,27 +32,57 @@ MOST_NAMED, MOST_TOLD = 3, 6
 """Runs that the title names, and settings that the sentences below it tell about."""
 
 
-def run_page(
-    known: Sequence[KnownRun], *, confidence: float, with_compressors: bool, notice: Callable[[str], None]
-) -> str:
-    """Return the page of runs. Those that differ in nothing but the seed are one setting, and the
-    first setting is the one that the others are compared with.
-    """
-    groups = grouped([one.run for one in known])
-    settings = settings_of(groups, known)
-    curves = Curves.of(settings, confidence)
-    by_run = {id(one.run): one for one in known}
-    labelled = [(group.letter if len(groups) > 1 else "", by_run[id(run)]) for group in groups for run in group.runs]
-    sets = {one.config.data: one.run.data for one in known if one.config is not None}
+@dataclass(frozen=True)
+class SettingScore:
+    """A score of one setting, and its difference to that of the first setting."""
+
+    letter: str
+    values: Sequence[float]
+    """The score of each run."""
+    difference: float | None
+    """None for the first setting."""
+    low: float | None
+    """The interval of the difference; None if there is none."""
+    high: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What the page of runs shows."""
+
+    known: Sequence[KnownRun]
+    settings: Sequence[Setting]
+    """Runs that differ in nothing but the seed are one setting; the others are compared with the
+    first."""
+    members: Sequence[Sequence[KnownRun]]
+    """The runs of each setting."""
+    differing: Mapping[str, Sequence[Any]]
+    """The names of the settings that differ, with the value of each setting."""
+    scores: Mapping[str, Sequence[SettingScore]]
+    """The scores of evaluations by their names, if several settings have them."""
+    remarks: Sequence[str]
+    confidence: float
+
+    @property
+    def labelled(self) -> list[tuple[str, KnownRun]]:
+        """Each run with the letter of its setting, which is empty if there is only one setting."""
+        letters = [setting.letter if len(self.settings) > 1 else "" for setting in self.settings]
+        return [(letter, run) for letter, runs in zip(letters, self.members, strict=True) for run in runs]
+
+
+def run_page(runs: Runs, *, with_compressors: bool, notice: Callable[[str], None]) -> str:
+    """Return the page of runs."""
+    settings, labelled = runs.settings, runs.labelled
+    curves = Curves.of(settings, runs.confidence)
+    sets = {one.config.data: one.data for one in runs.known if one.config is not None}
     measured = None
     if with_compressors and len(sets) == 1:
         measured = sections.measured_compressors(*next(iter(sets.items())), notice)
-    scores, remarks = compare_groups(groups, confidence) if any(one.run.results for one in known) else ({}, [])
-    remarks = list(dict.fromkeys([*(remark for one in known for remark in one.remarks), *remarks]))
-    names = [one.run.name for one in known]
+    names = [one.name for one in runs.known]
     values = {
-        setting.label if len(settings) > 1 else "the model": _bits_per_byte(setting, group)
-        for setting, group in zip(settings, groups, strict=True)
+        setting.label if len(settings) > 1 else "the model": _bits_per_byte(setting, members)
+        for setting, members in zip(settings, runs.members, strict=True)
     }
     bits = sections.bits_per_byte(values, measured)
     more = f" and {len(names) - MOST_NAMED} more" * (len(names) > MOST_NAMED)
@@ -62,18 +90,18 @@ def run_page(
         f"Report: {', '.join(names[:MOST_NAMED])}{more}",
         _lead(settings, values, measured),
         [
-            ("Results", section("Results", _overview(labelled), bits, _ends(settings, confidence))),
+            ("Results", section("Results", _overview(labelled), bits, _ends(settings, runs.confidence))),
             ("Curves", section("Curves", figures(curve_charts(curves), curves.most_points))),
             ("Corpora", section("Corpora", figures(corpus_charts(curves), curves.most_points), _corpora(settings))),
-            ("Evaluations", section("Evaluations", _comparison(scores, settings), _scores(labelled), listed(remarks))),
-            ("Settings", section("Settings", _settings(groups, settings, labelled))),
+            ("Evaluations", section("Evaluations", _comparison(runs), _scores(labelled), listed(runs.remarks))),
+            ("Settings", section("Settings", _settings(runs))),
             ("Samples", section("Samples", sections.samples(_firsts(labelled)))),
             ("Data", section("Data", sections.data(sets))),
             ("Origin", section("Origin", sections.origin(labelled))),
             ("Commands", section("Commands", _commands(labelled, names))),
         ],
-        f"Made by gpt-research {__version__}. The page needs no network and holds all that it shows.",
-    )  # fmt: skip
+        sections.FOOT,
+    )
 
 
 def _firsts(labelled: Sequence[tuple[str, KnownRun]]) -> list[tuple[str, KnownRun]]:
@@ -83,11 +111,10 @@ def _firsts(labelled: Sequence[tuple[str, KnownRun]]) -> list[tuple[str, KnownRu
     return list({label: (label, one) for label, one in reversed(labelled)}.values())[::-1]
 
 
-def _bits_per_byte(setting: Setting, group: RunGroup) -> list[float]:
+def _bits_per_byte(setting: Setting, members: Sequence[KnownRun]) -> list[float]:
     """Return the last bits per byte of each run; if none was validated, those of `evaluate`."""
-    found = _values(setting, BITS)
-    evaluated = [run.evaluation.get("overall", {}).get("bits_per_byte") for run in group.runs if not run.lines]
-    return found or [value for value in evaluated if value is not None]
+    evaluated = [run.evaluation.get("overall", {}).get("bits_per_byte") for run in members if not run.metrics]
+    return _values(setting, BITS) or [value for value in evaluated if value is not None]
 
 
 def _lead(settings: Sequence[Setting], values: Mapping[str, Sequence[float]], measured: Measured | None) -> Html:
@@ -114,12 +141,12 @@ def _lead(settings: Sequence[Setting], values: Mapping[str, Sequence[float]], me
 def _overview(labelled: Sequence[tuple[str, KnownRun]]) -> Html:
     rows = []
     for label, one in labelled:
-        last = {name: one.run.last(name) for name in ("tokens", "elapsed_s", "peak_memory_gb")}
+        last = {name: one.last(name) for name in ("tokens", "elapsed_s", "peak_memory_gb")}
         seconds, memory = last["elapsed_s"], last["peak_memory_gb"]
         speed = last["tokens"] / seconds if last["tokens"] and seconds else None
         rows.append([
-            one.run.name, *([label] if label else []), "–" if one.run.seed is None else one.run.seed, one.state,
-            f"{one.run.step:,}", short(last["tokens"]), short(final_value(one.lines, "val_loss")),
+            one.name, *([label] if label else []), "–" if one.lines.seed is None else one.lines.seed, one.state,
+            f"{one.step:,}", short(last["tokens"]), short(final_value(one.lines, "val_loss")),
             short(final_value(one.lines, BITS)), in_words(seconds) if seconds else "–", short(speed, 3),
             f"{memory:.2f} GB" if memory else "–", element("span", one.written, class_="whole"),
         ])  # fmt: skip
@@ -194,34 +221,21 @@ def _spread(values: Sequence[float]) -> str:
     return number(fmean(values)) + (f" ± {number(stdev(values))}" if len(values) > 1 else "")
 
 
-def _comparison(scores: Mapping[tuple[str, str], Sequence[GroupScore]], settings: Sequence[Setting]) -> Html:
+def _comparison(runs: Runs) -> Html:
     """Return the scores of several settings, and their differences to the first."""
-    colours, parts = {setting.letter: number for number, setting in enumerate(settings)}, []
-    for (task, name), of_score in scores.items():
-        if len(of_score) < 2:
-            continue
+    colours, parts = {setting.letter: number for number, setting in enumerate(runs.settings)}, []
+    for title, scores in runs.scores.items():
         rows = []
-        for score in of_score:
-            change = score.difference
-            low, high = (change.low, change.high) if change and change.has_interval else (None, None)
-            interval = "–" if low is None or high is None else f"{number(low, '+')} to {number(high, '+')}"
-            value = change.value if change else 0.0
-            difference = number(value, "+") if change else "–"
-            cells = [_spread(score.values), difference, interval, _verdict(task, name, score)]
-            rows.append(Row(score.group.letter, value, low, high, cells=cells, colour=colours[score.group.letter]))
-        base = of_score[0].base.letter
-        headings = ["setting", f"difference to {base}", "score", "difference", "interval", "verdict"]
-        parts.append(interval_table(f"{task}: {name}", headings, rows, texts=(3,)))
+        for score in scores:
+            is_open = score.low is None or score.high is None
+            interval = "–" if is_open else f"{number(score.low or 0.0, '+')} to {number(score.high or 0.0, '+')}"
+            difference = "–" if score.difference is None else number(score.difference, "+")
+            cells = [_spread(score.values), difference, interval, sections.verdict(score.verdict)]
+            value = score.difference or 0.0
+            rows.append(Row(score.letter, value, score.low, score.high, cells=cells, colour=colours[score.letter]))
+        headings = ["setting", f"difference to {scores[0].letter}", "score", "difference", "interval", "verdict"]
+        parts.append(interval_table(title, headings, rows, texts=(3,)))
     return joined(parts)
-
-
-def _verdict(task: str, name: str, score: GroupScore) -> Html | str:
-    if score.difference is None:
-        return ""
-    which = better(task, name, score.difference)
-    if not which:
-        return "not decided"
-    return element("span", "better" if which == "B" else "worse", class_="good" if which == "B" else "bad")
 
 
 def _scores(labelled: Sequence[tuple[str, KnownRun]]) -> Html:
@@ -229,7 +243,7 @@ def _scores(labelled: Sequence[tuple[str, KnownRun]]) -> Html:
     rows: list[list[Any]] = []
     for label, known in labelled:
         for file, summary in evaluations(known):
-            who = " ".join(part for part in (label, known.run.name, file and f"({file})") if part)
+            who = " ".join(part for part in (label, known.name, file and f"({file})") if part)
             for task, of_task in summary["tasks"].items():
                 for name, score in of_task.get("scores", {}).items():
                     error = score.get("standard_error")
@@ -242,25 +256,22 @@ def _scores(labelled: Sequence[tuple[str, KnownRun]]) -> Html:
     return table("Scores", headings, rows, texts=(0, 2, 3))
 
 
-def _settings(
-    groups: Sequence[RunGroup], settings: Sequence[Setting], labelled: Sequence[tuple[str, KnownRun]]
-) -> Html:
+def _settings(runs: Runs) -> Html:
     parts = []
-    differing = differing_settings(groups)
-    if differing:
-        columns = tuple(range(len(groups) + 1))
-        rows = [[name, *(str(value) for value in values)] for name, values in differing.items()]
-        parts.append(table("Settings that differ", ["setting", *(g.letter for g in groups)], rows, texts=columns))
-        parts.append(
-            listed([f"{setting.letter}: {group.title}" for setting, group in zip(settings, groups, strict=True)])
-        )
-    elif len(groups) > 1:
+    if runs.differing:
+        columns = tuple(range(len(runs.settings) + 1))
+        rows = [[name, *(str(value) for value in values)] for name, values in runs.differing.items()]
+        letters = [setting.letter for setting in runs.settings]
+        parts.append(table("Settings that differ", ["setting", *letters], rows, texts=columns))
+        named = [", ".join(f"{run.name} (seed {run.settings.get('seed')})" for run in of) for of in runs.members]
+        parts.append(listed([f"{letter}: {names}" for letter, names in zip(letters, named, strict=True)]))
+    elif len(runs.settings) > 1:
         parts.append(paragraph("The settings that decide the result do not differ, as far as they are known."))
-    for label, known in _firsts(labelled):
+    for label, known in _firsts(runs.labelled):
         if known.config is not None:
             rows = [[name, str(value)] for name, value in by_flag(to_dict(known.config)).items()]
-            whole = table(f"Settings of {known.run.name}", ["setting", "value"], rows, texts=(0, 1))
-            parts.append(details(f"All settings of {label or known.run.name}", whole))
+            whole = table(f"Settings of {known.name}", ["setting", "value"], rows, texts=(0, 1))
+            parts.append(details(f"All settings of {label or known.name}", whole))
     return joined(parts)
 
 
@@ -272,10 +283,8 @@ def _commands(labelled: Sequence[tuple[str, KnownRun]], names: Sequence[str]) ->
     ]
     for _, known in labelled:
         commands = [train_command(known.config)] if known.config is not None else []
-        commands += [evaluate_command(known.run.name, summary) for _, summary in evaluations(known)]
+        commands += [evaluate_command(known.name, summary) for _, summary in evaluations(known)]
         if commands:
-            parts.append(
-                details(known.run.name, code("\n".join(commands), f"Commands of {known.run.name}"), printed=True)
-            )
+            parts.append(details(known.name, code("\n".join(commands), f"Commands of {known.name}"), printed=True))
     parts.append(code(in_lines(["gpt-research", "report", *names]), "The command that made this page"))
     return joined(parts)

@@ -23,13 +23,16 @@ from gpt_research.report import compressors
 from gpt_research.report.compressors import Measured
 from gpt_research.report.html import Html, code, details, element, joined, listed, paragraph, table
 from gpt_research.report.intervals import Row, interval_table
-from gpt_research.report.known_runs import KnownRun
+from gpt_research.report.known_run import KnownRun
 from gpt_research.report.scales import short
 from gpt_research.training.metrics import read_samples
 from gpt_research.version import __version__
 
 MOST_SAMPLES, LONGEST_SAMPLE, MOST_SAMPLED = 6, 1500, 6
 """Samples of a run that a report shows, characters of each, and runs whose samples it shows."""
+FOOT = f"Made by gpt-research {__version__}. The page needs no network and holds all that it shows."
+VERDICTS = {"better": "good", "worse": "bad", "diverged": "bad"}
+"""How a verdict is coloured; its word says it too."""
 QUIET = 4
 """Colour of what is no model."""
 LARGEST_CARD = 400_000
@@ -50,7 +53,7 @@ def samples(runs: Sequence[tuple[str, KnownRun]]) -> Html:
         last = len(found) - 1
         count = min(MOST_SAMPLES, len(found))
         chosen = sorted({round(number * last / max(1, count - 1)) for number in range(count)})
-        name = f"{label}, {known.run.name}" if label else known.run.name
+        name = f"{label}, {known.name}" if label else known.name
         shown = [
             _sample(f"step {found[number][0]:,}", found[number][1], is_open=number == last, of=name)
             for number in chosen
@@ -63,6 +66,10 @@ def _sample(title: str, text: str, *, is_open: bool, of: str) -> Html:
     cut = text if len(text) <= LONGEST_SAMPLE else text[:LONGEST_SAMPLE] + " […]"
     body = element("pre", cut, class_="text", tabindex=0, role="group", aria_label=f"Sample of {of} at {title}")
     return element("details", element("summary", title) + body, class_="printed", **({"open": ""} if is_open else {}))
+
+
+def verdict(text: object) -> Html | str:
+    return element("span", text, class_=VERDICTS.get(str(text))) if text else "–"
 
 
 def data(sets: Mapping[str, str]) -> Html:
@@ -179,14 +186,14 @@ def measured_compressors(folder: str, fingerprint: str, notice: Callable[[str], 
 def origin(runs: Sequence[tuple[str, KnownRun]]) -> Html:
     """Return machine and versions of the evaluations, lineage of the runs, and this machine."""
     parts = []
-    evaluated = [(label, known.run.evaluation, known.run.name) for label, known in runs if known.run.evaluation]
+    evaluated = [(label, known.evaluation, known.name) for label, known in runs if known.evaluation]
     rows = [
         [f"{label} {name}".strip(), summary.get("device", "–"), summary.get("precision", "–"), _versions(summary)]
         for label, summary, name in evaluated
     ]
     if rows:
         parts.append(table("Evaluated on", ["run", "device", "precision", "versions"], rows, texts=(0, 1, 2, 3)))
-    told = [(f"{label} {known.run.name}".strip(), known.lineage) for label, known in runs if known.lineage]
+    told = [(f"{label} {known.name}".strip(), known.lineage) for label, known in runs if known.lineage]
     if told:
         rows = [
             [name, *(str(lineage.get(key, "–")) for key in ("code", "data", "tokenizer", "config"))]

@@ -17,6 +17,10 @@ import numpy as np
 from gpt_research.evaluation.statistics import student_quantile
 
 Series = tuple[np.ndarray, np.ndarray]
+VALIDATED = ("val_loss", "val_bits_per_byte", "corpora")
+AVERAGED = "_ema"
+"""Entries of the log that come from an evaluation, and what the names of those that belong to the
+averaged weights end with."""
 SHORT = 0.8
 """A run that ended before this share of what the others of its setting took is drawn alone."""
 
@@ -40,6 +44,8 @@ class RunLines:
         """
         found: dict[float, float] = {}
         path, last = name.split("/"), math.nan
+        if self.is_averaged and path[0] in VALIDATED:
+            path[0] += AVERAGED
         by_step = {"step": 1, "tokens": self.tokens_per_step}.get(axis)
         for line in self.lines:
             if by_step is None and axis in line:
@@ -65,6 +71,11 @@ class RunLines:
         known = dict(zip(places.tolist(), mean.tolist(), strict=True))
         best = [known.get(p, math.nan) for p in all_places.tolist()]
         return all_places, np.array([b if math.isfinite(b) else v for b, v in zip(best, loss.tolist(), strict=True)])
+
+    @cached_property
+    def is_averaged(self) -> bool:
+        """The run keeps an average of its weights, and is judged by it."""
+        return any(f"val_loss{AVERAGED}" in line for line in self.lines)
 
     @cached_property
     def diverged_at(self) -> int | None:

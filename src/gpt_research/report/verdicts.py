@@ -10,9 +10,8 @@ from gpt_research.report.experiment import number_of
 from gpt_research.report.html import Html, element, joined, paragraph, table
 from gpt_research.report.intervals import Row, interval_table
 from gpt_research.report.scales import short
+from gpt_research.report.sections import verdict
 
-VERDICTS = {"better": "good", "worse": "bad", "diverged": "bad"}
-"""How a verdict is coloured; its word says it too."""
 Arm = Mapping[str, Any]
 
 
@@ -35,7 +34,7 @@ def verdicts(result: Mapping[str, Any], confidence: float) -> Html:
             arm, bits, nats = str(one.get("arm", "")), one.get("bits_per_byte"), one.get("loss")
             mean, low, high = (number_of(bits, end) for end in ("mean", "low", "high"))
             pairs = [d for _, d in differences(arms, arm, horizon) if d is not None]
-            shown = [_verdict(one.get("verdict")), _verdict(one.get("holm")), signed(mean), _interval(bits)]
+            shown = [verdict(one.get("verdict")), verdict(one.get("holm")), signed(mean), _interval(bits)]
             rows.append(Row(arm, mean, low, high, pairs, [*shown, one.get("pairs", "–")], colours.get(arm, 0)))
             noise, gain = number_of(one, "seed_noise"), number_of(one, "pairing_gain")
             visible = short(number_of(one, "smallest_visible"), 3)
@@ -54,10 +53,6 @@ def verdicts(result: Mapping[str, Any], confidence: float) -> Html:
         "which this many pairs decide nothing. “Pairing helped” is how many times more seeds it takes without pairs."
     )
     return joined([*parts, element("p", note, class_="quiet")])
-
-
-def _verdict(text: object) -> Html | str:
-    return element("span", text, class_=VERDICTS.get(str(text))) if text else "–"
 
 
 def signed(value: float | None) -> str:

@@ -1,54 +1,66 @@
-"""Opens runs for a report, whatever state they are in, and says what is known about each."""
+"""What is known about a run: how far it came, its evaluations, the commands that repeat it."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gpt_research.base.errors import UserError
 from gpt_research.base.settings import by_flag, to_dict
 from gpt_research.config import TrainConfig
-from gpt_research.evaluation.results import RESULT_NAME, VERSION
-from gpt_research.evaluation.run_groups import ComparedRun, RunGroup, differing_settings, open_run
-from gpt_research.report.series import RunLines, Setting
-from gpt_research.settings_history import run_config
-from gpt_research.training.inspect_run import newest_lineage
-from gpt_research.training.lineage import deciding_settings
-from gpt_research.training.metrics import read_metrics
+from gpt_research.report.series import RunLines
 
-LONGEST_TITLE = 64
-"""Characters of a setting's title in a legend."""
+RESULT, VERSION = "evaluation.json", 1
+"""Name and version of the result file of `evaluate`."""
 LARGEST_RESULT = 20_000_000
 """Bytes above which a JSON file beside a run is not looked into for an evaluation."""
 
 
 @dataclass(frozen=True)
 class KnownRun:
-    """A run with what its folder says."""
+    """A run with what its folder or its result file says."""
 
-    run: ComparedRun
+    name: str
+    """The folder or file that the user named."""
     folder: Path | None
     """None if only its result file is here."""
     config: TrainConfig | None
-    lineage: dict[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any]
+    """The settings that decide what it learns, flat; empty if they are not known."""
+    data: str
+    """Fingerprint of its data; empty if it is not known."""
+    evaluation: Mapping[str, Any]
+    """The summary of its result file; empty if it was not evaluated."""
+    metrics: Sequence[Mapping[str, Any]]
+    """The lines of its metrics.jsonl."""
+    lineage: Mapping[str, Any] = field(default_factory=dict)
     """Of its newest checkpoint or its evaluation."""
     remarks: Sequence[str] = ()
 
-    @property
+    @cached_property
     def lines(self) -> RunLines:
-        size = self.run.settings.get("tokens_per_step")
-        return RunLines(self.run.name, self.run.seed, self.run.lines, size if isinstance(size, int) else 1)
+        size, seed = self.settings.get("tokens_per_step"), self.settings.get("seed")
+        return RunLines(self.name, seed, self.metrics, size if isinstance(size, int) else 1)
+
+    @property
+    def step(self) -> int:
+        """The newest step that is known."""
+        return max(self.evaluation.get("step", 0), self.lines.last_step)
+
+    def last(self, name: str) -> float | None:
+        """Return the newest value of a number in metrics.jsonl."""
+        return next((line[name] for line in reversed(self.metrics) if line.get(name) is not None), None)
 
     @property
     def state(self) -> str:
         """How far it came, in words."""
-        if not self.run.lines:
-            return "evaluated" if self.run.evaluation else "nothing logged yet"
+        if not self.metrics:
+            return "evaluated" if self.evaluation else "nothing logged yet"
         diverged, step = self.lines.diverged_at, self.lines.last_step
         if diverged is not None:
             return f"diverged: no finite loss since step {diverged:,}"
@@ -65,62 +77,17 @@ class KnownRun:
         return datetime.fromtimestamp(path.stat().st_mtime, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def know(named: str) -> KnownRun:
-    """Open a run folder or a result file.
-
-    Raises:
-        UserError: there is neither, or what there is cannot be read.
-    """
-    path, remarks = Path(named), []
-    is_run = (path / "config.yaml").is_file()
-    if not is_run and not path.is_file() and not (path / RESULT_NAME).is_file():
-        raise UserError(
-            f"{named} is no run folder (config.yaml), result file of evaluate or experiment (result.json). Name one "
-            "that training, evaluate or an experiment wrote."
-        )
-    try:
-        run = open_run(named)
-    except UserError as error:
-        if not is_run:
-            raise
-        # The evaluation is damaged or missing; the rest of the run is worth a report all the same.
-        settings = by_flag(deciding_settings(run_config(path)))
-        run = ComparedRun(named, settings, newest_lineage(path).get("data", ""), {}, {}, read_metrics(path))
-        if (path / RESULT_NAME).is_file():
-            remarks.append(f"{error}")
-    folder = path if is_run else Path(run.evaluation.get("run", "")) if run.lines else None
-    config = run_config(folder) if folder is not None else None
-    lineage = (newest_lineage(folder) if folder is not None else {}) or dict(run.evaluation.get("lineage", {}))
-    return KnownRun(run, folder, config, lineage, remarks)
-
-
-def settings_of(groups: Sequence[RunGroup], known: Sequence[KnownRun]) -> list[Setting]:
-    """Return the groups as curves need them, each titled by what tells it from the others."""
-    by_name = {id(one.run): one for one in known}
-    differing, found = differing_settings(groups), []
-    for number, group in enumerate(groups):
-        # Settings say more than names, as long as there are few of them.
-        title = ", ".join(f"{name} {values[number]}" for name, values in differing.items())
-        if not 0 < len(title) <= LONGEST_TITLE:
-            title = group.title
-        if len(title) > LONGEST_TITLE:
-            title = title[: LONGEST_TITLE - 1] + "…"
-        many = f" ({len(group.runs)} seeds)" if len(group.runs) > 1 and "seeds" not in title else ""
-        found.append(Setting(group.letter, title + many, [by_name[id(run)].lines for run in group.runs]))
-    return found
-
-
 def evaluations(known: KnownRun) -> list[tuple[str, dict[str, Any]]]:
     """Return the result files of `evaluate` in a run folder and beside it, as name and summary; the
     run's own first.
     """
-    own = [("", dict(known.run.evaluation))] if known.run.evaluation else []
+    own = [("", dict(known.evaluation))] if known.evaluation else []
     if known.folder is None:
         return own
     folder = known.folder.resolve()
     found = []
     for path in [*sorted(folder.glob("*.json")), *sorted(folder.parent.glob("*.json"))]:
-        if path.name == RESULT_NAME and path.parent == folder:
+        if path.name == RESULT and path.parent == folder:
             continue
         summary = _result(path)
         # A file beside the run may be that of a neighbour.

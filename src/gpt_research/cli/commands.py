@@ -185,6 +185,15 @@ COMMANDS = {
         examples=("lr-range demo",),
         page="docs/lab.md",
     ),
+    "report": Command(
+        "gpt_research.cli.report",
+        "ReportCommand",
+        "Write one HTML file about runs or an experiment: curves, differences, evaluations, settings, texts.",
+        "runs",
+        many=True,
+        examples=("report runs/mine", "report runs/a runs/b --out both.html"),
+        page="docs/reports.md",
+    ),
 }
 
 OTHER_WORDS = {
@@ -193,6 +202,7 @@ OTHER_WORDS = {
     "finetune": "train", "fine-tune": "train", "pretrain": "train", "resume": "train", "trainer": "train",
     "eval": "evaluate", "test": "evaluate", "benchmark": "evaluate", "score": "evaluate",
     "convert": "export", "save": "export", "load": "import", "download": "import",
+    "html": "report", "plot": "report",
     "diff": "compare", "info": "inspect", "show": "inspect", "estimate": "plan", "check": "doctor",
 }  # fmt: skip
 """What other programs call a command -> the command here."""

@@ -81,6 +81,14 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     return [line for line in lines if isinstance(line, dict) and isinstance(line.get("step"), int)]
 
 
+def read_samples(run: Path) -> list[tuple[int, str]]:
+    """Return the samples of `samples.txt`, each with its step."""
+    path = run / SAMPLES
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    _, *parts = _SAMPLE_HEAD.split(text)
+    return [(int(step), sample.strip("\n")) for step, sample in zip(parts[::2], parts[1::2], strict=True)]
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None  # JSON has no NaN and no infinity

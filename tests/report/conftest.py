@@ -1,0 +1,56 @@
+"""A real browser without a network, for the tests of pages."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+WIDTHS = {"phone": 390, "desktop": 1280}
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A running browser."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra dev)")
+    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium here (apt install chromium)")
+    with playwright.sync_playwright() as started:
+        # Without its sandbox, it also runs as root in a container.
+        browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a file as a page. At the end it holds that no page asked for anything but its file, and
+    that none had an error.
+    """
+    contexts, asked, wrong = [], [], []
+
+    def open_page(path: Path, *, width: str = "desktop", scheme: str = "light", scripts: bool = True) -> Any:
+        size = {"width": WIDTHS[width], "height": 900}
+        context = chromium.new_context(
+            offline=True, viewport=size, color_scheme=scheme, java_script_enabled=scripts, locale="en-US"
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("dialog", lambda dialog: wrong.append(dialog.message))
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(path.as_uri())
+        asked.remove(path.as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert asked == []
+    assert wrong == []

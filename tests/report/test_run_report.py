@@ -1,0 +1,243 @@
+"""The report of runs, whatever state they are in: one file, whole, safe, and true."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from report.small_runs import HOSTILE, text_of, titles, write_run
+
+from gpt_research.cli.command_line import main, parse
+from gpt_research.config import TrainConfig
+from gpt_research.report.known_run import train_command
+from gpt_research.report.open_run import open_run
+from gpt_research.report.write import write_report
+from gpt_research.training.loop import train
+
+LARGEST = 3_000_000
+
+
+def report(*runs: Path, out: str = "") -> str:
+    return write_report(runs, out, with_compressors=False).read_text(encoding="utf-8")
+
+
+def test_one_run_has_its_numbers_curves_settings_and_texts(tmp_path: Path) -> None:
+    lines = write_run(tmp_path / "run", stop=100)
+    page = report(tmp_path / "run")
+    seen = text_of(page)
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert f"{lines[-1]['val_bits_per_byte']:.4f} bits per byte of validation text after 100 steps." in seen
+    assert titles(page) == ["Validation", "Training loss", "Validation by time", "Learning rate", "Gradient norm",
+                            "Speed", "Bits per byte of each corpus"]  # fmt: skip
+    assert "finished" in seen
+    assert "A text of step 100." in seen
+    assert "model.n_embd 32" in seen
+    assert "No run was evaluated yet" in seen
+    assert "Settings that differ" not in seen
+
+
+def test_seeds_are_one_setting_with_a_band_and_settings_are_paired_by_seed(tmp_path: Path) -> None:
+    ends = {}
+    for rate, gain in ((1e-3, 0.0), (4e-3, 0.2)):
+        for seed in (1, 2, 3):
+            lines = write_run(tmp_path / f"{rate}-{seed}", seed, learning_rate=rate, gain=gain)
+            ends[rate, seed] = lines[-1]["val_bits_per_byte"]
+    page = report(*sorted(tmp_path.iterdir()), out=str(tmp_path / "all.html"))
+    seen = text_of(page)
+    validation = page[page.index("<h3>Validation</h3>") : page.index("<h3>Training loss</h3>")]
+    assert re.findall(r'<span>([^<]*)</span></button>', validation) == [
+        "A: learning_rate 0.001 (3 seeds)", "B: learning_rate 0.004 (3 seeds)"]  # fmt: skip
+    assert validation.count('class="band"') == 2
+    differences = [ends[4e-3, seed] - ends[1e-3, seed] for seed in (1, 2, 3)]
+    mean = sum(differences) / 3
+    assert f"B: learning_rate 0.004 (3 seeds) {mean:+.4f}" in seen
+    for seed, difference in enumerate(differences, start=1):
+        assert f"B, seed {seed} {difference:+.4f}" in seen
+    assert "Paired differences" in titles(page)
+    assert "learning_rate 0.001 0.004" in seen
+
+
+def test_steps_of_other_sizes_are_shown_by_token(tmp_path: Path) -> None:
+    for size in (1024, 2048):
+        write_run(tmp_path / str(size), tokens_per_step=size)
+    page = report(tmp_path / "1024", tmp_path / "2048", out=str(tmp_path / "both.html"))
+    assert '<div class="x-label">tokens</div>' in page
+    assert '<div class="x-label">step</div>' not in page
+
+
+def test_a_run_that_is_still_training_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", stop=40)
+    with open(tmp_path / "run" / "metrics.jsonl", "a") as file:
+        file.write('{"step": 41, "lo')  # a line that is being written
+    assert "at step 40 of 100: still training, or stopped" in text_of(report(tmp_path / "run"))
+
+
+def test_a_run_without_a_number_yet_has_a_report(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    for name in ("metrics.jsonl", "samples.txt"):
+        (tmp_path / "run" / name).unlink()
+    page = report(tmp_path / "run")
+    assert "nothing logged yet" in text_of(page)
+    assert titles(page) == []
+
+
+def test_a_diverged_run_is_named_drawn_alone_and_not_averaged(tmp_path: Path) -> None:
+    good = write_run(tmp_path / "good", 1)
+    write_run(tmp_path / "bad", 2, diverge=50)
+    page = report(tmp_path / "good", tmp_path / "bad", out=str(tmp_path / "both.html"))
+    seen = text_of(page)
+    assert f"{good[-1]['val_bits_per_byte']:.4f} bits per byte of validation text after 100 steps." in seen
+    assert "bad diverged at step 50 and is not counted." in seen
+    assert "diverged: no finite loss since step 50" in seen
+    assert "<span>A, seed 2: diverged at step 50</span>" in page
+    assert "nan" not in seen.lower().replace("finance", "")
+
+
+def test_a_run_that_never_had_a_finite_loss_has_a_report(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", diverge=1)
+    page = report(tmp_path / "run")
+    assert "run diverged at step 1 and is not counted." in text_of(page)
+    assert "Learning rate" in titles(page)
+    assert "Training loss" not in titles(page)
+
+
+def test_names_and_texts_that_hold_html_stay_text(tmp_path: Path) -> None:
+    write_run(tmp_path / HOSTILE, corpora=(HOSTILE, "b</script>"))
+    (tmp_path / HOSTILE / "samples.txt").write_text(f"--- step 9 ---\n</pre>{HOSTILE}\u202e\n", encoding="utf-8")
+    page = report(tmp_path / HOSTILE)
+    assert page.count("<script>") == 1
+    assert "<img" not in page
+    assert "\u202e" not in page
+    assert HOSTILE in html.unescape(page)
+
+
+def test_100_000_lines_make_a_small_file_that_keeps_a_spike(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    lines = [
+        {"step": n, "loss": 3.0 if n != 54_321 else 77.0, "grad_norm": 1.0 if n != 12_345 else 99.0}
+        for n in range(1, 100_001)
+    ]
+    (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    page = report(tmp_path / "run")
+    assert len(page) < 300_000
+    losses = page[page.index("<h3>Training loss</h3>") : page.index("<h3>Gradient norm</h3>")]
+    assert "highest 77" in losses
+    assert "highest 99" in page
+
+
+def test_many_long_runs_with_many_corpora_stay_below_3_mb(tmp_path: Path) -> None:
+    corpora = tuple(f"corpus-{n}" for n in range(12))
+    for rate in range(1, 9):
+        for seed in (1, 2):
+            write_run(tmp_path / f"{rate}-{seed}", seed, learning_rate=rate / 1000, steps=400, corpora=corpora)
+    page = report(*sorted(tmp_path.iterdir()), out=str(tmp_path / "all.html"))
+    assert len(page.encode()) < LARGEST
+
+
+@pytest.mark.parametrize("dirt", ["{", '{"version": 1}', "[]"])
+def test_a_damaged_evaluation_is_a_remark(tmp_path: Path, dirt: str) -> None:
+    write_run(tmp_path / "run")
+    (tmp_path / "run" / "evaluation.json").write_text(dirt)
+    seen = text_of(report(tmp_path / "run"))
+    assert "Evaluate again." in seen
+    assert "bits per byte of validation text after 100 steps" in seen
+
+
+def test_what_is_no_run_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in (tmp_path / "folder", tmp_path / "nowhere"):
+        assert main(["report", str(name)]) == 2
+        error = capsys.readouterr().err
+        assert (
+            error
+            == f"error: {name} is no run folder (config.yaml), result file of evaluate or experiment (result.json). "
+            "Name one that training, evaluate or an experiment wrote.\n"
+        )
+    assert main(["report"]) == 2
+    assert "report RUN" in capsys.readouterr().err
+    write_run(tmp_path / "run")
+    assert main(["report", str(tmp_path / "run"), "--out", str(tmp_path / "folder"), "--compressors", "false"]) == 2
+    assert f"{tmp_path / 'folder'} could not be written" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:The text outgrew the context")
+def test_a_trained_and_evaluated_run_has_evaluations_data_lineage_and_commands(
+    tiny_run: TrainConfig, tmp_path: Path
+) -> None:
+    train(tiny_run)
+    run = tmp_path / "run"
+    assert main(["evaluate", str(run), "--max_tokens", "512", "--device", "cpu"]) == 0
+    assert (
+        main(["evaluate", str(run), "--max_tokens", "256", "--device", "cpu", "--json", str(tmp_path / "less.json")])
+        == 0
+    )
+    shutil.copy(tmp_path / "less.json", tmp_path / "other.txt")  # not a result file by its name
+    page = report(run)
+    seen = text_of(page)
+    summary = json.loads((run / "evaluation.json").read_text())
+    less = json.loads((tmp_path / "less.json").read_text())
+    for name, loss in summary["corpora"].items():
+        assert f"corpora/{name} bits_per_byte {loss['bits_per_byte']:.4f}" in seen
+    for name, loss in less["corpora"].items():
+        assert f"{run} (less.json) 12 corpora/{name} loss {loss['loss']:.4f}" in seen
+    assert summary["lineage"]["data"][:12] in seen
+    assert f"fingerprint {summary['lineage']['data']}" in seen
+    assert summary["versions"]["torch"] in seen
+    assert "2 corpora:" in seen  # the data card
+    assert "Documents chosen at random" in seen
+    assert "--max_tokens 256" in seen
+    assert summary["device"] in seen
+
+
+def test_other_data_in_the_folder_is_not_shown_as_that_of_the_run(
+    dataset_folder: Path, tiny_run: TrainConfig, tmp_path: Path
+) -> None:
+    write_run(tmp_path / "run", data=str(dataset_folder))
+    known = open_run(str(tmp_path / "run"))[0]
+    assert known.data == ""  # no checkpoint tells what it was trained on
+    assert "2 corpora:" in text_of(report(tmp_path / "run"))
+    state = tmp_path / "run" / "checkpoints" / "step_00000100"
+    state.mkdir(parents=True)
+    (state / "state.json").write_text(json.dumps({"step": 100, "lineage": {"data": "f" * 64}}))
+    (state / "model.safetensors").write_bytes(b"")
+    if open_run(str(tmp_path / "run"))[0].data:
+        assert "holds other data now" in text_of(report(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--config", "demo"],
+        ["--weights.a", "2", "--weights.b", "0.5", "--model.bias", "false", "--sample_prompt", "Où 'est'\n\"$HOME\""],
+        ["--wandb.tags", "one", "--wandb.tags", "two words", "--micro_batch", "auto", "--compile", "true"],
+    ],
+)
+def test_the_command_of_a_run_gives_its_settings_again(flags: list[str]) -> None:
+    config = parse("train", flags)
+    words = shlex.split(train_command(config).replace("\\\n", ""))  # as a shell joins lines
+    assert words[:2] == ["gpt-research", "train"]
+    assert parse("train", words[2:]) == config
+
+
+def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    write_run(tmp_path / "run")
+    assert report(tmp_path / "run") == report(tmp_path / "run")
+
+
+def test_a_result_file_alone_has_a_report(tmp_path: Path, tiny_run: TrainConfig) -> None:
+    train(tiny_run)
+    run = tmp_path / "run"
+    assert main(["evaluate", str(run), "--max_tokens", "512", "--device", "cpu"]) == 0
+    for name in ("evaluation.json", "evaluation.items.jsonl"):
+        shutil.copy(run / name, tmp_path / name)
+    bits = json.loads((run / "evaluation.json").read_text())["overall"]["bits_per_byte"]
+    shutil.rmtree(run)
+    seen = text_of(report(tmp_path / "evaluation.json", out=str(tmp_path / "r.html")))
+    assert f"{bits:.4f} bits per byte of validation text." in seen
+    assert "corpora/plays loss" in seen

@@ -13,6 +13,7 @@ Modules:
     inputs            data set, tokenizer and loader of a run
     optimizers        the table of optimizers, and the groups of parameters
     muon              the optimizer whose matrices of momentum are made orthogonal
+    polynomials       by which it makes them so
     ema               the moving average of the weights
     schedules         the table of schedules: the learning rate of a step
     parallel          DDP and FSDP

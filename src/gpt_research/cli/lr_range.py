@@ -40,10 +40,11 @@ def run(command: LrRangeCommand) -> int:
 
     from gpt_research.base import stopping
     from gpt_research.base.locks import take_lock
+    from gpt_research.cli.experiment_end import write_page
     from gpt_research.cli.recipe import base_of, check_recipe
     from gpt_research.lab.lr_range import draw, read_range_test, rising
     from gpt_research.lab.records import Experiment, asked_of, data_of
-    from gpt_research.lab.results import RESULT, write_range_test
+    from gpt_research.lab.results import write_range_test
     from gpt_research.lab.trials import Trial
     from gpt_research.lab.workers import Workers, usual_workers
 
@@ -68,7 +69,8 @@ def run(command: LrRangeCommand) -> int:
         draw(test, folder / "lr_range.png")
     print(f"The loss turns at a learning rate of {test.turn:.2g}. Suggestion: learning_rate {test.suggestion:g}")
     print("It is a first guess for a sweep: the best rate of a long run is often lower.")
-    print(f"Curve: {folder / 'lr_range.png'}\nResult: {folder / RESULT}")
+    print(f"Curve: {folder / 'lr_range.png'}")
+    write_page(folder)
     return 0
 
 

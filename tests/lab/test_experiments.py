@@ -62,6 +62,9 @@ def test_an_ablation_from_the_command_line(base: Path, capsys: pytest.CaptureFix
     assert found["hot/seed-1337.json"]["state"] == "diverged"
     assert not list(Path("lab").rglob("*.safetensors")), "no checkpoint is kept that no report needs"
     assert Path("lab/rope/seed-1338/metrics.jsonl").is_file()
+    page = Path("lab/report.html").read_text(encoding="utf-8")
+    assert "rope" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
     # The same command trains nothing again.
     before = {path: path.stat().st_mtime_ns for path in Path("lab").rglob("*.log")}
     assert main(command) == 0

@@ -12,6 +12,7 @@ from model_shapes import SMALL
 
 from gpt_research.base.errors import UserError
 from gpt_research.model.fast import attention as fast_attention
+from gpt_research.model.fast.norms import rms_normed
 from gpt_research.model.gpt import GPT
 from gpt_research.model.variants import (
     ACTIVATIONS,
@@ -246,3 +247,16 @@ def test_what_the_parts_state_sums_up_to_the_published_formulas(
     assert model.activation_bytes(device, dtype) == kept + 12 * config.padded_vocab_size
     model.loss_chunk = 512
     assert model.activation_bytes(device, dtype) == kept
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 8), (2, 3, 4, 16), (1, 700, 128)])
+def test_our_gradient_of_rms_norm_is_torchs(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, grad = (torch.randn(shape, generator=generator) for _ in range(2))
+    ours, theirs = x.clone().requires_grad_(), x.clone().requires_grad_()
+    found, expected = rms_normed(ours, 1e-3), torch.nn.functional.rms_norm(theirs, shape[-1:], eps=1e-3)
+    found.backward(grad)
+    expected.backward(grad)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    torch.testing.assert_close(rms_normed(x, 1e-3), expected.detach())  # as generation takes it

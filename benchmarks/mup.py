@@ -31,7 +31,8 @@ def sweep(data: str, out: Path, parametrization: str, width: int) -> dict[float,
     """Run one sweep; return the mean validation loss of each rate, in nats a token."""
     shape = f"model.n_embd={width},model.n_head={width // 32},model.parametrization={parametrization}"
     command = [
-        sys.executable, "-m", "gpt_research", "sweep", "demo-gpt2", "--set", f"data={data}", "--set", SAME, "--set", shape,
+        sys.executable, "-m", "gpt_research", "sweep", "demo-gpt2", "--set", f"data={data}", "--set", SAME, "--set",
+        shape,
         "--over", "learning_rate=" + ",".join(map(str, RATES)), "--seeds", str(SEEDS),
         "--out", str(out / f"{parametrization}-{width}"),
     ]  # fmt: skip

@@ -17,7 +17,6 @@ Modules:
     ema               the moving average of the weights
     schedules         the table of schedules: the learning rate of a step
     parallel          DDP and FSDP
-    polynomials       those that make a matrix orthogonal in few steps
     package_optimizers  the optimizers of pytorch-optimizer
     optimizer_check   tries one of those before a run begins
     optimizer_state   an optimizer's state in a checkpoint

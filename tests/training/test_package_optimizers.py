@@ -185,7 +185,7 @@ def test_options_are_flags_with_types_and_keys_of_a_file(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("lyon", {}, "neither this program .* nor pytorch-optimizer has one.*lion"),
+        ("lyon", {}, "must be one of adamw, muon, or an optimizer of pytorch-optimizer.*lion"),
         ("lion", {"cautiously": True}, "options.cautiously is no option of lion"),
         ("lion", {"beta": 0.9}, 'options.beta is no option of lion.*Did you mean "betas"'),
         ("lion", {"lr": 0.9}, "options.lr is a setting of its own: --learning_rate"),

@@ -130,6 +130,15 @@ COMMANDS = {
         examples=("import openai-community/gpt2 --out runs/gpt2",),
         page="docs/export.md",
     ),
+    "average": Command(
+        "gpt_research.cli.average",
+        "AverageCommand",
+        "Make a run whose weights are the mean of those of several checkpoints.",
+        "runs",
+        many=True,
+        examples=("average runs/mine --last 5", "average runs/mine --steps 800,900,1000 --out runs/mean"),
+        page="docs/training.md",
+    ),
     "where": Command(
         "gpt_research.cli.where",
         "WhereCommand",
@@ -203,6 +212,7 @@ OTHER_WORDS = {
     "eval": "evaluate", "test": "evaluate", "benchmark": "evaluate", "score": "evaluate",
     "convert": "export", "save": "export", "load": "import", "download": "import",
     "html": "report", "plot": "report",
+    "merge": "average", "mean": "average", "soup": "average", "swa": "average",
     "diff": "compare", "info": "inspect", "show": "inspect", "estimate": "plan", "check": "doctor",
 }  # fmt: skip
 """What other programs call a command -> the command here."""

@@ -68,6 +68,13 @@ def print_lineage(console: Console, lineage: Mapping[str, Any], indent: str = " 
         if name == "init_from":
             console.print(f"{indent}began with {_origin(value)}, which had:")
             print_lineage(console, value["lineage"], indent + "  ")
+        elif name == "mean_of":
+            for each in value["checkpoints"]:
+                ema = ", averaged" if value.get("ema") else ""
+                found = f"step {each['step']:,} of {each['run']} (weights {each['weights_sha256'][:12]}{ema})"
+                console.print(f"{indent}mean of    {found}")
+            console.print(f"{indent}the last of which had:")
+            print_lineage(console, value["lineage"], indent + "  ")
         elif isinstance(value, Mapping):  # plugins: file and hash
             for part, digest in value.items():
                 console.print(f"{indent}{name.removesuffix('s'):<10} {part} {digest}")

@@ -87,6 +87,9 @@ def _data(config: TrainConfig) -> str:
 
 def _recipe(run: Run) -> str:
     config = run.config
+    if "mean_of" in run.lineage:
+        steps = [f"{each['step']:,}" for each in run.lineage["mean_of"]["checkpoints"]]
+        return f"## Recipe\n\nThe mean of the weights of {len(steps)} checkpoints: steps {', '.join(steps)}."
     if run.step == 0:
         return "## Recipe\n\nImported weights; how they were trained is not known here."
     tokens = run.step * config.tokens_per_step

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from gpt_research.base.settings import to_dict
 from gpt_research.config import TrainConfig
 from gpt_research.version import __version__
 
-ORIGIN = ("imported_from", "init_from")
+ORIGIN = ("imported_from", "init_from", "mean_of")
 """Entries that say where the weights of step 0 came from, if not from the seed. All later
 checkpoints of the run repeat them."""
 
@@ -29,10 +29,27 @@ def lineage(config: TrainConfig, tokenizer: str, data: str) -> dict[str, Any]:
         "tokenizer": tokenizer,
         "data": data,
         "config": _digest(deciding_settings(config)),
-        "code": f"gpt-research {__version__}, torch {torch.__version__}",
+        "code": _code(),
         **({"deterministic": True} if config.deterministic else {}),
         **({"plugins": loaded} if loaded else {}),
     }
+
+
+def mean_of(origins: Sequence[Mapping[str, Any]], newest: Mapping[str, Any], *, ema: bool) -> dict[str, Any]:
+    """Return the lineage of weights that are the mean of several checkpoints'.
+
+    Args:
+        origins: run, step and hash of the weights of each checkpoint.
+        newest: the lineage of the newest of them.
+        ema: True if the averaged weights of the checkpoints were taken.
+    """
+    kept = {name: newest[name] for name in ("tokenizer", "data", "plugins") if name in newest}
+    taken = {"checkpoints": list(origins), **({"ema": True} if ema else {}), "lineage": dict(newest)}
+    return {**kept, "code": _code(), "mean_of": taken}
+
+
+def _code() -> str:
+    return f"gpt-research {__version__}, torch {torch.__version__}"
 
 
 def deciding_settings(config: TrainConfig) -> dict[str, Any]:

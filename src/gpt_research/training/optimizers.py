@@ -44,7 +44,11 @@ def muon(groups: list[ParameterGroup], config: TrainConfig) -> torch.optim.Optim
             "another optimizer."
         )
     for group in groups:
-        if group["kind"] != "matrix":
+        if group["kind"] == "matrix":
+            # A step of Muon has the same norm as a map at any width, so mup leaves it as it is.
+            group["lr_scale"] *= config.model.width_ratio
+            group["weight_decay"] /= config.model.width_ratio
+        else:
             group["lr_scale"] *= config.optimizer.muon_others_lr_scale
     on_cpu = all(parameter.device.type == "cpu" for group in groups for parameter in group["params"])
     # Where precision is bf16, the CPU multiplies it fast; on others it is slower than fp32.
@@ -118,7 +122,8 @@ def parameter_groups(
             seen.add(parameter)
             kind = "embedding" if isinstance(module, nn.Embedding) else "head" if module is head else "matrix"
             kinds["vector" if parameter.dim() < 2 else kind].append(parameter)
-    decay = {"matrix": weight_decay, "vector": chosen.vector_weight_decay}
+    # The step multiplies decay and learning rate. Under mup the product is that of all widths.
+    decay = {"matrix": weight_decay * width_ratio, "vector": chosen.vector_weight_decay}
     for kind, own in (("embedding", chosen.embedding_weight_decay), ("head", chosen.head_weight_decay)):
         decay[kind] = weight_decay if own is None else own
     scale = {"embedding": chosen.embedding_lr_scale, "head": chosen.head_lr_scale}

@@ -50,8 +50,8 @@ def package_class(name: str, ours: Iterable[str]) -> type[torch.optim.Optimizer]
         import pytorch_optimizer
     except ImportError:
         raise UserError(
-            f'optimizer.name is "{name}", but without the package {PACKAGE} it must be one of {", ".join(ours)}.'
-            f"{closest(name, ours)} Install it for a hundred others: {hints.install('optim', PACKAGE)}"
+            f'optimizer.name is "{name}", but it must be one of {", ".join(ours)}, because {PACKAGE} is not installed.'
+            f"{closest(name, ours)} For a hundred others, run: {hints.install('optim', PACKAGE)}"
         ) from None
     classes = {
         label.lower(): value
@@ -62,7 +62,7 @@ def package_class(name: str, ours: Iterable[str]) -> type[torch.optim.Optimizer]
         return classes[name.lower()]
     near = difflib.get_close_matches(name.lower(), [*ours, *classes], n=6, cutoff=0.5)
     raise UserError(
-        f'optimizer.name is "{name}", but neither this program ({", ".join(ours)}) nor {PACKAGE} has one of that name.'
+        f'optimizer.name is "{name}", but it must be one of {", ".join(ours)}, or an optimizer of {PACKAGE}.'
         + (f" Near it are {', '.join(near)}." if near else "")
     )
 

@@ -67,6 +67,13 @@ def about_the_start(
             f"{run} is an import of {lineage['imported_from']}: its weights stay there as step 0 (--step 0). To "
             f"leave the folder as it is, train in another: --init_from {run} --out OTHER."
         )
+    elif saved_step == 0 and "mean_of" in lineage:
+        number = len(lineage["mean_of"]["checkpoints"])
+        found.append(
+            f"The weights of {run} are the mean of {number} checkpoints; they stay there as step 0 (--step 0). "
+            "Optimizer and schedule are new. To leave the folder as it is, train in another: "
+            f"--init_from {run} --out OTHER."
+        )
     if dropped:
         steps = ", ".join(f"{step:,}" for step in dropped)
         found.append(

@@ -161,7 +161,7 @@ def _check_start(run_folder: Path) -> None:
     newest = load_newest(run_folder, optimizer=False)
     lineage = newest.lineage if newest is not None else {}
     if origin := next((lineage[entry] for entry in ORIGIN if entry in lineage), None):
-        source = origin["run"] if isinstance(origin, dict) else origin
+        source = origin.get("run", "several checkpoints") if isinstance(origin, dict) else origin
         raise UserError(
             f"The run began with the weights of {source}, and its checkpoint of step 0 is gone, so its first steps "
             f"cannot be replayed. It has checkpoints of the steps {', '.join(map(str, saved_steps(run_folder)))}."

@@ -84,7 +84,7 @@ def restore_model(model: PaddedModule, tensors: Mapping[str, torch.Tensor], wher
         if shape != expected:
             raise UserError(f"{where}: {name} has shape {shape}, the model {expected}.")
         if parameter.is_meta:  # it was not drawn, because it is read here
-            empty = nn.Parameter(torch.zeros(parameter.shape, device="cpu"), parameter.requires_grad)
+            empty = torch.nn.Parameter(torch.zeros(parameter.shape, device="cpu"), parameter.requires_grad)
             torch.utils.swap_tensors(parameter, empty)
         copy_rows(tensors, name, parameter, expected[0] if expected else 1)
 

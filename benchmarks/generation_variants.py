@@ -41,12 +41,13 @@ from gpt_research.model_config import GPTConfig
 
 GPT2 = GPTConfig(block_size=512)
 LLAMA = replace(GPT2, positions="rope", norm="rmsnorm", activation="swiglu", bias=False)
+# What groups of heads save in queries, keys and values goes into the feed-forward network.
 VARIANTS = {
     "gpt2": GPT2,
     "llama": LLAMA,
-    "llama, groups of 3": replace(LLAMA, n_kv_head=4),
-    "qwen3": replace(LLAMA, n_kv_head=4, qk_norm=True),
-    "relu2, qk_norm": replace(LLAMA, activation="relu2", qk_norm=True),
+    "llama, groups of 3": replace(LLAMA, n_kv_head=4, n_ff=2400),
+    "qwen3": replace(LLAMA, n_kv_head=4, n_ff=2400, qk_norm=True),
+    "relu2, rope, qk_norm": replace(LLAMA, activation="relu2", qk_norm=True),
     "geglu": replace(GPT2, activation="geglu"),
     "alibi": replace(GPT2, positions="alibi"),
     "value embeddings, softcap": replace(LLAMA, value_embeddings=True, logit_softcap=15.0),

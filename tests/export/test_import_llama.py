@@ -4,6 +4,7 @@ leave again with equal tensors; what a run cannot compute is refused by name."""
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,17 @@ import torch
 
 from gpt_research.base import machine
 from gpt_research.base.errors import UserError
+from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.config import GenerateConfig
+from gpt_research.config import GenerateConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export.exporting import export_run
 from gpt_research.export.importing import import_model
 from gpt_research.export.proof import PASSAGE
 from gpt_research.generation.torch_engine import generate
+from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
+from gpt_research.training.assembly import require_memory_for_state
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
@@ -227,3 +231,22 @@ def test_a_model_that_does_not_fit_the_memory_is_refused_before_it_is_read(
     monkeypatch.setattr(machine, "free_memory", lambda: 100_000)
     with pytest.raises(UserError, match=r"The model in .* needs .* GiB of memory"):
         Run.open(run.folder)
+
+
+def test_a_model_that_cannot_be_trained_on_here_is_refused_with_the_memory_that_it_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of Qwen3 1.7B's shape; nothing is allocated, or the test would end here."""
+    shape = GPTConfig(
+        n_layer=28, n_head=16, n_kv_head=8, head_size=128, n_embd=2048, n_ff=6144, vocab_size=151_669,
+        positions="rope", norm="rmsnorm", activation="swiglu", bias=False, qk_norm=True,
+    )  # fmt: skip
+    config = TrainConfig(model=shape, tokens_per_step=8 * shape.block_size)
+    monkeypatch.setattr(machine, "free_memory", lambda: 20 << 30)
+    with pytest.raises(UserError) as refusal:
+        require_memory_for_state(config, Runtime(torch.device("cpu"), "fp32"))
+    assert re.match(
+        r"Training 1,720,\d{3},\d{3} parameters with 16 bytes each \(weight, gradient, optimizer state\) needs 25\.6 "
+        r"GiB of memory, and 20\.0 GiB are free\. ",
+        str(refusal.value),
+    )

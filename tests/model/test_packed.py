@@ -11,6 +11,7 @@ from model_shapes import SHAPES
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Precision, Runtime
+from gpt_research.model.fast.norms import rms_normed
 from gpt_research.model.fast.packed import Int8Linear, pack
 from gpt_research.model.gpt import GPT
 
@@ -19,7 +20,7 @@ X86 = "x86" in torch.backends.quantized.supported_engines
 needs_x86 = pytest.mark.skipif(not X86, reason="int8 kernels are for x86")
 
 
-@pytest.fixture(params=["gpt2", "no_bias", "qwen3", "alibi_groups"])
+@pytest.fixture(params=["gpt2", "no_bias", "qwen3", "geglu", "alibi_groups"])
 def model(request: pytest.FixtureRequest) -> GPT:
     torch.manual_seed(0)
     model = GPT(replace(SHAPES[request.param], n_embd=64, block_size=32, vocab_size=300))
@@ -73,6 +74,26 @@ def test_packing_leaves_the_model_as_it_was(model: GPT) -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert isinstance(model.head, torch.nn.Linear)
     assert packed.token_embedding.weight is model.token_embedding.weight  # shared, not copied
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@torch.inference_mode()
+def test_a_model_that_is_used_up_gives_its_matrices_to_the_twin(model: GPT, precision: Precision) -> None:
+    tokens = torch.randint(300, (2, 20), generator=torch.Generator().manual_seed(0))
+    expected = pack(model, Runtime(CPU, precision), rows=2)(tokens)
+    twin = pack(model, Runtime(CPU, precision), rows=2, use_up=True)
+    assert torch.equal(twin(tokens), expected)
+    linears = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
+    assert all(linear.weight is None for linear in linears), "the memory holds each matrix once"
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+@torch.inference_mode()
+def test_the_division_of_rms_norm_is_torchs(scale: float) -> None:
+    x = scale * torch.randn(2, 3, 48, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.rms_norm(x.double(), (48,), eps=1e-6).float()
+    torch.testing.assert_close(rms_normed(x, 1e-6), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(rms_normed(x.bfloat16(), 1e-6), expected, rtol=2e-2, atol=2e-2)
 
 
 @needs_x86

@@ -10,14 +10,16 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import model_tensors, restore_model
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.export.families.family import Family
 from gpt_research.export.families.table import FAMILIES, require_family
 from gpt_research.export.gguf_tokenizer import add_tokenizer, read_tokenizer
 from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
@@ -116,15 +118,40 @@ def read(path: Path) -> tuple[GPT, Tokenizer]:
         bias=any(name.endswith(".bias") for name in stored),
         **family.read_gguf_settings(values),
     )
-    with warnings.catch_warnings():  # torch warns that arrays of the file cannot be written to
-        warnings.simplefilter("ignore")
-        tensors = {
-            name: torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type))
-            for name, tensor in stored.items()
-        }
     model = GPT(config, drawn=False)
-    restore_model(model, family.from_gguf(config, tensors, str(path)), str(path))
+    restore_model(model, _StoredTensors(model, family, stored, str(path)), str(path))
     return model, read_tokenizer(values)
+
+
+class _StoredTensors(Mapping[str, torch.Tensor]):
+    """The tensors of a GGUF file by our names, in fp32; each is decoded when it is looked up,
+    because a large model fits the memory only once.
+    """
+
+    def __init__(self, model: GPT, family: Family, stored: Mapping[str, Any], where: str) -> None:
+        self._config, self._family, self._stored, self._where = model.config, family, stored, where
+        self._names = {name: family.gguf_names.theirs(name) for name, _ in model.named_parameters()}
+        self._newest: tuple[str, torch.Tensor] | None = None  # looked up for its shape, and then again
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        import gguf
+
+        if self._newest is None or self._newest[0] != name:
+            stored = [(part, self._stored[part]) for part in self._names[name]]
+            with warnings.catch_warnings():  # torch warns that arrays of the file cannot be written to
+                warnings.simplefilter("ignore")
+                parts = {
+                    part: torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type))
+                    for part, tensor in stored
+                }
+            self._newest = name, self._family.from_gguf(self._config, parts, self._where)[name]
+        return self._newest[1]
 
 
 def narrowest_for_q8_0(config: GPTConfig) -> str:

@@ -48,7 +48,7 @@ def read_yaml(config_class: type[Config], path: Path) -> Config:
         raise UserError(f"There is no config file {path}.")
     values, lines = read_values(path, config_class)
     try:
-        return config_class(**vars(_reader_of(config_class).instantiate(values)))
+        return config_class(**vars(_reader_of(cast(type, config_class)).instantiate(values)))
     except UserError as error:
         raise UserError(f"{place(str(error), path, lines)}: {error}") from None
 

@@ -188,7 +188,7 @@ def _ends(settings: Sequence[Setting], confidence: float) -> Html:
     base = settings[0]
     title = f"Bits per byte at the end: difference to {base.label}, paired by seed"
     drawn = interval_table(
-        title, ["setting", f"difference to {base.letter}", "mean", f"{confidence:.4g} interval", "pairs"], rows
+        title, ["setting", f"difference to {base.letter}", "mean", f"{100 * confidence:g}% interval", "pairs"], rows
     )
     note = "Below 0 is better. Pale dots are single pairs. An interval holds for one comparison, planned beforehand."
     return joined(

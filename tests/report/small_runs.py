@@ -141,6 +141,7 @@ def write_sweep(folder: Path) -> None:
     result = {
         "version": 1, "kind": "sweep", "command": "gpt-research sweep demo", "points": points,
         "over": {"learning_rate": [0.001, 0.002, 0.004], "weight_decay": [0.0, 0.1]},
+        "best": {"settings": {"learning_rate": 0.002, "weight_decay": 0.0}, "bits_per_byte": 2.02},
         "optimum": {"learning_rate": {"value": 0.0021, "low": 0.0016, "high": 0.0027}, "bits_per_byte": 2.01},
     }  # fmt: skip
     folder.mkdir(parents=True)

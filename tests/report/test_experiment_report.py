@@ -123,7 +123,8 @@ def test_a_sweep_shows_the_answer_to_each_setting_and_its_optimum(tmp_path: Path
     write_sweep(tmp_path / "sweep")
     page = report(tmp_path / "sweep")
     seen = text_of(page)
-    assert "Best: learning_rate 0.0021 (0.0016 to 0.0027); 2.0100 bits per byte there." in seen
+    assert "Best point: learning_rate 0.002, weight_decay 0.0, 2.0200 bits per byte." in seen
+    assert "Optimum between the points: learning_rate 0.0021 (0.0016 to 0.0027)." in seen
     assert titles(page) == ["Bits per byte by learning_rate", "Bits per byte by weight_decay"]
     assert "0.004 0.1 – 1 diverged" in seen
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import json
 import re
@@ -14,6 +15,8 @@ from report.small_runs import HOSTILE, text_of, titles, write_run
 
 from gpt_research.cli.command_line import main, parse
 from gpt_research.config import TrainConfig
+from gpt_research.evaluation.report import number
+from gpt_research.model_config import GPTConfig
 from gpt_research.report.known_run import train_command
 from gpt_research.report.open_run import open_run
 from gpt_research.report.write import write_report
@@ -130,6 +133,7 @@ def test_100_000_lines_make_a_small_file_that_keeps_a_spike(tmp_path: Path) -> N
     assert "highest 99" in page
 
 
+@pytest.mark.slow
 def test_many_long_runs_with_many_corpora_stay_below_3_mb(tmp_path: Path) -> None:
     corpora = tuple(f"corpus-{n}" for n in range(12))
     for rate in range(1, 9):
@@ -165,26 +169,31 @@ def test_what_is_no_run_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFi
     assert f"{tmp_path / 'folder'} could not be written" in capsys.readouterr().err
 
 
-@pytest.mark.filterwarnings("ignore:The text outgrew the context")
-def test_a_trained_and_evaluated_run_has_evaluations_data_lineage_and_commands(
-    tiny_run: TrainConfig, tmp_path: Path
-) -> None:
-    train(tiny_run)
-    run = tmp_path / "run"
-    assert main(["evaluate", str(run), "--max_tokens", "512", "--device", "cpu"]) == 0
-    assert (
-        main(["evaluate", str(run), "--max_tokens", "256", "--device", "cpu", "--json", str(tmp_path / "less.json")])
-        == 0
-    )
-    shutil.copy(tmp_path / "less.json", tmp_path / "other.txt")  # not a result file by its name
-    page = report(run)
-    seen = text_of(page)
-    summary = json.loads((run / "evaluation.json").read_text())
-    less = json.loads((tmp_path / "less.json").read_text())
+@pytest.fixture(scope="module")
+def evaluated(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was trained and evaluated, and beside it another result file of its."""
+    folder = tmp_path_factory.mktemp("evaluated")
+    model = GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=32, dropout=0.0)
+    train(
+        TrainConfig(
+            data=str(dataset_folder), out=str(folder / "run"), model=model, max_steps=4, tokens_per_step=256,
+            micro_batch=4, warmup_steps=2, log_interval=1, eval_interval=4, eval_tokens=256, precision="fp32",
+            device="cpu",
+        )
+    )  # fmt: skip
+    for tokens, more in (("512", []), ("256", ["--json", str(folder / "less.json")])):
+        assert main(["evaluate", str(folder / "run"), "--max_tokens", tokens, "--device", "cpu", *more]) == 0
+    return folder
+
+
+def test_a_trained_and_evaluated_run_has_evaluations_data_lineage_and_commands(evaluated: Path) -> None:
+    run = evaluated / "run"
+    seen = text_of(report(run))
+    summary, less = (json.loads(path.read_text()) for path in (run / "evaluation.json", evaluated / "less.json"))
     for name, loss in summary["corpora"].items():
         assert f"corpora/{name} bits_per_byte {loss['bits_per_byte']:.4f}" in seen
     for name, loss in less["corpora"].items():
-        assert f"{run} (less.json) 12 corpora/{name} loss {loss['loss']:.4f}" in seen
+        assert f"{run} (less.json) 4 corpora/{name} loss {loss['loss']:.4f}" in seen
     assert summary["lineage"]["data"][:12] in seen
     assert f"fingerprint {summary['lineage']['data']}" in seen
     assert summary["versions"]["torch"] in seen
@@ -194,19 +203,49 @@ def test_a_trained_and_evaluated_run_has_evaluations_data_lineage_and_commands(
     assert summary["device"] in seen
 
 
-def test_other_data_in_the_folder_is_not_shown_as_that_of_the_run(
-    dataset_folder: Path, tiny_run: TrainConfig, tmp_path: Path
-) -> None:
-    write_run(tmp_path / "run", data=str(dataset_folder))
-    known = open_run(str(tmp_path / "run"))[0]
-    assert known.data == ""  # no checkpoint tells what it was trained on
-    assert "2 corpora:" in text_of(report(tmp_path / "run"))
-    state = tmp_path / "run" / "checkpoints" / "step_00000100"
-    state.mkdir(parents=True)
-    (state / "state.json").write_text(json.dumps({"step": 100, "lineage": {"data": "f" * 64}}))
-    (state / "model.safetensors").write_bytes(b"")
-    if open_run(str(tmp_path / "run"))[0].data:
-        assert "holds other data now" in text_of(report(tmp_path / "run"))
+def test_a_result_file_alone_has_a_report(evaluated: Path, tmp_path: Path) -> None:
+    summary = json.loads((evaluated / "run" / "evaluation.json").read_text())
+    (tmp_path / "evaluation.json").write_text(json.dumps({**summary, "run": "elsewhere"}))
+    shutil.copy(evaluated / "run" / "evaluation.items.jsonl", tmp_path)
+    seen = text_of(report(tmp_path / "evaluation.json", out=str(tmp_path / "r.html")))
+    assert f"{summary['overall']['bits_per_byte']:.4f} bits per byte of validation text." in seen
+    assert "corpora/plays loss" in seen
+
+
+def test_evaluations_of_two_settings_are_compared_as_compare_does(evaluated: Path, tmp_path: Path) -> None:
+    first = evaluated / "run" / "evaluation.json"
+    summary = json.loads(first.read_text())
+    summary["trained_with"]["learning_rate"] = 0.123
+    items = (evaluated / "run" / "evaluation.items.jsonl").read_text().replace('"nats": [', '"nats": [9')
+    (tmp_path / "b.items.jsonl").write_text(items)
+    digest = hashlib.sha256(items.encode()).hexdigest()
+    summary |= {"run": "elsewhere", "items": {"file": "b.items.jsonl", "sha256": digest}}
+    (tmp_path / "b.json").write_text(json.dumps(summary))
+    compared = tmp_path / "compared.json"
+    assert main(["compare", str(first), str(tmp_path / "b.json"), str(first), "--json", str(compared)]) == 0
+    seen = text_of(report(first, tmp_path / "b.json", out=str(tmp_path / "r.html")))
+    scores = json.loads(compared.read_text())["scores"]
+    of_compare = [score for score in scores if (score["group"], score["task"]) == ("B", "corpora/plays")]
+    assert len(of_compare) == 3
+    for score in of_compare:
+        value, low, high = (number(score["difference"][name], "+") for name in ("value", "low", "high"))
+        assert f"B {number(score['value'])} {value} {low} to {high} not decided" in seen
+
+
+def test_other_data_in_the_folder_is_not_shown_as_that_of_the_run(evaluated: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(evaluated / "run", tmp_path / "run"))
+    known, _ = open_run(str(run))
+    assert known.config is not None
+    data = Path(shutil.copytree(known.config.data, tmp_path / "data"))
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace(known.config.data, str(data)))
+    assert "2 corpora:" in text_of(report(run))
+    manifest = next(data.glob("*/manifest.json"))
+    manifest.write_text(manifest.read_text().replace('"licence": "', '"licence": "other '))
+    seen = text_of(report(run))
+    assert f"{data} holds other data now" in seen
+    assert "2 corpora:" not in seen
+    shutil.rmtree(data)
+    assert f"The data set {data} is not here, so its card is not shown." in text_of(report(run))
 
 
 @pytest.mark.parametrize(
@@ -228,16 +267,3 @@ def test_the_command_of_a_run_gives_its_settings_again(flags: list[str]) -> None
 def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
     assert report(tmp_path / "run") == report(tmp_path / "run")
-
-
-def test_a_result_file_alone_has_a_report(tmp_path: Path, tiny_run: TrainConfig) -> None:
-    train(tiny_run)
-    run = tmp_path / "run"
-    assert main(["evaluate", str(run), "--max_tokens", "512", "--device", "cpu"]) == 0
-    for name in ("evaluation.json", "evaluation.items.jsonl"):
-        shutil.copy(run / name, tmp_path / name)
-    bits = json.loads((run / "evaluation.json").read_text())["overall"]["bits_per_byte"]
-    shutil.rmtree(run)
-    seen = text_of(report(tmp_path / "evaluation.json", out=str(tmp_path / "r.html")))
-    assert f"{bits:.4f} bits per byte of validation text." in seen
-    assert "corpora/plays loss" in seen

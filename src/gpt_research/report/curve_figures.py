@@ -192,10 +192,10 @@ def difference(curves: Curves) -> list[Chart]:
         else:
             lines.append(Line.of(f"{setting.letter} − {base.letter}: {_count(len(matched))}", found, number, dots=True))
     left = f" {', '.join(unpaired)}: no run has a seed of {base.letter}'s." if unpaired and lines else ""
+    interval = f"{100 * curves.confidence:g}% intervals"
     note = (
         f"Each run minus the run of {base.letter} with the same seed; below 0 is better than {base.letter}. Bands are "
-        f"{curves.confidence:.4g} intervals of the mean at each place by itself (Student's t over pairs); one pair has "
-        f"none.{left}"
+        f"{interval} of the mean at each place by itself (Student's t over pairs); one pair has none.{left}"
     )
     return [Chart("Paired differences", curves.axis, f"{label}: difference to {base.letter}", lines, note, zero=True)]
 

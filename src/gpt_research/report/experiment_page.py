@@ -9,6 +9,8 @@ from gpt_research.report import sections
 from gpt_research.report.experiment import Experiment
 from gpt_research.report.html import Html, code, joined, page, section, table
 
+TITLES = {"ablation": "Ablation", "sweep": "Sweep", "lr-range": "Learning-rate range test"}
+
 
 def experiment_page(experiment: Experiment, lead: Html, parts: Sequence[tuple[str, Html]]) -> str:
     """Return the page of an experiment.
@@ -19,7 +21,7 @@ def experiment_page(experiment: Experiment, lead: Html, parts: Sequence[tuple[st
     """
     result = experiment.result
     return page(
-        f"{experiment.kind.capitalize()}: {experiment.folder.resolve().name}",
+        f"{TITLES[experiment.kind]}: {experiment.folder.resolve().name}",
         lead,
         [
             *parts,

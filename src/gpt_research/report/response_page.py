@@ -28,11 +28,16 @@ def response_sections(experiment: Experiment) -> tuple[Html, list[tuple[str, Htm
 
 def _lr_range(experiment: Experiment) -> tuple[Html, list[tuple[str, Html]]]:
     result = experiment.result
-    points = [(number_of(one, "learning_rate"), number_of(one, "loss")) for one in result["curve"]]
-    rates = np.array([math.nan if rate is None else rate for rate, _ in points])
-    losses = np.array([math.nan if loss is None else loss for _, loss in points])
+    rates, losses, smooth = (
+        np.array([math.nan if (value := number_of(one, name)) is None else value for one in result["curve"]])
+        for name in ("learning_rate", "loss", "smoothed")
+    )
     order = np.argsort(rates)
-    lines = [Line("loss", (rates[order], losses[order]))]
+    is_smooth = bool(np.isfinite(smooth).any())
+    lines = [Line("loss", (rates[order], losses[order]), faint=is_smooth)]
+    if is_smooth:
+        losses = smooth
+        lines.append(Line("loss, smoothed", (rates[order], losses[order])))
     suggested = number_of(result, "suggestion")
     said = "No learning rate can be suggested from this test."
     if suggested is not None:
@@ -49,12 +54,16 @@ def _lr_range(experiment: Experiment) -> tuple[Html, list[tuple[str, Html]]]:
 def _sweep(experiment: Experiment) -> tuple[Html, list[tuple[str, Html]]]:
     result = experiment.result
     points, over = result["points"], list(result["over"])
-    optimum = result.get("optimum") or {}
-    said = "The sweep has no optimum with an interval."
+    optimum, best = result.get("optimum") or {}, result.get("best") or {}
+    said = []
+    if isinstance(best.get("settings"), Mapping):
+        bits = number_of(best, "bits_per_byte")
+        said.append(f"Best point: {_name(best['settings'])}" + (f", {bits:.4f} bits per byte." if bits else "."))
     found = [_optimum(name, optimum[name]) for name in over if isinstance(optimum.get(name), Mapping)]
     if found:
-        bits = number_of(optimum, "bits_per_byte")
-        said = f"Best: {', '.join(found)}" + (f"; {bits:.4f} bits per byte there." if bits is not None else ".")
+        said.append(f"Optimum between the points: {', '.join(found)}.")
+    else:
+        said.append("The points do not enclose an optimum, so it has no interval.")
     settings = [experiment.setting(_name(one["settings"]), one["runs"]) for one in points[:MOST_CURVES]]
     curves = Curves.of(settings, 0.95)
     more = (
@@ -62,7 +71,7 @@ def _sweep(experiment: Experiment) -> tuple[Html, list[tuple[str, Html]]]:
         if len(points) > MOST_CURVES
         else ""
     )
-    return element("p", said, class_="lead"), [
+    return element("p", " ".join(said), class_="lead"), [
         ("Response", section("Response", *[_response(points, name, over) for name in over], _points(points, over))),
         ("Curves", section("Curves", more, figures(curve_charts(curves), curves.most_points))),
     ]
@@ -72,7 +81,7 @@ def _optimum(name: str, found: Mapping[str, Any]) -> str:
     value, low, high = (number_of(found, key) for key in ("value", "low", "high"))
     if value is None:
         return f"{name} unknown"
-    return f"{name} {value:g}" + (f" ({low:g} to {high:g})" if low is not None and high is not None else "")
+    return f"{name} {value:.3g}" + (f" ({low:.3g} to {high:.3g})" if low is not None and high is not None else "")
 
 
 def _name(settings: Mapping[str, Any]) -> str:

@@ -28,6 +28,8 @@ from gpt_research.report.series import Setting, pairs
 
 BITS = "val_bits_per_byte"
 """The entry of metrics.jsonl by which runs are judged."""
+LONG = 20
+"""Characters from which on a text is broken into lines."""
 MOST_NAMED, MOST_TOLD = 3, 6
 """Runs that the title names, and settings that the sentences below it tell about."""
 
@@ -145,7 +147,7 @@ def _overview(labelled: Sequence[tuple[str, KnownRun]]) -> Html:
         seconds, memory = last["elapsed_s"], last["peak_memory_gb"]
         speed = last["tokens"] / seconds if last["tokens"] and seconds else None
         rows.append([
-            one.name, *([label] if label else []), "–" if one.lines.seed is None else one.lines.seed, one.state,
+            one.name, *([label] if label else []), "–" if one.lines.seed is None else one.lines.seed, _state(one),
             f"{one.step:,}", short(last["tokens"]), short(final_value(one.lines, "val_loss")),
             short(final_value(one.lines, BITS)), in_words(seconds) if seconds else "–", short(speed, 3),
             f"{memory:.2f} GB" if memory else "–", element("span", one.written, class_="whole"),
@@ -155,6 +157,11 @@ def _overview(labelled: Sequence[tuple[str, KnownRun]]) -> Html:
                 "bits per byte", "time", "tokens a second", "memory", "last written"]  # fmt: skip
     texts = tuple(n for n, h in enumerate(headings) if h in ("run", "setting", "state", "last written"))
     return table("Runs", headings, rows, texts=texts)
+
+
+def _state(known: KnownRun) -> object:
+    """Return the state of a run for its table, where only a long one is broken into lines."""
+    return element("span", known.state, class_="whole") if len(known.state) < LONG else known.state
 
 
 def _values(setting: Setting, name: str) -> list[float]:
@@ -188,7 +195,7 @@ def _ends(settings: Sequence[Setting], confidence: float) -> Html:
     base = settings[0]
     title = f"Bits per byte at the end: difference to {base.label}, paired by seed"
     drawn = interval_table(
-        title, ["setting", f"difference to {base.letter}", "mean", f"{confidence:.4g} interval", "pairs"], rows
+        title, ["setting", f"difference to {base.letter}", "mean", f"{100 * confidence:g}% interval", "pairs"], rows
     )
     note = "Below 0 is better. Pale dots are single pairs. An interval holds for one comparison, planned beforehand."
     return joined(

@@ -25,7 +25,7 @@ def verdicts(result: Mapping[str, Any], confidence: float) -> Html:
     base = arms[0]["name"] if arms else "the base"
     colours = {arm["name"]: number % COLOURS for number, arm in enumerate(arms)}
     horizons = sorted({one.get("horizon", 1.0) for one in comparisons}, reverse=True)
-    interval = f"{confidence:.4g} interval"
+    interval = f"{100 * confidence:g}% interval"
     parts = []
     for horizon in horizons:
         at = f" at horizon {horizon:g}" if len(horizons) > 1 else ""
@@ -129,6 +129,6 @@ def ratios(result: Mapping[str, Any], confidence: float) -> Html:
             rows.append(Row(one.get("arm", ""), mean, low, high, cells=[shown, interval]))
         if rows:
             base = result["arms"][0]["name"]
-            headings = ["arm", f"times fewer than {base} (1 is the same)", "ratio", f"{confidence:.4g} interval"]
+            headings = ["arm", f"times fewer than {base} (1 is the same)", "ratio", f"{100 * confidence:g}% interval"]
             parts.append(interval_table(f"{title}: {base}'s divided by the arm's", headings, rows, mark=1.0))
     return joined(parts)

@@ -204,7 +204,7 @@ def test_the_card_shows_kept_documents_of_all_shards(text_folder: Path, tmp_path
     preprocess(PreprocessConfig(corpora=[f"plays={text_folder}"], out=str(out), **settings))
     folder, manifest = read_manifests(out)["plays"]
     tokenizer = Tokenizer.load(out / "tokenizer.json")
-    kept = kept_documents(folder, manifest, tokenizer)
+    kept = kept_documents(folder, manifest, tokenizer.decode)
     assert len({document.source for document in kept}) == SHOWN
     for document in kept:
         whole = (text_folder / document.source).read_text()
@@ -214,4 +214,4 @@ def test_the_card_shows_kept_documents_of_all_shards(text_folder: Path, tmp_path
     page = (out / "data_card.html").read_text()
     for document in kept:
         assert " ".join(document.text.split())[:60] in page
-    assert kept == kept_documents(folder, manifest, tokenizer)
+    assert kept == kept_documents(folder, manifest, tokenizer.decode)

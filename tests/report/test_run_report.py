@@ -15,7 +15,7 @@ from report.small_runs import HOSTILE, text_of, titles, write_run
 
 from gpt_research.cli.command_line import main, parse
 from gpt_research.config import TrainConfig
-from gpt_research.evaluation.report import number
+from gpt_research.evaluation.statistics import number
 from gpt_research.model_config import GPTConfig
 from gpt_research.report.known_run import train_command
 from gpt_research.report.open_run import open_run

@@ -88,14 +88,14 @@ def run(command: AblateCommand) -> int:
 
     from gpt_research.base import stopping
     from gpt_research.base.locks import take_lock
-    from gpt_research.cli.experiment_end import write_page
     from gpt_research.cli.recipe import base_of, check_recipe
     from gpt_research.cli.tables import print_table
     from gpt_research.lab.ablation import Ablation, Question, check_horizons
     from gpt_research.lab.arms import make_arms
     from gpt_research.lab.records import Experiment, asked_of, data_of
-    from gpt_research.lab.results import sentences, write_result
+    from gpt_research.lab.results import RESULT, sentences, write_result
     from gpt_research.lab.workers import Workers, usual_workers
+    from gpt_research.report.write import write_report
 
     base = base_of(command.base, command.set)
     arms = make_arms(base, command.change)
@@ -122,7 +122,8 @@ def run(command: AblateCommand) -> int:
     for finding in findings:
         for sentence in sentences(finding, ablation.most_pairs or 0):
             print(sentence)
-    write_page(folder)
+    page = write_report([folder], notice=lambda text: console.print(text, markup=False))
+    print(f"Result: {folder / RESULT}\nReport: {page}")
     return 0
 
 

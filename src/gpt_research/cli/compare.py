@@ -92,7 +92,7 @@ def _compare_two(runs: Sequence[ComparedRun], command: CompareCommand) -> dict[s
 def _print_pair(titles: Sequence[str], compared: Comparison, confidence: float) -> None:
     from gpt_research.cli.tables import print_table
     from gpt_research.evaluation.comparison import better
-    from gpt_research.evaluation.report import number
+    from gpt_research.evaluation.statistics import number
 
     _print_lines(f"{letter}: {title}" for letter, title in zip("AB", titles, strict=True))
     marks = []
@@ -159,7 +159,7 @@ def _training_table(groups: Sequence[RunGroup], ema: bool | None) -> Table:
 
 
 def _task_table(task: str, scores: Scores, confidence: float) -> Table:
-    from gpt_research.evaluation.report import number
+    from gpt_research.evaluation.statistics import number
 
     of_task = {name: of_score for (other, name), of_score in scores.items() if other == task}
     first = next(iter(of_task.values()))
@@ -196,7 +196,7 @@ def _print_lines(lines: Any) -> None:
 
 
 def _interval(change: Difference) -> str:
-    from gpt_research.evaluation.report import number
+    from gpt_research.evaluation.statistics import number
 
     return f"{number(change.low, '+')} to {number(change.high, '+')}" if change.has_interval else "none"
 
@@ -220,7 +220,7 @@ def _spread(values: Sequence[float]) -> str:
     """Return the mean of a score over runs, with the standard deviation if there are several."""
     from statistics import fmean, stdev
 
-    from gpt_research.evaluation.report import number
+    from gpt_research.evaluation.statistics import number
 
     if not values:
         return ""

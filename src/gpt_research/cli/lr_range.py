@@ -40,13 +40,13 @@ def run(command: LrRangeCommand) -> int:
 
     from gpt_research.base import stopping
     from gpt_research.base.locks import take_lock
-    from gpt_research.cli.experiment_end import write_page
     from gpt_research.cli.recipe import base_of, check_recipe
     from gpt_research.lab.lr_range import draw, read_range_test, rising
     from gpt_research.lab.records import Experiment, asked_of, data_of
-    from gpt_research.lab.results import write_range_test
+    from gpt_research.lab.results import RESULT, write_range_test
     from gpt_research.lab.trials import Trial
     from gpt_research.lab.workers import Workers, usual_workers
+    from gpt_research.report.write import write_report
 
     base = base_of(command.base, command.set)
     arm = rising(base, command.low, command.high, command.steps)
@@ -56,11 +56,12 @@ def run(command: LrRangeCommand) -> int:
     ends = ("--low", command.low, "--high", command.high, "--steps", command.steps)
     repeat = hints.command("lr-range", command.base, *ends, *_set(command), "--out", folder)
     experiment = Experiment(folder, "lr-range", repeat, command.base, asked_of([arm]), data_of(base))
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
     with take_lock(folder, "owner.json"), stopping.advising(f"Go on with: {repeat}"):
         experiment.begin()
         _, cards = usual_workers(base, 1)
         trial = Trial(arm, base.seed, 1.0, folder)
-        Console(stderr=True).print(f"Training {command.steps} steps ...")
+        console.print(f"Training {command.steps} steps ...")
         with Workers(1, cards=cards) as workers:
             for _ in workers.all_of([trial]):
                 pass
@@ -70,7 +71,8 @@ def run(command: LrRangeCommand) -> int:
     print(f"The loss turns at a learning rate of {test.turn:.2g}. Suggestion: learning_rate {test.suggestion:g}")
     print("It is a first guess for a sweep: the best rate of a long run is often lower.")
     print(f"Curve: {folder / 'lr_range.png'}")
-    write_page(folder)
+    page = write_report([folder], notice=lambda text: console.print(text, markup=False))
+    print(f"Result: {folder / RESULT}\nReport: {page}")
     return 0
 
 

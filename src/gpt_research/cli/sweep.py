@@ -61,15 +61,15 @@ def run(command: SweepCommand) -> int:
 
     from gpt_research.base import stopping
     from gpt_research.base.locks import take_lock
-    from gpt_research.cli.experiment_end import write_page
     from gpt_research.cli.recipe import base_of, check_recipe
     from gpt_research.cli.tables import print_table
     from gpt_research.lab.arms import BASE, Arm
     from gpt_research.lab.records import Experiment, asked_of, data_of
-    from gpt_research.lab.results import write_sweep
+    from gpt_research.lab.results import RESULT, write_sweep
     from gpt_research.lab.search import search
     from gpt_research.lab.sweep import grid, optima, parse_axis, point_arm, run_sweep
     from gpt_research.lab.workers import Workers, usual_workers
+    from gpt_research.report.write import write_report
 
     base = base_of(command.base, command.set)
     axes = [parse_axis(text, command.points) for text in command.over]
@@ -103,7 +103,8 @@ def run(command: SweepCommand) -> int:
         write_sweep(experiment, axes, found, best)
     print_table(_table(axes, found))
     _say(found, best)
-    write_page(folder)
+    page = write_report([folder], notice=lambda text: console.print(text, markup=False))
+    print(f"Result: {folder / RESULT}\nReport: {page}")
     return 0
 
 

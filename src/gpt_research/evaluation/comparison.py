@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from gpt_research.evaluation.results import Result
 from gpt_research.evaluation.statistics import Difference, Metric, difference
 from gpt_research.evaluation.tasks.table import metrics_of
+
+if TYPE_CHECKING:
+    from gpt_research.evaluation.results import Result
 
 FEW_ITEMS = 30
 """With fewer items, an interval of the normal distribution is too narrow; a remark says so."""

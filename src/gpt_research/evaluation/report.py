@@ -13,7 +13,7 @@ from rich import box
 from rich.table import Table
 
 from gpt_research.evaluation.results import Result, corpus_losses
-from gpt_research.evaluation.statistics import Estimate
+from gpt_research.evaluation.statistics import Estimate, number
 from gpt_research.evaluation.task import Figure
 from gpt_research.evaluation.tasks.table import TASKS
 from gpt_research.training.validation import Loss, total
@@ -89,12 +89,6 @@ def _without_error(results: Mapping[str, Result]) -> Iterator[str]:
                 f"{name}: only 1 {result.facts['unit'].removesuffix('s')}, so its scores have no standard error: how "
                 "much they vary cannot be known."
             )
-
-
-def number(value: float, sign: str = "") -> str:
-    """Return a score in few characters. With `sign` "+", a positive number gets its sign too."""
-    digits = ".4f" if abs(value) < 10 else ".2f" if abs(value) < 1000 else ",.0f" if abs(value) < 1e7 else ".3g"
-    return format(value, sign + digits)
 
 
 def _footnote(task: str, facts: Mapping[str, Any]) -> str:

@@ -155,6 +155,12 @@ def difference_of_means(
     return Difference(one.value, other.value, error, value - quantile * error, value + quantile * error, items)
 
 
+def number(value: float, sign: str = "") -> str:
+    """Return a score in few characters. With `sign` "+", a positive number gets its sign too."""
+    digits = ".4f" if abs(value) < 10 else ".2f" if abs(value) < 1000 else ",.0f" if abs(value) < 1e7 else ".3g"
+    return format(value, sign + digits)
+
+
 def student_quantile(probability: float, freedom: float) -> float:
     """Return the quantile of Student's t distribution, to about 5 digits."""
     if freedom > 1e5:

@@ -11,11 +11,13 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from gpt_research.base.errors import UserError
 from gpt_research.config import GenerateConfig
-from gpt_research.data.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from gpt_research.data.tokenizer import Tokenizer
 
 Ended = Literal["stop", "end_of_text", "length"]
 

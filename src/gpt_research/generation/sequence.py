@@ -6,11 +6,14 @@ import itertools
 import random
 from collections import deque
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from gpt_research.base.seeds import seed_for
-from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.engine import Ended, Piece, Request, Sample
 from gpt_research.generation.text_stream import TextStream
+
+if TYPE_CHECKING:
+    from gpt_research.data.tokenizer import Tokenizer
 
 
 class Sequence:

@@ -6,8 +6,10 @@ Text that may be the beginning of a stop text is held back until more tokens dec
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from gpt_research.data.tokenizer import Tokenizer
+if TYPE_CHECKING:
+    from gpt_research.data.tokenizer import Tokenizer
 
 
 class TextStream:

@@ -8,6 +8,7 @@ Modules:
     response_page    what a sweep or an lr-range test found
     experiment_page  what the pages of all experiments have
     experiment       reads the folder of an experiment
+    numbers          numbers of a result, any of which may be missing
     open_run         opens a run in any state
     known_run        what is known about a run, and the commands that repeat it
     sections         samples, data, compressors, machine, lineage: what all pages share
@@ -16,7 +17,8 @@ Modules:
     charts           a chart in SVG, complete without a script
     scales           places of numbers on an axis, ticks, numbers in few characters
     series           numbers along an axis: thinned, put together over seeds, paired
-    compressors      what xz, bz2 and PPMd need for the validation text
+    compressors      asks xz, bz2 and PPMd what they need for the validation text
+    measured         what they need
     html             pieces of a page; texts are escaped here
 
 `page.css` is the look of a page, `page.js` what answers to mouse and keyboard.

@@ -11,10 +11,12 @@ import numpy as np
 from gpt_research.estimate.time_estimate import in_words
 from gpt_research.report import sections
 from gpt_research.report.charts import COLOURS, Chart, Line, figure, figures
-from gpt_research.report.compressors import Measured
+from gpt_research.report.compressors import measured_for
 from gpt_research.report.curve_figures import MOST_POINTS, Curves, corpus_charts, curve_charts
-from gpt_research.report.experiment import Experiment, number_of
+from gpt_research.report.experiment import Experiment
 from gpt_research.report.html import Html, details, element, joined, section, table
+from gpt_research.report.measured import Measured
+from gpt_research.report.numbers import number_of
 from gpt_research.report.scales import short
 from gpt_research.report.verdicts import Arm, pair_tables, ratios, verdicts
 
@@ -31,7 +33,7 @@ def ablation_sections(
     curves = Curves.of(settings, confidence)
     measured = None
     for folder, fingerprint in experiment.data_set.items() if with_compressors else ():
-        measured = sections.measured_compressors(folder, fingerprint, notice)
+        measured = measured_for(folder, fingerprint, notice)
     firsts = [
         (name, known) for name, runs in at_end.items() for known in [_first(experiment, runs)] if known is not None
     ]

@@ -15,16 +15,18 @@ import json
 import lzma
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gpt_research.base.errors import UserError
 from gpt_research.base.files import write_json
 from gpt_research.data.dataset_tokenizer import tokenizer_of
-from gpt_research.data.shards import Dataset, TokenFiles, data_fingerprint
+from gpt_research.data.shards import Dataset, TokenFiles, data_fingerprint, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.report.measured import Compressed, Measured
 
 CACHE = "compressors.json"
 VERSION = 1
@@ -35,28 +37,6 @@ SAMPLE = 1 << 20
 JOINT = b"\n\n"
 PPMD_ORDER = 6
 PPMD_MEMORY = 1 << 28
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """What one compressor needs, in bits for each byte of validation text."""
-
-    name: str
-    alone: float
-    given: float
-    """Given the training text."""
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What the compressors need for the validation text of a data set."""
-
-    rows: list[Compressed]
-    training_bytes: int
-    """Bytes of training text that they were given, and those that there are."""
-    all_training_bytes: int
-    validation_bytes: int
-    all_validation_bytes: int
 
 
 def compressors() -> dict[str, Callable[[bytes], int]]:
@@ -116,6 +96,17 @@ def measure(folder: Path, notice: Callable[[str], None] = lambda _: None) -> Mea
     with suppress(OSError):  # a data set that others own may be read-only
         write_json(folder / CACHE, {"key": key, "measured": asdict(found)})
     return found
+
+
+def measured_for(folder: str, fingerprint: str, notice: Callable[[str], None]) -> Measured | None:
+    """Return what compressors need for the data of the runs; None if that data is not here."""
+    try:
+        manifests = {name: manifest for name, (_, manifest) in read_manifests(Path(folder)).items()}
+        if fingerprint and data_fingerprint(manifests) != fingerprint:
+            return None
+        return measure(Path(folder), notice)
+    except UserError:
+        return None
 
 
 def _kept(path: Path, key: Mapping[str, Any]) -> Measured | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,12 +103,3 @@ def _damage(result: Mapping[str, Any]) -> Iterator[str]:
                 yield f"{name}[{number}] is not an object"
     if result["kind"] == "sweep" and not isinstance(result.get("over"), dict):
         yield "it has no object 'over'"
-
-
-def number_of(values: Mapping[str, Any] | None, *path: str) -> float | None:
-    """Return a number of the result, by the names that lead to it; None if it is not known."""
-    found: Any = values
-    for name in path:
-        found = found.get(name) if isinstance(found, Mapping) else None
-    is_number = isinstance(found, int | float) and not isinstance(found, bool) and math.isfinite(found)
-    return float(found) if is_number else None

@@ -11,6 +11,9 @@ import html
 from collections.abc import Iterable, Sequence
 from importlib import resources
 
+VERDICTS = {"better": "good", "worse": "bad", "diverged": "bad"}
+"""How a verdict is coloured; its word says it too."""
+
 
 class Html(str):
     """Markup, which is not escaped again; a text that is added to it is."""
@@ -98,6 +101,10 @@ def section(title: str, *content: object) -> Html:
 
 def anchor(title: str) -> str:
     return "-".join("".join(c if c.isalnum() else " " for c in title.lower()).split())
+
+
+def verdict(text: object) -> Html | str:
+    return element("span", text, class_=VERDICTS.get(str(text))) if text else "–"
 
 
 def page(title: str, lead: object, sections: Sequence[tuple[str, Html]], foot: object) -> str:

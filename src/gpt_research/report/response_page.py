@@ -11,8 +11,9 @@ import numpy as np
 
 from gpt_research.report.charts import COLOURS, Chart, Line, figure, figures
 from gpt_research.report.curve_figures import MOST_POINTS, Curves, curve_charts
-from gpt_research.report.experiment import Experiment, number_of
+from gpt_research.report.experiment import Experiment
 from gpt_research.report.html import Html, element, joined, paragraph, section, table
+from gpt_research.report.numbers import number_of
 from gpt_research.report.scales import short
 
 MOST_CURVES = 16

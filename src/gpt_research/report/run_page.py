@@ -9,20 +9,32 @@ from typing import Any
 
 from gpt_research.base.settings import by_flag, to_dict
 from gpt_research.estimate.time_estimate import in_words
-from gpt_research.evaluation.report import number
-from gpt_research.evaluation.statistics import student_quantile
+from gpt_research.evaluation.statistics import number, student_quantile
 from gpt_research.report import sections
 from gpt_research.report.charts import COLOURS, figures
-from gpt_research.report.compressors import Measured
+from gpt_research.report.compressors import measured_for
 from gpt_research.report.curve_figures import (
     Curves,
     corpus_charts,
     curve_charts,
     final_value,
 )
-from gpt_research.report.html import Html, code, details, element, joined, listed, page, paragraph, section, table
+from gpt_research.report.html import (
+    Html,
+    code,
+    details,
+    element,
+    joined,
+    listed,
+    page,
+    paragraph,
+    section,
+    table,
+    verdict,
+)
 from gpt_research.report.intervals import Row, interval_table
 from gpt_research.report.known_run import KnownRun, evaluate_command, evaluations, in_lines, train_command
+from gpt_research.report.measured import Measured
 from gpt_research.report.scales import short
 from gpt_research.report.series import Setting, pairs
 
@@ -80,7 +92,7 @@ def run_page(runs: Runs, *, with_compressors: bool, notice: Callable[[str], None
     sets = {one.config.data: one.data for one in runs.known if one.config is not None}
     measured = None
     if with_compressors and len(sets) == 1:
-        measured = sections.measured_compressors(*next(iter(sets.items())), notice)
+        measured = measured_for(*next(iter(sets.items())), notice)
     names = [one.name for one in runs.known]
     values = {
         setting.label if len(settings) > 1 else "the model": _bits_per_byte(setting, members)
@@ -237,7 +249,7 @@ def _comparison(runs: Runs) -> Html:
             is_open = score.low is None or score.high is None
             interval = "–" if is_open else f"{number(score.low or 0.0, '+')} to {number(score.high or 0.0, '+')}"
             difference = "–" if score.difference is None else number(score.difference, "+")
-            cells = [_spread(score.values), difference, interval, sections.verdict(score.verdict)]
+            cells = [_spread(score.values), difference, interval, verdict(score.verdict)]
             value = score.difference or 0.0
             rows.append(Row(score.letter, value, score.low, score.high, cells=cells, colour=colours[score.letter]))
         headings = ["setting", f"difference to {scores[0].letter}", "score", "difference", "interval", "verdict"]

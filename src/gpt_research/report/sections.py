@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,11 +19,10 @@ from gpt_research.data.dataset_tokenizer import tokenizer_of
 from gpt_research.data.shards import Dataset, data_fingerprint, read_manifests
 from gpt_research.preprocessing.card import page as card_page
 from gpt_research.preprocessing.card.card import card
-from gpt_research.report import compressors
-from gpt_research.report.compressors import Measured
 from gpt_research.report.html import Html, code, details, element, joined, listed, paragraph, table
 from gpt_research.report.intervals import Row, interval_table
 from gpt_research.report.known_run import KnownRun
+from gpt_research.report.measured import Measured
 from gpt_research.report.scales import short
 from gpt_research.training.metrics import read_samples
 from gpt_research.version import __version__
@@ -31,8 +30,6 @@ from gpt_research.version import __version__
 MOST_SAMPLES, LONGEST_SAMPLE, MOST_SAMPLED = 6, 1500, 6
 """Samples of a run that a report shows, characters of each, and runs whose samples it shows."""
 FOOT = f"Made by gpt-research {__version__}. The page needs no network and holds all that it shows."
-VERDICTS = {"better": "good", "worse": "bad", "diverged": "bad"}
-"""How a verdict is coloured; its word says it too."""
 QUIET = 4
 """Colour of what is no model."""
 LARGEST_CARD = 400_000
@@ -66,10 +63,6 @@ def _sample(title: str, text: str, *, is_open: bool, of: str) -> Html:
     cut = text if len(text) <= LONGEST_SAMPLE else text[:LONGEST_SAMPLE] + " […]"
     body = element("pre", cut, class_="text", tabindex=0, role="group", aria_label=f"Sample of {of} at {title}")
     return element("details", element("summary", title) + body, class_="printed", **({"open": ""} if is_open else {}))
-
-
-def verdict(text: object) -> Html | str:
-    return element("span", text, class_=VERDICTS.get(str(text))) if text else "–"
 
 
 def data(sets: Mapping[str, str]) -> Html:
@@ -170,17 +163,6 @@ def bits_per_byte(models: Mapping[str, Sequence[float]], measured: Measured | No
 
 def _bits(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def measured_compressors(folder: str, fingerprint: str, notice: Callable[[str], None]) -> Measured | None:
-    """Return what compressors need for the data of the runs; None if that data is not here."""
-    try:
-        manifests = {name: manifest for name, (_, manifest) in read_manifests(Path(folder)).items()}
-        if fingerprint and data_fingerprint(manifests) != fingerprint:
-            return None
-        return compressors.measure(Path(folder), notice)
-    except UserError:
-        return None
 
 
 def origin(runs: Sequence[tuple[str, KnownRun]]) -> Html:

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gpt_research.report.charts import COLOURS
-from gpt_research.report.experiment import number_of
-from gpt_research.report.html import Html, element, joined, paragraph, table
+from gpt_research.report.html import Html, element, joined, paragraph, table, verdict
 from gpt_research.report.intervals import Row, interval_table
+from gpt_research.report.numbers import number_of
 from gpt_research.report.scales import short
-from gpt_research.report.sections import verdict
 
 Arm = Mapping[str, Any]
 

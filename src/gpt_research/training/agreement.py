@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,7 +22,9 @@ from gpt_research.checkpoint.choice import wait_until
 from gpt_research.checkpoint.weights import held_rows
 from gpt_research.config import RESUME_IN_PLACE, TrainConfig
 from gpt_research.data.shards import Dataset
-from gpt_research.training.inputs import TrainingData
+
+if TYPE_CHECKING:
+    from gpt_research.training.inputs import TrainingData
 
 OWN_OF_EACH = ("data", "out", "device")
 """Settings that may differ from rank to rank, because hosts may give a folder different names. What

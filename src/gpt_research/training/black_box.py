@@ -21,7 +21,8 @@ from gpt_research.data.loader import DataLoader, shards_by_array
 from gpt_research.training.step import TrainStep
 
 if TYPE_CHECKING:
-    from gpt_research.training.inputs import TrainingData
+    from gpt_research.data.shards import Dataset
+    from gpt_research.data.tokenizer import Tokenizer
 
 EXCERPT_TOKENS = 64
 """Tokens at the beginning of each window that the record shows as text."""
@@ -78,11 +79,11 @@ def _layer(parameter: torch.nn.Parameter) -> dict[str, str]:
     return {name: f"{value.item():.6g}" for name, value in whole.items()}
 
 
-def describe_windows(loader: DataLoader, data: TrainingData, step: int) -> list[dict[str, Any]]:
+def describe_windows(loader: DataLoader, dataset: Dataset, tokenizer: Tokenizer, step: int) -> list[dict[str, Any]]:
     """Return the position and the first words of each window of `step` (counted from 0) on this
     rank.
     """
-    shards = shards_by_array(data.dataset.train)
+    shards = shards_by_array(dataset.train)
     windows = []
     for micro_step in range(loader.micro_steps):
         for array, start in loader.windows(step, micro_step):
@@ -91,11 +92,11 @@ def describe_windows(loader: DataLoader, data: TrainingData, step: int) -> list[
             windows.append(
                 {
                     "corpus": corpus,
-                    "shard": data.dataset.manifests[corpus].splits["train"][shard].path,
+                    "shard": dataset.manifests[corpus].splits["train"][shard].path,
                     "first_token": start,
                     "largest_id": int(np.max(array[start : start + loader.block_size + 1])),
                     # A damaged shard may hold ids that the tokenizer lacks.
-                    "begins": data.tokenizer.decode(tokens[tokens < data.tokenizer.vocab_size].tolist()),
+                    "begins": tokenizer.decode(tokens[tokens < tokenizer.vocab_size].tolist()),
                 }
             )
     return windows

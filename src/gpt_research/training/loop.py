@@ -126,7 +126,7 @@ class Trainer:
         self.state = RunState(self.train_step, origin, Health(config.spike_z), best)
         self.byte_lengths = torch.from_numpy(data.tokenizer.byte_lengths).to(runtime.device)
         self.saving = Saving(config, self.plan, self.state, runtime, self.reporter)
-        windows = partial(describe_windows, self.loader, data)
+        windows = partial(describe_windows, self.loader, data.dataset, data.tokenizer)
         self.bad_steps = BadSteps(self.run_folder, self.state, self.saving, runtime, self.reporter, windows)
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []
         """Step, loss and gradient norm of the steps whose numbers are still on the device."""

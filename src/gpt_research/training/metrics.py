@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -12,7 +13,6 @@ from typing import Any
 
 from gpt_research.base.disk import dispensable
 from gpt_research.base.files import AppendedLines, write_text
-from gpt_research.base.settings import to_dict
 from gpt_research.config import TrainConfig
 from gpt_research.training import trackers
 
@@ -50,7 +50,7 @@ class Metrics:
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         _drop_samples_after(run / SAMPLES, start_step)
         self._path, self._file = path, AppendedLines(path)
-        self._tracker = trackers.begin(config.tracker, run, to_dict(config), start_step)
+        self._tracker = trackers.begin(config.tracker, run, dataclasses.asdict(config), start_step)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Write the numbers of a step."""

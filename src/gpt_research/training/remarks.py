@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
 from gpt_research.generation.engine import encode_prompt
-from gpt_research.training.inputs import TrainingData
 from gpt_research.training.schedules import fitting_warmup
+
+if TYPE_CHECKING:
+    from gpt_research.training.inputs import TrainingData
 
 
 def about_the_inputs(config: TrainConfig, data: TrainingData) -> list[str]:

@@ -13,7 +13,7 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt_research.base import hints
 from gpt_research.base.errors import UserError
@@ -31,8 +31,10 @@ from gpt_research.settings_history import (
     keep_old_settings,
     record,
 )
-from gpt_research.training.inputs import TrainingData
 from gpt_research.training.schedules import SCHEDULE_SETTINGS, same_so_far, steps_before_decay
+
+if TYPE_CHECKING:
+    from gpt_research.training.inputs import TrainingData
 
 OWNER = "owner.json"
 

@@ -14,7 +14,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,12 +23,14 @@ import pyarrow.parquet as pq
 
 from gpt_research.base.files import write_text
 from gpt_research.data.shards import Manifest
-from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.preprocessing.card import plots
 from gpt_research.preprocessing.card.kept import KeptDocument, kept_documents
 from gpt_research.preprocessing.card.page import Block, Code, Heading, Paragraph, Picture, Table, as_html, as_markdown
 from gpt_research.preprocessing.remarks import left_out_files
 from gpt_research.preprocessing.settings import PreprocessConfig
+
+if TYPE_CHECKING:
+    from gpt_research.data.tokenizer import Tokenizer
 
 LENGTH_EDGES = 2 ** np.arange(0, 33)
 """Edges of the histogram of document lengths, in tokens."""
@@ -93,7 +95,7 @@ def card(
     lengths = {name: Lengths.read(folder / name, manifest) for name, manifest in manifests.items()}
     blocks = _overview(manifests, lengths)
     for name, manifest in manifests.items():
-        kept = kept_documents(folder / name, manifest, tokenizer)
+        kept = kept_documents(folder / name, manifest, tokenizer.decode)
         blocks += _corpus(name, manifest, lengths[name], kept, specs.get(name, ""))
     first = next(iter(manifests.values()))
     return [*blocks, *_settings(first), *_reproduce(first.options, specs)]

@@ -6,6 +6,7 @@ The dropped documents beside them show what it will not. The same data set shows
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from gpt_research.data.shards import Manifest, Shard
-from gpt_research.data.tokenizer import Tokenizer
 
+Decode = Callable[[Sequence[int]], str]
 SHOWN = 5
 """Documents of each corpus."""
 EXCERPT_TOKENS = 120
@@ -33,8 +34,12 @@ class KeptDocument:
     """The text of the first tokens."""
 
 
-def kept_documents(folder: Path, manifest: Manifest, tokenizer: Tokenizer) -> list[KeptDocument]:
-    """Return some documents of the corpus in `folder`, each as likely as any other."""
+def kept_documents(folder: Path, manifest: Manifest, decode: Decode) -> list[KeptDocument]:
+    """Return some documents of the corpus in `folder`, each as likely as any other.
+
+    Args:
+        decode: from tokens to their text.
+    """
     shards = [shard for shards in manifest.splits.values() for shard in shards if shard.documents]
     ends = np.cumsum([shard.documents for shard in shards])
     total = int(ends[-1]) if len(shards) else 0
@@ -47,11 +52,11 @@ def kept_documents(folder: Path, manifest: Manifest, tokenizer: Tokenizer) -> li
     for number in np.sort(chosen).tolist():
         which = int(np.searchsorted(ends, number, side="right"))
         row = number - int(ends[which]) + shards[which].documents
-        found.append(_read(folder, manifest, shards[which], row, tokenizer))
+        found.append(_read(folder, manifest, shards[which], row, decode))
     return found
 
 
-def _read(folder: Path, manifest: Manifest, shard: Shard, row: int, tokenizer: Tokenizer) -> KeptDocument:
+def _read(folder: Path, manifest: Manifest, shard: Shard, row: int, decode: Decode) -> KeptDocument:
     """Return document `row` of a shard."""
     columns = ["start", "tokens", "source", "position"]
     with pq.ParquetFile((folder / shard.path).with_suffix(".parquet")) as index:
@@ -64,4 +69,4 @@ def _read(folder: Path, manifest: Manifest, shard: Shard, row: int, tokenizer: T
     with open(folder / shard.path, "rb") as file:
         file.seek(shard.header_bytes + start * dtype.itemsize)
         ids = np.frombuffer(file.read(wanted * dtype.itemsize), dtype)
-    return KeptDocument(source, position, tokens - 1, tokenizer.decode(ids.tolist()))
+    return KeptDocument(source, position, tokens - 1, decode(ids.tolist()))

@@ -15,7 +15,7 @@ from gpt_research.checkpoint.files import load_newest, saved_steps
 from gpt_research.config import TrainConfig
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
-from gpt_research.training.schedules import SCHEDULES, Horizon, learning_rates, steps_before_decay
+from gpt_research.training.schedules import SCHEDULES, Horizon, learning_rates
 
 CONFIG = TrainConfig(max_steps=1001, warmup_steps=100, learning_rate=1.0, min_lr_ratio=0.1)
 
@@ -43,7 +43,7 @@ def test_linear_and_constant_are_what_they_say() -> None:
 def test_wsd_stays_and_then_falls_in_its_share_of_the_steps(shape: Any, halfway: float) -> None:
     config = dataclasses.replace(CONFIG, max_steps=1000, schedule="wsd", decay_ratio=0.2, decay_shape=shape)
     rate = learning_rates(config)
-    assert steps_before_decay(config) == 800
+    assert learning_rates(config).steps_before_decay == 800
     assert {rate(step) for step in range(100, 800)} == {1.0}
     assert rate(800) < 1.0  # the first step after the checkpoint
     assert rate(899) == pytest.approx(0.1 + 0.9 * halfway)
@@ -63,10 +63,10 @@ def test_the_last_step_has_exactly_the_lowest_rate(schedule: str, steps: int, wa
 
 def test_a_decay_of_all_steps_or_none_is_sound() -> None:
     config = dataclasses.replace(CONFIG, schedule="wsd", decay_ratio=1.0)
-    assert steps_before_decay(config) == 100  # the warm-up stays as it is
+    assert learning_rates(config).steps_before_decay == 100  # the warm-up stays as it is
     assert learning_rates(config)(99) == 1.0
     none = dataclasses.replace(config, decay_ratio=0.0)
-    assert steps_before_decay(none) == 0
+    assert learning_rates(none).steps_before_decay == 0
     assert learning_rates(none)(1000) == 1.0
     assert learning_rates(dataclasses.replace(config, max_steps=1, warmup_steps=0))(0) == 1.0
 

@@ -15,12 +15,14 @@ def run(config: TrainConfig) -> int:
     from gpt_research.estimate.micro_batch import resolve_micro_batch
     from gpt_research.training.loop import train
     from gpt_research.training.optimizer_check import check_optimizer
-    from gpt_research.training.schedules import steps_before_decay
+    from gpt_research.training.optimizers import own_optimizer
+    from gpt_research.training.schedules import learning_rates
     from gpt_research.training.trackers import find_tracker
 
     # Before steps are measured for micro_batch auto.
     find_tracker(config.tracker)
-    check_optimizer(config)
+    if own_optimizer(config.optimizer.name) is None:
+        check_optimizer(config)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     reporter = TerminalReporter(console)
     if not isinstance(config.micro_batch, int):
@@ -47,7 +49,7 @@ def run(config: TrainConfig) -> int:
         console.print(f"{outcome.run} has all its {outcome.step:,} steps already: nothing to train.")
     else:
         console.print(f"Trained {outcome.steps_here:,} steps, {outcome.step:,} in all.")
-    if (before := steps_before_decay(config)) and before in saved_steps(outcome.run):
+    if (before := learning_rates(config).steps_before_decay) and before in saved_steps(outcome.run):
         longer = hints.command("train", "--resume", outcome.run, "--step", before, "--max_steps", 2 * config.max_steps)
         console.print(f"The checkpoint before the decay is that of step {before:,}. Go on to more steps with: {longer}")
     console.print(f"  curve     {outcome.run}/loss.png")

@@ -17,12 +17,11 @@ from gpt_research.model.gpt import GPT
 from gpt_research.training.assembly import (
     GRADIENT_BYTES,
     WEIGHT_BYTES,
-    checkpoint_bytes,
     plan_execution,
     training_state_bytes,
 )
 from gpt_research.training.execution import ExecutionPlan
-from gpt_research.training.schedules import steps_before_decay
+from gpt_research.training.schedules import learning_rates
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimat
     model.gradient_checkpointing, model.loss_chunk = config.gradient_checkpointing, chunk
     model.residual_dtype = plan.residual_dtype
     token_bytes = model.activation_bytes(runtime.device.type, runtime.dtype)
-    saved = parameters * checkpoint_bytes(config)
+    saved = parameters * (training_state_bytes(config) - GRADIENT_BYTES)
     return ResourceEstimate(
         parameters=parameters,
         flops_per_token=model.flops_per_token(),
@@ -113,5 +112,5 @@ def _checkpoints_that_stay(config: TrainConfig) -> int:
     if config.keep_every:
         older = [step for step in range(interval, config.max_steps, interval) if step % config.keep_every == 0]
         milestones = max(0, len(older) - config.keep_last)
-    before_decay = steps_before_decay(config) > 0
+    before_decay = learning_rates(config).steps_before_decay > 0
     return min(saved, config.keep_last + 1) + milestones + config.keep_best + before_decay

@@ -107,12 +107,8 @@ def build_step(
 
 def training_state_bytes(config: TrainConfig) -> int:
     """Return the bytes of weight, gradient, average and optimizer state for one parameter."""
-    return GRADIENT_BYTES + checkpoint_bytes(config)
-
-
-def checkpoint_bytes(config: TrainConfig) -> int:
-    """Return the bytes that a checkpoint takes for one parameter."""
-    return WEIGHT_BYTES * (2 if config.ema_decay else 1) + state_bytes(config)
+    average = WEIGHT_BYTES if config.ema_decay else 0
+    return WEIGHT_BYTES + GRADIENT_BYTES + average + state_bytes(config)
 
 
 def require_memory_for_state(config: TrainConfig, runtime: Runtime) -> None:

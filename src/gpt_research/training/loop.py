@@ -40,12 +40,14 @@ from gpt_research.training.inputs import TrainingData, loader_of_run
 from gpt_research.training.lineage import lineage
 from gpt_research.training.metrics import SAMPLES, Earlier, Metrics
 from gpt_research.training.optimizer_check import check_optimizer
+from gpt_research.training.optimizers import own_optimizer
 from gpt_research.training.out_of_memory import REMEDY_OF_BUILDING, out_of_memory_is_the_users
 from gpt_research.training.parallel import reshard, uncompiled
 from gpt_research.training.profiling import profiled
 from gpt_research.training.remarks import about_the_inputs, about_the_start
 from gpt_research.training.reporter import Beginning, Outcome, Reporter
 from gpt_research.training.run_folder import fill_run_folder, locked_run_folder, shared_run_folder
+from gpt_research.training.schedules import learning_rates
 from gpt_research.training.signals import StopSignal, StopTogether, catch_stop_signals
 from gpt_research.training.starting_weights import take_weights
 from gpt_research.training.state import RunState, Saving, is_due
@@ -70,7 +72,8 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     reporter = reporter or Reporter()
     check_variants(config.model)
     find_tracker(config.tracker)
-    check_optimizer(config)
+    if own_optimizer(config.optimizer.name) is None:
+        check_optimizer(config)
     runtime = startup.start(config.device, config.precision, deterministic=config.deterministic)
     if runtime.world_size > 1:
         parent.stop_with_launcher()
@@ -125,7 +128,8 @@ class Trainer:
         best = BestEvaluation(config.best_smoothing, config.early_stopping)
         self.state = RunState(self.train_step, origin, Health(config.spike_z), best)
         self.byte_lengths = torch.from_numpy(data.tokenizer.byte_lengths).to(runtime.device)
-        self.saving = Saving(config, self.plan, self.state, runtime, self.reporter)
+        keep = config.keep_last, config.keep_every, learning_rates(config).steps_before_decay
+        self.saving = Saving(self.run_folder, keep, self.plan, self.state, runtime, self.reporter)
         windows = partial(describe_windows, self.loader, data.dataset, data.tokenizer)
         self.bad_steps = BadSteps(self.run_folder, self.state, self.saving, runtime, self.reporter, windows)
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []
@@ -156,8 +160,8 @@ class Trainer:
         config, step = self.config, self.start_step
         last = min(until or config.max_steps, config.max_steps)
         self.peak_flops = peak_flops(self.runtime)
-        said_of_peak = about_the_peak(self.runtime, self.peak_flops)
-        remarks = [*remarks, *self._settle(), *self.state.remarks, *([said_of_peak] if said_of_peak else [])]
+        of_peak = about_the_peak(self.runtime, self.peak_flops)
+        remarks = [*remarks, *self._settle(), *self.state.remarks, *filter(None, [of_peak])]
         self.reporter.start(self._beginning())
         for remark in remarks:
             self.reporter.note(remark)
@@ -188,7 +192,8 @@ class Trainer:
                     # out.
                     paused_at = time.perf_counter()
                     is_best = is_due(step, config.eval_interval, config.max_steps) and self._evaluate(step)
-                    if self.saving.due(step, is_best=is_best):
+                    is_kept = step == self.saving.before_decay or (config.keep_best and is_best)
+                    if is_kept or is_due(step, config.save_interval, config.max_steps):
                         self.save(step)
                     self.saving.report()
                     if (news := shared_cores.news()) is not None:
@@ -224,8 +229,8 @@ class Trainer:
             self.runtime.together(lambda: self.state.restore(checkpoint, where, config))
             self.start_step = self.saving.newest = checkpoint.step
         elif config.init_from:
-            origin = take_weights(self.model, config, self.data.tokenizer.fingerprint, self.runtime)
-            self.state.lineage["init_from"] = origin
+            tokenizer = self.data.tokenizer.fingerprint
+            self.state.lineage["init_from"] = take_weights(self.model, config, tokenizer, self.runtime)
         small = {"step": self.start_step, **self.state.small_values()}
         agree_on_state(self.runtime, self.state.tensors(), small)
 
@@ -277,13 +282,12 @@ class Trainer:
         self.saving.save(step)
 
     def _beginning(self) -> Beginning:
-        windows = self.config.max_steps * self.loader.samples_per_step
         return Beginning(
             self.config,
             self.runtime,
             self.plan,
             parameters=self.model.num_parameters(),
-            epochs=self.loader.order.passes(windows),
+            epochs=self.loader.order.passes(self.config.max_steps * self.loader.samples_per_step),
             corpora=len(self.data.validated),
             start_step=self.start_step,
             flops_per_token=self.model.flops_per_token(),

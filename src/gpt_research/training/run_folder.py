@@ -31,7 +31,7 @@ from gpt_research.settings_history import (
     keep_old_settings,
     record,
 )
-from gpt_research.training.schedules import SCHEDULE_SETTINGS, same_so_far, steps_before_decay
+from gpt_research.training.schedules import SCHEDULE_SETTINGS, learning_rates, same_so_far
 
 if TYPE_CHECKING:
     from gpt_research.training.inputs import TrainingData
@@ -177,10 +177,10 @@ def _check_changes(old: TrainConfig, new: TrainConfig, run: Path, step: int) -> 
 
 def _instead(old: TrainConfig, new: TrainConfig, run: Path, changes: list[tuple[str, Any, Any]]) -> str:
     """Return the sentence on the checkpoint before the decay, if a run can go on from there."""
-    before = steps_before_decay(old)
-    if {change[0] for change in changes} != {"max_steps"} or before not in saved_steps(run):
+    if {change[0] for change in changes} != {"max_steps"}:
         return ""
-    if not before or not same_so_far(old, new, before):
+    before = learning_rates(old).steps_before_decay
+    if not before or before not in saved_steps(run) or not same_so_far(old, new, before):
         return ""
     again = hints.command("train", "--resume", run, "--step", before, "--max_steps", new.max_steps)
     return f" Or go on from before the decay, which needs no --allow_change: {again}"

@@ -106,35 +106,44 @@ def fitting_warmup(warmup_steps: int, max_steps: int) -> int:
     return warmup_steps if warmup_steps <= max_steps else max(1, max_steps // 10)
 
 
-def horizon_of(config: TrainConfig) -> Horizon:
-    """Return the horizon of a run."""
-    warmup_steps = fitting_warmup(config.warmup_steps, config.max_steps)
-    return Horizon(warmup_steps, config.max_steps, config.min_lr_ratio, config.decay_ratio, config.decay_shape)
+@dataclass(frozen=True)
+class LearningRates:
+    """The learning rate of each step of a run."""
+
+    highest: float
+    schedule: Schedule
+    horizon: Horizon
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        if step < self.horizon.warmup_steps:
+            return self.highest * (step + 1) / self.horizon.warmup_steps
+        return self.highest * self.schedule(step, self.horizon)
+
+    @property
+    def steps_before_decay(self) -> int:
+        """The steps of wsd before its decay, from where a run can go on to any later end; 0 for
+        other schedules.
+        """
+        horizon = self.horizon
+        return horizon.max_steps - horizon.decay_steps if self.schedule is wsd and horizon.decay_steps else 0
 
 
-def learning_rates(config: TrainConfig) -> Callable[[int], float]:
-    """Return the function from a step, counted from 0, to its learning rate.
+def learning_rates(config: TrainConfig) -> LearningRates:
+    """Return the learning rates of a run.
 
     Raises:
         UserError: no schedule has the name that `config.schedule` gives.
     """
-    schedule, highest = look_up(SCHEDULES, config.schedule, "schedule"), config.learning_rate
-    horizon = horizon_of(config)
-
-    def rate(step: int) -> float:
-        if step < horizon.warmup_steps:
-            return highest * (step + 1) / horizon.warmup_steps
-        return highest * schedule(step, horizon)
-
-    return rate
-
-
-def steps_before_decay(config: TrainConfig) -> int:
-    """Return the steps of a wsd run before its decay, from where it can go on to any later end; 0
-    for other schedules.
-    """
-    horizon = horizon_of(config)
-    return config.max_steps - horizon.decay_steps if config.schedule == "wsd" and horizon.decay_steps else 0
+    schedule, warmup_steps = look_up(SCHEDULES, config.schedule, "schedule"), config.warmup_steps
+    horizon = Horizon(
+        fitting_warmup(warmup_steps, config.max_steps),
+        config.max_steps,
+        config.min_lr_ratio,
+        config.decay_ratio,
+        config.decay_shape,
+    )
+    return LearningRates(config.learning_rate, schedule, horizon)
 
 
 def same_so_far(old: TrainConfig, new: TrainConfig, steps: int) -> bool:

@@ -30,7 +30,6 @@ from gpt_research.training.optimizer_state import (
     state_tensors,
 )
 from gpt_research.training.reporter import Reporter
-from gpt_research.training.schedules import steps_before_decay
 from gpt_research.training.signals import ASKS_EVERY_S
 from gpt_research.training.step import TrainStep
 
@@ -137,17 +136,24 @@ class Saving:
 
     def __init__(
         self,
-        config: TrainConfig,
+        run: Path,
+        keep: tuple[int, int, int],
         plan: ExecutionPlan,
         state: RunState,
         runtime: Runtime,
         reporter: Reporter,
     ) -> None:
+        """Prepare to save.
+
+        Args:
+            keep: how many of the newest checkpoints stay; the number whose multiples all stay (0
+                for none); and one step that stays (0 for none).
+        """
+        keep_last, keep_every, self.before_decay = keep
         # The shards of the first copy are the whole model. The other copies are equal to it.
         part = Part(runtime.rank, plan.shards) if runtime.rank < plan.shards else None
-        self._saver = BackgroundSaver(Path(config.out), config.keep_last, config.keep_every, part)
-        self._config, self._state, self._runtime, self._reporter = config, state, runtime, reporter
-        self._before_decay = steps_before_decay(config)
+        self._saver = BackgroundSaver(run, keep_last, keep_every, part)
+        self._state, self._runtime, self._reporter = state, runtime, reporter
         self.newest: int | None = None
         """Step of the newest checkpoint, on the disk or being written; None if there is none."""
 
@@ -155,13 +161,6 @@ class Saving:
     def failed(self) -> bool:
         """True on the rank that could not write a checkpoint."""
         return self._saver.failed
-
-    def due(self, step: int, *, is_best: bool) -> bool:
-        """Return whether the state of a step is to be saved, of which no evaluation was better if
-        `is_best`.
-        """
-        at_interval = is_due(step, self._config.save_interval, self._config.max_steps)
-        return at_interval or step == self._before_decay or (self._config.keep_best and is_best)
 
     def save(self, step: int) -> None:
         """Copy the state of `step`, and let a thread write the copy while training goes on.
@@ -175,7 +174,7 @@ class Saving:
         self._runtime.barrier()  # no part may be written before the folder for all parts is there
         if self._saver.part is not None:
             # Nothing can make the weights of step 0 again if another run or an import gave them.
-            keep = {0, self._before_decay, self._state.best.step or 0}
+            keep = {0, self.before_decay, self._state.best.step or 0}
             self._saver.save(self._state.at(step), keep)
 
     def abandon(self) -> None:

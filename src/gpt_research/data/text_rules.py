@@ -15,8 +15,6 @@ from typing import Any
 
 import orjson
 
-from gpt_research.base.errors import UserError
-
 SPLIT_PATTERN = r"""'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 """GPT-2's split of text into pieces; no token crosses a piece (Radford et al. 2019, the released
 `encoder.py`)."""
@@ -30,6 +28,10 @@ _OPTIONS = {
     "ByteLevel": ("use_regex",),
 }
 """The splits of a tokenizer.json that can be kept without loss, and their options."""
+
+
+class RulesError(ValueError):
+    """The rules of a tokenizer.json lose text, or are not supported; the message says which."""
 
 
 @dataclass(frozen=True)
@@ -48,21 +50,21 @@ class TextRules:
         """Return the rules of a tokenizer.json.
 
         Raises:
-            UserError: it loses text, or does something that is not supported.
+            RulesError: it loses text, or does something that is not supported.
         """
         model = content["model"]
         if model.get("type", "BPE") != "BPE":
-            raise UserError(f"its model is {model['type']}, not byte-level BPE")
+            raise RulesError(f"its model is {model['type']}, not byte-level BPE")
         for option in ("dropout", "continuing_subword_prefix", "end_of_word_suffix"):
             if model.get(option):
-                raise UserError(f"its model sets {option}, which is not supported")
+                raise RulesError(f"its model sets {option}, which is not supported")
         splits = [_reduced(split) for split in _flat(content.get("pre_tokenizer"), "pretokenizers")]
         kinds = [split["type"] for split in splits]
         if kinds.count("ByteLevel") != 1 or kinds[-1] != "ByteLevel":
-            raise UserError(f"its pre-tokenizers are {', '.join(kinds) or 'none'}, and ByteLevel must be the last")
+            raise RulesError(f"its pre-tokenizers are {', '.join(kinds) or 'none'}, and ByteLevel must be the last")
         forms = [form.get("type") for form in _flat(content.get("normalizer"), "normalizers")]
         if other := [form for form in forms if form != "NFC"]:
-            raise UserError(f"it normalises text ({other[0]}), so texts would not come back")
+            raise RulesError(f"it normalises text ({other[0]}), so texts would not come back")
         return cls(orjson.dumps(splits).decode(), bool(forms), bool(model.get("ignore_merges")))
 
     def prepared(self, text: str) -> str:
@@ -115,10 +117,10 @@ def _reduced(split: Mapping[str, Any]) -> dict[str, Any]:
     """Return a split with the options that decide pieces; refuse one that loses text."""
     kind = split.get("type")
     if kind not in _OPTIONS:
-        raise UserError(f"its pre-tokenizer is {kind}, which is not supported")
+        raise RulesError(f"its pre-tokenizer is {kind}, which is not supported")
     if split.get("behavior") == "Removed":
-        raise UserError(f"its pre-tokenizer {kind} removes text, so texts would not come back")
+        raise RulesError(f"its pre-tokenizer {kind} removes text, so texts would not come back")
     if split.get("add_prefix_space", kind == "ByteLevel"):
-        raise UserError("it puts a space before every text (add_prefix_space), so texts would not come back")
+        raise RulesError("it puts a space before every text (add_prefix_space), so texts would not come back")
     defaults = {"use_regex": True, "invert": False, "individual_digits": False}
     return {"type": kind, **{name: split.get(name, defaults.get(name)) for name in _OPTIONS[kind]}}

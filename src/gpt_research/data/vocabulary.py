@@ -23,7 +23,7 @@ from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import write_text
 from gpt_research.data.end_of_text import END_OF_TEXT, MARK, find_end
-from gpt_research.data.text_rules import GPT2_RULES, SPLIT_PATTERN, TextRules
+from gpt_research.data.text_rules import GPT2_RULES, SPLIT_PATTERN, RulesError, TextRules
 
 GPT2_SHA256 = {
     "vocab.bpe": "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5",
@@ -309,7 +309,7 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
             names[token["content"]] = token["id"]
         merges = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
         return _assemble(model["vocab"], merges, specials, added, end, rules)
-    except UserError as error:
+    except (UserError, RulesError) as error:
         reason = str(error)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         reason = f"its content is malformed ({type(error).__name__}: {error})"

@@ -1,5 +1,9 @@
 """Run folders and experiments for tests of the report, made of numbers without training, and how a
-page is read."""
+page is read.
+
+A test says `page.count(text) == 0`, because pytest compares a long text that ought not to hold
+another one letter by letter, which takes minutes.
+"""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def test_one_run_has_its_numbers_curves_settings_and_texts(tmp_path: Path) -> No
     assert "A text of step 100." in seen
     assert "model.n_embd 32" in seen
     assert "No run was evaluated yet" in seen
-    assert "Settings that differ" not in seen
+    assert seen.count("Settings that differ") == 0
 
 
 def test_seeds_are_one_setting_with_a_band_and_settings_are_paired_by_seed(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_steps_of_other_sizes_are_shown_by_token(tmp_path: Path) -> None:
         write_run(tmp_path / str(size), tokens_per_step=size)
     page = report(tmp_path / "1024", tmp_path / "2048", out=str(tmp_path / "both.html"))
     assert '<div class="x-label">tokens</div>' in page
-    assert '<div class="x-label">step</div>' not in page
+    assert page.count('<div class="x-label">step</div>') == 0
 
 
 def test_a_run_that_is_still_training_is_shown_as_far_as_it_is(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_diverged_run_is_named_drawn_alone_and_not_averaged(tmp_path: Path) ->
     assert "bad diverged at step 50 and is not counted." in seen
     assert "diverged: no finite loss since step 50" in seen
     assert "<span>A, seed 2: diverged at step 50</span>" in page
-    assert "nan" not in seen.lower().replace("finance", "")
+    assert seen.lower().count("nan") == 0
 
 
 def test_a_run_that_never_had_a_finite_loss_has_a_report(tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_names_and_texts_that_hold_html_stay_text(tmp_path: Path) -> None:
     (tmp_path / HOSTILE / "samples.txt").write_text(f"--- step 9 ---\n</pre>{HOSTILE}\u202e\n", encoding="utf-8")
     page = report(tmp_path / HOSTILE)
     assert page.count("<script>") == 1
-    assert "<img" not in page
-    assert "\u202e" not in page
+    assert page.count("<img") == 0
+    assert page.count("\u202e") == 0
     assert HOSTILE in html.unescape(page)
 
 
@@ -243,7 +243,7 @@ def test_other_data_in_the_folder_is_not_shown_as_that_of_the_run(evaluated: Pat
     manifest.write_text(manifest.read_text().replace('"licence": "', '"licence": "other '))
     seen = text_of(report(run))
     assert f"{data} holds other data now" in seen
-    assert "2 corpora:" not in seen
+    assert seen.count("2 corpora:") == 0
     shutil.rmtree(data)
     assert f"The data set {data} is not here, so its card is not shown." in text_of(report(run))
 

@@ -122,7 +122,7 @@ def find_config(name: str) -> Path:
     """
     if Path(name).is_file():
         return Path(name)
-    presets = {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
+    presets = {path.stem: path for path in sorted(PRESETS.glob("*.yaml"), key=lambda path: path.stem)}
     preset = name.removeprefix("configs/").removesuffix(".yaml")
     if preset in presets and name in (preset, f"configs/{preset}.yaml"):
         return presets[preset]

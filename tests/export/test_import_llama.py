@@ -25,7 +25,8 @@ from gpt_research.export.proof import PASSAGE
 from gpt_research.generation.torch_engine import generate
 from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
-from gpt_research.training.assembly import require_memory_for_state
+from gpt_research.training.assembly import build_step, plan_execution
+from gpt_research.training.step import TrainStep
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
@@ -233,6 +234,11 @@ def test_a_model_that_does_not_fit_the_memory_is_refused_before_it_is_read(
         Run.open(run.folder)
 
 
+class NoBatches:
+    def sequences(self, step: int, micro_step: int) -> torch.Tensor:
+        raise AssertionError
+
+
 def test_a_model_that_cannot_be_trained_on_here_is_refused_with_the_memory_that_it_takes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -243,8 +249,9 @@ def test_a_model_that_cannot_be_trained_on_here_is_refused_with_the_memory_that_
     )  # fmt: skip
     config = TrainConfig(model=shape, tokens_per_step=8 * shape.block_size)
     monkeypatch.setattr(machine, "free_memory", lambda: 20 << 30)
+    runtime = Runtime(torch.device("cpu"), "fp32")
     with pytest.raises(UserError) as refusal:
-        require_memory_for_state(config, Runtime(torch.device("cpu"), "fp32"))
+        build_step(config, plan_execution(config, runtime), runtime, NoBatches(), TrainStep)
     assert re.match(
         r"Training 1,720,\d{3},\d{3} parameters with 16 bytes each \(weight, gradient, optimizer state\) needs 25\.6 "
         r"GiB of memory, and 20\.0 GiB are free\. ",

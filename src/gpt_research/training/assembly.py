@@ -8,6 +8,7 @@ of a step, and the chunk of the loss.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar, cast
 
 import torch
@@ -36,6 +37,8 @@ LARGEST_STATE = 0.5
 rest."""
 CACHED_LOGITS = 8 << 20
 """Bytes of fp32 logits to hold at a time on a CPU; more would not fit its caches."""
+SURELY_FREE = 1 / 8
+"""Share of the free memory that weights and gradients may take without a look at the rest."""
 LOGITS_SHARE = 1 / 8
 """Share of a GPU's memory that logits and what is made of them may take."""
 LEAST_CHUNK = 512
@@ -89,10 +92,13 @@ def build_step(
         kind: `TrainStep` or a subclass; the probe has one that times its passes.
 
     Raises:
-        UserError: no optimizer, schedule or part of the model has the name that a setting gives.
+        UserError: no optimizer, schedule or part of the model has the name that a setting gives, or
+            the model and what its training holds do not fit the memory.
     """
     learning_rate = learning_rates(config)
     model = GPT(config.model, drawn=False)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    _require_memory_for_state(parameters, plan.shards, lambda: training_state_bytes(config), runtime)
     model.gradient_checkpointing, model.loss_chunk = plan.gradient_checkpointing, plan.loss_chunk
     model.residual_dtype = plan.residual_dtype
     placed = place(model, plan, runtime, config.seed)
@@ -111,21 +117,22 @@ def training_state_bytes(config: TrainConfig) -> int:
     return WEIGHT_BYTES + GRADIENT_BYTES + average + state_bytes(config)
 
 
-def require_memory_for_state(config: TrainConfig, runtime: Runtime) -> None:
+def _require_memory_for_state(parameters: int, shards: int, bytes_each: Callable[[], int], runtime: Runtime) -> None:
     """Refuse a model whose weights, gradients and optimizer state do not fit the free memory.
 
-    Raises:
-        UserError: they do not; the message says how much they need.
+    Args:
+        bytes_each: returns the bytes of one parameter. It is asked only of a model that fills a
+            part of the memory, because the answer takes a step of the optimizer.
     """
-    plan = plan_execution(config, runtime)
-    with torch.device("meta"):
-        parameters = sum(p.numel() for p in GPT(config.model).parameters())
-    bytes_each = training_state_bytes(config)
+    free, held = runtime.free_memory(), parameters // shards
+    if held * (WEIGHT_BYTES + GRADIENT_BYTES) < SURELY_FREE * free:
+        return
+    each = bytes_each()
+    shared = f", shared by {shards} processes," if shards > 1 else ""
     machine.require_memory(
-        parameters * bytes_each // plan.shards,
-        runtime.free_memory(),
-        f"Training {parameters:,} parameters with {bytes_each} bytes each (weight, gradient, optimizer state)"
-        + (f", shared by {plan.shards} processes," if plan.shards > 1 else ""),
+        held * each,
+        free,
+        f"Training {parameters:,} parameters with {each} bytes each (weight, gradient, optimizer state){shared}",
         REMEDY_OF_BUILDING,
     )
 

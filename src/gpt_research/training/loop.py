@@ -30,7 +30,7 @@ from gpt_research.config import RESUME_IN_PLACE, USUAL_MICRO_BATCH, GenerateConf
 from gpt_research.generation.torch_engine import generate
 from gpt_research.model.variants import check_variants
 from gpt_research.training.agreement import agree_on_settings, agree_on_state, opened_alike
-from gpt_research.training.assembly import build_step, plan_execution, require_memory_for_state
+from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.bad_steps import BadSteps
 from gpt_research.training.best import BestEvaluation
 from gpt_research.training.black_box import describe_windows
@@ -85,7 +85,6 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
         config = dataclasses.replace(config, precision=runtime.precision, model=data.model, micro_batch=micro_batch)
         if runtime.world_size > 1:
             agree_on_settings(runtime, config, until)  # a rank may have a card of another kind
-        runtime.together(lambda: require_memory_for_state(config, runtime))
         remarks = runtime.together(lambda: about_the_inputs(config, data))
         with shared_run_folder(Path(config.out), locked_run_folder(config), runtime):
             with out_of_memory_is_the_users("for the model", REMEDY_OF_BUILDING):

@@ -22,7 +22,7 @@ from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export.families.family import Family
 from gpt_research.export.families.table import FAMILIES, require_family
 from gpt_research.export.gguf_tokenizer import add_tokenizer, read_tokenizer
-from gpt_research.export.proof import BOUNDS, Bound, OurReader, Reader
+from gpt_research.export.proof import BOUNDS, CONTEXT, Bound, OurReader, Reader
 from gpt_research.generation.llama_cpp import LlamaCppReader
 from gpt_research.model.gpt import GPT
 from gpt_research.model.parts.feed_forward import ff_width
@@ -58,7 +58,8 @@ def readers(file: Path, run: Run, dtype: str) -> Iterator[tuple[Reader, Bound]]:
     yield OurReader(*read(file), "gguf, read back"), bound
     if importlib.util.find_spec("xllamacpp") is not None:
         loosest = max(bound, LLAMA_CPP_BOUND, key=lambda b: b.largest)
-        with contextlib.closing(LlamaCppReader(file, run.tokenizer, run.model.config.block_size)) as reader:
+        context = min(run.model.config.block_size, CONTEXT)
+        with contextlib.closing(LlamaCppReader(file, run.tokenizer, context)) as reader:
             yield reader, loosest
 
 

@@ -74,7 +74,7 @@ COMMANDS = {
         "Train a model on a data set, or go on with a run that was stopped. The defaults are the preset gpt2-124m.",
         examples=(
             "train --config demo --data data/mine --out runs/mine",
-            "train --config demo --data data/mine --out runs/wider --model.n_embd 384 --learning_rate 5e-4",
+            "train --config demo --data data/mine --out runs/wider --model.n_embd 384 --learning_rate 0.015",
             "train --resume runs/mine",
         ),
         page="docs/training.md",

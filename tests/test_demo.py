@@ -51,7 +51,7 @@ def test_the_demo_beats_a_bigram_model_and_a_second_run_reuses_it(tmp_path: Path
     assert math.isfinite(ours)
 
     # A sample has about twenty lines, so one alone may hold a single long speech.
-    written = first.stdout + (tmp_path / "runs/demo/samples.txt").read_text().split("--- step 160", 1)[-1]
+    written = first.stdout + (tmp_path / "runs/demo/samples.txt").read_text().split("--- step 240", 1)[-1]
     speakers = re.findall(r"^ *[A-Z][A-Za-z. ]+\.( |$)", written, flags=re.M)
     assert len(speakers) >= 4, f"no speakers in: {written}"
     for said in ("Run folder", "Validation loss", "bits per byte", "runs/demo/loss.png", "Next:"):

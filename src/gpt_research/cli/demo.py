@@ -1,7 +1,7 @@
 """`gpt-research demo`: preprocess Shakespeare's works, train a GPT on them, evaluate and generate.
 
-It takes about five minutes on 2 cores. Each step is a command that anyone can type; the demo prints
-the command and runs it.
+It takes some minutes on 2 cores. Each step is a command that anyone can type; the demo prints the
+command and runs it.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def test_the_help_of_the_demo_shows_the_defaults_of_its_preset(capsys: pytest.Ca
     assert main(["demo", "--help"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "Run folder: config, metrics, samples, checkpoints. (default: runs/demo)" in said
-    assert "Optimizer steps of the whole run. (default: 1000)" in said
+    assert "Optimizer steps of the whole run. (default: 720)" in said
 
 
 def test_every_setting_has_a_group_and_every_group_names_settings() -> None:

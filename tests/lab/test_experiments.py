@@ -138,7 +138,7 @@ def test_a_recipe_that_cannot_be_trained_stops_the_experiment(base: Path, capsys
     ("arguments", "said"),
     [
         (["--change", "model.positions=rpoe"], 'Did you mean "rope"?'),
-        (["--change", "optimizer.name=moun"], 'Did you mean "muon"?'),
+        (["--change", "optimizer.name=moun"], "Near it are muon"),
         (["--change", "schedule=cosin"], 'Did you mean "cosine"?'),
         ([], "change is"),
         (["--change", "model.bias=false", "--budget", "soon"], "a time such as"),

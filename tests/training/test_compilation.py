@@ -90,7 +90,7 @@ def test_the_user_has_the_last_word_on_whether_but_not_on_how() -> None:
 
 def test_the_reason_is_given_in_a_few_words() -> None:
     assert plan_execution(preset("demo"), CARD).compiled_because == (
-        "its steps take about 3 s, and compiling would take longer than it saves"
+        "its steps take about 2 s, and compiling would take longer than it saves"
     )
     assert plan_execution(preset("gpt2-124m"), CARD).compiled_because == (
         "about 26 s of compiling for a run of about 3 hours, by formula"

@@ -155,7 +155,7 @@ def test_verify_resume_finds_a_difference(tiny_run: TrainConfig, monkeypatch: py
     monkeypatch.setattr(  # a resume that forgets a moment
         state,
         "restore_optimizer",
-        lambda o, m, t: plain(o, m, {k: v * 0 if k.startswith("exp_avg/") else v for k, v in t.items()}),
+        lambda o, m, t, s: plain(o, m, {k: v * 0 if k.startswith("exp_avg/") else v for k, v in t.items()}, s),
     )
     verdict = verify_resume(tiny_run, 6)
     assert not verdict.equal

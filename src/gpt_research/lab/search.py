@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import write_json
 from gpt_research.config import TrainConfig
@@ -41,7 +42,7 @@ def search(
         import optuna
     except ImportError:
         raise UserError(
-            'sampler is "optuna", which is not installed. Install it: pip install "gpt-research[optim]"'
+            f"sampler is optuna, which is not installed. Install it: {hints.install_package('optuna')}"
         ) from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     path = folder / POINTS

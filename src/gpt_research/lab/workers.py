@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -127,8 +128,11 @@ class Workers:
         )
 
     def drop(self, unwanted: Callable[[Trial], bool]) -> None:
-        """Stop the trials that are not needed any more."""
-        self.stop([running for running in self._running if unwanted(running.trial)])
+        """Stop the trials that are not needed any more, and remove what they have written."""
+        chosen = [running for running in self._running if unwanted(running.trial)]
+        self.stop(list(chosen))
+        for running in chosen:
+            shutil.rmtree(running.trial.run, ignore_errors=True)
 
     def stop(self, chosen: list[Running]) -> None:
         """Let processes save and end."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gpt_research.base import hints
 from gpt_research.report import sections
 from gpt_research.report.experiment import Experiment
 from gpt_research.report.html import Html, code, joined, page, section, table
@@ -48,4 +49,4 @@ def _origin(result: Mapping[str, Any]) -> Html:
 def _commands(experiment: Experiment) -> Html:
     command = experiment.result.get("command")
     parts = [code(str(command), "The command of the experiment")] if command else []
-    return joined([*parts, code(f"gpt-research report {experiment.folder}", "The command that made this page")])
+    return joined([*parts, code(hints.command("report", experiment.folder), "The command that made this page")])

@@ -60,7 +60,7 @@ def package_class(name: str, ours: Iterable[str]) -> type[torch.optim.Optimizer]
     }
     if name.lower() in classes:
         return classes[name.lower()]
-    near = difflib.get_close_matches(name.lower(), [*ours, *classes], n=6, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), dict.fromkeys([*ours, *classes]), n=6, cutoff=0.5)
     raise UserError(
         f'optimizer.name is "{name}", but it must be one of {", ".join(ours)}, or an optimizer of {PACKAGE}.'
         + (f" Near it are {', '.join(near)}." if near else "")

@@ -163,5 +163,6 @@ def at_horizon(config: TrainConfig, share: float, seed: int, out: Path) -> Train
         keep_last=1,
         keep_every=0,
         keep_best=False,
+        early_stopping=0,  # all arms read the same tokens
         tracker="none",
     )

@@ -97,16 +97,15 @@ class Trial:
         last: Mapping[str, Any] = next((line for line in reversed(lines) if "val_loss" in line), {})
         taken = max((line["step"] for line in lines), default=0)
         # If a run keeps an average of its weights, that is the model that it is about.
-        of = "_ema" if config.ema_decay else ""
+        of = "_ema" if "val_loss_ema" in last else ""
         loss = last.get(f"val_loss{of}") if last.get("step") == config.max_steps else None
-        not_finite = lines[-1].get("event") == "not_finite" if lines else False
         state: State = "done"
         why = ""
         if code == 0 and loss is None:
             state, why = "diverged", "the validation loss of its last step is not finite"
         elif code != 0:
             # Training stops by itself if gradients are not finite.
-            state = "diverged" if code == 2 and (not_finite or _gave_up(lines)) else "failed"
+            state = "diverged" if code == 2 and _gave_up(lines) else "failed"
             why = "too many gradients were not finite" if state == "diverged" else last_words(self.path(".log"), code)
         speeds = [line["tokens_per_s"] for line in lines if line.get("tokens_per_s")]
         return Outcome(

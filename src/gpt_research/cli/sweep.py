@@ -80,9 +80,9 @@ def run(command: SweepCommand) -> int:
         check_recipe(point_arm(base, settings).config)
     folder = Path(command.out or f"runs/sweep-{Path(command.base).stem}")
     folder.mkdir(parents=True, exist_ok=True)
-    over = {axis.setting: [axis.low, axis.high] if command.sampler == "optuna" and axis.low else list(axis.values)
-            for axis in axes}  # fmt: skip
-    # More points, seeds or trials may be asked for later; what was trained stays.
+    # More points, seeds or trials may be asked for later; what was trained stays. A search is over
+    # the same settings.
+    over = {axis.setting: [axis.low, axis.high] if axis.low else list(axis.values) for axis in axes}
     asked = asked_of([Arm(BASE, base, {})], sampler=command.sampler, over=over if command.sampler == "optuna" else None)
     repeat = _repeat(command, folder)
     experiment = Experiment(folder, "sweep", repeat, command.base, asked, data_of(base))

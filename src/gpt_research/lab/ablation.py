@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gpt_research.base.errors import UserError
+from gpt_research.base.settings import by_flag, to_dict
 from gpt_research.estimate.time_estimate import in_words as time_in_words
 from gpt_research.lab.arms import BASE, Arm, at_horizon
 from gpt_research.lab.findings import Finding, compare_arms, in_words
@@ -287,12 +288,10 @@ def _value(arm: Arm, setting: str) -> float:
     Raises:
         UserError: it has no such setting, or it is no number above 0.
     """
-    inside: object = arm.config
-    for name in setting.split("."):
-        inside = inside.get(name) if isinstance(inside, dict) else getattr(inside, name, None)
-    if isinstance(inside, bool) or not isinstance(inside, int | float) or inside <= 0:
+    value = by_flag(to_dict(arm.config)).get(setting)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         raise UserError(f"tune is {setting!r}, but it must be a setting whose value is a number above 0.")
-    return float(inside)
+    return float(value)
 
 
 def check_horizons(arms: Sequence[Arm], horizons: Sequence[float]) -> None:

@@ -63,11 +63,24 @@ def parse_assignments(text: str, where: str) -> dict[str, Any]:
             raise UserError(f"{where} is {text!r}, but it must be SETTING=VALUE, or several with commas between them.")
         if name in values:
             raise UserError(f"{where} is {text!r}, which gives {name} twice. Remove one of the two.")
-        try:
-            values[name] = yaml.safe_load(value) if value else ""
-        except yaml.YAMLError:
-            values[name] = value
+        values[name] = read_value(value)
     return values
+
+
+def read_value(text: str) -> Any:
+    """Return what a text means as YAML; also a number that YAML takes for a text, such as 1e-3."""
+    if not text:
+        return ""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value
 
 
 def changed(config: TrainConfig, values: Mapping[str, Any], where: str) -> TrainConfig:
@@ -85,7 +98,7 @@ def changed(config: TrainConfig, values: Mapping[str, Any], where: str) -> Train
             if not isinstance(entry, dict):
                 raise UserError(f"{where}: there is no setting {name}.")
             inside = entry
-        inside[last] = _number(value)
+        inside[last] = value
     return from_dict(TrainConfig, nested, where)
 
 
@@ -137,16 +150,6 @@ def _why_shared(setting: str) -> str:
 def tokens(config: TrainConfig) -> int:
     """Return the tokens that a run reads."""
     return config.max_steps * config.tokens_per_step
-
-
-def _number(value: Any) -> Any:
-    """Return a text that YAML does not take for a number, such as 1e-3, as that number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
 
 
 def at_horizon(config: TrainConfig, share: float, seed: int, out: Path) -> TrainConfig:

@@ -11,10 +11,10 @@ import torch
 
 from gpt_research.base.files import write_json
 from gpt_research.base.settings import by_flag
-from gpt_research.config import TrainConfig
 from gpt_research.lab.findings import Finding, in_words
 from gpt_research.lab.records import VERSION, about_the_machine, versions
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.training.inputs import TrainingData
 from gpt_research.training.lineage import deciding_settings
 
@@ -33,11 +33,12 @@ RESULT = "result.json"
 def write_result(ablation: Ablation) -> None:
     """Write `result.json`, which reports read."""
     most_pairs = ablation.most_pairs or 0
+    vocab_size = TrainingData.open(ablation.arms[0].config).model.vocab_size  # all arms read the same data
     result = {
         **head(ablation.experiment),
         "most_pairs": most_pairs,
         "confidence": 0.95,
-        "arms": [_arm(arm, ablation) for arm in ablation.arms],
+        "arms": [_arm(arm, ablation, vocab_size) for arm in ablation.arms],
         "comparisons": [c for finding in ablation.findings for c in _comparisons(finding, most_pairs)],
         "sentences": [sentence for finding in ablation.findings for sentence in sentences(finding, most_pairs)],
     }
@@ -101,7 +102,7 @@ def sentences(finding: Finding, most_pairs: int) -> list[str]:
     return said
 
 
-def _arm(arm: Arm, ablation: Ablation) -> dict[str, Any]:
+def _arm(arm: Arm, ablation: Ablation, vocab_size: int) -> dict[str, Any]:
     bracket = ablation.tuning.get(arm.name)
     tuned = None
     if bracket is not None:
@@ -116,16 +117,15 @@ def _arm(arm: Arm, ablation: Ablation) -> dict[str, Any]:
         "name": arm.name,
         "changes": dict(arm.changes),
         "settings": settings,
-        "parameters": parameters(arm.config),
+        "parameters": _parameters(dataclasses.replace(arm.config.model, vocab_size=vocab_size)),
         "tuned": tuned,
         "runs": runs,
     }
 
 
-def parameters(config: TrainConfig) -> int:
-    """Return the number of parameters of a run's model."""
-    with torch.device("meta"):
-        return GPT(TrainingData.open(config).model).num_parameters()
+def _parameters(shape: GPTConfig) -> int:
+    with torch.device("meta"):  # shapes only
+        return GPT(shape).num_parameters()
 
 
 def _comparisons(finding: Finding, most_pairs: int) -> list[dict[str, Any]]:

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import yaml
 
 from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
 from gpt_research.evaluation.statistics import student_quantile
-from gpt_research.lab.arms import Arm, changed
+from gpt_research.lab.arms import Arm, changed, read_value
 from gpt_research.lab.outcome import Outcome
 from gpt_research.lab.trials import Trial
 
@@ -85,7 +84,7 @@ def parse_axis(text: str, points: int) -> Axis:
         # Rounded to three digits, because that is what one would write into a settings file.
         grid = [float(f"{value:.3g}") for value in np.geomspace(low, high, points)]
         return Axis(name, grid, low, high)
-    listed = [_value(part) for part in values.split(",")]
+    listed = [read_value(part.strip()) for part in values.split(",")]
     if len({repr(value) for value in listed}) < max(2, len(listed)):
         raise UserError(f"over is {text!r}, but it must give two values or more, each once.")
     return Axis(name, listed)
@@ -177,16 +176,6 @@ def _lowest(axis: Axis, three: Sequence[Point]) -> Optimum:
         return Optimum(back(mean), None, None, at_end=False)
     half = student_quantile(0.975, len(places) - 1) * statistics.stdev(places) / math.sqrt(len(places))
     return Optimum(back(mean), back(mean - half), back(mean + half), at_end=False)
-
-
-def _value(text: str) -> Any:
-    value = yaml.safe_load(text)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
 
 
 def _is_number(value: object) -> bool:

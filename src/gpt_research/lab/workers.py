@@ -173,10 +173,10 @@ def usual_workers(config: TrainConfig, asked: int) -> tuple[int, bool]:
     """Return how many runs go at the same time, and whether each takes a card.
 
     Args:
-        asked: the number that the user wants; 0 for as many as there are cores or cards.
+        asked: the number that the user wants; 0 takes all cores or cards.
 
     Raises:
-        UserError: there are not so many cards.
+        UserError: the machine has fewer cards.
     """
     if config.device in ("auto", "cuda") and (cards := torch.cuda.device_count()):
         if asked > cards:

@@ -7,6 +7,7 @@ Source: Polyak and Juditsky 1992, "Acceleration of Stochastic Approximation by A
 
 from __future__ import annotations
 
+import abc
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
@@ -19,18 +20,19 @@ from gpt_research.checkpoint.weights import PaddedModule, held_rows, model_tenso
 T = TypeVar("T")
 
 
-class AveragedWeights:
+class AveragedWeights(abc.ABC):
     """Weights beside those of the steps, at which a run is evaluated too."""
 
     @property
+    @abc.abstractmethod
     def steps(self) -> int:
         """Steps that are in the average; 0 if there is none yet."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def named_parameters(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield what is kept for the average, by the names of the weights."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def update(self, left_out: torch.Tensor) -> None:
         """Take the weights after a step into the average.
 
@@ -38,26 +40,25 @@ class AveragedWeights:
             left_out: a boolean scalar on the device: True if the step left the weights as they
                 were, and so is none. The host does not wait for it.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def in_place(self) -> contextlib.AbstractContextManager[None]:
         """Inside, the model has the averaged weights; afterwards it has its own again, to the bit.
 
         Before the first step there is no average, and the model keeps its own.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def tensors(self) -> dict[str, torch.Tensor] | None:
         """Return the averages to save, as `model_tensors` does; None before the first step."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def restore(self, tensors: Mapping[str, torch.Tensor] | None, steps: int, where: str) -> None:
         """Take over a saved average of so many steps; with None, begin anew.
 
         Raises:
             UserError: it is of another model.
         """
-        raise NotImplementedError
 
     def measure(self, evaluate: Callable[[], T]) -> T:
         """Return what `evaluate` does while the model has the averaged weights."""

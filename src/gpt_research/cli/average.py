@@ -21,7 +21,7 @@ class AverageCommand:
     runs: list[str] = field(default_factory=list)
     """Run folders; of several, each gives its checkpoints. Empty: the newest under runs/."""
     last: int = 0
-    """Take so many of the newest checkpoints of each run. Default: 5, unless steps are named."""
+    """Number of newest checkpoints to take of each run. Default: 5, unless steps are named."""
     steps: str = ""
     """Take the checkpoints of these steps instead, with commas between them: 800,900,1000."""
     ema: bool = False

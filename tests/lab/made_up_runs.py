@@ -71,6 +71,7 @@ def ablation(
     tune: str = "",
     fingerprint: str = "abc",
     base: TrainConfig = BASE,
+    all_pairs: bool = False,
 ) -> Ablation:
     """Return an ablation in a folder, of which each look is only kept."""
     arms = make_arms(base, changes)
@@ -79,5 +80,5 @@ def ablation(
         folder, "ablation", "the command", "base.yaml", asked, {"folder": "d", "fingerprint": fingerprint}
     )
     experiment.begin()
-    question = Question(arms, pairs, budget_s, horizons, tune)
+    question = Question(arms, pairs, budget_s, horizons, tune, all_pairs=all_pairs)
     return Ablation(question, folder, workers, experiment, lambda _: None, lambda _: None)

@@ -48,6 +48,16 @@ def test_a_large_effect_is_decided_early_and_a_missing_one_never(tmp_path: Path)
     assert sum(name.startswith("rope/") for name in runs.begun) <= rope.pairs + 1
 
 
+def test_all_pairs_are_trained_if_they_are_asked_for(tmp_path: Path) -> None:
+    runs = MadeUpRuns(losses({"rope": -0.2}))
+    found = ablation(tmp_path, runs, "rope: model.positions=rope", "plain: model.bias=false", all_pairs=True).run()
+    assert [(finding.comparison.pairs, finding.comparison.verdict) for finding in found] == [
+        (8, "better"),
+        (8, "not decided"),
+    ]
+    assert len(runs.begun) == len(set(runs.begun)) == 3 * 8
+
+
 def test_holm_asks_for_more_where_many_arms_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     arms = [f"arm{n}: learning_rate={n + 1}e-3" for n in range(6)]

@@ -36,6 +36,9 @@ class AblateCommand:
     """Folder of the experiment. Default: runs/ablate- and the name of the base."""
     seeds: int | None = None
     """The largest number of pairs. Default: 8, or with --budget as many as fit, 20 at most."""
+    all_pairs: bool = False
+    """Train all pairs of every arm, even if an arm is settled before: for a table of how large the
+    effects are."""
     budget: str = ""
     """The longest time, such as 30m, 2h or 1d; it is checked before each pair. Empty: no limit."""
     tune: str = ""
@@ -108,7 +111,7 @@ def run(command: AblateCommand) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     asked = asked_of(arms, pairs=pairs, horizons=lengths, tune=command.tune, tune_seeds=command.tune_seeds)
     experiment = Experiment(folder, "ablation", _repeat(command, folder), command.base, asked, data_of(base))
-    question = Question(arms, pairs, command.budget_s(), lengths, command.tune, command.tune_seeds)
+    question = Question(arms, pairs, command.budget_s(), lengths, command.tune, command.tune_seeds, command.all_pairs)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     with take_lock(folder, "owner.json"), stopping.advising(f"Go on with: {experiment.command}"):
         experiment.begin()
@@ -134,6 +137,7 @@ def _repeat(command: AblateCommand, folder: Path) -> str:
         for value in values:
             words += [flag, value]
     words += ["--seeds", command.seeds] if command.seeds else []
+    words += ["--all_pairs"] if command.all_pairs else []
     words += ["--budget", command.budget] if command.budget else []
     words += ["--tune", command.tune] if command.tune else []
     words += ["--tune_seeds", command.tune_seeds] if command.tune_seeds != 1 else []

@@ -48,6 +48,8 @@ class Question:
     tune: str
     """The setting that is tuned for each arm; empty: none."""
     tune_seeds: int = 1
+    all_pairs: bool = False
+    """Train every pair of every arm, because the size of an effect is asked for, not its sign."""
 
 
 class Ablation:
@@ -103,7 +105,7 @@ class Ablation:
     def _goes_on(self, looked: int) -> bool:
         if self.most_pairs is not None and looked >= self.most_pairs:
             return False
-        if looked and not self._unsettled:
+        if looked and not self._wanted:
             return False
         if looked == 0 or self._is_complete(looked) or self.question.budget_s is None:
             return True
@@ -112,14 +114,18 @@ class Ablation:
 
     @property
     def _unsettled(self) -> set[str]:
-        """The arms that need more pairs."""
         return {f.comparison.arm for f in self.findings if not f.comparison.is_settled}
+
+    @property
+    def _wanted(self) -> set[str]:
+        """The arms that get more pairs."""
+        every_arm = {arm.name for arm in self.arms[1:]}
+        return every_arm if self.question.all_pairs or not self.findings else self._unsettled
 
     def _trials(self, pair: int) -> list[Trial]:
         """Return the runs of a pair, counted from 0."""
         seed = self.first_seed + pair
-        wanted = self._unsettled if self.findings else {arm.name for arm in self.arms}
-        arms = [arm for arm in self.arms if arm.name == BASE or arm.name in wanted]
+        arms = [arm for arm in self.arms if arm.name == BASE or arm.name in self._wanted]
         # Whatever changes slowly on the machine meets base and arms in turn.
         arms = arms if pair % 2 == 0 else arms[::-1]
         # The longest runs come first, because nothing is left to run beside them at the end.
@@ -156,13 +162,13 @@ class Ablation:
         if self.most_pairs is None:
             self.most_pairs = self._pairs_in_budget()
             self.experiment.keep_most_pairs(self.most_pairs)
-        settled = {f.comparison.arm for f in self.findings} - self._unsettled
+        settled = set() if self.question.all_pairs else {f.comparison.arm for f in self.findings} - self._unsettled
         self.findings = self._findings()
         self.publish(self)
         for finding in self.findings:
             if finding.comparison.arm not in settled:
                 self.tell(f"pair {pairs} of at most {self.most_pairs}: {in_words(finding.comparison, self.most_pairs)}")
-        self.workers.drop(lambda trial: trial.arm.name != BASE and trial.arm.name not in self._unsettled)
+        self.workers.drop(lambda trial: trial.arm.name != BASE and trial.arm.name not in self._wanted)
 
     def _findings(self) -> list[Finding]:
         assert self.most_pairs is not None

@@ -14,7 +14,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "gpt_research"
 ORDER = [
     "version", "base", "model_config", "config", "settings_history", "model", "data", "checkpoint", "run", "generation",
-    "training", "evaluation", "export", "preprocessing", "estimate", "report", "lab", "cli", "__main__",
+    "training", "evaluation", "inspection", "export", "preprocessing", "tracing", "estimate", "report", "lab",
+    "serving", "cli", "__main__",
 ]  # fmt: skip
 """The parts of the package; each imports only from its left."""
 LONGEST_CHAIN, LONGEST_CHAIN_WITH_LATE_IMPORTS = 8, 10
@@ -92,7 +93,7 @@ def longest_chain(edges: dict[str, set[str]]) -> list[str]:
 
 
 LISTED = ["base", "model", "model.fast", "checkpoint", "generation", "training", "evaluation", "evaluation.tasks",
-          "export", "preprocessing.filters", "estimate", "report"]  # fmt: skip
+          "export", "preprocessing.filters", "estimate", "report", "serving"]  # fmt: skip
 """Packages whose docstring lists their modules, one a line."""
 
 

@@ -33,6 +33,7 @@ GO_ON = {
     "preprocess": "Start the same command again to go on: what is done stays.",
     "train": "Start the same command again: it goes on from the newest checkpoint, if there is one.",
     "generate": "The same command writes the same text again.",
+    "serve": "The server is down.",
     "export": "Nothing was written. Start the same command again.",
     "import": "Nothing was written. Start the same command again.",
     "evaluate": "No result was written. Start the same command again.",
@@ -42,7 +43,7 @@ OF_SEVERAL_PROCESSES = ("train", "verify-resume", "plan")
 """Commands that torchrun or srun may start several times, as the ranks of one run."""
 OF_ONE_PROCESS = (
     "demo", "generate", "evaluate", "compare", "export", "import", "replay", "where", "inspect", "ablate", "sweep",
-    "lr-range",
+    "lr-range", "serve",
 )  # fmt: skip
 """Commands that torchrun or srun must not start several times, which would write the same files."""
 

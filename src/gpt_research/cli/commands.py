@@ -91,6 +91,15 @@ COMMANDS = {
         ),
         page="docs/generation.md",
     ),
+    "serve": Command(
+        "gpt_research.cli.serve",
+        "ServeCommand",
+        "Serve models over HTTP: OpenAI's API for programs, and a page for people.",
+        "runs",
+        many=True,
+        examples=("serve runs/mine", "serve runs/mine small=runs/tiny --port 8001"),
+        page="docs/serving.md",
+    ),
     "verify-resume": Command(
         "gpt_research.cli.verify_resume",
         "VerifyResumeCommand",
@@ -207,6 +216,7 @@ COMMANDS = {
 
 OTHER_WORDS = {
     "sample": "generate", "chat": "generate", "infer": "generate", "inference": "generate", "run": "generate",
+    "server": "serve", "api": "serve", "web": "serve", "page": "serve", "ui": "serve",
     "prepare": "preprocess", "tokenize": "preprocess", "tokenise": "preprocess", "data": "preprocess",
     "finetune": "train", "fine-tune": "train", "pretrain": "train", "resume": "train", "trainer": "train",
     "eval": "evaluate", "test": "evaluate", "benchmark": "evaluate", "score": "evaluate",

@@ -1,0 +1,87 @@
+"""Errors as JSON, in the shape of OpenAI's API, for every status."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from gpt_research.base.errors import UserError
+
+TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+"""OpenAI's names for kinds of errors; other statuses below 500 are `invalid_request_error`."""
+log = logging.getLogger(__name__)
+
+
+class ApiError(Exception):
+    """A request cannot be served.
+
+    Args:
+        param: the name of the field that is wrong.
+        code: a word by which programs tell errors apart, such as `model_not_found`.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.param, self.code, self.headers = status, message, param, code, headers
+
+
+def body(status: int, message: str, param: str | None = None, code: str | None = None) -> dict[str, Any]:
+    """Return the JSON of an error."""
+    kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def answer(error: ApiError) -> JSONResponse:
+    return JSONResponse(body(error.status, error.message, error.param, error.code), error.status, error.headers)
+
+
+def install(app: FastAPI) -> None:
+    """Let every error of an application become JSON."""
+
+    @app.exception_handler(ApiError)
+    async def of_request(request: Request, error: ApiError) -> JSONResponse:
+        return answer(error)
+
+    @app.exception_handler(UserError)
+    async def of_user(request: Request, error: UserError) -> JSONResponse:
+        return answer(ApiError(400, str(error)))
+
+    @app.exception_handler(RequestValidationError)
+    async def of_field(request: Request, error: RequestValidationError) -> JSONResponse:
+        return answer(_of_first_field(error))
+
+    @app.exception_handler(HTTPException)
+    async def of_route(request: Request, error: HTTPException) -> JSONResponse:
+        message = {
+            404: f"There is nothing at {request.url.path}.",
+            405: f"{request.url.path} does not take {request.method}.",
+        }.get(error.status_code, str(error.detail))
+        return answer(ApiError(error.status_code, message, headers=error.headers))
+
+    @app.exception_handler(Exception)
+    async def of_program(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return answer(ApiError(500, "The server failed at this request. Its log says where."))
+
+
+def _of_first_field(error: RequestValidationError) -> ApiError:
+    """Return the error for the first field that is not what it must be."""
+    first = error.errors()[0]
+    if first["type"] == "json_invalid":
+        return ApiError(400, f"The body is no JSON: {first.get('ctx', {}).get('error', first['msg'])}.")
+    name = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
+    return ApiError(400, f"{name or 'The body'}: {first['msg']}.", param=name or None)

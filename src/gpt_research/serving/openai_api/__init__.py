@@ -1,0 +1,1 @@
+"""OpenAI's API, as their client, lm-eval and most other programs use it."""

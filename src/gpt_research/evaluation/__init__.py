@@ -6,6 +6,7 @@ Modules:
     task             what a task is: files, items, questions to the model, metrics
     corpora          the loss on each document of a data set
     evaluated_model  log-likelihoods of continuations and of running text
+    packing          computes common beginnings of sequences once
     windows          cuts long texts into windows that fit the context
     statistics       scores (accuracy, perplexity, bits per byte) and their errors
     comparison       two evaluations, paired item by item

@@ -8,9 +8,9 @@ One case is ours. A token may cross the border of the two texts: after "wor", th
 the one token "world". lm-eval then scores only what follows that token, or stops because nothing
 follows. We encode the continuation alone, so that every byte of it is scored.
 
-Windows are scored in batches, sorted by length, so that little of a batch is padding. The output
-head takes a third of GPT-2's work and runs only at the positions that are scored. It always runs in
-fp32: bf16 has 8 significant bits, so it would round a logit near -100 to a multiple of 0.5.
+What windows have in common at their beginnings is computed once (see `packing`). Rows are scored in
+batches of about one length, so that little of a batch is padding. The output head takes a third of
+GPT-2's work and runs only at the positions that are scored, once for each. It always runs in fp32: bf16 has 8 significant bits, so it would round a logit near -100 to a multiple of 0.5.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import torch
 from gpt_research.base.errors import UserError, not_finite
 from gpt_research.base.runtime import Runtime
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.evaluation.packing import Row, Trees, batches, can_share, pack
 from gpt_research.evaluation.task import Continuations, RunningText
 from gpt_research.evaluation.windows import Scores, Window, rolling_windows, sliding_windows
 from gpt_research.model.fast.attention import for_any_length
@@ -177,54 +178,62 @@ def score(
         UserError: the model's output is not finite.
     """
     model.eval()
-    # The longest windows come first: if a batch does not fit the memory, the first one shows it.
-    order = sorted(range(len(windows)), key=lambda i: -len(windows[i].tokens))
-    done: list[Scores | None] = [None] * len(windows)
-    while order:
-        rows = max(1, tokens_per_batch // (len(windows[order[0]].tokens) - 1))
-        batch, order = order[:rows], order[rows:]
-        for index, scores in zip(batch, _score_batch(model, [windows[i] for i in batch], runtime), strict=True):
-            done[index] = scores
+    done: dict[int, Scores] = {}
+    for batch in batches(pack(windows, share=can_share(model)), tokens_per_batch):
+        done |= _score_batch(model, windows, batch, runtime)
         if progress is not None:
-            progress(len(batch))
-    return [scores for scores in done if scores is not None]
+            progress(sum(len(row.windows) for row in batch))
+    return [done[index] for index in range(len(windows))]
 
 
-def _score_batch(model: GPT, windows: list[Window], runtime: Runtime) -> list[Scores]:
-    longest = max(len(window.tokens) for window in windows) - 1
+def _score_batch(model: GPT, windows: Sequence[Window], batch: Sequence[Row], runtime: Runtime) -> dict[int, Scores]:
+    longest = max(len(row.tokens) for row in batch)
     # The padding is on the right, where causal attention keeps it from every scored token.
-    tokens = np.zeros((len(windows), longest), dtype=np.int64)
-    rows, columns, targets = [], [], []
-    for row, window in enumerate(windows):
-        length = len(window.tokens) - 1
-        assert 1 <= window.scored <= length <= model.config.block_size, "a window must fit the context"
-        tokens[row, :length] = window.tokens[:-1]
-        rows.append(np.full(window.scored, row))
-        columns.append(np.arange(length - window.scored, length))
-        targets.append(np.asarray(window.tokens[-window.scored :], dtype=np.int64))
+    tokens = np.zeros((len(batch), longest), dtype=np.int64)
+    members, places, targets = [], [], []
+    for number, row in enumerate(batch):
+        tokens[number, : len(row.tokens)] = row.tokens
+        for index, way in zip(row.windows, row.ways, strict=True):
+            window = windows[index]
+            assert 1 <= window.scored <= len(way) <= model.config.block_size, "a window must fit the context"
+            members.append(index)
+            places.append(number * longest + way[-window.scored :])
+            targets.append(np.asarray(window.tokens[-window.scored :], dtype=np.int64))
+    cache = Trees(batch, len(model.blocks), runtime.device) if batch[0].is_tree else None
     # The head runs outside of autocast, and so in fp32.
     with runtime.autocast(), for_any_length(runtime.device):
-        h = model.hidden(torch.from_numpy(tokens).to(runtime.device))  # (B, T, C)
-    at = (torch.from_numpy(np.concatenate(part)).to(runtime.device) for part in (rows, columns))
-    nats, greedy = _ask_head(model, h[tuple(at)].float(), torch.from_numpy(np.concatenate(targets)))
-    ends = np.cumsum([window.scored for window in windows])[:-1]
-    return [Scores(n, g) for n, g in zip(np.split(nats, ends), np.split(greedy, ends), strict=True)]
+        h = model.hidden(torch.from_numpy(tokens).to(runtime.device), cache)  # (B, N, C)
+    # Continuations of one context ask the same place for their first tokens.
+    asked, which = np.unique(np.concatenate(places), return_inverse=True)
+    h = h.flatten(0, 1)[torch.from_numpy(asked).to(runtime.device)].float()
+    nats, greedy = _ask_head(model, h, which, np.concatenate(targets))
+    ends = np.cumsum([windows[index].scored for index in members])[:-1]
+    found = zip(np.split(nats, ends), np.split(greedy, ends), strict=True)
+    return {index: Scores(n, g) for index, (n, g) in zip(members, found, strict=True)}
 
 
-def _ask_head(model: GPT, h: torch.Tensor, targets: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Return -ln p of `targets` (N,) after hidden states (N, C), and if no token is likelier.
+def _ask_head(model: GPT, h: torch.Tensor, which: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return -ln p of each target after one of the hidden states, and if no token is likelier.
+
+    Args:
+        h: hidden states (P, C).
+        which: (N,) the number of the hidden state of each target.
+        targets: (N,) tokens.
 
     Raises:
         UserError: a number is not finite.
     """
     rows = max(1, HEAD_BYTES.get(h.device.type, 1 << 30) // (4 * model.config.padded_vocab_size))
-    nats, greedy = [], []
-    for part, wanted in zip(h.split(rows), targets.to(h.device).split(rows), strict=True):
-        logits = model.logits(part)  # (n, V)
-        chosen = logits.gather(1, wanted[:, None]).squeeze(1)
-        nats.append((logits.logsumexp(1) - chosen).cpu())
-        greedy.append((chosen == logits.amax(1)).cpu())
-    found = torch.cat(nats).double().numpy()
-    if not np.isfinite(found).all():
+    nats, greedy = np.empty(len(targets)), np.empty(len(targets), dtype=bool)
+    order = np.argsort(which, kind="stable")
+    for begin, part in zip(range(0, len(h), rows), h.split(rows), strict=True):
+        these = order[slice(*np.searchsorted(which[order], [begin, begin + rows]))]
+        at = torch.from_numpy(which[these] - begin).to(h.device)
+        logits = model.logits(part)  # (P', V)
+        chosen = logits[at, torch.from_numpy(targets[these]).to(h.device)]
+        # The difference is taken in fp64, because each of the two may be far from 0.
+        nats[these] = (logits.logsumexp(1)[at].cpu().double() - chosen.cpu().double()).numpy()
+        greedy[these] = (chosen == logits.amax(1)[at]).cpu().numpy()
+    if not np.isfinite(nats).all():
         raise not_finite("it has no score")
-    return found, torch.cat(greedy).numpy()
+    return nats, greedy

@@ -201,7 +201,8 @@ class GPT(nn.Module):
     def hidden(self, tokens: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
         """Return the final, normed hidden states (B, T, C) of `tokens` (B, T)."""
         T = tokens.size(1)
-        assert self.config.block_size >= T, f"{T} tokens do not fit a context of {self.config.block_size}"
+        fits = cache is not None or self.config.block_size >= T  # a cache counts the tokens itself
+        assert fits, f"{T} tokens do not fit a context of {self.config.block_size}"
         at = torch.arange(T, device=tokens.device) if cache is None else cache.extend(T)
         x = self.position_embedding.embed(self.token_embedding(tokens), at)  # (B, T, C)
         x = F.dropout(x, self.config.dropout, self.training)

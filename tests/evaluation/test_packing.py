@@ -1,4 +1,4 @@
-"""A beginning that sequences share is computed once, and each gets the scores that it gets alone."""
+"""A beginning that sequences share is computed once, and each gets its scores as if alone."""
 
 from __future__ import annotations
 

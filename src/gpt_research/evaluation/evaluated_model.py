@@ -10,7 +10,8 @@ follows. We encode the continuation alone, so that every byte of it is scored.
 
 What windows have in common at their beginnings is computed once (see `packing`). Rows are scored in
 batches of about one length, so that little of a batch is padding. The output head takes a third of
-GPT-2's work and runs only at the positions that are scored, once for each. It always runs in fp32: bf16 has 8 significant bits, so it would round a logit near -100 to a multiple of 0.5.
+GPT-2's work and runs only at the positions that are scored, once for each. It always runs in fp32:
+bf16 has 8 significant bits, so it would round a logit near -100 to a multiple of 0.5.
 """
 
 from __future__ import annotations

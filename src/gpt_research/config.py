@@ -125,6 +125,9 @@ class TrainConfig:
     mix_temperature: float = 1.0
     """Without weights, shares go by size to the power of 1 / mix_temperature: above 1, small
     corpora gain."""
+    shuffle_documents: bool = False
+    """Read the documents of a shard in another order in each pass, so that windows join and cut
+    them differently: for data that is read many times."""
     max_steps: int = 20_000
     """Optimizer steps of the whole run."""
     tokens_per_step: int = 262_144

@@ -149,8 +149,8 @@ def test_a_step_is_led_back_to_all_documents_its_windows_touch(dataset_folder: P
     assert len(found) == len(expected) == 8
     tokens = {name: all_tokens(dataset_folder, name, "train") for name in ("plays", "tales")}
     end = Tokenizer.load(dataset_folder / "tokenizer.json").end_of_text
-    for origins, (array, start) in zip(found, expected, strict=True):
-        window = array[start : start + 33]
+    for origins, ((array, start, length),) in zip(found, expected, strict=True):
+        window = array[start : start + length]
         first = origins[0]
         assert np.array_equal(tokens[first.corpus][first.token : first.token + 33], window)
         assert len(origins) == 1 + np.count_nonzero(window[:-1] == end)

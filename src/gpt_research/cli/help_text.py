@@ -24,7 +24,7 @@ OTHER = "other"
 
 GROUPS: dict[str, dict[str, str]] = {
     "TrainConfig": {
-        "data": "data out resume step init_from ema weights mix_temperature",
+        "data": "data out resume step init_from ema weights mix_temperature shuffle_documents",
         "model": "model.n_layer model.n_head model.n_kv_head model.head_size model.n_embd model.n_ff model.block_size "
         "model.vocab_size model.dropout model.bias model.norm model.norm_eps model.activation model.positions "
         "model.rope_theta model.attention model.qk_norm model.value_embeddings model.logit_softcap model.tie_weights "

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from gpt_research.base.errors import UserError, closest
 from gpt_research.data.loader import DataLoader, shards_by_array
-from gpt_research.data.shards import Manifest, Shard, TokenFiles, read_manifests
+from gpt_research.data.shards import Manifest, Shard, TokenFiles, index_path, read_document_index, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 
 CONTEXT = 48
@@ -112,7 +112,7 @@ class Lineage:
         starts, lengths = self._index(folder, shard)
         row = int(np.searchsorted(starts, token, side="right")) - 1
         start, length = int(starts[row]), int(lengths[row])
-        document = _read_row(_index_path(folder, shard), row)
+        document = _read_row(index_path(folder, shard), row)
         return Origin(
             corpus=corpus,
             split=split,
@@ -131,17 +131,11 @@ class Lineage:
 
     def _index(self, folder: Path, shard: Shard) -> tuple[np.ndarray, np.ndarray]:
         """Return first tokens and lengths of the documents of a shard."""
-        path = _index_path(folder, shard)
+        path = index_path(folder, shard)
         if path not in self._indexes:
             # Only one index is kept, because it may be large.
             self._indexes.clear()
-            try:
-                table = pq.read_table(path, columns=["start", "tokens"])
-            except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are among these
-                raise UserError(
-                    f"The document index {path} cannot be read ({str(error)[:100]}). Run preprocessing again."
-                ) from None
-            self._indexes[path] = table["start"].to_numpy(), table["tokens"].to_numpy()
+            self._indexes[path] = read_document_index(path)
         return self._indexes[path]
 
     def _text(
@@ -175,10 +169,6 @@ def _roots(folder: Path) -> dict[str, str]:
             specs = json.loads((data_set / "dataset.json").read_text(encoding="utf-8")).get("read_from", {})
             return {name: spec.partition("=")[2] for name, spec in specs.items()}
     return {}
-
-
-def _index_path(folder: Path, shard: Shard) -> Path:
-    return (folder / shard.path).with_suffix(".parquet")
 
 
 def _read_row(path: Path, row: int) -> dict[str, Any]:
@@ -221,6 +211,7 @@ def windows_of_step(
     """
     names = shards_by_array(files)
     for micro_step in range(loader.micro_steps):
-        for array, start in loader.windows(step - 1, micro_step):
-            corpus, shard = names[id(array)]
-            yield lineage.window(corpus, shard, start, loader.block_size + 1)
+        for window in loader.windows(step - 1, micro_step):
+            yield [
+                origin for array, first, length in window for origin in lineage.window(*names[id(array)], first, length)
+            ]

@@ -16,12 +16,15 @@ import numpy as np
 import torch
 
 from gpt_research.base.errors import UserError
+from gpt_research.data.document_order import DocumentOrder
 from gpt_research.data.order import MIX_BLOCK, SampleOrder
-from gpt_research.data.shards import TokenFiles, gather
+from gpt_research.data.shards import Span, TokenFiles, gather
 
 PASS_SHIFT = 7919
 """Tokens by which each pass moves its windows to the right (a prime), so that passes cut the text
 differently."""
+MOST_DOCUMENT_ORDERS = 4096
+"""Orders of documents (32 bytes a document) that are kept; a pass needs one for each shard."""
 
 
 class DataLoader:
@@ -39,6 +42,7 @@ class DataLoader:
         world_size: int = 1,
         vocab_size: int | None = None,
         temperature: float = 1.0,
+        shuffle_documents: bool = False,
     ) -> None:
         """Fix the order of samples.
 
@@ -48,6 +52,7 @@ class DataLoader:
             samples_per_step: windows of one optimizer step over all ranks.
             vocab_size: if given, a token of this value or above is refused, because no embedding
                 has a row for it.
+            shuffle_documents: each pass reads the documents of a shard in an order of its own.
         """
         assert samples_per_step % (micro_batch * world_size) == 0, "a step must divide over ranks and micro-batches"
         self.files = list(files.values())
@@ -57,8 +62,10 @@ class DataLoader:
         self.micro_steps = samples_per_step // (micro_batch * world_size)
         self.rank, self.world_size, self.vocab_size = rank, world_size, vocab_size
         self.block_size = self.files[0].block_size
+        self.shuffle_documents = shuffle_documents
+        self._document_orders: dict[tuple[int, int, int], DocumentOrder] = {}
         self._block = -1
-        self._windows_of_block: list[tuple[np.ndarray, int]] = []
+        self._windows_of_block: list[list[Span]] = []
 
     def batch(self, step: int, micro_step: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return tokens and targets of a micro-batch: two views, each (micro_batch, block_size)
@@ -84,20 +91,22 @@ class DataLoader:
             )
         return torch.from_numpy(gathered)
 
-    def windows(self, step: int, micro_step: int) -> list[tuple[np.ndarray, int]]:
-        """Return the windows of a micro-batch, each as tokens of its shard and its first index."""
+    def windows(self, step: int, micro_step: int) -> list[list[Span]]:
+        """Return the windows of a micro-batch, each as the spans of its shard that it is made of:
+        one, or with `shuffle_documents` one for each document.
+        """
         # Ranks take turns by micro-batches in one global order of samples.
         first = step * self.samples_per_step
         first += (micro_step * self.world_size + self.rank) * self.micro_batch
         block, begin = divmod(first, MIX_BLOCK)
-        windows: list[tuple[np.ndarray, int]] = []
+        windows: list[list[Span]] = []
         # A micro-batch may continue in the next block.
         while len(windows) < self.micro_batch:
             windows += self._block_windows(block)[begin : begin + self.micro_batch - len(windows)]
             block, begin = block + 1, 0
         return windows
 
-    def _block_windows(self, block: int) -> list[tuple[np.ndarray, int]]:
+    def _block_windows(self, block: int) -> list[list[Span]]:
         """Return the windows of a block of samples; keep them, because the next call needs them."""
         if block != self._block:
             corpus, window, epoch = self.order.block(block)
@@ -105,10 +114,28 @@ class DataLoader:
             for index in np.unique(corpus):
                 mine = corpus == index
                 shards[mine], starts[mine] = self.files[index].locate(window[mine], shift=epoch[mine] * PASS_SHIFT)
-            arrays = [self.files[c].arrays[s] for c, s in zip(corpus.tolist(), shards.tolist(), strict=True)]
-            self._windows_of_block = list(zip(arrays, starts.tolist(), strict=True))
+            places = zip(corpus.tolist(), shards.tolist(), epoch.tolist(), starts.tolist(), strict=True)
+            self._windows_of_block = [self._spans(*place) for place in places]
             self._block = block
         return self._windows_of_block
+
+    def _spans(self, corpus: int, shard: int, epoch: int, start: int) -> list[Span]:
+        """Return the window that begins at place `start` of a shard, as a pass reads the shard."""
+        array, length = self.files[corpus].arrays[shard], self.block_size + 1
+        if not self.shuffle_documents:
+            return [(array, start, length)]
+        order = self.document_order(corpus, shard, epoch)
+        return [(array, first, taken) for first, taken in order.spans(start, length)]
+
+    def document_order(self, corpus: int, shard: int, epoch: int) -> DocumentOrder:
+        """Return the order of the documents of a shard in a pass; the corpus by its index."""
+        key = (corpus, shard, epoch)
+        if key not in self._document_orders:
+            if len(self._document_orders) > MOST_DOCUMENT_ORDERS:
+                self._document_orders.clear()
+            ends = self.files[corpus].document_ends(shard)
+            self._document_orders[key] = DocumentOrder(ends, self.order.stream(3, corpus, shard, epoch))
+        return self._document_orders[key]
 
 
 def shards_by_array(files: Mapping[str, TokenFiles]) -> dict[int, tuple[str, int]]:

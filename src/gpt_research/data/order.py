@@ -141,12 +141,13 @@ class SampleOrder:
         if key not in self._permutations:
             if len(self._permutations) > 256:
                 self._permutations.clear()
-            # The key holds the corpus's name, not its index, so that adding a corpus does not
-            # reshuffle the others.
-            name = int.from_bytes(self.names[corpus].encode(), "little")
-            n = int(self.num_windows[corpus])
-            self._permutations[key] = Permutation(n, (self.seed, 2, name, epoch))
+            self._permutations[key] = Permutation(int(self.num_windows[corpus]), self.stream(2, corpus, epoch))
         return self._permutations[key]
+
+    def stream(self, purpose: int, corpus: int, *place: int) -> tuple[int, ...]:
+        """Return the key of a random stream for a corpus, which `corpus` gives by its index."""
+        # The key holds the corpus's name, so that adding a corpus does not reshuffle the others.
+        return (self.seed, purpose, int.from_bytes(self.names[corpus].encode(), "little"), *place)
 
     def passes(self, samples: int) -> dict[str, float]:
         """Return how often `samples` samples read each corpus in whole, by its name."""

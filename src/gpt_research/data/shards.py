@@ -200,6 +200,7 @@ class TokenFiles:
 
     def __init__(self, folder: Path, shards: Sequence[Shard], dtype: np.dtype[Any], block_size: int) -> None:
         self.block_size = block_size
+        self.folder, self.shards = folder, shards
         self.arrays = [_map_shard(folder, shard, dtype) for shard in shards]
         lengths = np.array([len(a) for a in self.arrays], dtype=np.int64)
         windows = np.maximum(lengths - 1, 0) // block_size  # for each shard
@@ -219,6 +220,46 @@ class TokenFiles:
         shard = np.searchsorted(self.first_window, windows, side="right") - 1
         start = (windows - self.first_window[shard]) * self.block_size + shift % (self.slack[shard] + 1)
         return shard, start
+
+    def document_ends(self, shard: int) -> np.ndarray:
+        """Return the token after each document of a shard, (documents,) int64.
+
+        Raises:
+            UserError: it has no document index, because another program prepared it, or the index
+                is damaged.
+        """
+        path = index_path(self.folder, self.shards[shard])
+        if not path.is_file():
+            raise UserError(
+                f"shuffle_documents is on, but there is no {path} that says where documents begin. Another program "
+                "prepared this data set: leave shuffle_documents off."
+            )
+        starts, lengths = read_document_index(path)
+        if not len(starts) or int(starts[-1] + lengths[-1]) != len(self.arrays[shard]):
+            raise UserError(f"The document index {path} does not fit its shard. Run preprocessing again.")
+        return starts + lengths
+
+
+def index_path(folder: Path, shard: Shard) -> Path:
+    """Return the document index of a shard."""
+    return (folder / shard.path).with_suffix(".parquet")
+
+
+def read_document_index(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first token and the number of tokens of each document of a shard.
+
+    Raises:
+        UserError: the index is missing or damaged.
+    """
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, columns=["start", "tokens"])
+    except (OSError, ValueError, KeyError) as error:  # pyarrow's errors are among these
+        raise UserError(
+            f"The document index {path} cannot be read ({str(error)[:100]}). Run preprocessing again."
+        ) from None
+    return table["start"].to_numpy().astype(np.int64), table["tokens"].to_numpy().astype(np.int64)
 
 
 def _map_shard(folder: Path, shard: Shard, dtype: np.dtype[Any]) -> np.ndarray:
@@ -240,15 +281,18 @@ def _map_shard(folder: Path, shard: Shard, dtype: np.dtype[Any]) -> np.ndarray:
     return mapped.view(np.ndarray)
 
 
-def gather(windows: Sequence[tuple[np.ndarray, int]], block_size: int) -> np.ndarray:
-    """Copy windows into one array (n, block_size + 1) int64.
+Span = tuple[np.ndarray, int, int]
+"""Tokens that lie in a row: those of their shard, the index of the first one, and their number."""
 
-    Args:
-        windows: for each window the tokens of its shard, and the index of its first token in them.
-    """
+
+def gather(windows: Sequence[Sequence[Span]], block_size: int) -> np.ndarray:
+    """Copy windows, each made of spans, into one array (n, block_size + 1) int64."""
     out = np.empty((len(windows), block_size + 1), dtype=np.int64)
-    for row, (tokens, start) in enumerate(windows):
-        out[row] = tokens[start : start + block_size + 1]
+    for row, spans in zip(out, windows, strict=True):
+        place = 0
+        for tokens, first, length in spans:
+            row[place : place + length] = tokens[first : first + length]
+            place += length
     return out
 
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from gpt_research.base.disk import dispensable
 from gpt_research.base.files import write_json
 from gpt_research.checkpoint.weights import is_sharded
 from gpt_research.data.loader import DataLoader, shards_by_array
+from gpt_research.data.shards import gather
 from gpt_research.training.step import TrainStep
 
 if TYPE_CHECKING:
@@ -86,15 +86,17 @@ def describe_windows(loader: DataLoader, dataset: Dataset, tokenizer: Tokenizer,
     shards = shards_by_array(dataset.train)
     windows = []
     for micro_step in range(loader.micro_steps):
-        for array, start in loader.windows(step, micro_step):
+        for window in loader.windows(step, micro_step):
+            array, first_token, _ = window[0]
             corpus, shard = shards[id(array)]
-            tokens = np.asarray(array[start : start + EXCERPT_TOKENS])
+            everything = gather([window], loader.block_size)[0]
+            tokens = everything[:EXCERPT_TOKENS]
             windows.append(
                 {
                     "corpus": corpus,
                     "shard": dataset.manifests[corpus].splits["train"][shard].path,
-                    "first_token": start,
-                    "largest_id": int(np.max(array[start : start + loader.block_size + 1])),
+                    "first_token": first_token,
+                    "largest_id": int(everything.max()),
                     # A damaged shard may hold ids that the tokenizer lacks.
                     "begins": tokenizer.decode(tokens[tokens < tokenizer.vocab_size].tolist()),
                 }

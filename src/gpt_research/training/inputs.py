@@ -77,4 +77,5 @@ def loader_of_run(
         world_size=world_size,
         vocab_size=config.model.vocab_size,
         temperature=config.mix_temperature,
+        shuffle_documents=config.shuffle_documents,
     )

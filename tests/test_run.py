@@ -100,14 +100,14 @@ def test_without_a_name_the_newest_run_is_taken(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UserError, match="No run with a checkpoint under runs"):
         named_or_newest("")
     write_run(tmp_path / "runs" / "one", {})
-    assert named_or_newest("") == Path("runs/one")
+    assert named_or_newest("").folder == Path("runs/one")
     (tmp_path / "runs" / "one" / "metrics.jsonl").write_text("")
     write_run(tmp_path / "runs" / "imported", {})  # without metrics
     for path, time in (("one/metrics.jsonl", 2e9), ("imported/config.yaml", 1e9)):
         os.utime(tmp_path / "runs" / path, (time, time))
-    assert named_or_newest("") == Path("runs/one")
+    assert named_or_newest("").folder == Path("runs/one")
     os.utime(tmp_path / "runs/imported/config.yaml", (3e9, 3e9))
-    assert named_or_newest("") == Path("runs/imported")
-    assert named_or_newest("elsewhere") == Path("elsewhere")
+    assert named_or_newest("").folder == Path("runs/imported")
+    assert named_or_newest("elsewhere").folder == Path("elsewhere")
     with pytest.raises(UserError, match="is not a run folder"):
-        Run.open(named_or_newest("elsewhere"))
+        Run.open(named_or_newest("elsewhere").folder)

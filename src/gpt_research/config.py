@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from gpt_research.base.errors import UserError, require
 from gpt_research.model_config import GPTConfig
+from gpt_research.run_reference import NAMES, names_checkpoint
 
 # A user may write `auto`, or nothing. `estimate.micro_batch` makes a number of it before anything
 # is built, so type checkers see an int, and only the parser of flags and YAML sees all three.
@@ -105,10 +106,11 @@ class TrainConfig:
     """Run folder: config, metrics, samples, checkpoints."""
     resume: str = changeable("auto")
     """auto: continue the run that is in the folder. never: refuse a folder that holds a run. A run
-    folder: continue that run with its own settings."""
+    folder: continue that run with its own settings. RUN@STEP goes on from one of its
+    checkpoints."""
     init_from: str = ""
-    """Run folder whose weights a new run begins with; the shape of the model is that run's.
-    Optimizer, schedule and all other settings are new."""
+    """Run folder, or RUN@STEP for one of its checkpoints, whose weights a new run begins with; the
+    shape of the model is that run's. Optimizer, schedule and all other settings are new."""
     ema: bool | None = changeable(None)
     """With --init_from: begin with the averaged weights of that run (ema_decay), or with false with
     those of its step. Default: the averaged ones if it has them."""
@@ -326,7 +328,7 @@ class TrainConfig:
 
 def require_step(name: str, value: str) -> None:
     """Raise a `UserError` unless a setting names a checkpoint: newest, best, or a number."""
-    require(value in ("newest", "best") or value.isdecimal(), name, value, "newest, best, or the step of a checkpoint")
+    require(names_checkpoint(value), name, value, NAMES)
 
 
 @dataclass(frozen=True)

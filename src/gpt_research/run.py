@@ -16,11 +16,12 @@ import torch
 
 from gpt_research.base import hints, machine, plugins, shared_cores
 from gpt_research.base.errors import UserError
-from gpt_research.checkpoint.files import checkpoint_path, load_step, saved_steps
+from gpt_research.checkpoint.files import checkpoint_path, find_step, load_step, saved_steps
 from gpt_research.checkpoint.weights import restore_model, shape_of
 from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.model.gpt import GPT
+from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.settings_history import run_config
 
 RUNS = Path("runs")
@@ -48,21 +49,24 @@ class Run:
 
     @classmethod
     def open(
-        cls, folder: Path | str, device: torch.device | str = "cpu", step: str = "newest", ema: bool | None = None
+        cls, folder: Path | str, device: torch.device | str = "cpu", step: str = "", ema: bool | None = None
     ) -> Run:
         """Open a checkpoint of a run folder.
 
         Args:
-            step: newest (a damaged one is passed over), best (lowest validation loss), or a number.
+            folder: the run, or `RUN@STEP`.
+            step: newest (a damaged one is passed over), best (lowest validation loss), or a number;
+                by default what `RUN@STEP` names, else newest.
             ema: take the averaged weights; by default, if the checkpoint has them.
 
         Raises:
             UserError: no such run, nothing saved yet, no such step or average, damage, a tokenizer
                 that is not the run's, or a plugin of the run that this process has not run.
         """
-        folder = Path(folder)
+        reference = run_reference(folder, step)
+        folder = reference.folder
         run_config(folder)  # it says what a folder lacks that is no run
-        checkpoint = load_step(folder, step, optimizer=False)
+        checkpoint = load_step(folder, reference.step, optimizer=False)
         if checkpoint is None:
             raise UserError(f"{folder} has no checkpoint yet. Let training reach its first save.")
         config = run_config(folder, checkpoint.step)
@@ -107,7 +111,7 @@ class Run:
 
 
 def load_model(
-    folder: Path | str, device: torch.device | str = "cpu", step: str = "newest", ema: bool | None = None
+    folder: Path | str, device: torch.device | str = "cpu", step: str = "", ema: bool | None = None
 ) -> tuple[GPT, Tokenizer]:
     """Return the model of a run's checkpoint, ready to generate, and its tokenizer.
 
@@ -118,13 +122,35 @@ def load_model(
     return run.model, run.tokenizer
 
 
-def named_or_newest(folder: str) -> Path:
-    """Return the run folder that a command names; if it names none, the newest one under `runs/`.
+def named_or_newest(named: str, step: str = "") -> RunReference:
+    """Return the run and the checkpoint that a command names; if it names no run, the newest one
+    under `runs/`.
+
+    Args:
+        named: `RUN`, `RUN@STEP`, `@STEP` of the newest run, or nothing.
+        step: the checkpoint that a setting of the command names; empty if it names none.
 
     Raises:
-        UserError: none is named and there is none.
+        UserError: no run is named and there is none, or `named` and `step` name two checkpoints.
     """
-    return Path(folder) if folder else newest_run(RUNS)
+    if not named or (named.startswith("@") and not Path(named).exists()):
+        named = f"{newest_run(RUNS)}{named}"
+    return run_reference(named, step)
+
+
+def step_of_run(named: str, step: int | None) -> tuple[Path, int | None]:
+    """Return the run folder, and the training step that a command names, for one that takes a step
+    and not a checkpoint: `RUN@600` is step 600, and `RUN@best` the step that the best checkpoint
+    was saved after. None if no step is named.
+
+    Raises:
+        UserError: as `named_or_newest` does, or there is no such checkpoint.
+    """
+    chosen = named_or_newest(named, "" if step is None else str(step))
+    if not chosen.is_named:
+        return chosen.folder, None
+    is_number = chosen.step.isdecimal()  # a step need not have a checkpoint
+    return chosen.folder, int(chosen.step) if is_number else find_step(chosen.folder, chosen.step)
 
 
 def newest_run(root: Path) -> Path:

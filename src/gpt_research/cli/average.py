@@ -12,6 +12,7 @@ from gpt_research.base.errors import UserError, require
 if TYPE_CHECKING:
     from gpt_research.checkpoint.files import Checkpoint
     from gpt_research.config import TrainConfig
+    from gpt_research.run_reference import RunReference
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,8 @@ class AverageCommand:
     """Make a run folder whose weights, at step 0, are the mean of those of several checkpoints."""
 
     runs: list[str] = field(default_factory=list)
-    """Run folders; of several, each gives its checkpoints. Empty: the newest under runs/."""
+    """Run folders; of several, each gives its checkpoints, and RUN@STEP gives that one. Empty: the
+    newest under runs/."""
     last: int = 0
     """Number of newest checkpoints to take of each run. Default: 5, unless steps are named."""
     steps: str = ""
@@ -48,8 +50,8 @@ def run(command: AverageCommand) -> int:
     from gpt_research.run import Run, named_or_newest
     from gpt_research.training.lineage import mean_of
 
-    folders = [Path(folder) for folder in command.runs] or [named_or_newest("")]
-    chosen = {folder: _steps(folder, command) for folder in dict.fromkeys(folders)}
+    chosen = _chosen([named_or_newest(named) for named in command.runs or [""]], command)
+    folders = list(chosen)
     places = [checkpoint_path(folder, step) for folder, steps in chosen.items() for step in steps]
     require(len(places) > 1, "runs", command.runs, "runs with two checkpoints or more to average")
     checkpoints = {str(place): load_checkpoint(place, optimizer=False) for place in places}
@@ -77,8 +79,28 @@ def run(command: AverageCommand) -> int:
     return 0
 
 
+def _chosen(references: list[RunReference], command: AverageCommand) -> dict[Path, list[int]]:
+    """Return the steps of each run that go into the mean, lowest first.
+
+    Raises:
+        UserError: a folder is no run, or it has not as many checkpoints, or not these.
+    """
+    from gpt_research.checkpoint.files import find_step
+
+    flag = "last" if command.last else "steps"
+    if (command.last or command.steps) and all(reference.is_named for reference in references):
+        value = command.last or command.steps
+        raise UserError(f"{flag} is {value!r}, but {references[0]} names its checkpoint. Leave --{flag} out.")
+    chosen: dict[Path, set[int]] = {}
+    for reference in references:
+        folder = reference.folder
+        steps = [find_step(folder, reference.step)] if reference.is_named else _steps(folder, command)
+        chosen.setdefault(folder, set()).update(steps)
+    return {folder: sorted(steps) for folder, steps in chosen.items()}
+
+
 def _steps(folder: Path, command: AverageCommand) -> list[int]:
-    """Return the steps of a run that go into the mean, lowest first.
+    """Return the steps of a run, whose checkpoint no reference names, that go into the mean.
 
     Raises:
         UserError: the folder is no run, or it has not as many checkpoints, or not these.
@@ -88,7 +110,7 @@ def _steps(folder: Path, command: AverageCommand) -> list[int]:
 
     run_config(folder)  # it says what a folder lacks that is no run
     if command.steps:
-        return sorted({find_step(folder, number) for number in command.steps.replace(" ", "").split(",")})
+        return [find_step(folder, number) for number in command.steps.replace(" ", "").split(",")]
     # Step 0 has the weights of another run or of an import, which this run has not trained.
     steps = [step for step in saved_steps(folder) if step > 0]
     wanted = command.last or 5

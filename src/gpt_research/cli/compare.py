@@ -32,7 +32,8 @@ class CompareCommand:
     """Compare two evaluations item by item, or many runs."""
 
     runs: list[str] = field(default_factory=list)
-    """Run folders or result files of evaluate, two or more."""
+    """Run folders, or RUN@STEP for one of their checkpoints, or result files of evaluate; two or
+    more."""
     confidence: float = 0.95
     """Confidence of the intervals: the share of repetitions in which one would hold the true
     difference."""

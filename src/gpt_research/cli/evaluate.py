@@ -17,9 +17,11 @@ class EvaluateCommand(EvaluationSettings):
     """Measure a run's loss on a data set and its scores on benchmarks."""
 
     run: str = ""
-    """Run folder to evaluate. Empty: the newest under runs/."""
-    step: str = "newest"
-    """Checkpoint to evaluate: newest, best (lowest validation loss) or its step."""
+    """Run folder to evaluate, or RUN@STEP for one of its checkpoints. Empty: the newest under
+    runs/."""
+    step: str = ""
+    """Checkpoint to evaluate: newest, best (lowest validation loss) or its step.
+    Default: the one that RUN@STEP names, else the newest."""
     ema: bool | None = None
     """Take the averaged weights (ema_decay), or with false those of the step. Default: the averaged
     ones if the checkpoint has them."""
@@ -36,7 +38,7 @@ class EvaluateCommand(EvaluationSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_step("step", self.step)
+        require_step("step", self.step or "newest")
 
 
 def run(command: EvaluateCommand) -> int:
@@ -52,19 +54,21 @@ def run(command: EvaluateCommand) -> int:
     from gpt_research.run import Run, named_or_newest
 
     check_names(command.named_tasks)  # before the model is loaded, which takes longer
-    folder = named_or_newest(command.run)
+    chosen = named_or_newest(command.run, command.step)
     runtime = startup.start(command.device, command.precision)
     with _progress() as progress:
-        opened = Run.open(folder, runtime.device, command.step, command.ema)
+        opened = Run.open(chosen.folder, runtime.device, chosen.step, command.ema)
         summary, measured = evaluate(opened, command, runtime, with_lm_eval=command.harness, progress=progress)
     summary["settings"] = {"run": command.run, **summary["settings"]}
-    path = Path(command.json) if command.json else folder / results.RESULT_NAME
+    path = Path(command.json) if command.json else chosen.folder / results.RESULT_NAME
     console = Console()
     for part in report(summary, measured):
         if isinstance(part, str):
             console.print(part, markup=False, highlight=False)
         else:
             print_table(part)
+    if not command.json:
+        results.keep_that_of_another_step(chosen.folder, summary["step"])
     results.write(path, summary, measured.values())  # after the table, because the disk may refuse it
     print(f"Result: {path}")
     return 0

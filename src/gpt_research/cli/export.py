@@ -14,9 +14,11 @@ class ExportCommand:
     """Write a run in another program's format, proved to compute what the run computes."""
 
     run: str = ""
-    """Run folder to export. Empty: the newest under runs/."""
-    step: str = "newest"
-    """Checkpoint to export: newest, best (lowest validation loss) or its step."""
+    """Run folder to export, or RUN@STEP for one of its checkpoints. Empty: the newest under runs/.
+    """
+    step: str = ""
+    """Checkpoint to export: newest, best (lowest validation loss) or its step.
+    Default: the one that RUN@STEP names, else the newest."""
     ema: bool | None = None
     """Take the averaged weights (ema_decay), or with false those of the step. Default: the averaged
     ones if the checkpoint has them."""
@@ -33,7 +35,7 @@ class ExportCommand:
     """Text file to check the export on. Empty: a built-in passage."""
 
     def __post_init__(self) -> None:
-        require_step("step", self.step)
+        require_step("step", self.step or "newest")
         require(bool(self.out), "out", self.out, "the folder to write: --out DIR")
 
 
@@ -44,10 +46,11 @@ def run(command: ExportCommand) -> int:
     from gpt_research.export.exporting import export_run
     from gpt_research.run import named_or_newest
 
+    chosen = named_or_newest(command.run, command.step)
     proofs = export_run(
-        named_or_newest(command.run),
+        chosen.folder,
         Path(command.out),
-        step=command.step,
+        step=chosen.step,
         ema=command.ema,
         format=command.format,
         dtype=command.dtype,

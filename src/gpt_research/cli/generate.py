@@ -33,9 +33,10 @@ class GenerateCommand(GenerateConfig):
     """The settings of `gpt-research generate`."""
 
     run: str = ""
-    """Run folder. Empty: the newest under runs/."""
-    step: str = "newest"
-    """Checkpoint: newest, best (lowest validation loss) or its step."""
+    """Run folder, or RUN@STEP for one of its checkpoints. Empty: the newest under runs/."""
+    step: str = ""
+    """Checkpoint: newest, best (lowest validation loss) or its step.
+    Default: the one that RUN@STEP names, else the newest."""
     ema: bool | None = None
     """Take the averaged weights (ema_decay), or with false those of the step. Default: the averaged
     ones if the checkpoint has them."""
@@ -57,7 +58,7 @@ class GenerateCommand(GenerateConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_step("step", self.step)
+        require_step("step", self.step or "newest")
         require(not (self.interactive and self.json), "json", True, "left out in an interactive session")
         alone = not self.interactive or self.num_samples == 1
         require(alone, "num_samples", self.num_samples, "1 in an interactive session")
@@ -104,11 +105,11 @@ def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngin
     from gpt_research.model.fast.packed import pack
     from gpt_research.run import load_model, named_or_newest
 
-    folder = named_or_newest(command.run)
+    chosen = named_or_newest(command.run, command.step)
     machine = startup.start(command.device, command.precision)
-    model, tokenizer = load_model(folder, machine.device, command.step, command.ema)
+    model, tokenizer = load_model(chosen.folder, machine.device, chosen.step, command.ema)
     model = pack(model, machine, command.weights, rows=command.num_samples, use_up=True)
-    yield folder, TorchEngine(model, tokenizer, description=f"{machine.precision} on {machine.device_name}")
+    yield chosen.folder, TorchEngine(model, tokenizer, description=f"{machine.precision} on {machine.device_name}")
 
 
 @contextlib.contextmanager
@@ -127,15 +128,15 @@ def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[Path, GenerationE
     from gpt_research.generation.llama_cpp_engine import LARGEST_BATCH, LlamaCppEngine
     from gpt_research.run import named_or_newest
 
-    folder = named_or_newest(command.run)
+    chosen = named_or_newest(command.run, command.step)
     dtype = "q8_0" if command.weights == "int8" else GGUF_TYPES[command.precision]
-    file = gguf_of_run(folder, dtype, command.step, command.ema, notice=say)
+    file = gguf_of_run(chosen.folder, dtype, chosen.step, command.ema, notice=say)
     slots = min(command.num_samples, LARGEST_BATCH)
     with (
         contextlib.closing(LlamaCpp(file.path, file.tokenizer, file.config.block_size, slots)) as llama,
         contextlib.closing(LlamaCppEngine(llama, dtype)) as engine,
     ):
-        yield folder, engine
+        yield chosen.folder, engine
 
 
 def write(engine: GenerationEngine, command: GenerateCommand, prompt: str, folder: Path, out: Terminal) -> None:

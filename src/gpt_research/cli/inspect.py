@@ -17,14 +17,15 @@ class InspectCommand:
     """Show what a run folder holds, without loading a weight."""
 
     run: str = ""
-    """Run folder. Empty: the newest under runs/."""
-    step: str = "newest"
-    """Checkpoint to show: newest, best (lowest validation loss) or its step."""
+    """Run folder, or RUN@STEP for one of its checkpoints. Empty: the newest under runs/."""
+    step: str = ""
+    """Checkpoint to show: newest, best (lowest validation loss) or its step.
+    Default: the one that RUN@STEP names, else the newest."""
     verify: bool = False
     """Check the SHA-256 of every checkpoint's files too."""
 
     def __post_init__(self) -> None:
-        require_step("step", self.step)
+        require_step("step", self.step or "newest")
 
 
 def run(command: InspectCommand) -> int:
@@ -36,8 +37,8 @@ def run(command: InspectCommand) -> int:
     from gpt_research.run import named_or_newest
     from gpt_research.training.inspect_run import inspect_run
 
-    folder = named_or_newest(command.run)
-    summary = inspect_run(folder, command.step, hashes=command.verify)
+    chosen = named_or_newest(command.run, command.step)
+    folder, summary = chosen.folder, inspect_run(chosen.folder, chosen.step, hashes=command.verify)
     console = Console(highlight=False, soft_wrap=True)
     config, model = summary.config, summary.config.model
     console.print(

@@ -21,7 +21,8 @@ from gpt_research.base.setting_names import field_kinds, field_names, unknown
 from gpt_research.base.settings import find_config, parse_error, parser_for, place, read_values
 from gpt_research.cli import help_text
 from gpt_research.cli.commands import Command
-from gpt_research.cli.settings_of_run import settings_of_run
+from gpt_research.cli.settings_of_run import checkpoint_of_run, settings_of_run
+from gpt_research.run_reference import run_reference
 
 TEXTS = {"--help": "help", "-h": "help", "--print_config": "print_config"}
 """Flags that ask for a text instead of the command."""
@@ -62,6 +63,10 @@ def parse_settings(name: str, command: Command, arguments: list[str]) -> Any:
         lines |= dict.fromkeys(found, (path, found))
         given |= {key: values.get(key) for key in found}
     given |= {flag.removeprefix("--"): value for flag, _, value in (flag.partition("=") for flag in flags)}
+    if "resume" in field_names(settings_class):
+        replaced = checkpoint_of_run(given)
+        given |= replaced
+        flags = [*flags, *(f"--{key}={value}" for key, value in replaced.items())]
     # The files come first wherever they stand, so that a flag wins over them.
     flags = [*(f"--config={path}" for path in sorted_.files), *flags]
     parser = parser_for(settings_class)
@@ -157,7 +162,7 @@ def _with_bare(arguments: Arguments, name: str, command: Command, known: list[st
 
 def _stray(argument: str, name: str, fitting: list[str], known: list[str]) -> str:
     """Return the sentence for an argument that lacks its flag, beside those that need none."""
-    path = Path(argument)
+    path = run_reference(argument).folder
     flag = ""
     if _is_config(argument):
         flag = "config"

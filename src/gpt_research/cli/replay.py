@@ -12,16 +12,17 @@ class ReplayCommand:
     """Run one step of a run again, and show what its modules compute."""
 
     run: str = ""
-    """Run folder. Empty: the newest under runs/."""
-    step: int = 1
-    """Step to run again, counted from 1 as in metrics.jsonl."""
+    """Run folder, or RUN@STEP for one of its steps. Empty: the newest under runs/."""
+    step: int | None = None
+    """Step to run again, counted from 1 as in metrics.jsonl. Default: the one that RUN@STEP names,
+    else 1."""
     data: str = ""
     """Data set folder. Empty: the one the run was trained on."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
 
     def __post_init__(self) -> None:
-        require(self.step >= 1, "step", self.step, "at least 1")
+        require(self.step is None or self.step >= 1, "step", self.step, "at least 1")
 
 
 def run(command: ReplayCommand) -> int:
@@ -30,12 +31,12 @@ def run(command: ReplayCommand) -> int:
     from rich.table import Table
 
     from gpt_research.cli.tables import print_table
-    from gpt_research.run import named_or_newest
+    from gpt_research.run import step_of_run
     from gpt_research.settings_history import has_history
     from gpt_research.training.replay import replay
 
-    run_folder = named_or_newest(command.run)
-    result = replay(run_folder, command.step, command.data, command.device)
+    run_folder, step = step_of_run(command.run, command.step)
+    result = replay(run_folder, 1 if step is None else step, command.data, command.device)
     console = Console(highlight=False, soft_wrap=True)
     table = Table("module", title=f"{run_folder}, step {result.step}, in fp32")
     table.add_column("largest output", justify="right")

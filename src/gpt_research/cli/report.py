@@ -13,8 +13,9 @@ class ReportCommand:
     """Write one HTML file about runs, or about the folder of an experiment."""
 
     runs: list[str] = field(default_factory=list)
-    """Run folders or result files of evaluate, or the folder of one ablation, sweep or lr-range.
-    Runs that differ in nothing but the seed are one setting."""
+    """Run folders, or RUN@STEP for one of their checkpoints, or result files of evaluate, or the
+    folder of one ablation, sweep or lr-range. Runs that differ in nothing but the seed are one
+    setting."""
     out: str = ""
     """HTML file to write. Empty: report.html in the folder that is named, or here if several are.
     """

@@ -11,6 +11,26 @@ from gpt_research.base.setting_names import field_names
 from gpt_research.base.settings import by_flag, to_dict
 
 
+def checkpoint_of_run(given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the settings that replace a `RUN@STEP` of `resume` or `init_from`: the run and, as
+    `step`, its checkpoint. Empty if neither is one.
+
+    Args:
+        given: the settings that a flag or file gives, by flag name.
+
+    Raises:
+        UserError: `step` names another checkpoint.
+    """
+    from gpt_research.run_reference import run_reference
+
+    for name in ("resume", "init_from"):
+        named = str(given.get(name) or "")
+        reference = run_reference(named, str(given.get("step") or ""))
+        if "@" in named and named != str(reference.folder):
+            return {name: str(reference.folder), "step": reference.step}
+    return {}
+
+
 def settings_of_run(settings_class: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a run gives, by flag name, which hold unless a flag or file says
     otherwise: all of the run that `resume` names, or the model of the run that `init_from` names.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gpt_research.base.errors import UserError, require
@@ -30,14 +29,15 @@ class WhereCommand:
     split: Literal["train", "val"] = "train"
     """Split of the data set that holds the token."""
     run: str = ""
-    """Run folder, to look up a step instead of a token."""
-    step: int = 0
+    """Run folder, to look up a step instead of a token; RUN@STEP names the step too."""
+    step: int | None = None
     """Step of that run, counted from 1; every window that it read is shown."""
     json: bool = False
     """Print one JSON object a line instead."""
 
     def __post_init__(self) -> None:
-        require(bool(self.run) == (self.step != 0), "step", self.step, "given together with --run")
+        names_step = self.step is not None or "@" in self.run
+        require(bool(self.run) == names_step, "step", self.step, "given together with --run")
 
 
 def run(command: WhereCommand) -> int:
@@ -74,10 +74,14 @@ def windows_of_run(config: TrainConfig, step: int, data: str) -> Iterator[list[O
 
 def _print_step(command: WhereCommand) -> None:
     """Print the sources of each window of a step of a run."""
+    from gpt_research.run import step_of_run
     from gpt_research.settings_history import run_config
 
-    config = run_config(Path(command.run), command.step)
-    for number, origins in enumerate(windows_of_run(config, command.step, command.data or config.data)):
+    folder, step = step_of_run(command.run, command.step)
+    if step is None:  # the @ belongs to the folder's name
+        raise UserError("step is None, but it must be given together with --run.")
+    config = run_config(folder, step)
+    for number, origins in enumerate(windows_of_run(config, step, command.data or config.data)):
         if command.json:
             print(json.dumps({"window": number, "documents": [asdict(o) for o in origins]}, ensure_ascii=False))
             continue

@@ -3,6 +3,9 @@
     evaluation.json           scores with standard errors, and the settings that repeat them
     evaluation.items.jsonl    one line for each task: what each item scored, for `compare`
 
+A run folder has those of its newest evaluation. If another checkpoint is evaluated, the result of
+the one before is kept beside it, as `evaluation-step_00000600.json` with its items.
+
 The first file holds the SHA-256 of the second, so that a mix of two evaluations is noticed.
 """
 
@@ -21,8 +24,10 @@ from gpt_research.base import hints
 from gpt_research.base.disk import cannot_write
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, write_json, write_text
+from gpt_research.checkpoint.files import find_step
 from gpt_research.evaluation.statistics import Estimate
 from gpt_research.evaluation.tasks.table import CORPORA, metrics_of
+from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.training.validation import Loss, total
 
 RESULT_NAME = "evaluation.json"
@@ -113,20 +118,68 @@ def items_path(path: Path) -> Path:
     return path.with_name(path.name.removesuffix(".json") + ".items.jsonl")
 
 
-def find(run_or_file: str) -> Path:
-    """Return the result file of a run folder, or the path itself if it is that of a file.
+def keep_that_of_another_step(run: Path, step: int) -> None:
+    """Copy the result in a run folder to the name of its own step, if it is not that of `step`, so
+    that the next one does not take its place.
 
     Raises:
-        UserError: there is no such run or file, or the run was not evaluated yet.
+        UserError: the disk refuses it.
     """
-    path = Path(run_or_file)
-    if path.is_dir():
-        path /= RESULT_NAME
-        if not path.is_file():
-            raise UserError(f"{run_or_file} was not evaluated yet. Run: {hints.command('evaluate', run_or_file)}")
+    path = run / RESULT_NAME
+    evaluated = _step_in(path)
+    if evaluated in (None, step) or not items_path(path).is_file():
+        return
+    kept = _of_step(run, evaluated)
+    try:
+        for source, target in ((items_path(path), items_path(kept)), (path, kept)):
+            write_text(target, source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise cannot_write(kept, error, flag="--json", then="evaluate again") from None
+
+
+def _step_in(path: Path) -> int | None:
+    """Return the step that a result file is of; None if there is none, or it is damaged."""
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _of_step(run: Path, step: int) -> Path:
+    """Return where the result of a step is kept after another one was evaluated."""
+    return run / f"{Path(RESULT_NAME).stem}-step_{step:08d}.json"
+
+
+def find(run_or_file: str) -> Path:
+    """Return the result file of a run folder, or of its checkpoint that `RUN@STEP` names; or the
+    path itself if it is that of a file.
+
+    Raises:
+        UserError: there is no such run or file, or the run was not evaluated yet, or not at that
+            checkpoint.
+    """
+    reference = run_reference(run_or_file)
+    path = result_file(reference)
+    if reference.folder.is_dir() and not path.is_file():
+        raise UserError(f"{run_or_file} was not evaluated yet. Run: {hints.command('evaluate', run_or_file)}")
     if not path.is_file():
         raise UserError(f"There is no run folder or result file {run_or_file}.")
     return path
+
+
+def result_file(reference: RunReference) -> Path:
+    """Return where the result of a run or of its checkpoint is, if there is one; a file is itself.
+
+    Raises:
+        UserError: the run has no such checkpoint.
+    """
+    if not reference.folder.is_dir():
+        return reference.folder
+    path = reference.folder / RESULT_NAME
+    if not reference.is_named:
+        return path
+    step = find_step(reference.folder, reference.step)
+    return path if _step_in(path) == step else _of_step(reference.folder, step)
 
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Result]]:

@@ -20,9 +20,9 @@ from gpt_research.evaluation.comparison import comparable, few_items, infinite_s
 from gpt_research.evaluation.results import Result
 from gpt_research.evaluation.statistics import Difference, Estimate, difference_of_means, mean_estimate
 from gpt_research.evaluation.tasks.table import metrics_of
-from gpt_research.run import run_config
+from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.training.curves import GroupCurves
-from gpt_research.training.inspect_run import newest_lineage
+from gpt_research.training.inspect_run import training_of
 from gpt_research.training.lineage import deciding_settings
 from gpt_research.training.metrics import read_metrics
 
@@ -101,21 +101,27 @@ class GroupScore:
 
 
 def open_run(named: str) -> ComparedRun:
-    """Open a run folder or a result file.
+    """Open a run folder, or one of its checkpoints (`RUN@STEP`), or a result file.
+
+    Of a checkpoint, the numbers of training end at its step.
 
     Raises:
         UserError: there is neither, it is damaged, or the run has neither metrics nor a result.
     """
-    path = Path(named)
+    reference = run_reference(named)
     summary: dict[str, Any] = {}
     measured: dict[str, Result] = {}
-    if (path / results.RESULT_NAME).is_file() or not read_metrics(path):
+    if results.result_file(reference).is_file() or not read_metrics(reference.folder):
         summary, measured = results.read(results.find(named))
-    folder = path if path.is_dir() else Path(summary.get("run", ""))
-    is_here = (folder / "config.yaml").is_file()
-    settings = deciding_settings(run_config(folder)) if is_here else summary.get("trained_with", {})
-    data = summary.get("lineage", {}).get("data") or (newest_lineage(folder) if is_here else {}).get("data", "")
-    return ComparedRun(named, by_flag(settings), data, summary, measured, read_metrics(folder) if is_here else [])
+    if reference.folder.is_file():  # its run may be here too
+        reference = RunReference(Path(summary.get("run", "")))
+    lines: Sequence[Mapping[str, Any]] = []
+    settings, lineage = summary.get("trained_with", {}), summary.get("lineage", {})
+    if (reference.folder / "config.yaml").is_file():
+        trained = training_of(reference)
+        settings, lines = deciding_settings(trained.config), trained.metrics
+        lineage = lineage if lineage.get("data") else trained.lineage
+    return ComparedRun(named, by_flag(settings), lineage.get("data", ""), summary, measured, lines)
 
 
 def grouped(runs: Sequence[ComparedRun], *, by_settings: bool = True) -> list[RunGroup]:

@@ -27,6 +27,7 @@ from gpt_research.report.open_run import open_run
 from gpt_research.report.response_page import response_sections
 from gpt_research.report.run_page import Runs, SettingScore, run_page
 from gpt_research.report.series import Setting
+from gpt_research.run_reference import run_reference
 
 NAME = "report.html"
 LONGEST_TITLE = 64
@@ -64,8 +65,8 @@ def write_report(
         text = _experiment(read_experiment(Path(folders[0])), with_compressors, notice)
     else:
         text = run_page(_runs(folders, confidence), with_compressors=with_compressors, notice=notice)
-    alone = len(folders) == 1 and Path(folders[0]).is_dir()
-    path = Path(out) if str(out) else (Path(folders[0]) if alone else Path()) / NAME
+    alone = run_reference(folders[0]).folder if len(folders) == 1 else Path()
+    path = Path(out) if str(out) else (alone if alone.is_dir() else Path()) / NAME
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)

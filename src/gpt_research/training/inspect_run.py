@@ -23,6 +23,7 @@ from gpt_research.checkpoint.files import (
     verify_checkpoint,
 )
 from gpt_research.config import TrainConfig
+from gpt_research.run_reference import RunReference
 from gpt_research.settings_history import differences, has_history, in_words, periods, run_config
 from gpt_research.training.metrics import read_metrics
 
@@ -89,10 +90,29 @@ def inspect_run(run: Path, wanted: str = "newest", *, hashes: bool = False) -> R
     return RunSummary(config, step, _history(run), last, checkpoints, lineage)
 
 
-def newest_lineage(run: Path) -> dict[str, Any]:
-    """Return the lineage of a run's newest checkpoint; empty if there is none, or it has none."""
-    steps = saved_steps(run)
-    return lineage_of(_state(checkpoint_path(run, steps[-1]))) if steps else {}
+@dataclass(frozen=True)
+class Training:
+    """How a run was trained, up to one of its checkpoints or so far."""
+
+    config: TrainConfig
+    metrics: list[dict[str, Any]]
+    """The lines of its metrics.jsonl."""
+    lineage: dict[str, Any]
+    """Of the checkpoint; empty if there is none, or it has none."""
+
+
+def training_of(reference: RunReference) -> Training:
+    """Return how a run was trained, up to the checkpoint that is named; if none is, so far.
+
+    Raises:
+        UserError: the folder is not a run, or has no such checkpoint.
+    """
+    run, steps = reference.folder, saved_steps(reference.folder)
+    step = find_step(run, reference.step) if reference.is_named or steps else None
+    lineage = lineage_of(_state(checkpoint_path(run, step))) if step is not None else {}
+    if not reference.is_named:
+        return Training(run_config(run), read_metrics(run), lineage)
+    return Training(run_config(run, step), [line for line in read_metrics(run) if line["step"] <= step], lineage)
 
 
 def _history(run: Path) -> list[str]:

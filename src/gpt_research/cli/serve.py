@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from gpt_research.base import hints
@@ -20,8 +19,8 @@ class ServeCommand:
     """Serve models over HTTP."""
 
     runs: list[str] = field(default_factory=list)
-    """Run folders, each under the name of its folder, or as NAME=RUN under another. Empty: the
-    newest under runs/."""
+    """Run folders, or RUN@STEP for one of their checkpoints, each under the name of its folder, or
+    as NAME=RUN under another. Empty: the newest under runs/."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = 8000
@@ -84,7 +83,9 @@ def _served(reference: str):  # type: ignore[no-untyped-def]
     from gpt_research.settings_history import run_config
 
     name, equals, place = reference.partition("=")
-    folder = named_or_newest(place if equals else reference)
+    chosen = named_or_newest(place if equals else reference)
+    folder = chosen.folder
     run_config(folder)  # it says what a folder lacks that is no run
-    step = find_step(folder, "newest")
-    return ServedModel(name if equals else Path(folder).resolve().name, folder, step, written_at(folder, step))
+    step = find_step(folder, chosen.step)
+    own = folder.resolve().name + (f"@{chosen.step}" if chosen.is_named else "")
+    return ServedModel(name if equals else own, folder, step, written_at(folder, step))

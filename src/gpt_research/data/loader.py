@@ -115,17 +115,18 @@ class DataLoader:
                 mine = corpus == index
                 shards[mine], starts[mine] = self.files[index].locate(window[mine], shift=epoch[mine] * PASS_SHIFT)
             places = zip(corpus.tolist(), shards.tolist(), epoch.tolist(), starts.tolist(), strict=True)
-            self._windows_of_block = [self._spans(*place) for place in places]
+            if self.shuffle_documents:
+                self._windows_of_block = [self._shuffled(*place) for place in places]
+            else:
+                length, arrays = self.block_size + 1, [files.arrays for files in self.files]
+                self._windows_of_block = [[(arrays[c][s], start, length)] for c, s, _, start in places]
             self._block = block
         return self._windows_of_block
 
-    def _spans(self, corpus: int, shard: int, epoch: int, start: int) -> list[Span]:
+    def _shuffled(self, corpus: int, shard: int, epoch: int, start: int) -> list[Span]:
         """Return the window that begins at place `start` of a shard, as a pass reads the shard."""
-        array, length = self.files[corpus].arrays[shard], self.block_size + 1
-        if not self.shuffle_documents:
-            return [(array, start, length)]
-        order = self.document_order(corpus, shard, epoch)
-        return [(array, first, taken) for first, taken in order.spans(start, length)]
+        array, order = self.files[corpus].arrays[shard], self.document_order(corpus, shard, epoch)
+        return [(array, first, length) for first, length in order.spans(start, self.block_size + 1)]
 
     def document_order(self, corpus: int, shard: int, epoch: int) -> DocumentOrder:
         """Return the order of the documents of a shard in a pass; the corpus by its index."""

@@ -101,19 +101,25 @@ class Chart {
     this.figure = figure;
     this.plot = figure.querySelector(".plot");
     this.svg = this.plot.querySelector("svg");
-    this.x = scale(figure.dataset.x);
-    this.y = scale(figure.dataset.y);
     this.view = [0, UNITS];
     this.at = null;
     this.title = figure.querySelector("h3").textContent;
     this.xLabel = figure.querySelector(".x-label").textContent;
+    this.take();
+    this.addParts();
+    this.listen();
+  }
+
+  // Takes scales and numbers from the figure; again, if a page has given it others.
+  take() {
+    const { figure } = this;
+    this.x = scale(figure.dataset.x);
+    this.y = scale(figure.dataset.y);
     this.lines = [...figure.querySelectorAll(".legend button")].map((button) => {
       const group = this.svg.querySelector(`[data-line="${button.dataset.line}"]`), band = group.querySelector(".band");
       return { button, group, label: button.textContent.trim(), colour: group.classList[0],
         points: points(group.querySelector(".line")), band: band ? points(band) : [] };
     });
-    this.addParts();
-    this.listen();
   }
 
   addParts() {

@@ -1,0 +1,183 @@
+// The page: which view is shown, of which run and checkpoint, and what all views share.
+import { get } from "./api.js";
+import { button, choice, element, field, say } from "./dom.js";
+import { problem, waiting } from "./problems.js";
+import { address, go, here, note } from "./route.js";
+
+const VIEWS = {
+  write: ["Write", () => import("./write.js")],
+  inside: ["Look inside", () => import("./inside.js")],
+  training: ["Through training", () => import("./training.js")],
+  data: ["Data", () => import("./data.js")],
+  trace: ["Trace", () => import("./trace.js")],
+};
+const OFTEN_MS = 3000, SELDOM_MS = 12000;
+
+class Page {
+  constructor() {
+    this.main = document.getElementById("main");
+    this.notice = document.getElementById("notice");
+    this.runs = [];
+    this.shown = null;
+    this.serverGone = false;
+  }
+
+  get values() { return here().values; }
+
+  // The run that is looked at, as the server describes it.
+  run() { return this.runs.find((run) => run.name === this.values.run) ?? this.runs[0]; }
+
+  // The name of the model for requests: the run's name, and the checkpoint's step if one is chosen. Of a run that
+  // trains, the newest checkpoint is another one every few minutes.
+  model(step = this.values.step) {
+    const run = this.run();
+    return step ? `${run.name}@${step}` : run.training ? `${run.name}@newest` : run.name;
+  }
+
+  title(model = this.model()) {
+    const [name, step] = model.split("@");
+    return step ? `${name}, ${step === "newest" ? "newest checkpoint" : `step ${Number(step).toLocaleString("en")}`}` : name;
+  }
+
+  everyModel() {
+    return this.runs.flatMap((run) => [[run.name, run.name], ...run.checkpoints.map(({ step }) => [`${run.name}@${step}`, this.title(`${run.name}@${step}`)])]);
+  }
+
+  // The values that a link to another view keeps.
+  place() { return { run: this.values.run, step: this.values.step }; }
+
+  note(values) { note(values); }
+
+  go(view, values) { go(view, values); }
+
+  async start() {
+    addEventListener("hashchange", () => this.arrive());
+    addEventListener("keydown", (event) => this.shown?.view.pressed?.(event));
+    addEventListener("server", (event) => this.reach(event.detail));
+    addEventListener("key-needed", () => this.askForKey());
+    addEventListener("pagehide", () => this.shown?.view.leave?.());
+    this.drawTheme();
+    await this.load();
+  }
+
+  async load() {
+    try {
+      this.runs = (await get("/api/runs")).runs;
+    } catch (error) {
+      this.main.replaceChildren(problem(error, () => this.load()));
+      this.later(SELDOM_MS);
+      return;
+    }
+    await this.arrive();
+    this.later();
+  }
+
+  // Asks again how the runs stand: often while one trains, or while the server is away.
+  later(after = this.serverGone || this.runs.some((run) => run.training) ? OFTEN_MS : SELDOM_MS) {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.poll(), after);
+  }
+
+  async poll() {
+    if (document.hidden) return this.later();
+    try {
+      const before = JSON.stringify(this.runs);
+      this.runs = (await get("/api/runs")).runs;
+      if (!this.shown) await this.arrive();
+      else if (JSON.stringify(this.runs) !== before) {
+        this.drawHeader();
+        this.shown.view.runsChanged?.();
+      }
+    } catch { /* The notice says it. */ }
+    this.later();
+  }
+
+  reach(there) {
+    if (there === !this.serverGone) return;
+    this.serverGone = !there;
+    if (there) {
+      this.notice.replaceChildren();
+      say("The server answers again.");
+    } else {
+      this.notice.replaceChildren(element("div", { class: "problem" },
+        element("p", {}, "The server does not answer. If it was stopped, start it again in its terminal; the page notices by itself, and keeps what is here."),
+        button("Try again", () => this.poll(), { class: "small" })));
+    }
+  }
+
+  async arrive() {
+    const { view } = here();
+    if (!VIEWS[view]) return history.replaceState(null, "", address("write", this.values)), this.arrive();
+    const run = this.run();
+    document.title = `${VIEWS[view][0]} · ${run?.name ?? ""} · gpt-research`;
+    this.drawHeader();
+    const turn = (this.turn = (this.turn ?? 0) + 1);
+    if (this.shown?.name === view && this.shown.view.change?.()) return;
+    this.shown?.view.leave?.();
+    this.shown = null;
+    const unknown = this.unknown();
+    if (unknown) return this.main.replaceChildren(unknown);
+    const timer = setTimeout(() => this.main.replaceChildren(waiting("Loading…")), 300);
+    const module = await VIEWS[view][1]();
+    clearTimeout(timer);
+    if (turn !== this.turn) return;
+    this.shown = { name: view, view: module.show(this) };
+    this.main.replaceChildren(element("h1", { class: "said" }, VIEWS[view][0]), this.shown.view.node);
+    this.shown.view.shown?.();
+  }
+
+  // A run or a checkpoint that the address names and that is not there, or a run that cannot be looked at.
+  unknown() {
+    const run = this.run(), { view, values } = here(), message = (text, ...rest) => element("div", { class: "problem", role: "alert" }, element("p", {}, text), ...rest);
+    if (!run) return message("The server serves no run.");
+    if (values.run && run.name !== values.run)
+      return message(`This server has no run "${values.run}". It has ${this.runs.map((one) => one.name).join(", ")}.`,
+        button(`Look at ${run.name}`, () => go(view, { ...values, run: null, step: null })));
+    if (values.step && run.checkpoints.length && !run.checkpoints.some((one) => String(one.step) === values.step))
+      return message(`${run.name} has no checkpoint of step ${values.step} now. It has steps ${run.checkpoints.map((one) => one.step).join(", ")}.`,
+        button("Take the newest checkpoint", () => go(view, { ...values, step: null })));
+    if (run.problem && view !== "training" && view !== "data") return message(run.problem);
+    return null;
+  }
+
+  drawHeader() {
+    const { view, values } = here(), run = this.run();
+    document.getElementById("views").replaceChildren(...Object.entries(VIEWS).map(([name, [title]]) =>
+      element("li", {}, element("a", { href: address(name, { ...this.place(), text: values.text }), "aria-current": name === view && "page" }, title))));
+    if (!run) return;
+    const other = (found) => go(view, { ...values, ...found }), pick = document.getElementById("pick");
+    const steps = [["", newestOf(run)], ...[...run.checkpoints].reverse().map((one) => [one.step, nameOf(one)])];
+    if (pick.contains(document.activeElement)) return;
+    pick.replaceChildren(field("Run", choice(this.runs.map((one) => one.name), run.name, (name) => other({ run: name, step: null }))),
+      field("Checkpoint", choice(steps, values.step ?? "", (step) => other({ step }))),
+      run.training && element("span", { class: "live" }, "training now"));
+  }
+
+  drawTheme() {
+    const icons = { system: "Auto", light: "Light", dark: "Dark" };
+    document.getElementById("theme").replaceChildren(field("Colours", choice(Object.entries(icons), document.documentElement.dataset.theme, (theme) => window.setTheme(theme))));
+  }
+
+  askForKey() {
+    if (document.querySelector("dialog")) return;
+    const key = element("input", { type: "password", autocomplete: "off" });
+    const enter = () => { sessionStorage.setItem("api_key", key.value); dialog.remove(); this.load(); };
+    const dialog = element("dialog", { "aria-label": "Key" }, element("p", {}, "This server asks for a key: the one it was started with (--api_key). The page keeps it until this tab is closed."),
+      field("Key", key), element("div", { class: "row" }, button("Use it", enter, { class: "main" })));
+    key.addEventListener("keydown", (event) => { if (event.key === "Enter") enter(); });
+    document.body.append(dialog);
+    dialog.showModal();
+  }
+}
+
+function newestOf(run) {
+  const newest = run.checkpoints.at(-1);
+  return newest ? `newest (step ${newest.step.toLocaleString("en")})` : "none yet";
+}
+
+function nameOf(checkpoint) {
+  const marks = [checkpoint.best && "best", checkpoint.val_loss !== null && checkpoint.val_loss !== undefined && `validation ${checkpoint.val_loss.toFixed(3)}`].filter(Boolean);
+  return `step ${checkpoint.step.toLocaleString("en")}${marks.length ? ` (${marks.join(", ")})` : ""}`;
+}
+
+new Page().start();

@@ -1,0 +1,107 @@
+// The view Write: a prompt, settings, and what one or two models make of it.
+import { button, choice, element, field } from "./dom.js";
+import { asCommand, asCurl, asPython, copyAs, copyButton } from "./copy.js";
+import { SETTINGS, requestOf } from "./completions.js";
+import { textOf } from "./branches.js";
+import { inspector } from "./inspector.js";
+import { Pane } from "./pane.js";
+import { chanceLegend } from "./tokens.js";
+
+export function show(page) {
+  return new Write(page);
+}
+
+class Write {
+  constructor(page) {
+    this.page = page;
+    this.prompt = element("textarea", { id: "prompt", rows: "3", placeholder: "The model goes on from here. Leave it empty, and it begins a text.",
+      value: page.values.prompt ?? "", oninput: () => this.note(), onkeydown: (event) => this.key(event) });
+    this.writeButton = button("Write", () => this.write(), { class: "main" });
+    this.stopButton = button("Stop", () => this.panes.forEach((pane) => pane.stop()), { disabled: true });
+    this.settings = Object.fromEntries(SETTINGS.map((setting) => [setting.key, element("input", { type: "number", min: setting.min, max: setting.max,
+      step: setting.step, value: page.values[setting.key] ?? setting.value, inputmode: "decimal", oninput: () => this.note() })]));
+    this.stopText = element("input", { type: "text", value: page.values.stop ?? "", placeholder: "none", oninput: () => this.note() });
+    this.aside = element("aside", { class: "beside", "aria-label": "What is chosen" });
+    this.panes = [new Pane(this, "first", page.model(), page.title())];
+    if (page.values.compare) this.panes.push(new Pane(this, "second", page.values.compare, page.title(page.values.compare)));
+    this.copyAs = copyAs(() => this.forms());
+    this.node = element("div", { class: `view write ${this.panes.length > 1 ? "two" : ""}` }, this.controls(), this.texts(), this.aside);
+    this.inspect(this.panes[0], null, null);
+    this.changed();
+  }
+
+  controls() {
+    const names = [["", "nothing"], ...this.page.everyModel().filter(([name]) => name !== this.page.model())];
+    const compare = choice(names, this.page.values.compare ?? "", (name) => this.page.go("write", { ...this.page.values, ...this.values(), compare: name }));
+    return element("section", { class: "controls", "aria-label": "Prompt and settings" },
+      element("label", { class: "field", for: "prompt" }, element("span", {}, "Prompt")), this.prompt,
+      element("div", { class: "row settings" }, SETTINGS.map((setting) => field(setting.label, this.settings[setting.key], setting.hint)),
+        field("Stop at", this.stopText, "\\n is a new line"), field("Compare with", compare)),
+      element("div", { class: "row" }, this.writeButton, this.stopButton, element("span", { class: "quiet keys" }, "Ctrl + Enter writes, Escape stops")),
+      this.copyAs);
+  }
+
+  texts() {
+    return element("div", { class: "texts" }, chanceLegend(), element("div", { class: "panes" }, this.panes.map((pane) => pane.node)));
+  }
+
+  values() {
+    const found = { prompt: this.prompt.value, stop: this.stopText.value };
+    for (const { key, value, min, max } of SETTINGS) {
+      const given = this.settings[key].value === "" ? value : Number(this.settings[key].value);
+      found[key] = Math.min(max, Math.max(min, Number.isFinite(given) ? given : value));
+    }
+    return found;
+  }
+
+  note() {
+    this.page.note(this.values());
+    this.copyAs.refresh();
+  }
+
+  key(event) {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.write();
+  }
+
+  pressed(event) {
+    if (event.key === "Escape" && this.panes.some((pane) => pane.writing)) this.panes.forEach((pane) => pane.stop());
+  }
+
+  write() {
+    this.note();
+    this.panes.forEach((pane) => pane.begin());
+  }
+
+  changed() {
+    const writing = this.panes?.some((pane) => pane.writing) ?? false;
+    this.stopButton.disabled = !writing;
+    this.node?.classList.toggle("writing", writing);
+  }
+
+  inspect(pane, from, to) {
+    if (!this.aside) return;
+    const tokens = pane.tokens ?? [], chosen = () => textOf(tokens.slice(from, to));
+    this.aside.replaceChildren(inspector({ tokens, from, to, branch: (other) => pane.branch(from, other), actions: [
+      ["Trace these words", () => this.page.go("trace", { ...this.page.place(), text: textOf(tokens), q: chosen() })],
+      ["Look inside up to here", () => this.page.go("inside", { ...this.page.place(), text: textOf(tokens.slice(0, to)) })],
+    ] }));
+  }
+
+  inside(pane) {
+    this.page.go("inside", { ...this.page.place(), text: textOf(pane.tokens) });
+  }
+
+  copyText(pane) {
+    return copyButton(() => textOf(pane.tokens), "Text", "Copy the text");
+  }
+
+  forms() {
+    const request = requestOf(this.page.model(), this.prompt.value, this.values());
+    const command = asCommand(request, this.page.run(), this.page.values.step);
+    return { curl: asCurl(request), Python: asPython(request), "Command line": command };
+  }
+
+  leave() {
+    this.panes.forEach((pane) => { pane.stop(); pane.branches.save(); });
+  }
+}

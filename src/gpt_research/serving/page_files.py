@@ -15,6 +15,10 @@ from gpt_research.serving.errors import ApiError
 
 router = APIRouter(include_in_schema=False)
 
+OF_REPORTS = {"charts.js": "page.js", "report.css": "page.css"}
+"""Files of the page that are those of reports, because both draw the same charts in the same
+colours: name -> name in `report/`."""
+
 
 @router.api_route("/{name:path}", methods=["GET", "HEAD"])
 async def page_file(request: Request, name: str) -> Response:
@@ -31,7 +35,10 @@ async def page_file(request: Request, name: str) -> Response:
 @cache
 def page_files() -> dict[str, tuple[bytes, dict[str, str]]]:
     """Return the files by their address, each with its headers."""
-    return dict(_below(files("gpt_research.serving") / "page", ""))
+    found = dict(_below(files("gpt_research.serving") / "page", ""))
+    for name, source in OF_REPORTS.items():
+        found[name] = _with_headers(name, (files("gpt_research.report") / source).read_bytes())
+    return found
 
 
 def _below(folder: Traversable, prefix: str) -> list[tuple[str, tuple[bytes, dict[str, str]]]]:

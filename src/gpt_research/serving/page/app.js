@@ -148,14 +148,14 @@ class Page {
     const other = (found) => go(view, { ...values, ...found }), pick = document.getElementById("pick");
     const steps = [["", newestOf(run)], ...[...run.checkpoints].reverse().map((one) => [one.step, nameOf(one)])];
     if (pick.contains(document.activeElement)) return;
-    pick.replaceChildren(field("Run", choice(this.runs.map((one) => one.name), run.name, (name) => other({ run: name, step: null }))),
+    pick.replaceChildren(...[field("Run", choice(this.runs.map((one) => one.name), run.name, (name) => other({ run: name, step: null }))),
       field("Checkpoint", choice(steps, values.step ?? "", (step) => other({ step }))),
-      run.training && element("span", { class: "live" }, "training now"));
+      run.training && element("span", { class: "live" }, "training now")].filter(Boolean));
   }
 
   drawTheme() {
-    const icons = { system: "Auto", light: "Light", dark: "Dark" };
-    document.getElementById("theme").replaceChildren(field("Colours", choice(Object.entries(icons), document.documentElement.dataset.theme, (theme) => window.setTheme(theme))));
+    const names = { system: "Light or dark", light: "Light", dark: "Dark" };
+    document.getElementById("theme").replaceChildren(choice(Object.entries(names), document.documentElement.dataset.theme, (theme) => window.setTheme(theme), { "aria-label": "Colours", title: "Colours" }));
   }
 
   askForKey() {

@@ -34,7 +34,7 @@ class Inside {
     this.tabs = element("div", { class: "choices tabs", role: "tablist", "aria-label": "What is shown of it" });
     this.panel = element("div", { role: "tabpanel", id: "part", class: "panel" });
     this.below = element("section", { class: "block", "aria-label": "Parts of the model", hidden: true }, this.tabs, this.panel);
-    this.node = element("div", { class: "view inside" },
+    this.node = element("div", { class: "view with-aside" },
       element("section", { class: "controls", "aria-label": "Text" }, element("label", { class: "field", for: "text" }, element("span", {}, "Text")), this.text,
         element("div", { class: "row" }, button("Look", () => this.look(), { class: "main" }), button("Take a validation text", () => this.take()),
           element("span", { class: "quiet keys" }, "Ctrl + Enter looks"))),
@@ -67,14 +67,14 @@ class Inside {
     this.analysis.fill("Asking the model…", async (signal) => {
       const found = await post("/api/analysis", { ...this.question(), top: TOP }, signal);
       this.found = found;
-      this.tokens = found.tokens.map((token, at) => ({ text: token.special ? "" : token.text, label: token.label, id: token.id, special: token.special, entropy: found.entropy[at],
+      this.tokens = found.tokens.map((token, at) => ({ text: token.special ? "" : token.text, label: token.label, id: token.id, kind: token.special && "special", entropy: found.entropy[at],
         logprob: found.surprise[at] === null ? null : -found.surprise[at],
         top: at ? found.top[at - 1].map((other) => ({ text: other.label, id: other.id, logprob: Math.log(other.probability) })) : [] }));
       this.strip.show(this.tokens);
       this.below.hidden = false;
       this.paint(this.page.values.colour ?? "surprise");
       this.open(this.page.values.part ?? "attention");
-      return [this.summary(found), this.colours, this.legend, this.strip.node];
+      return [this.summary(found), this.colours, this.strip.node];
     });
   }
 
@@ -90,10 +90,10 @@ class Inside {
     const chosen = looks[name] ? name : "surprise";
     this.legend ??= element("div");
     this.legend.replaceChildren({ surprise: chanceLegend, entropy: entropyLegend, change: this.change?.legend }[chosen]());
-    this.colours.replaceChildren(field("Colour by", choice(Object.keys(looks).map((key) => [key, names[key]]), chosen, (value) => {
+    this.colours.replaceChildren(element("div", { class: "inline" }, field("Colour by", choice(Object.keys(looks).map((key) => [key, names[key]]), chosen, (value) => {
       this.page.note({ colour: value });
       this.paint(value);
-    })));
+    }))), this.legend);
     this.strip.paint((token, at) => looks[chosen](token, at, this.tokens));
     this.painted = chosen;
   }

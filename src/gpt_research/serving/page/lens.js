@@ -11,10 +11,11 @@ export class LensPart {
     this.inside = inside;
     this.slot = new Slot();
     this.detail = element("div", { class: "lens-detail", "aria-live": "polite" });
-    this.node = element("div", { class: "lens" }, paragraph("One row for each token: what every layer would write after it. The line under a word grows as its chance falls, ✓ marks the token that came.", "quiet"),
+    this.node = element("div", { class: "lens" }, paragraph("One row for each token: what every layer would write after it. The number is its chance in percent, and the colour too; ✓ marks the token that came.", "quiet"),
       element("div", { class: "lens-parts" }, this.slot.node, this.detail));
     this.slot.fill("Reading out each layer…", async (signal) => {
       this.found = await post("/api/lens", { ...inside.question(), top: TOP }, signal);
+      this.tell(this.found.layers.length - 1, Math.max(0, this.found.tokens.length - 2));
       return this.draw(0);
     });
   }
@@ -38,7 +39,7 @@ export class LensPart {
         const best = found.top[layer][at][0], right = next && best.id === next.id;
         return element("td", { role: "gridcell" }, element("button", { type: "button", class: `cell t s${levelOf(best.probability)} ${right ? "found" : "better"}`, "data-layer": layer, "data-at": at,
           "aria-label": `${name} after ${token.label}: ${best.label}, ${percent(best.probability)}${right ? ", right" : ""}`,
-          onclick: (event) => { event.currentTarget.focus(); this.tell(layer, at); } }, best.label, right ? " ✓" : ""));
+          onclick: (event) => { event.currentTarget.focus(); this.tell(layer, at); } }, element("span", { class: "word" }, best.label, right ? " ✓" : ""), element("span", { class: "chance", "aria-hidden": "true" }, Math.round(best.probability * 100))));
       }));
   }
 

@@ -35,7 +35,7 @@ function showTip(target, words) {
   tip ??= document.body.appendChild(element("div", { class: "tip token-tip", "aria-hidden": "true", hidden: true }));
   tip.hidden = !words;
   if (!words) return;
-  tip.replaceChildren(element("b", {}, visible(target.textContent)), words);
+  tip.replaceChildren(element("b", {}, target.textContent ? visible(target.textContent) : target.dataset.label ?? ""), words);
   const box = target.getClientRects()[0] ?? target.getBoundingClientRect(), own = tip.getBoundingClientRect();
   const left = Math.max(8, Math.min(box.left, document.documentElement.clientWidth - own.width - 8));
   const above = box.top - own.height - 6;
@@ -88,10 +88,10 @@ export class TokenStrip {
 
   dress(span, token, at) {
     const { level, words, share } = this.look(token, at);
-    const broken = /^\s*\n\s*$/.test(token.text) ? " newline" : token.text === "" ? " empty" : "";
-    span.className = `t${broken} ${token.kind ?? ""} ${level ?? ""}`;
+    const blank = token.kind === "special" ? "" : /^\s*\n\s*$/.test(token.text) ? "newline" : token.text === "" ? "empty" : "";
+    span.className = `t ${blank} ${token.kind || ""} ${level ?? ""}`;
     if (share !== undefined) span.style.setProperty("--share", share);
-    span.setAttribute("aria-label", `${visible(token.text)}: ${words}`);
+    span.setAttribute("aria-label", `${token.text ? visible(token.text) : token.label ?? "part of a character"}: ${words}`);
     span.words = words;
   }
 

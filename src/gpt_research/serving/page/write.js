@@ -25,7 +25,7 @@ class Write {
     this.panes = [new Pane(this, "first", page.model(), page.title())];
     if (page.values.compare) this.panes.push(new Pane(this, "second", page.values.compare, page.title(page.values.compare)));
     this.copyAs = copyAs(() => this.forms());
-    this.node = element("div", { class: `view write ${this.panes.length > 1 ? "two" : ""}` }, this.controls(), this.texts(), this.aside);
+    this.node = element("div", { class: `view with-aside ${this.panes.length > 1 ? "two" : ""}` }, this.controls(), this.texts(), this.aside);
     this.inspect(this.panes[0], null, null);
     this.changed();
   }

@@ -1,0 +1,42 @@
+// The Markdown that the data card has, as elements: headings, paragraphs, lists, tables, code blocks, `code`, *emphasis*.
+import { element } from "./dom.js";
+
+export function markdown(text, firstLevel = 2) {
+  const lines = text.split("\n"), made = [];
+  while (lines.length) {
+    const line = lines.shift(), title = /^(#+) (.*)/.exec(line);
+    if (!line.trim()) continue;
+    if (title) made.push(element(`h${Math.min(6, title[1].length + firstLevel - 1)}`, {}, inline(title[2])));
+    else if (line.startsWith("```")) made.push(element("pre", { tabindex: "0", "aria-label": "Commands" }, element("code", {}, taken(lines, (next) => !next.startsWith("```"), true).join("\n"))));
+    else if (line.startsWith("|")) made.push(tableOf([line, ...taken(lines, (next) => next.startsWith("|"))]));
+    else if (/^[-*] /.test(line)) made.push(element("ul", {}, [line, ...taken(lines, (next) => /^[-*] /.test(next))].map((item) => element("li", {}, inline(item.slice(2))))));
+    else made.push(element("p", {}, inline([line, ...taken(lines, (next) => next.trim() && !/^(#|\||```|[-*] )/.test(next))].join(" "))));
+  }
+  return made;
+}
+
+function taken(lines, wanted, andNext = false) {
+  const found = [];
+  while (lines.length && wanted(lines[0])) found.push(lines.shift());
+  if (andNext) lines.shift();
+  return found;
+}
+
+function tableOf(lines) {
+  const cells = (line) => line.replace(/^\||\|\s*$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim());
+  const [head, marks, ...rows] = lines.map(cells), number = (at) => (marks?.[at]?.endsWith(":") ? "number" : null);
+  const filled = head.some(Boolean);
+  return element("div", { class: "wide", tabindex: "0", role: "region", "aria-label": filled ? `Table: ${head.filter(Boolean).join(", ")}` : "Table" }, element("table", {},
+    filled && element("thead", {}, element("tr", {}, head.map((cell, at) => element("th", { scope: "col", class: number(at) }, inline(cell))))),
+    element("tbody", {}, rows.map((row) => element("tr", {}, row.map((cell, at) => element(at ? "td" : "th", { scope: at ? null : "row", class: number(at) }, inline(cell))))))));
+}
+
+function inline(text) {
+  return text.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) => {
+    if (part.startsWith("`") && part.length > 2) return element("code", {}, part.slice(1, -1));
+    if (part.startsWith("**") && part.length > 4) return element("strong", {}, plain(part.slice(2, -2)));
+    return plain(part);
+  });
+}
+
+const plain = (text) => text.replace(/\\([\\`*_{}[\]()#+\-.!|<>~])/g, "$1").replace(/\[([^\]]+)\]\([^)]*\)/g, "$1").replaceAll("&lt;", "<").replaceAll("&gt;", ">").replaceAll("&amp;", "&");

@@ -1,4 +1,4 @@
-"""The application: routers, the page, headers that keep a browser safe, errors as JSON.
+"""The application: routers, the page, and what every request passes through.
 
 Knows nothing about what the routers do.
 """
@@ -7,58 +7,53 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from fastapi import APIRouter, FastAPI
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gpt_research.serving import errors, page_files
+from gpt_research.serving import errors, metrics, page_files
+from gpt_research.serving.batch import Batch
+from gpt_research.serving.body_limit import BodyLimit
 from gpt_research.serving.models import ServedModels
+from gpt_research.serving.security import Guard
 from gpt_research.serving.worker import Worker
 from gpt_research.version import __version__
 
-HEADERS = {
-    # Everything comes from this server: no script or style in the HTML itself, and no other host.
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "font-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
-"""Headers of every answer."""
+
+@dataclass(frozen=True)
+class Parts:
+    """What the handlers of an application share."""
+
+    models: ServedModels
+    worker: Worker
+    batch: Batch
 
 
-def build_app(models: ServedModels, worker: Worker, routers: Iterable[APIRouter]) -> FastAPI:
-    """Return the application that serves these models by these routers, and the page."""
+def build_app(parts: Parts, routers: Iterable[APIRouter], *, key: str = "", names: Iterable[str] = ()) -> FastAPI:
+    """Return the application that serves models by these routers, and the page.
+
+    Args:
+        key: what clients must send; empty asks for none.
+        names: further host names by which the server may be called.
+    """
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        parts.batch.start()
         yield
-        worker.close()
+        parts.batch.close()
+        parts.worker.close()
 
     # FastAPI's own pages of documentation load scripts from elsewhere, so they are left out.
     app = FastAPI(title="gpt-research", version=__version__, docs_url=None, redoc_url=None, lifespan=life)
-    app.state.models, app.state.worker = models, worker
+    app.state.models, app.state.worker, app.state.batch = parts.models, parts.worker, parts.batch
+    app.state.metrics = metrics.Metrics(parts.batch)
     errors.install(app)
-    for router in routers:
+    for router in (*routers, metrics.router):
         app.include_router(router)
     app.include_router(page_files.router)  # last, because it takes every address
-    app.add_middleware(SafeHeaders)
+    # The middleware that is added last comes first.
+    app.add_middleware(BodyLimit)
+    app.add_middleware(Guard, key=key, names=names)
+    app.add_middleware(metrics.Counted, metrics=app.state.metrics)
     return app
-
-
-class SafeHeaders:
-    """Middleware that adds `HEADERS` to every answer."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(HEADERS)
-            await send(message)
-
-        await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)

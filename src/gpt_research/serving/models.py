@@ -7,10 +7,10 @@ still trains does not change under its readers. `NAME@STEP` is another checkpoin
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 import torch
 from fastapi import Depends
@@ -18,12 +18,13 @@ from fastapi.requests import HTTPConnection
 
 from gpt_research.base.errors import UserError, closest
 from gpt_research.checkpoint.files import checkpoint_path, find_step, saved_steps
+from gpt_research.generation.engine import GenerationEngine
 from gpt_research.run import Run
 from gpt_research.serving.errors import ApiError
 from gpt_research.serving.worker import Worker
 
 MOST_OPEN = 4
-"""Runs that stay open besides those that were named at the start."""
+"""Checkpoints that stay open besides the models that the server was started with."""
 
 
 @dataclass(frozen=True)
@@ -41,18 +42,70 @@ class ServedModel:
     """As in `Run.open`."""
 
 
+T = TypeVar("T")
+
+
+class Opened(Generic[T]):
+    """What was opened of the served models, such as runs: once for each, by the worker.
+
+    Args:
+        open: opens a model.
+        kept: names of the models that stay open.
+    """
+
+    def __init__(self, worker: Worker, open: Callable[[ServedModel], T], kept: Container[str]) -> None:
+        self._worker, self._open, self._kept = worker, open, kept
+        self.by_name: OrderedDict[str, T] = OrderedDict()
+        """What is open, the one that was used last at the end."""
+
+    async def get(self, model: ServedModel) -> T:
+        """Return what was opened of a model; open it if this is the first time.
+
+        Raises:
+            ApiError: 404, the checkpoint was deleted since the server started.
+            UserError: it is damaged, or there is no room for it.
+        """
+        if model.name not in self.by_name:
+            return await self._worker.run(self._opened, model)
+        self.by_name.move_to_end(model.name)
+        return self.by_name[model.name]
+
+    def _opened(self, model: ServedModel) -> T:
+        """Open a model, in the worker's thread. Another request may have done so meanwhile."""
+        if model.name not in self.by_name:
+            try:
+                self.by_name[model.name] = self._open(model)
+            except UserError:
+                if checkpoint_path(model.folder, model.step).is_dir():
+                    raise
+                message = f"The checkpoint of {model.name} (step {model.step}) was deleted since the server started."
+                raise ApiError(404, message, param="model", code="checkpoint_gone") from None
+            others = [name for name in self.by_name if name not in self._kept]
+            for name in others[:-MOST_OPEN]:
+                del self.by_name[name]
+        return self.by_name[model.name]
+
+
 class ServedModels:
-    """The served models, and the runs that are open.
+    """The served models, and what is open of them.
+
+    Args:
+        open_engine: opens a model to generate from.
+        device: where runs are opened.
 
     Raises:
         UserError: two have one name.
     """
 
-    def __init__(self, models: Iterable[ServedModel], worker: Worker, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        models: Iterable[ServedModel],
+        worker: Worker,
+        open_engine: Callable[[ServedModel], GenerationEngine],
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.named: dict[str, ServedModel] = {}
         """The models that the server was started with, in order."""
-        self._worker, self._device = worker, device
-        self._open: OrderedDict[str, Run] = OrderedDict()
         for model in models:
             if model.name in self.named:
                 raise UserError(
@@ -60,6 +113,11 @@ class ServedModels:
                     f"Give one another name: serve {model.folder} other={model.folder}"
                 )
             self.named[model.name] = model
+        self.runs = Opened(worker, lambda m: Run.open(m.folder, device, str(m.step), m.ema), self.named)
+        """Plain models in fp32, to look into and to score with."""
+        self.engines = Opened(worker, open_engine, self.named)
+        """Models to generate from. Only the generating thread may use one, but for its
+        tokenizer."""
 
     def find(self, name: str = "") -> ServedModel:
         """Return the model of a name, or the first one if the name is empty; nothing is opened.
@@ -74,22 +132,12 @@ class ServedModels:
         base, _, step = name.rpartition("@")
         model = self.named.get(base)
         if model is None:
-            raise ApiError(
-                404,
-                f'There is no model "{name}". Models: {", ".join(self.named)}.{closest(name, self.named)}',
-                param="model",
-                code="model_not_found",
-            )
+            raise _not_found(f'There is no model "{name}". Models: {", ".join(self.named)}.{closest(name, self.named)}')
         try:
             number = find_step(model.folder, step)
         except (UserError, ValueError):
             steps = ", ".join(map(str, saved_steps(model.folder))) or "none"
-            raise ApiError(
-                404,
-                f'{base} has no checkpoint "{step}". Checkpoints: {steps}.',
-                param="model",
-                code="model_not_found",
-            ) from None
+            raise _not_found(f'{base} has no checkpoint "{step}". Checkpoints: {steps}.') from None
         return replace(model, name=f"{base}@{number}", step=number, created=written_at(model.folder, number))
 
     async def run(self, name: str = "") -> Run:
@@ -97,22 +145,13 @@ class ServedModels:
 
         Raises:
             ApiError: 404, there is no such model or checkpoint.
-            UserError: as `Run.open` does, such as for a checkpoint that was deleted meanwhile.
+            UserError: as `Run.open` does.
         """
-        model = self.find(name)
-        if model.name not in self._open:
-            return await self._worker.run(self._opened, model)
-        self._open.move_to_end(model.name)
-        return self._open[model.name]
+        return await self.runs.get(self.find(name))
 
-    def _opened(self, model: ServedModel) -> Run:
-        """Open a run, in the worker's thread; several requests may have asked for it."""
-        if model.name not in self._open:
-            self._open[model.name] = Run.open(model.folder, self._device, str(model.step), model.ema)
-            others = [name for name in self._open if name not in self.named]
-            for name in others[:-MOST_OPEN]:
-                del self._open[name]
-        return self._open[model.name]
+
+def _not_found(message: str) -> ApiError:
+    return ApiError(404, message, param="model", code="model_not_found")
 
 
 def written_at(run: Path, step: int) -> int:

@@ -1,0 +1,99 @@
+"""Connections with deadlines: uvicorn's protocol, and what it lacks against slow clients.
+
+uvicorn waits for a request for ever, and takes headers of any length. Here the head and the body of
+a request must have come within `READ_S`, and the head within `HEAD_BYTES`. What a client does not
+take of an answer is dropped with its connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import httptools
+import orjson
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from gpt_research.serving.errors import ApiError, body
+
+READ_S = 10.0
+"""Seconds from the beginning of a connection, or of a request on it, to the end of its body."""
+TAKE_S = 20.0
+"""Seconds that a client has to take the rest of an answer once it was sent."""
+HEAD_BYTES = 32 << 10
+"""The longest request line and headers."""
+MOST_CONNECTIONS = 1000
+"""Connections at a time; more are closed at once. Each takes a file of the process."""
+
+
+class DeadlineProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *args: Any, read_s: float = READ_S, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._read_s = read_s
+        self._deadline: asyncio.TimerHandle | None = None
+        self._head_bytes = 0
+        """Bytes of the head that is being read."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast(asyncio.Transport, transport))
+        if len(self.connections) > MOST_CONNECTIONS:
+            self.transport.abort()
+            return
+        self._set_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._clear_deadline()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        idle = self.cycle is None or self.cycle.response_complete
+        if idle and self._deadline is None:
+            self._set_deadline()
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(ApiError(431, f"The headers have more than {HEAD_BYTES:,} bytes."))
+
+    def on_headers_complete(self) -> None:
+        # From here on bytes belong to the body, whose length `body_limit` watches.
+        self._head_bytes = -(1 << 62)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        self._clear_deadline()
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(ApiError(400, "This is no HTTP request."))
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        # Closing waits until the client has taken all, which it may never do.
+        self.loop.call_later(TAKE_S, self.transport.abort)
+
+    def _set_deadline(self) -> None:
+        self._deadline = self.loop.call_later(self._read_s, self._too_slow)
+
+    def _clear_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if not self.transport.is_closing():
+            self._refuse(ApiError(408, f"The request did not come within {self._read_s:.0f} seconds."))
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer without the application, and close the connection."""
+        started = self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete
+        if not started:
+            content = orjson.dumps(body(error))
+            length = str(len(content)).encode()
+            head = [STATUS_LINE[error.status], b"content-type: application/json\r\ncontent-length: ", length]
+            self.transport.write(b"".join([*head, b"\r\nconnection: close\r\n\r\n", content]))
+        self.transport.close()
+        self.loop.call_later(TAKE_S, self.transport.abort)

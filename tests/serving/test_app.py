@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,9 @@ from fastapi import APIRouter
 from starlette.testclient import TestClient
 
 from gpt_research.base.errors import UserError
-from gpt_research.serving.app import build_app
+from gpt_research.generation.engine import GenerationEngine
+from gpt_research.serving.app import Parts, build_app
+from gpt_research.serving.batch import Batch
 from gpt_research.serving.models import Models, ServedModel, ServedModels
 from gpt_research.serving.worker import Work, Worker
 
@@ -28,11 +31,17 @@ def checked(number: int) -> int:
     return 1 // number
 
 
+def never(model: ServedModel) -> GenerationEngine:
+    raise AssertionError("no engine is needed here")
+
+
 @pytest.fixture
-def client() -> TestClient:
+def client() -> Iterator[TestClient]:
     worker = Worker()
-    models = ServedModels([ServedModel("tiny", Path("nowhere"), 3)], worker)
-    return TestClient(build_app(models, worker, [router]), raise_server_exceptions=False)
+    models = ServedModels([ServedModel("tiny", Path("nowhere"), 3)], worker, never)
+    app = build_app(Parts(models, worker, Batch()), [router])
+    with TestClient(app, "http://localhost", raise_server_exceptions=False) as client:
+        yield client
 
 
 def test_the_page_comes_with_a_strict_policy(client: TestClient) -> None:
@@ -70,4 +79,4 @@ def test_every_error_has_openais_shape(client: TestClient, method: str, address:
 
 def test_two_runs_of_one_name_are_refused_with_the_remedy() -> None:
     with pytest.raises(UserError, match=r'Two runs are called "a": one/a and two/a\..*other=two/a'):
-        ServedModels([ServedModel("a", Path("one/a"), 1), ServedModel("a", Path("two/a"), 1)], Worker())
+        ServedModels([ServedModel("a", Path("one/a"), 1), ServedModel("a", Path("two/a"), 1)], Worker(), never)

@@ -2,9 +2,17 @@
 
 Modules:
     models             the models by name; each is opened when it is first needed
-    worker             the thread of all work that takes longer than a moment and is no generation
+    engines            opens a model to generate from
+    batch              the running batch and its thread
+    worker             the thread of other work that takes longer than a moment
+    disconnects        work that ends when its client goes away
     errors             errors as JSON, in OpenAI's shape
-    app                the application: routers, the page, headers, errors
+    security           who may ask: keys, host names, origins; headers for browsers
+    body_limit         the largest body
+    connections        deadlines of slow clients, the longest head
+    metrics            figures for Prometheus; /health
+    app                the application: routers, the page, and what every request passes through
+    server             the socket, and an end in order
     page_files         the files of the page, which are read once
     openai_api         OpenAI's API
     page_api           what the page asks for besides

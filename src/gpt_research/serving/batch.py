@@ -52,6 +52,8 @@ class Job:
         self.unfinished = len(requests)
         """Samples without their last piece."""
         self.error: Exception | None = None
+        self.received = False
+        """True once it has a piece."""
         self.begun = False
         """True once its first piece was handed over. Only the thread uses it."""
         self._batch = batch
@@ -78,6 +80,7 @@ class Job:
         """Take pieces, in the event loop; return how many samples they end."""
         ended = sum(piece.sample is not None for _, piece in fresh)
         self.unfinished -= ended
+        self.received = True
         self._fresh += fresh
         self._news.set()
         return ended
@@ -110,6 +113,8 @@ class Batch:
         """Samples that an engine holds. Only the thread writes it."""
         self.tokens = 0
         """Tokens that were drawn so far."""
+        self.observe_first: Callable[[float], None] = lambda seconds: None
+        """Is called with the time from a request to its first piece."""
         self._jobs: set[Job] = set()
         self._stopping = False
         self._seconds_a_sample = 1.0
@@ -161,9 +166,13 @@ class Batch:
     def deliver(self, fresh: dict[Job, Fresh]) -> None:
         """Give pieces to their jobs; called by the thread through `in_loop`."""
         for job, pieces in fresh.items():
-            if job in self._jobs and (ended := job.receive(pieces)):
+            if job not in self._jobs:
+                continue
+            now = time.perf_counter()
+            if not job.received:
+                self.observe_first(now - job.submitted_at)
+            if ended := job.receive(pieces):
                 self.in_flight -= ended
-                now = time.perf_counter()
                 seconds = min(60.0, now - max(self._ended_at, job.submitted_at)) / ended
                 self._seconds_a_sample += 0.1 * (seconds - self._seconds_a_sample)
                 self._ended_at = now

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-import httptools
 import orjson
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from gpt_research.base.runtime import Runtime
 from gpt_research.generation.torch_engine import TorchEngine
-from gpt_research.model.fast.packed import pack
+from gpt_research.model.fast.packed import Weights, pack
 from gpt_research.run import load_model
 from gpt_research.serving.models import ServedModel
 
 
-def open_engine(model: ServedModel, machine: Runtime, most_running: int) -> TorchEngine:
+def open_engine(model: ServedModel, machine: Runtime, weights: Weights, most_running: int) -> TorchEngine:
     """Return an engine for a checkpoint.
 
     Args:
         most_running: the most samples that it generates at a time.
 
     Raises:
-        UserError: as `Run.open` does.
+        UserError: as `Run.open` does, or this machine has no kernel for the weights.
     """
-    weights, tokenizer = load_model(model.folder, machine.device, str(model.step), model.ema)
-    packed = pack(weights, machine, rows=min(most_running, 8), use_up=True)
+    whole, tokenizer = load_model(model.folder, machine.device, str(model.step), model.ema)
+    packed = pack(whole, machine, weights, rows=min(most_running, 8), use_up=True)
     return TorchEngine(
         packed, tokenizer, max_rows=most_running, description=f"{machine.precision} on {machine.device_name}"
     )

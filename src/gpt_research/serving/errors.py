@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,10 +15,9 @@ from gpt_research.base.errors import UserError
 
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 """OpenAI's names for kinds of errors; other statuses below 500 are `invalid_request_error`."""
-log = logging.getLogger(__name__)
 
 
-class ApiError(Exception):
+class ApiError(HTTPException):
     """A request cannot be served.
 
     Args:
@@ -36,8 +34,8 @@ class ApiError(Exception):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(message)
-        self.status, self.message, self.param, self.code, self.headers = status, message, param, code, headers
+        super().__init__(status, message, headers)
+        self.status, self.message, self.param, self.code = status, message, param, code
 
 
 class ErrorDetail(BaseModel):
@@ -94,7 +92,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def of_program(request: Request, error: Exception) -> JSONResponse:
-        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        # uvicorn logs the traceback.
         return answer(ApiError(500, "The server failed at this request. Its log says where."))
 
 
@@ -103,5 +101,10 @@ def _of_first_field(error: RequestValidationError) -> ApiError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return ApiError(400, f"The body is no JSON: {first.get('ctx', {}).get('error', first['msg'])}.")
-    name = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    return ApiError(400, f"{name or 'The body'}: {first['msg']}.", param=name or None)
+    path = [part for part in first["loc"] if part not in ("body", "query", "path")]
+    # Behind the name of a field come places in its value, and names of types that it could have.
+    name = str(path[0]) if path else None
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "there is no such field here, so leave it out"
+    return ApiError(400, f"{name or 'The body'}: {message}.", param=name)

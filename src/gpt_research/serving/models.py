@@ -113,6 +113,8 @@ class ServedModels:
                     f"Give one another name: serve {model.folder} other={model.folder}"
                 )
             self.named[model.name] = model
+        # RUN@STEP is a name too, of which the part before the @ names the run.
+        self._runs = {name.rpartition("@")[0] or name: model for name, model in self.named.items()} | self.named
         self.runs = Opened(worker, lambda m: Run.open(m.folder, device, str(m.step), m.ema), self.named)
         """Plain models in fp32, to look into and to score with."""
         self.engines = Opened(worker, open_engine, self.named)
@@ -130,7 +132,7 @@ class ServedModels:
         if name in self.named:
             return self.named[name]
         base, _, step = name.rpartition("@")
-        model = self.named.get(base)
+        model = self._runs.get(base)
         if model is None:
             raise _not_found(f'There is no model "{name}". Models: {", ".join(self.named)}.{closest(name, self.named)}')
         try:

@@ -80,7 +80,7 @@ class Guard:
             return ApiError(403, f"Requests from pages of {origin} are refused.")
         if path not in PUBLIC and self._key and not hmac.compare_digest(_digest(_sent_key(headers)), self._key):
             message = "A key is needed: send it as `Authorization: Bearer KEY`, or in a browser as the password."
-            # A browser asks its user for the password, and then sends it with all that the page asks.
+            # A browser asks its user for the password, and sends it with all that the page asks.
             asks = {"WWW-Authenticate": 'Basic realm="gpt-research", charset="UTF-8"'}
             return ApiError(401, message, code="invalid_api_key", headers=asks)
         return None

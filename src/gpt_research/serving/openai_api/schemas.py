@@ -14,7 +14,7 @@ MOST_SAMPLES = 128
 """The most samples of a request: prompts times `n`."""
 MOST_ALTERNATIVES = 100
 STOP_TEXT = Annotated[str, Field(min_length=1, max_length=200)]
-TOKEN_IDS = Annotated[list[Annotated[StrictInt, Field(ge=0)]], Field(min_length=1)]
+TOKEN_IDS = Annotated[list[StrictInt], Field(min_length=1)]
 PROMPT_RULE = "must be a text, a list of texts, a list of token ids, or a list of lists of token ids; no list is empty"
 
 
@@ -85,9 +85,10 @@ class CompletionRequest(BaseModel):
         """Check the kind here, because the message about a union names each of its members."""
         if prompt is None:
             return ""
-        lists = prompt if isinstance(prompt, list) and prompt and isinstance(prompt[0], list) else [prompt]
-        kinds = {_kind(part) for part in lists}
-        if kinds - {str, "texts", int} or ("texts" in kinds and lists[0] is not prompt):
+        nested = isinstance(prompt, list) and prompt and all(isinstance(part, list) for part in prompt)
+        if nested and all(_kind(part) is int for part in prompt):
+            return prompt
+        if _kind(prompt) is None:
             raise ValueError(PROMPT_RULE)
         return prompt
 
@@ -130,16 +131,10 @@ class CompletionRequest(BaseModel):
         return 16 if self.max_tokens is None else self.max_tokens
 
 
-def _kind(prompt: Any) -> Any:
-    """Return str, int for token ids, "texts", or None for anything else."""
-    if isinstance(prompt, str):
-        return str
-    if isinstance(prompt, list) and prompt:
-        if all(type(part) is int for part in prompt):
-            return int
-        if all(isinstance(part, str) for part in prompt):
-            return "texts"
-    return None
+def _kind(prompt: Any) -> type | None:
+    """Return str for one text or several, int for token ids, and None for anything else."""
+    kinds = {str} if isinstance(prompt, str) else set(map(type, prompt)) if isinstance(prompt, list) else set()
+    return kinds.pop() if kinds in ({str}, {int}) else None
 
 
 class Logprobs(BaseModel):

@@ -65,11 +65,16 @@ class CausalSelfAttention(nn.Module):
         `value_embedding` (B, T, K D) is added to the values.
         """
         B, T, _ = x.shape
-        q, k, v = self.qkv(x).view(B, T, -1, self.head_dim).split((self.n_head, self.n_kv_head, self.n_kv_head), 2)
+        heads, groups = self.n_head, self.n_kv_head
+        qk, v = self.qkv(x).view(B, T, -1, self.head_dim).split((heads + groups, groups), 2)
         if value_embedding is not None:
             v = v + value_embedding.view(v.shape).to(v.dtype)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+            # Both are divided at once, because few operations make generation fast.
+            q, k = self.q_norm.divided(qk).split((heads, groups), 2)
+            q, k = self.q_norm.scaled(q, qk.dtype), self.k_norm.scaled(k, qk.dtype)
+        else:
+            q, k = qk.split((heads, groups), 2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)  # (B, H, T, D), and twice (B, K, T, D)
         q, k = positions.rotate(q, k, at)
         if self.q_scale != 1:

@@ -34,7 +34,14 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(features or config.n_embd))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return (rms_normed(x, self.eps) * self.weight).to(x.dtype)
+        return self.scaled(self.divided(x), x.dtype)
+
+    def divided(self, x: torch.Tensor) -> torch.Tensor:
+        """Return `x` divided by the root of its mean square, in fp32."""
+        return rms_normed(x, self.eps)
+
+    def scaled(self, normed: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        return (normed * self.weight).to(dtype)
 
 
 NORMS: dict[str, Callable[[GPTConfig], nn.Module]] = {"layernorm": LayerNorm, "rmsnorm": RMSNorm}

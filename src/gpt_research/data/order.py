@@ -14,7 +14,7 @@ This module knows nothing about files, tokens or batches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -42,23 +42,44 @@ class Permutation:
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         """Map positions (m,) int64 in range(n) to elements (m,) int64."""
-        out = self._rounds(positions.astype(np.uint64))
+        return self._walk(positions, self._rounds)
+
+    def inverse(self, elements: np.ndarray) -> np.ndarray:
+        """Map elements (m,) int64 in range(n) back to the positions (m,) int64 that they are at."""
+        return self._walk(elements, self._rounds_back)
+
+    def _walk(self, numbers: np.ndarray, permute: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+        """Permute numbers until they are below n."""
+        out = permute(numbers.astype(np.uint64))
         outside = np.flatnonzero(out >= self.n)
         while len(outside):
-            out[outside] = self._rounds(out[outside])
+            out[outside] = permute(out[outside])
             outside = outside[out[outside] >= self.n]
         return out.astype(np.int64)
 
     def _rounds(self, x: np.ndarray) -> np.ndarray:
-        bits, mask = np.uint64(self.half_bits), np.uint64((1 << self.half_bits) - 1)
-        left, right = x >> bits, x & mask
+        left, right = self._halves(x)
         for key in self.keys:
-            # Products of uint64 wrap around, which is what this hash needs.
-            mixed = (right + key) * np.uint64(0x9E3779B97F4A7C15)
-            mixed ^= mixed >> np.uint64(29)
-            mixed *= np.uint64(0xBF58476D1CE4E5B9)
-            left, right = right, left ^ ((mixed >> np.uint64(32)) & mask)
-        return (left << bits) | right
+            left, right = right, left ^ self._hash(right, key)
+        return (left << np.uint64(self.half_bits)) | right
+
+    def _rounds_back(self, x: np.ndarray) -> np.ndarray:
+        left, right = self._halves(x)
+        for key in self.keys[::-1]:
+            left, right = right ^ self._hash(left, key), left
+        return (left << np.uint64(self.half_bits)) | right
+
+    def _halves(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        bits = np.uint64(self.half_bits)
+        return x >> bits, x & ((np.uint64(1) << bits) - np.uint64(1))
+
+    def _hash(self, half: np.ndarray, key: np.uint64) -> np.ndarray:
+        """Return `half_bits` bits that depend on a half and the key of a round."""
+        # Products of uint64 wrap around, which is what this hash needs.
+        mixed = (half + key) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+        mixed *= np.uint64(0xBF58476D1CE4E5B9)
+        return (mixed >> np.uint64(32)) & ((np.uint64(1) << np.uint64(self.half_bits)) - np.uint64(1))
 
 
 class SampleOrder:
@@ -119,7 +140,7 @@ class SampleOrder:
 
     def block(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return corpus, window and pass of each sample of a block, each (MIX_BLOCK,) int64."""
-        corpus = np.random.default_rng((self.seed, 1, number)).permutation(self.corpora)
+        corpus = self._corpora_of(number)
         window, epoch = np.empty(MIX_BLOCK, np.int64), np.empty(MIX_BLOCK, np.int64)
         for index in np.flatnonzero(self.quota):
             mine = corpus == index
@@ -127,6 +148,10 @@ class SampleOrder:
             epoch[mine], position = np.divmod(j, self.num_windows[index])
             window[mine] = self._windows(int(index), epoch[mine], position)
         return corpus, window, epoch
+
+    def _corpora_of(self, number: int) -> np.ndarray:
+        """Return the corpus of each sample of a block, (MIX_BLOCK,) int64."""
+        return np.random.default_rng((self.seed, 1, number)).permutation(self.corpora)
 
     def _windows(self, corpus: int, epochs: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Return the window at each position of the pass that it belongs to."""
@@ -148,6 +173,35 @@ class SampleOrder:
         """Return the key of a random stream for a corpus, which `corpus` gives by its index."""
         # The key holds the corpus's name, so that adding a corpus does not reshuffle the others.
         return (self.seed, purpose, int.from_bytes(self.names[corpus].encode(), "little"), *place)
+
+    def epochs(self, corpus: str, samples: range) -> range:
+        """Return the passes over a corpus that blocks with these samples of the run belong to."""
+        quota, windows = (int(counts[self.names.index(corpus)]) for counts in (self.quota, self.num_windows))
+        if not samples or not quota or not windows:
+            return range(0)
+        first = samples[0] // MIX_BLOCK * quota
+        last = (samples[-1] // MIX_BLOCK + 1) * quota - 1
+        return range(first // windows, last // windows + 1)
+
+    def samples_of(self, corpus: str, epoch: int, windows: np.ndarray) -> np.ndarray:
+        """Return the samples (m,) int64 at which a pass over a corpus reads windows (m,): the
+        inverse of `block`.
+        """
+        index = self.names.index(corpus)
+        assert self.quota[index] > 0, "a corpus without a share is never read"
+        j = epoch * self.num_windows[index] + self._permutation(index, epoch).inverse(windows)
+        if self.quota[index] == MIX_BLOCK:  # the only corpus has every place of a block
+            return j
+        blocks, nth = np.divmod(j, self.quota[index])
+        out = np.empty_like(j)
+        for number in np.unique(blocks):
+            mine = blocks == number
+            out[mine] = number * MIX_BLOCK + self._places(int(number), index)[nth[mine]]
+        return out
+
+    def _places(self, number: int, corpus: int) -> np.ndarray:
+        """Return the places within a block that hold samples of a corpus."""
+        return np.flatnonzero(self._corpora_of(number) == corpus)
 
     def passes(self, samples: int) -> dict[str, float]:
         """Return how often `samples` samples read each corpus in whole, by its name."""

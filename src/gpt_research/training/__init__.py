@@ -25,6 +25,7 @@ Modules:
     best              the best evaluation so far; early stopping
     bad_steps         what is done about a step that went wrong
     black_box         the record of a step that went wrong
+    run_readings      which steps of a run read which tokens
     replay            takes a step again and records its modules
     metrics           metrics.jsonl
     curves            pictures of the losses of one run or of several

@@ -201,6 +201,10 @@ def test_a_trained_and_evaluated_run_has_evaluations_data_lineage_and_commands(e
     assert "Documents chosen at random" in seen
     assert "--max_tokens 256" in seen
     assert summary["device"] in seen
+    other = json.loads((run / "trained_on.json").read_text())
+    other["machine"]["cpu"] = "a processor of another machine"
+    (run / "trained_on.json").write_text(json.dumps(other))
+    assert "a processor of another machine" in text_of(report(run))
 
 
 def test_a_result_file_alone_has_a_report(evaluated: Path, tmp_path: Path) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gpt_research.base import machine, plugins
+from gpt_research.base import plugins
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import write_json
 from gpt_research.config import TrainConfig
@@ -113,19 +111,3 @@ def data_of(config: TrainConfig) -> dict[str, str]:
 
 def code() -> str:
     return f"gpt-research {__version__}, torch {torch.__version__}"
-
-
-def versions() -> dict[str, str]:
-    return {"gpt-research": __version__, "torch": torch.__version__, "python": platform.python_version()}
-
-
-def about_the_machine() -> dict[str, Any]:
-    cards = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {
-        "cpu": machine.cpu_name() or platform.processor(),
-        "cores": os.cpu_count(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "memory_gb": round(machine.total_memory() / 1e9, 1),
-        **({"cards": ", ".join(cards)} if cards else {}),
-        "system": platform.platform(),
-    }

@@ -11,8 +11,9 @@ import torch
 
 from gpt_research.base.files import write_json
 from gpt_research.base.settings import by_flag
+from gpt_research.base.this_machine import about_the_machine, versions
 from gpt_research.lab.findings import Finding, in_words
-from gpt_research.lab.records import VERSION, about_the_machine, versions
+from gpt_research.lab.records import VERSION
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.training.inputs import TrainingData

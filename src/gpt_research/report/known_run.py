@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gpt_research.base.settings import by_flag, to_dict
+from gpt_research.base.this_machine import TRAINED_ON
 from gpt_research.config import TrainConfig
 from gpt_research.report.series import RunLines
 
@@ -46,6 +47,15 @@ class KnownRun:
     def lines(self) -> RunLines:
         size, seed = self.settings.get("tokens_per_step"), self.settings.get("seed")
         return RunLines(self.name, seed, self.metrics, size if isinstance(size, int) else 1)
+
+    @cached_property
+    def trained_on(self) -> Mapping[str, Any]:
+        """Machine and versions; empty if the run does not say."""
+        try:
+            facts = json.loads((self.folder / TRAINED_ON).read_text(encoding="utf-8")) if self.folder else {}
+        except (OSError, ValueError):
+            return {}
+        return facts if isinstance(facts, dict) else {}
 
     @property
     def step(self) -> int:

@@ -192,9 +192,20 @@ def origin(runs: Sequence[tuple[str, KnownRun]]) -> Html:
                     f"Where the weights of {name} come from", code(json.dumps(more, indent=1), f"Lineage of {name}")
                 )
             )
+    trained = [(f"{label} {known.name}".strip(), known.trained_on) for label, known in runs if known.trained_on]
+    if trained:
+        parts.append(
+            table("Trained on", ["run", "machine", "versions"], [_trained(*row) for row in trained], texts=(0, 1, 2))
+        )
     parts.append(element("h3", "This page was made on"))
     parts.append(listed([f"{key}: {value}" for key, value in here().items()]))
     return joined(parts)
+
+
+def _trained(name: str, facts: Mapping[str, Any]) -> list[str]:
+    known = facts.get("machine") or {}
+    parts = [known.get("cards"), known.get("cpu"), f"{known.get('cores')} cores", f"{known.get('memory_gb')} GB"]
+    return [name, ", ".join(str(part) for part in [*parts, known.get("instructions")] if part), _versions(facts)]
 
 
 def _versions(summary: Mapping[str, Any]) -> str:

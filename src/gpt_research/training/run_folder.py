@@ -1,6 +1,7 @@
 """Locks the run folder while a run trains in it, and checks the settings of a resumed run.
 
-config.yaml settings.jsonl tokenizer.json metrics.jsonl loss.png samples.txt checkpoints/ owner.json
+config.yaml settings.jsonl tokenizer.json trained_on.json metrics.jsonl loss.png samples.txt
+checkpoints/ owner.json
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 from gpt_research.base import hints
 from gpt_research.base.errors import UserError
+from gpt_research.base.files import write_json
 from gpt_research.base.locks import take_lock
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import write_yaml
+from gpt_research.base.this_machine import TRAINED_ON, about_the_machine, versions
 from gpt_research.checkpoint.choice import wait_until
 from gpt_research.checkpoint.files import find_step, saved_steps
 from gpt_research.config import TrainConfig
@@ -140,6 +143,7 @@ def fill_run_folder(
         shutil.copyfile(data.tokenizer_file, run / "tokenizer.json")
     else:
         data.tokenizer.save(run / "tokenizer.json")
+    write_json(run / TRAINED_ON, {"from_step": step, "machine": about_the_machine(), "versions": versions()})
     return record(run, Period(step, config, data_fingerprint))
 
 

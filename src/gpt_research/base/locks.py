@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from pathlib import Path
 from typing import IO
 
 from gpt_research.base import unix
 from gpt_research.base.errors import UserError
+
+LOOK_S = 0.05
+"""Seconds for which a look by `is_locked` may hold a lock at most."""
 
 
 def take_lock(folder: Path, name: str, mark: str = "") -> IO[str]:
@@ -30,7 +34,11 @@ def take_lock(folder: Path, name: str, mark: str = "") -> IO[str]:
     # folder locked, as a file whose existence is the lock would.
     file = open(folder / name, "a+", encoding="utf-8")  # noqa: SIM115  stays open while the lock is held
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # by a process that only looks, or by one that stays
+            time.sleep(LOOK_S)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
         owner = json.loads(file.read() or "{}")
@@ -44,3 +52,19 @@ def take_lock(folder: Path, name: str, mark: str = "") -> IO[str]:
     file.flush()
     os.fsync(file.fileno())  # other hosts look for the mark
     return file
+
+
+def is_locked(folder: Path, name: str) -> bool:
+    """Return whether a process holds the lock on a file of a folder."""
+    if unix.is_missing():
+        return False
+    import fcntl
+
+    try:
+        with open(folder / name, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # there is no such file, or the file system has no locks
+        return False

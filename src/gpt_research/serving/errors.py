@@ -23,6 +23,7 @@ class ApiError(HTTPException):
     Args:
         param: the name of the field that is wrong.
         code: a word by which programs tell errors apart, such as `model_not_found`.
+        details: more fields of the error, for programs.
     """
 
     def __init__(
@@ -33,9 +34,11 @@ class ApiError(HTTPException):
         param: str | None = None,
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(status, message, headers)
         self.status, self.message, self.param, self.code = status, message, param, code
+        self.details = details or {}
 
 
 class ErrorDetail(BaseModel):
@@ -60,7 +63,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX"
 def body(error: ApiError) -> dict[str, Any]:
     """Return the JSON of an error."""
     kind = TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
-    return {"error": {"message": error.message, "type": kind, "param": error.param, "code": error.code}}
+    about = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
+    return {"error": {**about, **error.details}}
 
 
 def answer(error: ApiError) -> JSONResponse:

@@ -142,6 +142,20 @@ class ServedModels:
             raise _not_found(f'{base} has no checkpoint "{step}". Checkpoints: {steps}.') from None
         return replace(model, name=f"{base}@{number}", step=number, created=written_at(model.folder, number))
 
+    def find_run(self, name: str = "") -> ServedModel:
+        """Return a served model of the run of a name, or the first one if the name is empty; its
+        checkpoint may be gone.
+
+        Raises:
+            ApiError: 404, no run is served under this name.
+        """
+        model = self._runs.get(name) if name else next(iter(self.named.values()))
+        if model is None:
+            runs = sorted({known.rpartition("@")[0] or known for known in self.named})
+            message = f'There is no run "{name}". Runs: {", ".join(runs)}.{closest(name, runs)}'
+            raise ApiError(404, message, param="run", code="unknown_run", details={"known": runs})
+        return model
+
     async def run(self, name: str = "") -> Run:
         """Return the opened run of a model, in fp32. It is shared, so nobody may change it.
 

@@ -28,6 +28,7 @@ Modules:
     run_readings      which steps of a run read which tokens
     replay            takes a step again and records its modules
     metrics           metrics.jsonl
+    live_metrics      metrics.jsonl of a run that still trains
     curves            pictures of the losses of one run or of several
     trackers          the table of trackers: W&B, TensorBoard
     reporter          the events that a display may show

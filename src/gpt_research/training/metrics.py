@@ -16,6 +16,7 @@ from gpt_research.base.files import AppendedLines, write_text
 from gpt_research.config import TrainConfig
 from gpt_research.training import trackers
 
+METRICS = "metrics.jsonl"
 SAMPLES = "samples.txt"
 """File of a run folder to which each evaluation appends a text, below a line with its step."""
 _SAMPLE_HEAD = re.compile(r"^--- step (\d+) ---$", re.MULTILINE)
@@ -43,7 +44,7 @@ class Metrics:
         Raises:
             UserError: the tracker cannot be used.
         """
-        path = run / "metrics.jsonl"
+        path = run / METRICS
         lines = read_metrics(run)
         kept = [line for line in lines if line["step"] <= start_step]
         self.earlier = _earlier(lines, kept, start_step, config.tokens_per_step)
@@ -69,11 +70,14 @@ class Metrics:
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return the lines of `metrics.jsonl`, without a last line that a crash cut short."""
-    path = run / "metrics.jsonl"
-    if not path.is_file():
-        return []
+    path = run / METRICS
+    return parse_metrics(path.read_text(encoding="utf-8")) if path.is_file() else []
+
+
+def parse_metrics(text: str) -> list[dict[str, Any]]:
+    """Return the lines of a text in the form of `metrics.jsonl`, without those that are damaged."""
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in text.splitlines():
         try:
             lines.append(json.loads(line))
         except ValueError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -119,6 +120,27 @@ def test_ctrl_c_ends_all_runs_and_the_same_command_goes_on(base: Path) -> None:
     time.sleep(1)
     for run in runs:
         assert json.loads((run / "owner.json").read_text())["pid"] not in _processes()
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_costs_nothing_that_was_done(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arm = "wide: model.n_embd=64"
+    command = ["ablate", str(base), "--change", arm, "--seeds", "2", "--workers", "1", "--out", "lab"]
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The runs inherit a limit on the size of a file, which the checkpoint of the wider arm exceeds.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, hard))
+    try:
+        assert main(command) == 2
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith("error: The run lab/wide/seed-1337 ended before its last step: Checkpoint lab/wide/")
+    assert "with the same command. Its log is lab/wide/seed-1337.log. What is done stays" in said
+    assert set(outcomes(Path("lab"))) == {"base/seed-1337.json"}
+    before = Path("lab/base/seed-1337.log").stat().st_mtime_ns
+    assert main(command) == 0
+    assert Path("lab/base/seed-1337.log").stat().st_mtime_ns == before
+    assert len(outcomes(Path("lab"))) == 4
 
 
 def _processes() -> set[int]:

@@ -121,9 +121,10 @@ class Workers:
         if killed and tries <= TRIES:
             self.start(trial)
             return None
+        why = last_words(trial.path(".log"), code).rstrip(".")
         again = f" It was started {TRIES} times." if killed else ""
         raise UserError(
-            f"The run {trial.run} ended before its last step: {last_words(trial.path('.log'), code)}.{again} Its log "
+            f"The run {trial.run} ended before its last step: {why}.{again} Its log "
             f"is {trial.path('.log')}. What is done stays; start the same command again to go on."
         )
 

@@ -64,15 +64,29 @@ class Run:
                 that is not the run's, or a plugin of the run that this process has not run.
         """
         reference = run_reference(folder, step)
-        folder = reference.folder
-        run_config(folder)  # it says what a folder lacks that is no run
-        checkpoint = load_step(folder, reference.step, optimizer=False)
+        run_config(reference.folder)  # it says what a folder lacks that is no run
+        return cls._open(reference.folder, reference.step, device, ema, None)
+
+    def at(self, step: int) -> Run:
+        """Open another checkpoint of the run, on the same device. The tokenizer is read once for
+        all of them.
+
+        Raises:
+            UserError: as `open` does.
+        """
+        return self._open(self.folder, str(step), self.model.token_embedding.weight.device, None, self.tokenizer)
+
+    @classmethod
+    def _open(
+        cls, folder: Path, step: str, device: torch.device | str, ema: bool | None, tokenizer: Tokenizer | None
+    ) -> Run:
+        checkpoint = load_step(folder, step, optimizer=False)
         if checkpoint is None:
             raise UserError(f"{folder} has no checkpoint yet. Let training reach its first save.")
         config = run_config(folder, checkpoint.step)
         lineage = checkpoint.lineage
         plugins.require(lineage.get("plugins", {}), str(folder))
-        tokenizer = Tokenizer.load(folder / "tokenizer.json")
+        tokenizer = tokenizer or Tokenizer.load(folder / "tokenizer.json")
         saved_with = lineage.get("tokenizer")
         if saved_with not in (None, tokenizer.fingerprint):
             raise UserError(

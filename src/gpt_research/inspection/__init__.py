@@ -7,4 +7,6 @@ Modules:
     attention    how each head attends
     lens         what a model would predict after each of its blocks
     switching    what changes if heads or blocks are switched off
+    checkpoints  the checkpoints of runs, kept open as long as there is room
+    learning     when a run learnt a text
 """

@@ -35,7 +35,8 @@ class Page {
   }
 
   title(model = this.model()) {
-    const [name, step] = model.split("@");
+    const at = this.runs.some((run) => run.name === model) ? -1 : model.lastIndexOf("@");
+    const [name, step] = at < 0 ? [model, ""] : [model.slice(0, at), model.slice(at + 1)];
     return step ? `${name}, ${step === "newest" ? "newest checkpoint" : `step ${Number(step).toLocaleString("en")}`}` : name;
   }
 
@@ -144,6 +145,7 @@ class Page {
     const { view, values } = here(), run = this.run();
     document.getElementById("views").replaceChildren(...Object.entries(VIEWS).map(([name, [title]]) =>
       element("li", {}, element("a", { href: address(name, { ...this.place(), text: values.text }), "aria-current": name === view && "page" }, title))));
+    document.querySelector("#views [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     if (!run) return;
     const other = (found) => go(view, { ...values, ...found }), pick = document.getElementById("pick");
     const steps = [["", newestOf(run)], ...[...run.checkpoints].reverse().map((one) => [one.step, nameOf(one)])];

@@ -18,27 +18,35 @@ export function requestOf(model, prompt, values) {
   return request;
 }
 
-// Yields lists of tokens { text, id, logprob, top: [{ text, id, logprob }] }, and at the end { finish }.
+// Yields { tokens: [{ text, id, logprob, top: [{ text, id, logprob }] }] }, and at the end { finish }. The tokens of an
+// echoed prompt have the kind "given".
 export async function* complete(request, { echo, signal }) {
-  let asked = echo;
-  for await (const event of stream("/v1/completions", { ...request, logprobs: ALTERNATIVES, echo }, signal)) {
+  const wholeText = characters();
+  let prompt = echo;
+  for await (const event of stream("/v1/completions", { ...request, logprobs: ALTERNATIVES, return_token_ids: true, echo }, signal)) {
     const choice = event.choices?.[0];
     if (!choice) continue;
-    const found = choice.logprobs ? tokensOf(choice.logprobs) : [];
-    if (asked && found.length) {
-      for (const token of found) token.kind = token.logprob === null || found.length > 1 ? "given" : undefined;
-      asked = false;
-    }
-    if (found.length) yield { tokens: found };
+    const ids = prompt ? choice.prompt_token_ids : choice.token_ids;
+    if (choice.logprobs?.tokens.length) yield { tokens: tokensOf(choice.logprobs, ids ?? [], wholeText, prompt ? "given" : undefined) };
+    prompt = false;
     if (choice.finish_reason) yield { finish: choice.finish_reason };
   }
 }
 
-function tokensOf(logprobs) {
+function tokensOf(logprobs, ids, wholeText, kind) {
   return logprobs.tokens.map((text, at) => {
-    const ids = logprobs.top_token_ids?.[at] ?? {};
-    const top = Object.entries(logprobs.top_logprobs?.[at] ?? {})
-      .map(([other, logprob]) => ({ text: other, id: ids[other], logprob })).sort((a, b) => b.logprob - a.logprob);
-    return { text, id: logprobs.token_ids?.[at], logprob: logprobs.token_logprobs[at], top };
+    const others = Object.entries(logprobs.top_logprobs?.[at] ?? {}), otherIds = logprobs.top_token_ids?.[at] ?? [];
+    const top = others.map(([other, logprob], number) => ({ text: shownText(other), id: otherIds.length === others.length ? otherIds[number] : undefined, logprob }));
+    top.sort((a, b) => b.logprob - a.logprob);
+    return { text: wholeText(text), id: ids[at], logprob: logprobs.token_logprobs[at], top, kind };
   });
 }
+
+// OpenAI's API writes a token that is a part of a character as "bytes:\xe2\x80". The last part gets the character.
+function characters() {
+  const decoder = new TextDecoder();
+  return (text) => (text.startsWith("bytes:") ? decoder.decode(bytesOf(text), { stream: true }) : text);
+}
+
+const bytesOf = (text) => Uint8Array.from(text.slice(6).split("\\x").slice(1), (digits) => parseInt(digits, 16));
+const shownText = (text) => (text.startsWith("bytes:") ? text.slice(6) : text);

@@ -54,7 +54,7 @@ export class DocumentPart {
     else {
       const text = this.strip.tokens.slice(from, to).map((token) => token.text).join("");
       this.aside.replaceChildren(element("div", { class: "row middle" }, element("span", {}, `Tokens ${shown(this.offset + from + 1)} to ${shown(this.offset + to)} chosen.`),
-        element("a", { href: address("trace", { ...this.page.place(), text, q: text }) }, "Trace these words"), element("a", { href: address("inside", { ...this.page.place(), text }) }, "Look inside")));
+        element("a", { href: address("trace", { ...this.page.place(), q: text }) }, "Trace these words"), element("a", { href: address("inside", { ...this.page.place(), text }) }, "Look inside")));
     }
     this.tellReads(from, to);
   }

@@ -106,8 +106,9 @@ class Inside {
 
   choose(from, to) {
     const tokens = this.tokens ?? [], text = () => tokens.slice(from, to).map((token) => token.text).join("");
-    this.aside.replaceChildren(inspector({ tokens, from, to, branch: null, actions: [
-      ["Trace these words", () => this.page.go("trace", { ...this.page.place(), text: this.page.values.text, q: text() })],
+    this.aside.classList.toggle("open", from !== null);
+    this.aside.replaceChildren(inspector({ tokens, from, to, close: () => this.strip.choose(0, 0), branch: null, actions: [
+      ["Trace these words", () => this.page.go("trace", { ...this.page.place(), q: text(), before: tokens.slice(0, from).map((token) => token.text).join("") })],
       ["Write on from here", () => this.page.go("write", { ...this.page.place(), prompt: tokens.slice(0, to).map((token) => token.text).join("") })],
     ] }));
     this.part?.chosen?.(from, to);

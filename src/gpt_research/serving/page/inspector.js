@@ -3,14 +3,14 @@ import { button, element, heading, paragraph, percent, visible } from "./dom.js"
 import { bitsOf } from "./tokens.js";
 
 // `branch(alternative)` writes on from an alternative of the token; `actions` are [label, function].
-export function inspector({ tokens, from, to, branch, actions }) {
+export function inspector({ tokens, from, to, branch, actions, close }) {
   const made = element("section", { class: "inspector", "aria-label": "Chosen tokens" });
   if (from === null) {
     made.append(paragraph("Click a token, or move to it with Tab and the arrow keys and press Enter: you see its chance, what could have come instead, and where the words stand in the training data. Shift chooses several.", "quiet"));
     return made;
   }
   const span = tokens.slice(from, to), text = span.map((token) => token.text).join("");
-  made.append(heading(2, element("q", { class: "piece" }, visible(text))));
+  made.append(button("×", close, { class: "small close", "aria-label": "Close" }), heading(2, element("q", { class: "piece" }, visible(text))));
   const known = span.filter((token) => Number.isFinite(token.logprob)), sum = known.reduce((all, token) => all + token.logprob, 0);
   const place = to - from === 1 ? `Token ${from + 1} of ${tokens.length}` : `Tokens ${from + 1} to ${to} of ${tokens.length}`;
   const chance = known.length ? `: ${percent(Math.exp(sum))}${known.length > 1 ? " all together" : ""}, ${bitsOf(sum).toFixed(1)} bits of surprise.` : ". The text begins here, so it has no chance.";

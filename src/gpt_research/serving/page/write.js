@@ -81,8 +81,9 @@ class Write {
   inspect(pane, from, to) {
     if (!this.aside) return;
     const tokens = pane.tokens ?? [], chosen = () => textOf(tokens.slice(from, to));
-    this.aside.replaceChildren(inspector({ tokens, from, to, branch: (other) => pane.branch(from, other), actions: [
-      ["Trace these words", () => this.page.go("trace", { ...this.page.place(), text: textOf(tokens), q: chosen() })],
+    this.aside.classList.toggle("open", from !== null);
+    this.aside.replaceChildren(inspector({ tokens, from, to, close: () => pane.strip.choose(0, 0), branch: (other) => pane.branch(from, other), actions: [
+      ["Trace these words", () => this.page.go("trace", { ...this.page.place(), q: chosen(), before: textOf(tokens.slice(0, from)) })],
       ["Look inside up to here", () => this.page.go("inside", { ...this.page.place(), text: textOf(tokens.slice(0, to)) })],
     ] }));
   }

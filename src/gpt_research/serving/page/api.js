@@ -12,16 +12,10 @@ export class ApiError extends Error {
 
 const UNREACHABLE = "The server does not answer. It may have been stopped: start it again where it ran, then try again.";
 
-function headers() {
-  const found = { "Content-Type": "application/json" }, key = sessionStorage.getItem("api_key");
-  if (key) found.Authorization = `Bearer ${key}`;
-  return found;
-}
-
 async function ask(path, options) {
   let answer;
   try {
-    answer = await fetch(path, { headers: headers(), ...options });
+    answer = await fetch(path, { headers: { "Content-Type": "application/json" }, ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     dispatchEvent(new CustomEvent("server", { detail: false }));
@@ -36,7 +30,6 @@ async function refusal(answer) {
   let said = {};
   try { said = (await answer.json()).error ?? {}; } catch { /* Something between us and the server answered. */ }
   const message = said.message ?? `The server answered with status ${answer.status}.`;
-  if (answer.status === 401) dispatchEvent(new Event("key-needed"));
   const wait = answer.headers.get("Retry-After");
   return new ApiError(answer.status === 429 && wait ? `${message} Try again in ${wait} s.` : message, said.code ?? "", said);
 }

@@ -55,7 +55,6 @@ class Page {
     addEventListener("hashchange", () => this.arrive());
     addEventListener("keydown", (event) => this.shown?.view.pressed?.(event));
     addEventListener("server", (event) => this.reach(event.detail));
-    addEventListener("key-needed", () => this.askForKey());
     addEventListener("pagehide", () => this.shown?.view.leave?.());
     this.drawTheme();
     await this.load();
@@ -158,17 +157,6 @@ class Page {
   drawTheme() {
     const names = { system: "Light or dark", light: "Light", dark: "Dark" };
     document.getElementById("theme").replaceChildren(choice(Object.entries(names), document.documentElement.dataset.theme, (theme) => window.setTheme(theme), { "aria-label": "Colours", title: "Colours" }));
-  }
-
-  askForKey() {
-    if (document.querySelector("dialog")) return;
-    const key = element("input", { type: "password", autocomplete: "off" });
-    const enter = () => { sessionStorage.setItem("api_key", key.value); dialog.remove(); this.load(); };
-    const dialog = element("dialog", { "aria-label": "Key" }, element("p", {}, "This server asks for a key: the one it was started with (--api_key). The page keeps it until this tab is closed."),
-      field("Key", key), element("div", { class: "row" }, button("Use it", enter, { class: "main" })));
-    key.addEventListener("keydown", (event) => { if (event.key === "Enter") enter(); });
-    document.body.append(dialog);
-    dialog.showModal();
   }
 }
 

@@ -35,8 +35,8 @@ class Inside {
     this.panel = element("div", { role: "tabpanel", id: "part", class: "panel" });
     this.below = element("section", { class: "block", "aria-label": "Parts of the model", hidden: true }, this.tabs, this.panel);
     this.node = element("div", { class: "view with-aside" },
-      element("section", { class: "controls", "aria-label": "Text" }, element("label", { class: "field", for: "text" }, element("span", {}, "Text")), this.text,
-        element("div", { class: "row" }, button("Look", () => this.look(), { class: "main" }), button("Take a validation text", () => this.take()),
+      element("section", { class: "controls", "aria-label": "Input" }, element("label", { class: "field", for: "text" }, element("span", {}, "Text")), this.text,
+        element("div", { class: "row middle" }, button("Look", () => this.look(), { class: "main" }), button("Take a validation text", () => this.take()),
           element("span", { class: "quiet keys" }, "Ctrl + Enter looks"))),
       element("section", { class: "texts", "aria-label": "Tokens" }, this.analysis.node), this.aside, this.below);
     this.drawTabs();

@@ -19,8 +19,8 @@ class Trace {
     this.text = element("textarea", { id: "text", rows: "3", placeholder: "Words to look for in the training data", value: page.values.q ?? page.values.text ?? "",
       onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.look(); } });
     this.node = element("div", { class: "view trace" },
-      element("section", { class: "controls", "aria-label": "Text" }, element("label", { class: "field", for: "text" }, element("span", {}, "Text")), this.text,
-        element("div", { class: "row" }, button("Trace", () => this.look(), { class: "main" }), element("span", { class: "quiet keys" }, "Ctrl + Enter traces"))),
+      element("section", { class: "controls", "aria-label": "Input" }, element("label", { class: "field", for: "text" }, element("span", {}, "Text")), this.text,
+        element("div", { class: "row middle" }, button("Trace", () => this.look(), { class: "main" }), element("span", { class: "quiet keys" }, "Ctrl + Enter traces"))),
       this.slot.node, this.detail.node);
   }
 

@@ -28,7 +28,7 @@ class Training {
     this.node = element("div", { class: "view training" },
       element("section", { "aria-label": "One text through training" }, heading(2, "One text, at every checkpoint"),
         element("div", { class: "controls" }, element("label", { class: "field", for: "text" }, element("span", {}, "Text")), this.text,
-          element("div", { class: "row" }, button("Follow it", () => this.follow(), { class: "main" }), element("span", { class: "quiet keys" }, "Ctrl + Enter follows it"))),
+          element("div", { class: "row middle" }, button("Follow it", () => this.follow(), { class: "main" }), element("span", { class: "quiet keys" }, "Ctrl + Enter follows it"))),
         this.through.node),
       this.curves.node, this.samples.node);
   }

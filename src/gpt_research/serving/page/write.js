@@ -14,7 +14,7 @@ export function show(page) {
 class Write {
   constructor(page) {
     this.page = page;
-    this.prompt = element("textarea", { id: "prompt", rows: "3", placeholder: "The model goes on from here. Leave it empty, and it begins a text.",
+    this.prompt = element("textarea", { id: "prompt", rows: "2", placeholder: "The model goes on from here. Leave it empty, and it begins a text.",
       value: page.values.prompt ?? "", oninput: () => this.note(), onkeydown: (event) => this.key(event) });
     this.writeButton = button("Write", () => this.write(), { class: "main" });
     this.stopButton = button("Stop", () => this.panes.forEach((pane) => pane.stop()), { disabled: true });
@@ -33,11 +33,11 @@ class Write {
   controls() {
     const names = [["", "nothing"], ...this.page.everyModel().filter(([name]) => name !== this.page.model())];
     const compare = choice(names, this.page.values.compare ?? "", (name) => this.page.go("write", { ...this.page.values, ...this.values(), compare: name }));
-    return element("section", { class: "controls", "aria-label": "Prompt and settings" },
+    return element("section", { class: "controls", "aria-label": "Input" },
       element("label", { class: "field", for: "prompt" }, element("span", {}, "Prompt")), this.prompt,
+      element("div", { class: "row middle" }, this.writeButton, this.stopButton, element("span", { class: "quiet keys" }, "Ctrl + Enter writes, Escape stops")),
       element("div", { class: "row settings" }, SETTINGS.map((setting) => field(setting.label, this.settings[setting.key], setting.hint)),
         field("Stop at", this.stopText, "\\n is a new line"), field("Compare with", compare)),
-      element("div", { class: "row" }, this.writeButton, this.stopButton, element("span", { class: "quiet keys" }, "Ctrl + Enter writes, Escape stops")),
       this.copyAs);
   }
 

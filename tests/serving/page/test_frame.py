@@ -1,0 +1,152 @@
+"""What all views share: the address, the back button, widths, colours, and errors in words."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import Any
+
+import pytest
+from serving.page.conftest import PHONE, Site, Visit
+
+TEXT = "the king loves the crown 12."
+VIEWS = {
+    "write": "#/write?prompt=the king&max_tokens=30",
+    "attention": f"#/inside?text={TEXT}",
+    "lens": f"#/inside?text={TEXT}&part=lens",
+    "off": f"#/inside?text={TEXT}&part=off&off=h0.1,m1",
+    "training": f"#/training?text={TEXT}",
+    "documents": "#/data?part=documents",
+    "document": "#/data?part=document&corpus=plays&split=train&number=0",
+    "card": "#/data?part=card",
+    "trace": f"#/trace?q={TEXT}",
+}
+READY = {
+    "write": ".view", "attention": ".looks li", "lens": ".lens-detail p", "off": ".switches h2", "training": ".heat",
+    "documents": "main table", "document": "main table", "card": "main table", "trace": ".matches li",
+}  # fmt: skip
+
+
+def opened(visit: Visit, name: str, **more: Any) -> Any:
+    page = visit(VIEWS[name], **more)
+    if name == "write":
+        page.get_by_role("button", name="Write", exact=True).click()
+        page.get_by_role("button", name="Go on").wait_for()
+        page.locator(".strip .t").nth(5).click()
+    page.locator(READY[name]).first.wait_for()
+    return page
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scheme"),
+    [
+        ("write", PHONE, "dark"), ("write", 1600, "light"), ("attention", 1600, "dark"), ("lens", PHONE, "light"),
+        ("off", 1280, "dark"), ("training", PHONE, "light"), ("documents", 1280, "light"), ("document", PHONE, "dark"),
+        ("card", 1600, "light"), ("trace", 1280, "dark"), ("trace", PHONE, "light"),
+    ],
+)  # fmt: skip
+def test_axe_finds_nothing_and_nothing_is_wider_than_the_page(visit: Visit, name: str, width: int, scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed (extra dev)")
+    page = opened(visit, name, width=width, scheme=scheme)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = axe.Axe().run(page)
+    assert found.response["violations"] == [], found.generate_report()
+
+
+def test_the_views_are_reached_by_keyboard_and_back_returns(visit: Visit) -> None:
+    page = visit("#/write?prompt=the king")
+    titles = []
+    for name in ("Look inside", "Through training", "Data", "Trace"):
+        page.get_by_role("link", name=name, exact=True).focus()
+        page.keyboard.press("Enter")
+        page.locator(f"h1:text-is('{name}')").wait_for(state="attached")
+        titles.append(page.title())
+    assert titles == [f"{name} · tiny · gpt-research" for name in ("Look inside", "Through training", "Data", "Trace")]
+    for name in ("Data", "Through training", "Look inside", "Write"):
+        page.go_back()
+        page.locator(f"h1:text-is('{name}')").wait_for(state="attached")
+    assert page.get_by_label("Prompt", exact=True).input_value() == "the king"
+
+
+def test_reload_keeps_prompt_settings_checkpoint_and_text(visit: Visit) -> None:
+    page = visit("#/write?prompt=the king")
+    page.get_by_label("Checkpoint").select_option("30")
+    page.get_by_label("Prompt", exact=True).fill("a fool")
+    page.get_by_label("Temperature").fill("0.5")
+    page.get_by_label("Tokens", exact=True).fill("12")
+    page.get_by_role("button", name="Write", exact=True).click()
+    page.get_by_role("button", name="Go on").wait_for()
+    before = page.locator(".strip .t").all_text_contents()
+    page.reload()
+    page.get_by_role("button", name="Go on").wait_for()
+    assert page.locator(".strip .t").all_text_contents() == before
+    assert page.get_by_label("Prompt", exact=True).input_value() == "a fool"
+    assert page.get_by_label("Temperature").input_value() == "0.5"
+    assert page.get_by_label("Checkpoint").input_value() == "30"
+
+
+def test_dark_comes_from_the_system_or_from_the_switch_and_stays(visit: Visit) -> None:
+    ground = "getComputedStyle(document.body).backgroundColor"
+    page = visit(scheme="dark")
+    assert page.evaluate(ground) == "rgb(20, 25, 31)"
+    page.get_by_label("Colours").select_option("light")
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    page.reload()
+    page.locator(".view").wait_for()
+    assert page.evaluate(ground) == "rgb(255, 255, 255)"
+    assert page.get_by_label("Colours").input_value() == "light"
+    other = visit(scheme="light")
+    other.get_by_label("Colours").select_option("dark")
+    assert other.evaluate(ground) == "rgb(20, 25, 31)"
+
+
+def test_a_run_or_a_checkpoint_that_is_not_there_is_named_with_the_way_out(visit: Visit) -> None:
+    page = visit("#/write?run=nobody")
+    assert 'no run "nobody"' in page.get_by_role("alert").last.inner_text()
+    page.get_by_role("button", name="Look at tiny").click()
+    page.get_by_label("Prompt", exact=True).wait_for()
+    page = visit("#/inside?step=7")
+    assert "no checkpoint of step 7" in page.locator("main").inner_text()
+    page.get_by_role("button", name="Take the newest checkpoint").click()
+    page.get_by_label("Text", exact=True).wait_for()
+
+
+def test_a_checkpoint_that_is_deleted_while_one_looks_is_named_with_the_way_out(site: Site, visit: Visit) -> None:
+    page = visit(f"#/inside?run=mortal&step=18&text={TEXT}", errors=("404",))
+    page.locator(".strip .t").nth(5).wait_for()
+    shutil.rmtree(site.mortal / "checkpoints" / "step_00000024")
+    page.goto(page.url.replace("step=18", "step=24"))
+    page.get_by_role("button", name="Take the newest checkpoint").click()
+    page.locator(".summary", has_text="step 60").wait_for()
+
+
+def test_a_server_that_stops_is_noticed_and_so_is_its_return(visit: Visit) -> None:
+    page = visit("#/write?prompt=the king&max_tokens=5", errors=("ERR_INTERNET_DISCONNECTED",))
+    page.context.set_offline(True)
+    page.get_by_role("button", name="Write", exact=True).click()
+    page.locator("#notice").get_by_text("The server does not answer").wait_for()
+    assert "does not answer" in page.locator(".pane .problem").inner_text()
+    page.context.set_offline(False)
+    page.get_by_role("button", name="Try again").first.click()
+    page.wait_for_function("document.getElementById('notice').childElementCount === 0")
+    page.get_by_role("button", name="Write", exact=True).click()
+    page.get_by_role("button", name="Go on").wait_for()
+
+
+def test_the_header_names_every_run_and_checkpoint(visit: Visit) -> None:
+    page = visit()
+    assert page.get_by_label("Run", exact=True).locator("option").all_text_contents() == [
+        "tiny", "early", "mortal", "lost", "unindexed", "live",
+    ]  # fmt: skip
+    steps = page.get_by_label("Checkpoint").locator("option").all_text_contents()
+    assert steps[0] == "newest (step 60)"
+    assert re.fullmatch(r"step 60 \((best, )?validation \d\.\d+\)", steps[1])
+    assert len(steps) == 11
+
+
+@pytest.mark.alone
+def test_the_first_paint_comes_within_a_second(visit: Visit) -> None:
+    visit()
+    page = visit()
+    paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    assert paint < 1000

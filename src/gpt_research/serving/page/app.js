@@ -40,6 +40,12 @@ class Page {
     return step ? `${name}, ${step === "newest" ? "newest checkpoint" : `step ${Number(step).toLocaleString("en")}`}` : name;
   }
 
+  // The checkpoint that an answer of the server is about.
+  checkpoint({ model, step }) {
+    const run = this.runs.find((one) => model === one.name || model.startsWith(`${one.name}@`));
+    return `${run?.name ?? model}, step ${step.toLocaleString("en")}`;
+  }
+
   everyModel() {
     return this.runs.flatMap((run) => [[run.name, run.name], ...run.checkpoints.map(({ step }) => [`${run.name}@${step}`, this.title(`${run.name}@${step}`)])]);
   }

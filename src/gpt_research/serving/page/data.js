@@ -129,7 +129,7 @@ class Data {
       return progress("The model is reading the validation split", found.progress);
     }
     if (found.state === "failed") return paragraph(found.why, "problem");
-    return [element("div", { class: "row middle" }, bar), this.list(`${order === "hardest" ? "Hardest" : "Easiest"} validation documents of ${this.page.title(found.model)}`, found.documents, true),
+    return [element("div", { class: "row middle" }, bar), this.list(`${order === "hardest" ? "Hardest" : "Easiest"} validation documents of ${this.page.checkpoint(found)}`, found.documents, true),
       this.turn(found, offset, (more) => this.to({ part: "validation", order, ...more }))];
   }
 

@@ -45,7 +45,7 @@ export class DocumentPart {
       const surprise = this.offset === 0 ? found.surprise.slice(1) : found.surprise;
       this.strip.paint((_, at) => chanceLook({ logprob: surprise[at] === null || surprise[at] === undefined ? null : -surprise[at] }));
       this.legend.replaceChildren(chanceLegend());
-      return paragraph(`Loss of these tokens: ${shown(found.loss)} nats, ${shown(found.bits_per_byte)} bits per byte (${this.page.title(found.model)}).`, "quiet");
+      return paragraph(`Loss of these tokens: ${shown(found.loss)} nats, ${shown(found.bits_per_byte)} bits per byte (${this.page.checkpoint(found)}).`, "quiet");
     });
   }
 

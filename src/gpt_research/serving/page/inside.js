@@ -80,7 +80,7 @@ class Inside {
 
   summary(found) {
     const parts = [`${found.scored} tokens`, `loss ${shown(found.loss)} nats a token`, `perplexity ${shown(found.perplexity)}`, `${shown(found.bits_per_byte)} bits per byte`];
-    return paragraph(`${parts.join(" · ")} · ${this.page.title(found.model)}`, "summary");
+    return paragraph(`${parts.join(" · ")} · ${this.page.checkpoint(found)}`, "summary");
   }
 
   // Colours the text by one of its numbers.

@@ -137,10 +137,14 @@ export class TokenStrip {
     node.addEventListener("focusout", () => this.point(-1));
     node.addEventListener("pointerup", (event) => {
       const text = getSelection(), at = this.at(event.target);
+      if (event.shiftKey && at >= 0) return this.reach(at, true);
       const first = this.at(text.anchorNode), last = this.at(text.focusNode);
       if (!text.isCollapsed && first >= 0 && last >= 0) this.choose(Math.min(first, last), Math.max(first, last) + 1);
-      else if (at >= 0) this.reach(at, event.shiftKey);
+      else if (at >= 0) this.reach(at, false);
     });
+    // Shift and a click choose tokens; the browser would mark text as well.
+    node.addEventListener("pointerdown", () => getSelection().removeAllRanges());
+    node.addEventListener("mousedown", (event) => { if (event.shiftKey) event.preventDefault(); });
     node.addEventListener("keydown", (event) => this.key(event));
   }
 

@@ -46,14 +46,14 @@ def test_the_slider_shows_the_same_text_at_every_checkpoint(site: Site, visit: V
 def test_play_goes_from_the_first_checkpoint_to_the_last(visit: Visit) -> None:
     page = followed(visit)
     page.clock.install()
-    page.get_by_role("button", name="Play").click()
+    page.get_by_role("button", name="Play", exact=True).click()
     slider = page.get_by_role("slider", name="Checkpoint")
     assert slider.input_value() == "0"
     page.clock.run_for(1500)
     assert slider.input_value() == "2"
     page.clock.run_for(8000)
     assert slider.input_value() == str(len(STEPS) - 1)
-    assert page.get_by_role("button", name="Play").is_visible()
+    assert page.get_by_role("button", name="Play", exact=True).is_visible()
 
 
 def test_it_says_when_each_token_was_learnt(site: Site, visit: Visit) -> None:
@@ -87,7 +87,9 @@ def test_the_curves_of_the_run_are_drawn(visit: Visit) -> None:
     page = visit("#/training")
     figures = page.locator("figure.chart")
     figures.nth(3).wait_for()
-    assert figures.locator("h3").all_text_contents() == ["Loss", "Learning rate", "Gradient norm", "Speed"]
+    assert figures.locator("h3").all_text_contents() == [
+        "Loss", "Learning rate", "Gradient norm", "Speed", "Validation of each corpus",
+    ]  # fmt: skip
     assert "Finished · step 60 of 60" in page.locator(".summary").inner_text()
 
 

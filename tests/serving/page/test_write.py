@@ -230,7 +230,7 @@ def test_frames_stay_short_while_text_streams(visit: Visit) -> None:
     """The page's own work for a frame, which no other process slows down much, leaves most of the
     16.7 ms of 60 frames a second free.
     """
-    page = visit("#/write?prompt=the king&max_tokens=300")
+    page = visit("#/write?prompt=the king&max_tokens=900")
     page.evaluate(
         """() => {
             window.work = []; window.slow = 0;
@@ -246,5 +246,5 @@ def test_frames_stay_short_while_text_streams(visit: Visit) -> None:
     )
     written(page)
     work = sorted(page.evaluate("work"))
-    assert len(work) > 20
+    assert len(work) > 10
     assert work[int(len(work) * 0.9)] < 8, work

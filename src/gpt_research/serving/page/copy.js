@@ -52,7 +52,7 @@ export function copyAs(forms) {
   for (const name of ["curl", "Python", "Command line"])
     bar.append(button(name, () => show(name), { "aria-pressed": "false" }));
   const made = element("details", { class: "copy-as", ontoggle: () => made.open && show(chosen()) }, element("summary", {}, "Copy as curl, Python or a command"),
-    element("div", { class: "row" }, bar, copyButton(() => code.textContent, "Request")), element("pre", { tabindex: "0", "aria-label": "The request" }, code));
+    element("div", { class: "row" }, bar, copyButton(() => code.textContent, "Request")), element("pre", { tabindex: "0", role: "region", "aria-label": "The request" }, code));
   const chosen = () => [...bar.children].find((item) => item.getAttribute("aria-pressed") === "true")?.textContent ?? "curl";
   made.refresh = () => made.open && show(chosen());
   return made;

@@ -46,7 +46,7 @@ export class LensPart {
   tell(layer, at) {
     const { found } = this, next = found.tokens[at + 1];
     const rank = found.rank[layer][at];
-    this.detail.replaceChildren(heading(3, [`${found.layers[layer]}, after `, element("span", { class: "piece" }, found.tokens[at].label)]),
+    this.detail.replaceChildren(heading(2, [`${found.layers[layer]}, after `, element("span", { class: "piece" }, found.tokens[at].label)]),
       element("ol", { class: "alternatives" }, found.top[layer][at].map((other) => {
         const bar = element("span", { class: "bar", "aria-hidden": "true" });
         bar.style.setProperty("--share", other.probability);

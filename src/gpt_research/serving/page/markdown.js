@@ -7,7 +7,7 @@ export function markdown(text, firstLevel = 2) {
     const line = lines.shift(), title = /^(#+) (.*)/.exec(line);
     if (!line.trim()) continue;
     if (title) made.push(element(`h${Math.min(6, title[1].length + firstLevel - 1)}`, {}, inline(title[2])));
-    else if (line.startsWith("```")) made.push(element("pre", { tabindex: "0", "aria-label": "Commands" }, element("code", {}, taken(lines, (next) => !next.startsWith("```"), true).join("\n"))));
+    else if (line.startsWith("```")) made.push(element("pre", { tabindex: "0", role: "region", "aria-label": "Commands" }, element("code", {}, taken(lines, (next) => !next.startsWith("```"), true).join("\n"))));
     else if (line.startsWith("|")) made.push(tableOf([line, ...taken(lines, (next) => next.startsWith("|"))]));
     else if (/^[-*] /.test(line)) made.push(element("ul", {}, [line, ...taken(lines, (next) => /^[-*] /.test(next))].map((item) => element("li", {}, inline(item.slice(2))))));
     else made.push(element("p", {}, inline([line, ...taken(lines, (next) => next.trim() && !/^(#|\||```|[-*] )/.test(next))].join(" "))));

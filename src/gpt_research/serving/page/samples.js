@@ -28,7 +28,7 @@ export class Samples {
     this.slot.fill("Writing…", async (signal) => {
       for (const step of steps) {
         const found = await post("/api/through/samples", { run: run.name, prompt: this.prompt.value, steps: [step], max_tokens: TOKENS, temperature: Number(this.temperature.value), seed: Number(this.seed.value) }, signal);
-        for (const sample of found.samples) list.append(item(sample));
+        for (const sample of found.samples) list.append(item(sample, this.prompt.value));
         for (const gone of found.gone ?? []) list.append(element("li", {}, paragraph(`Step ${gone.step}: ${gone.why}`, "problem")));
         if (!list.isConnected) this.slot.node.replaceChildren(list);
       }
@@ -39,11 +39,14 @@ export class Samples {
   written() {
     this.slot.fill("Reading samples.txt…", async (signal) => {
       const { samples } = await get(`/api/runs/${encodeURIComponent(this.page.run().name)}/samples`, {}, signal);
-      return samples.length ? element("ol", { class: "samples" }, samples.map(item)) : paragraph("Training wrote no samples in this run: it has no samples.txt.", "quiet");
+      return samples.length ? element("ol", { class: "samples" }, samples.map((sample) => item(sample))) : paragraph("Training wrote no samples in this run: it has no samples.txt.", "quiet");
     });
   }
 
   leave() { this.slot.leave(); }
 }
 
-const item = ({ step, text }) => element("li", {}, heading(3, `Step ${shown(step)}`), element("pre", { class: "text", tabindex: "0", "aria-label": `Sample of step ${step}` }, text));
+function item({ step, text }, prompt = "") {
+  return element("li", {}, heading(3, `Step ${shown(step)}`),
+    element("pre", { class: "text", tabindex: "0", role: "region", "aria-label": `Sample of step ${step}` }, prompt && element("strong", {}, prompt), text));
+}

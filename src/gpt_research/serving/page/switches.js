@@ -33,7 +33,7 @@ export class SwitchesPart {
       }));
     });
     const grid = element("table", { class: "switch-table", role: "grid", "aria-label": "Parts of the model" },
-      element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, element("th", { role: "columnheader" }, ""), names.map((name) => element("th", { scope: "col", role: "columnheader" }, name)))),
+      element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, element("th", { scope: "col", role: "columnheader" }, element("span", { class: "said" }, "Layer")), names.map((name) => element("th", { scope: "col", role: "columnheader" }, name)))),
       element("tbody", { role: "rowgroup" }, rows));
     moveByArrows(grid, ".switch", () => names.length);
     return [paragraph("Each number is the change of this text's mean loss, in nats, without that part alone. Choose parts to switch them off together.", "quiet"), element("div", { class: "wide" }, grid)];

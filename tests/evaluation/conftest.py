@@ -24,6 +24,14 @@ from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 
+
+@pytest.fixture(autouse=True)
+def no_ready_requests(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test downloads the package of ready requests."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+
+
 THINGS = ["crown", "sword", "letter", "horse"]
 
 

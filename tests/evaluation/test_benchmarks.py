@@ -21,6 +21,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation import benchmark_files
 from gpt_research.evaluation.benchmark_files import Source
+from gpt_research.evaluation.chosen_tasks import Items
 from gpt_research.evaluation.evaluate import measure_task
 from gpt_research.evaluation.evaluated_model import EvaluatedModel
 from gpt_research.evaluation.results import Result
@@ -35,7 +36,8 @@ def source_of(task: str, folder: Path | str) -> Source:
 def measured(evaluated: EvaluatedModel, task: str, folder: Path | str, limit: int | None = None) -> Result:
     """Return the scores of a task on its first items."""
     source = source_of(task, folder)
-    return measure_task(evaluated, task, source, TASKS[task].read(source)[:limit])
+    items = TASKS[task].read(source)
+    return measure_task(evaluated, task, Items(TASKS[task], source, items[:limit], len(items)))
 
 
 def likelihood(evaluated: EvaluatedModel, before: str, after: str) -> tuple[float, bool]:
@@ -130,9 +132,9 @@ def test_hellaswag_scores_are_those_of_a_plain_loop(evaluated: EvaluatedModel, b
     found = measured(evaluated, "hellaswag", benchmarks, 25)
     right = right_norm = 0
     for question in hellaswag.read(source)[:25]:
-        sums = np.array([likelihood(evaluated, question.context, " " + ending)[0] for ending in question.endings])
+        sums = np.array([likelihood(evaluated, question.context, " " + ending)[0] for ending in question.choices])
         right += int(sums.argmax()) == question.label
-        right_norm += int((sums / [len(ending) for ending in question.endings]).argmax()) == question.label
+        right_norm += int((sums / [len(ending) for ending in question.choices]).argmax()) == question.label
     assert right != right_norm, "the two must be told apart"
     assert found.estimates["accuracy"].value == right / 25
     assert found.estimates["accuracy_norm"].value == right_norm / 25
@@ -152,7 +154,7 @@ def test_original_rows_are_cleaned_as_lm_eval_cleans_them() -> None:
     first, second = hellaswag.read(Source("x", [original_row(n) for n in range(10042)], {}))[:2]
     assert first.context == "Travel: How to go. Pack. Take a bag."
     assert second.context == "Riding: A man sits. He waits. The man on it"
-    assert first.endings == ("goes away. Again.", "stays .", "runs.", "sits.")
+    assert first.choices == ("goes away. Again.", "stays .", "runs.", "sits.")
     assert (first.label, second.label) == (0, 1)
 
 
@@ -163,7 +165,7 @@ def test_six_lines_and_original_rows_give_the_same_questions(shared: Path) -> No
     assert hellaswag.read(Source("x", lines * 10042, {}))[0] == hellaswag.read(Source("x", rows * 10042, {}))[0]
     real = hellaswag.read(source_of("hellaswag", shared / "benchmarks"))
     assert real[0].context == "Roof shingle removal: A man is sitting on a roof. He"
-    assert real[0].endings[real[0].label] == "starts pulling up roofing on a roof."
+    assert real[0].choices[real[0].label] == "starts pulling up roofing on a roof."
     unfinished = [question.context for question in real if not question.context.endswith(".")]
     begun = [context[context.rindex(". ") + 2] for context in unfinished if ". " in context]
     assert len(unfinished) == 3243

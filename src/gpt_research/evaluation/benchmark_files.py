@@ -1,6 +1,8 @@
-"""Find and read the file of a benchmark, in the folder `--benchmarks DIR` or on the hub.
+"""Find and read the files of a benchmark, in the folder `--benchmarks DIR` or on the hub.
 
     DIR/wikitext2/*.raw      DIR/lambada/*.jsonl      DIR/hellaswag/*.jsonl or *.txt
+    DIR/blimp/*.jsonl        DIR/arc_easy/*.jsonl     DIR/sciq/*.json or *.jsonl
+    DIR/piqa/valid.jsonl with valid-labels.lst
 
 Each file may also be packed as .gz or .bz2. A file with the wrong number of rows is refused,
 because half a benchmark gives a score that looks like a score of the whole. This module knows
@@ -15,63 +17,18 @@ import hashlib
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256
-
-PACKED = (".gz", ".bz2")
-
-
-@dataclass(frozen=True)
-class BenchmarkFiles:
-    """Where the rows of a benchmark are, and how many there must be."""
-
-    title: str
-    """The benchmark's name in messages, such as "LAMBADA's test set"."""
-    patterns: tuple[str, ...]
-    """Patterns of the file's name, such as *.jsonl; .gz or .bz2 may follow the name."""
-    rows: int | None = None
-    """Number of rows of the whole benchmark; None accepts any number."""
-    hub: tuple[str, str | None, str] | None = None
-    """Name, config and split on the hub; None if the benchmark is not there."""
-
-    def match(self, path: Path) -> bool:
-        """Return True if the file's name fits one of the patterns, packed or not."""
-        return any(unpacked_name(path).match(pattern) for pattern in self.patterns)
-
-    def check_rows(self, where: str, count: int) -> None:
-        """Check that a source holds the whole benchmark.
-
-        Raises:
-            UserError: the number of rows is wrong; the message names the source and both numbers.
-        """
-        if self.rows is not None and count != self.rows:
-            reason = "it was cut short" if count < self.rows else "it is something else"
-            raise UserError(
-                f"{where} holds {count:,} rows, but {self.title} has {self.rows:,}: {reason}. "
-                "Fetch it again. To measure a part, keep the whole file and use --limit."
-            )
+from gpt_research.evaluation.task import BenchmarkFiles, Source, unpacked_name
 
 
-@dataclass(frozen=True)
-class Source:
-    """The rows of a benchmark, and the file or data set that holds them."""
-
-    where: str
-    """The file or data set as messages name it: a path, or hub:name."""
-    rows: Sequence[Any]
-    """Lines of a text file without line ends, or dictionaries: the rows of .jsonl or of the hub."""
-    facts: dict[str, str]
-    """For the result file: path and SHA-256, or name, split and fingerprint on the hub."""
-
-
-def unpacked_name(path: Path) -> Path:
-    """Return a file's path without the suffix of its packing."""
-    return path.with_suffix("") if path.suffix in PACKED else path
+class MissingBenchmarkError(UserError):
+    """A benchmark is not here and cannot be fetched. A suite goes on without it and says so."""
 
 
 def find(name: str, files: BenchmarkFiles, folder: str) -> Source:
@@ -80,21 +37,55 @@ def find(name: str, files: BenchmarkFiles, folder: str) -> Source:
     Raises:
         UserError: there is no file or more than one, it is damaged, or the hub cannot be reached.
     """
-    return read_file(_find_file(name, files, Path(folder))) if folder else _from_hub(name, files)
+    if not folder:
+        return _from_hub(name, files)
+    paths = _find_files(name, files, Path(folder))
+    if files.many:
+        return _together([read_file(path) for path in paths], Path(folder) / name)
+    source = read_file(paths[0])
+    return _with_labels(source, paths[0].parent / files.labels) if files.labels else source
 
 
-def _find_file(name: str, files: BenchmarkFiles, folder: Path) -> Path:
-    paths = sorted(path for path in (folder / name).glob("*") if path.is_file() and files.match(path))
-    if len(paths) == 1:
-        return paths[0]
+def paths_in(name: str, files: BenchmarkFiles, folder: str) -> list[Path]:
+    """Return the files of the benchmark `name` in a folder; none if `folder` is ""."""
+    if not folder:
+        return []
+    found = (Path(folder) / files.folder).rglob("*") if files.folder else (Path(folder) / name).glob("*")
+    return sorted(path for path in found if path.is_file() and files.match(path))
+
+
+def _together(sources: Sequence[Source], folder: Path) -> Source:
+    """Return the rows of all files, of which one file's rows follow another's."""
+    sha256 = {Path(source.where).name: source.facts["sha256"] for source in sources}
+    facts = {"file": str(folder), "sha256": digest(sha256), "files": sha256}
+    return Source(str(folder), [row for source in sources for row in source.rows], facts)
+
+
+def _with_labels(source: Source, labels: Path) -> Source:
+    if not labels.is_file():
+        raise UserError(f"{labels} is missing. It holds the label of each row of {source.where}, a line each.")
+    lines = read_file(labels, may_lack_last_end=True)
+    if len(lines.rows) != len(source.rows):
+        raise UserError(
+            f"{labels} has {len(lines.rows):,} lines, but {source.where} has {len(source.rows):,} rows. The two must "
+            "be of the same split."
+        )
+    rows = [{**row, "label": label.strip()} for row, label in zip(source.rows, lines.rows, strict=True)]
+    return Source(source.where, rows, {**source.facts, "labels_sha256": lines.facts["sha256"]})
+
+
+def _find_files(name: str, files: BenchmarkFiles, folder: Path) -> list[Path]:
+    paths = paths_in(name, files, str(folder))
+    if len(paths) == 1 or (paths and files.many):
+        return paths
     if paths:
         names = ", ".join(path.name for path in paths)
         raise UserError(f"{folder / name} holds several files ({names}). Keep only {files.title} there.")
     known = " or ".join(files.patterns)
     otherwise = ", or leave --benchmarks out to fetch it from the hub" if files.hub else ""
-    raise UserError(
-        f"There is no {folder / name}/{known} with {files.title}. Put it there (it may be .gz or .bz2), "
-        f"{'' if otherwise else 'or '}leave {name} out of --tasks{otherwise}."
+    raise MissingBenchmarkError(
+        f"There is no {folder / (files.folder or name)}/{known} with {files.title}. "
+        f"Put it there (it may be .gz or .bz2), {'' if otherwise else 'or '}leave {name} out of --tasks{otherwise}."
     )
 
 
@@ -112,6 +103,8 @@ def read_file(path: Path, *, may_lack_last_end: bool = False) -> Source:
         text = _unpacked(path).decode("utf-8")
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error}): it is damaged or was cut short. Fetch it again.") from None
+    if unpacked_name(path).suffix == ".json":
+        return Source(str(path), _json_list(path, text), {"file": str(path), "sha256": file_sha256(path)})
     is_json = unpacked_name(path).suffix == ".jsonl"
     if not (is_json or may_lack_last_end or text.endswith("\n")):
         raise UserError(f"{path} ends in the middle of a line: it was cut short. Fetch it again.")
@@ -123,6 +116,16 @@ def read_file(path: Path, *, may_lack_last_end: bool = False) -> Source:
 def _unpacked(path: Path) -> bytes:
     data = path.read_bytes()
     return {".gz": gzip.decompress, ".bz2": bz2.decompress}.get(path.suffix, bytes)(data)
+
+
+def _json_list(path: Path, text: str) -> list[dict[str, Any]]:
+    try:
+        rows = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{path} is not JSON ({error}): it was cut short or changed. Fetch it again.") from None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise UserError(f"{path} is not a JSON list of objects. Fetch the file again.")
+    return rows
 
 
 def _json_row(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -137,12 +140,15 @@ def _json_row(path: Path, number: int, line: str) -> dict[str, Any]:
 
 def _from_hub(name: str, files: BenchmarkFiles) -> Source:
     if files.hub is None:
-        raise UserError(f"{files.title} is not on the hub. Name a folder that holds {name}/ with --benchmarks.")
+        place = files.folder or name
+        raise MissingBenchmarkError(
+            f"{files.title} is not on the hub. Name a folder that holds {place}/ with --benchmarks."
+        )
     address, config, split = files.hub
     try:
         import datasets
     except ModuleNotFoundError:
-        raise UserError(
+        raise MissingBenchmarkError(
             f"Fetching hub:{address} needs the package datasets. Name a folder with --benchmarks, or run: "
             f"{hints.install('hub', 'datasets')}"
         ) from None
@@ -151,7 +157,9 @@ def _from_hub(name: str, files: BenchmarkFiles) -> Source:
     except Exception as error:
         # The library raises a dozen kinds of errors, and all of them are about this address.
         reason = str(error).strip().rstrip(".")[:300]
-        raise UserError(f"Cannot fetch hub:{address} ({reason}). Name a folder with --benchmarks.") from None
+        raise MissingBenchmarkError(
+            f"Cannot fetch hub:{address} ({reason}). Name a folder with --benchmarks."
+        ) from None
     facts = {"hub": address, "split": split, "fingerprint": str(getattr(rows, "_fingerprint", ""))}
     return Source(f"hub:{address}", [dict(row) for row in rows], facts)
 
@@ -186,7 +194,7 @@ def _texts_in(value: Any) -> Iterator[str]:
             yield from _texts_in(part)
 
 
-def digest(items: Sequence[Any]) -> str:
+def digest(items: Any) -> str:
     """Return the SHA-256 of items, which does not depend on the file that they were read from.
 
     Items are JSON values or dataclasses; a dataclass counts as the list of its fields.

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gpt_research.evaluation.statistics import Difference, Metric, difference
-from gpt_research.evaluation.tasks.table import metrics_of
 
 if TYPE_CHECKING:
     from gpt_research.evaluation.results import Result
@@ -54,7 +53,11 @@ def compare(a: Mapping[str, Result], b: Mapping[str, Result], confidence: float 
             if name in one.facts and one.facts[name] != other.facts.get(name):
                 remarks.append(f"{task}: {name} {one.facts[name]} and {other.facts[name]}.")
         remarks += few_items(task, one)
-        for name, metric in metrics_of(task).items():
+        for name in one.metrics:
+            if name not in other.metrics:
+                remarks.append(f"{task}: only A has {name}.")
+                continue
+            metric = one.metrics[name]
             if comparable(metric, one, other):
                 differences[task, name] = difference(metric, one.columns, other.columns, confidence)
                 remarks += infinite_score(task, name, differences[task, name])
@@ -100,10 +103,10 @@ def setting_remarks(first: Mapping[str, Any], second: Mapping[str, Any]) -> list
     return [f"{name}: {first.get(name)} and {second.get(name)}." for name in names]
 
 
-def better(task: str, score: str, change: Difference) -> str:
+def better(change: Difference) -> str:
     """Return which of the two is better, "A" or "B", or "" if the interval holds 0 or there is
     none.
     """
     if not change.is_clear:
         return ""
-    return "B" if (change.value > 0) == metrics_of(task)[score].higher_is_better else "A"
+    return "B" if (change.value > 0) == change.higher_is_better else "A"

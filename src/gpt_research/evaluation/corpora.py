@@ -12,14 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
 
 import numpy as np
 
 from gpt_research.data.loader import evaluation_batches, evaluation_windows
 from gpt_research.data.shards import Dataset
-from gpt_research.evaluation.evaluated_model import EvaluatedModel, no_progress
-from gpt_research.evaluation.windows import Window
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.evaluation.windows import Scores, Window
 
 PIECE = 1 << 14
 """Tokens of a gap that are looked at together."""
@@ -45,13 +47,29 @@ class CorpusPart:
         return hashlib.sha256(json.dumps(taken, sort_keys=True).encode()).hexdigest()
 
 
-def measure(model: EvaluatedModel, part: CorpusPart) -> dict[str, np.ndarray]:
+class Scorer(Protocol):
+    """What is asked of a model. `evaluated_model.EvaluatedModel` implements it."""
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+    @property
+    def context(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def progress(self) -> Callable[[int], Callable[[int], object]]: ...
+    @property
+    def quiet(self) -> Scorer: ...
+    def score(self, windows: Sequence[Window]) -> list[Scores]: ...
+
+
+def measure(model: Scorer, part: CorpusPart) -> dict[str, np.ndarray]:
     """Return the columns nats, tokens and bytes, each (documents,)."""
     files = part.dataset.splits[part.split][part.corpus]
     tokens_in_all = min(part.max_tokens or math.inf, files.num_tokens)
     advance = model.progress(int(-(-tokens_in_all // (model.context * model.batch_size))))
     # Progress is reported in batches of the corpus here, so the windows of a batch report none.
-    quiet = replace(model, progress=no_progress)
+    quiet = model.quiet
     documents = _Documents(model.tokenizer.end_of_text)
     places = iter(evaluation_windows(files, part.max_tokens or None))
     for tokens, targets in evaluation_batches(files, part.max_tokens or None, model.batch_size):

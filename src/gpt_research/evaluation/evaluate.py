@@ -19,16 +19,21 @@ from gpt_research.base.settings import to_dict
 from gpt_research.data.dataset_tokenizer import check_same_tokens
 from gpt_research.data.shards import Dataset
 from gpt_research.evaluation import benchmark_files, corpora, provenance
-from gpt_research.evaluation.benchmark_files import Source
+from gpt_research.evaluation.chosen_tasks import Items, choose, read_items
 from gpt_research.evaluation.evaluated_model import EvaluatedModel
 from gpt_research.evaluation.results import Result, corpora_summary
 from gpt_research.evaluation.settings import EvaluationSettings
-from gpt_research.evaluation.tasks.table import CORPORA, TASKS, check_names
+from gpt_research.evaluation.task import Task
+from gpt_research.evaluation.tasks import core
+from gpt_research.evaluation.tasks.table import CORPORA
 from gpt_research.run import Run
 from gpt_research.training.lineage import deciding_settings
 
 NamedProgress = Callable[[str, int], Callable[[int], object]]
 """A function as `evaluated_model.Progress`, whose first argument is the name of the task."""
+
+Rescore = Callable[[EvaluatedModel, Mapping[str, Sequence[Any]], Mapping[str, Task]], Mapping[str, Mapping[str, float]]]
+"""From a model, the items of tasks and the tasks, by name, to scores by task and score."""
 
 
 def no_progress(name: str, total: int) -> Callable[[int], object]:
@@ -41,14 +46,15 @@ def evaluate(
     settings: EvaluationSettings,
     runtime: Runtime,
     *,
-    with_lm_eval: bool = False,
+    rescore: Rescore | None = None,
     progress: NamedProgress = no_progress,
 ) -> tuple[dict[str, Any], dict[str, Result]]:
     """Return the summary for the result file, and the result of each task.
 
     Args:
         run: the run, opened on the runtime's device.
-        with_lm_eval: let lm-eval score the same items too, and put its scores into the summary.
+        rescore: another program that scores the same items, such as `harness.rescore_model`; its
+            scores are put into the summary.
         progress: called when a task begins.
 
     Raises:
@@ -59,19 +65,24 @@ def evaluate(
     context = settings.context or run.model.config.block_size
     if context > run.model.config.block_size:
         raise UserError(f"context is {context}, but the model's is {run.model.config.block_size}. Choose at most that.")
-    chosen = _chosen_tasks(settings, run.config.data)
+    chosen = choose(settings, run.config.data)
     # The result file names the tasks and the data that were measured, not the empty defaults.
-    settings = replace(settings, tasks=",".join(chosen), data=settings.data or run.config.data)
-    tasks = {name: TASKS[name] for name in chosen if name != CORPORA}
+    named = settings.tasks if settings.tasks or settings.suite else ",".join(chosen.names)
+    settings = replace(settings, tasks=named, data=settings.data or run.config.data)
     # All files are read before the model is asked, so that a damaged one is noticed at once.
-    sources = {name: benchmark_files.find(name, task.files, settings.benchmarks) for name, task in tasks.items()}
-    items = {name: task.read(sources[name])[: settings.limit or None] for name, task in tasks.items()}
+    asked, missing = read_items(chosen, settings)
     model = EvaluatedModel(run.model, run.tokenizer, runtime, context, settings.batch_size, settings.stride)
     # The corpora come first, in the order of the tables and of the result file.
-    results = _measure_corpora(model, settings, run.folder, progress) if CORPORA in chosen else {}
-    for name, source in sources.items():
-        results[name] = measure_task(replace(model, progress=partial(progress, name)), name, source, items[name])
-    theirs = _lm_eval_scores(model, items, progress) if with_lm_eval else {}
+    results = _measure_corpora(model, settings, run.folder, progress) if chosen.with_corpora else {}
+    for name, items in asked.items():
+        results[name] = measure_task(replace(model, progress=partial(progress, name)), name, items)
+    theirs: Mapping[str, Mapping[str, float]] = {}
+    if rescore is not None:
+        theirs = rescore(
+            replace(model, progress=partial(progress, "lm-eval")),
+            {name: of_task.items for name, of_task in asked.items()},
+            {name: of_task.task for name, of_task in asked.items()},
+        )
     summary: dict[str, Any] = {
         "run": str(run.folder),
         "step": run.step,
@@ -87,39 +98,32 @@ def evaluate(
         "versions": provenance.versions(),
         "elapsed_s": round(time.perf_counter() - started_at, 1),
         "tasks": {name: result.as_json() for name, result in results.items()},
+        **({"missing": missing} if missing else {}),
     }
-    for name in tasks:
+    if settings.suite == "core":
+        summary["core"] = core.centred({name: _values(result) for name, result in results.items()})
+    for name in asked:
         summary["tasks"][name]["contamination"] = provenance.contamination(run.config.data, run.lineage, name)
         summary["tasks"][name] |= {"lm_eval": theirs[name]} if name in theirs else {}
     return summary | corpora_summary(results), results
 
 
-def _chosen_tasks(settings: EvaluationSettings, trained_on: str) -> list[str]:
-    """Return the tasks that the settings name. If they name none, return the default ones.
-
-    These are the corpora, and with a folder of benchmarks also every task. With such a folder the
-    corpora are left out if the data set is not on this machine.
-    """
-    if settings.named_tasks:
-        check_names(settings.named_tasks)
-        return settings.named_tasks
-    if not settings.benchmarks:
-        return [CORPORA]
-    has_data = bool(settings.data) or Path(trained_on).is_dir()
-    return [*([CORPORA] if has_data else []), *TASKS]
+def _values(result: Result) -> dict[str, float]:
+    return {name: estimate.value for name, estimate in result.estimates.items()}
 
 
-def measure_task(model: EvaluatedModel, name: str, source: Source, items: Sequence[Any]) -> Result:
-    """Measure the task `name` on `items`, all or some of those that it read from `source`."""
-    measured = TASKS[name].measure(model, items)
+def measure_task(model: EvaluatedModel, name: str, asked: Items) -> Result:
+    """Measure the task `name` on its items."""
+    measured = asked.task.measure(model, asked.items)
     # The hash of the items says which results `compare` may pair, wherever the files were.
     facts = {
+        **asked.facts,
         "context": model.context,
         **measured.settings,
-        "source": source.facts,
-        "items_sha256": benchmark_files.digest(items),
+        "source": asked.source.facts,
+        "items_sha256": benchmark_files.digest(asked.items),
         **measured.counts,
-        "unit": TASKS[name].unit,
+        "unit": asked.task.unit,
     }
     return Result(name, measured.columns, facts)
 
@@ -140,13 +144,3 @@ def _measure_corpora(
         facts = {"context": model.context, "items_sha256": part.sha256(model.context), "unit": "documents"}
         results[f"{CORPORA}/{name}"] = Result(f"{CORPORA}/{name}", columns, facts)
     return results
-
-
-def _lm_eval_scores(
-    model: EvaluatedModel, items: Mapping[str, Sequence[Any]], progress: NamedProgress
-) -> dict[str, dict[str, float]]:
-    """Return lm-eval's scores of the same items, for each task that lm-eval has too."""
-    # lm-eval is an optional dependency, so the adapter is imported only if it is asked for.
-    from gpt_research.evaluation.harness import HarnessModel, rescore
-
-    return rescore(HarnessModel(replace(model, progress=partial(progress, "lm-eval"))), items)

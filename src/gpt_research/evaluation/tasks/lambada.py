@@ -6,6 +6,8 @@ and the last word are the continuation.
     accuracy      share of passages whose last word greedy decoding writes
     perplexity    exp of the mean nats of a last word, however many tokens it has
 
+The ready requests have the same passages, but every line end in them became a blank.
+
 Source: Paperno et al. 2016, "The LAMBADA dataset"; Radford et al. 2019 for this version.
 """
 
@@ -14,9 +16,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source, text_of
-from gpt_research.evaluation.statistics import ACCURACY, Metric
+from gpt_research.evaluation.forms import FORMS, Completion
 from gpt_research.evaluation.task import Figure, LanguageModel, LmEvalTask, Measurement, Task
 
+FORM = FORMS["cloze"]
 FILES = BenchmarkFiles(
     "LAMBADA's test set (OpenAI's)", ("*.jsonl",), 5153, ("EleutherAI/lambada_openai", "default", "test")
 )
@@ -49,8 +52,7 @@ def split(passage: str) -> tuple[str, str]:
 
 def measure(model: LanguageModel, items: Sequence[str]) -> Measurement:
     """Return the nats of each last word, and whether greedy decoding writes it."""
-    words = model.continuations([split(passage) for passage in items])
-    return Measurement({"nats": words.nats, "correct": words.greedy}, counts={"cut": words.cut})
+    return FORM.measure(model, [Completion(*split(passage)) for passage in items])
 
 
 TASK = Task(
@@ -58,8 +60,14 @@ TASK = Task(
     unit="passages",
     read=read,
     measure=measure,
-    metrics={"accuracy": ACCURACY, "perplexity": Metric("nats", exponential=True)},
+    metrics=FORM.metrics,
+    shown=FORM.shown,
+    form="cloze",
     passages=passages,
+    variant="OpenAI's text, with its line ends",
+    requests="lambada/bpb_0shot",
+    from_requests=lambda item: item.context + item.continuation,
+    requests_variant="OpenAI's text, in which line ends became blanks",
     published={
         "accuracy": [Figure(0.3256, 1024, "lm-eval, lambada_openai")],
         "perplexity": [Figure(40.06, 1024, "lm-eval, lambada_openai")],

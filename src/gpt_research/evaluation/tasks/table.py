@@ -1,21 +1,31 @@
 """The evaluation tasks, by name. To add a task, write a file beside this one and a line in `TASKS`.
 
 A plugin adds a task from outside the package with the same line: `TASKS["mine"] = Task(...)`.
+Besides these there are the tasks of CORE (core/NAME), the task folders of the ready requests
+(NAME:VARIANT), and those of a user's YAML file (see `own_tasks`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import cache
 
 from gpt_research.base.errors import UserError, closest
+from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source
+from gpt_research.evaluation.forms import FORMS
 from gpt_research.evaluation.statistics import BITS_PER_BYTE, LOSS, PERPLEXITY, Metric
 from gpt_research.evaluation.task import Task
-from gpt_research.evaluation.tasks import hellaswag, lambada, wikitext2
+from gpt_research.evaluation.tasks import answers, arc_easy, blimp, core, hellaswag, lambada, piqa, sciq, wikitext2
 
 TASKS: dict[str, Task] = {
     "wikitext2": wikitext2.TASK,
+    "blimp": blimp.TASK,
+    "arc_easy": arc_easy.TASK,
+    "sciq": sciq.TASK,
+    "piqa": piqa.TASK,
     "lambada": lambada.TASK,
     "hellaswag": hellaswag.TASK,
+    **answers.TASKS,
 }
 
 CORPORA = "corpora"
@@ -23,31 +33,87 @@ CORPORA = "corpora"
 because it reads a data set and not a benchmark file: see `evaluation.corpora`."""
 CORPUS_METRICS = {"loss": LOSS, "perplexity": PERPLEXITY, "bits_per_byte": BITS_PER_BYTE}
 
+SUITES: dict[str, dict[str, int]] = {
+    "small": {
+        CORPORA: 0,
+        "wikitext2": 0,
+        "blimp": 0,
+        "arc_easy": 0,
+        "sciq": 0,
+        "piqa": 0,
+        "lambada": 0,
+        "hellaswag": 2000,
+        "squad": 1000,
+        "coqa": 1000,
+        "jeopardy": 1000,
+        "naturalqs": 1000,
+    },
+    "core": dict.fromkeys(core.TASKS, 0),
+}
+"""Tasks that are measured together, each with the number of its items; 0 takes all."""
 
-def check_names(names: Iterable[str]) -> None:
-    """Check that every name is that of a task. Call it after the plugins were loaded.
+
+def task_named(name: str) -> Task:
+    """Return a task of `TASKS`, of CORE, or of the ready requests.
 
     Raises:
-        UserError: a task is unknown; the message names the closest task and all tasks.
+        UserError: there is no such task; the message names the closest one and all tasks.
     """
+    if name in TASKS:
+        return TASKS[name]
+    if name in core.TASKS:
+        return core.TASKS[name]
+    task, _, variant = name.partition(":")
+    if variant:
+        return _of_ready_requests(task, variant)
     known = (CORPORA, *TASKS)
-    for name in names:
-        if name not in known:
-            raise UserError(f'There is no task "{name}".{closest(name, known)} Tasks: {", ".join(known)}.')
+    raise UserError(
+        f'There is no task "{name}".{closest(name, known)} Tasks: {", ".join(known)}; TASK:VARIANT of the ready '
+        "requests, such as openbookqa:rc_5shot; or the path of a YAML file of your own tasks."
+    )
 
 
-def metrics_of(result: str) -> Mapping[str, Metric]:
-    """Return the metrics of a result, which has the name of a task, or corpora/NAME for a corpus.
+@cache
+def _of_ready_requests(task: str, variant: str) -> Task:
+    # The name of a variant tells its form, and ends with the number of solved examples.
+    name = "answer" if "bpb" in variant else "choice"
+    shots = variant.rpartition("_")[2].removesuffix("shot")
+
+    def read(source: Source) -> list[object]:
+        raise UserError(f"{task}:{variant} is read from the ready requests, not from a file.")
+
+    form = FORMS[name]
+    return Task(
+        files=BenchmarkFiles(f"{task}, {variant}", ()),
+        unit=form.unit,
+        read=read,
+        measure=form.measure,
+        metrics=form.metrics,
+        shown=form.shown,
+        form=name,
+        requests=f"{task}/{variant}",
+        requests_variant=variant,
+        shots=int(shots) if shots.isdigit() else 0,
+    )
+
+
+def metrics_of(result: str, form: str = "") -> Mapping[str, Metric]:
+    """Return the metrics of a result.
+
+    Args:
+        result: the name of a task, or corpora/NAME for a corpus.
+        form: the form of the task, if its result file names one.
 
     Raises:
         UserError: there is no such task, because a plugin is not loaded.
     """
-    name = result.partition("/")[0]
-    if name == CORPORA:
+    if result.partition("/")[0] == CORPORA:
         return CORPUS_METRICS
-    if name not in TASKS:
+    if form in FORMS:
+        return FORMS[form].metrics
+    if result not in TASKS:
         raise UserError(
-            f'The result holds scores of the task "{name}", which is not known here. If a plugin adds it, give the '
+            f'The result holds scores of the task "{result}", which is not known here. If a plugin adds it, give the '
             "plugin too: --plugin FILE.py"
         )
-    return TASKS[name].metrics
+    return TASKS[result].metrics

@@ -76,6 +76,7 @@ TASK = Task(
     unit="articles",
     read=read,
     measure=measure,
+    variant="raw text, lines joined as Hugging Face does it",
     metrics={
         "perplexity": PERPLEXITY,
         "word_perplexity": Metric("nats", "words", exponential=True),

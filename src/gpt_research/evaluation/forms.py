@@ -1,0 +1,361 @@
+"""The forms of benchmark items: what an item is, what the model is asked, and which scores follow.
+
+    choice     which of several continuations of a context is the true one?
+    schema     after which of several contexts is a continuation likeliest?
+    pairs      is a good sentence likelier than a bad one?
+    cloze      does greedy decoding write the true continuation?
+    answer     how many bits does a byte of the true answer take?
+    generate   is what the model writes one of the true answers?
+
+A tie is shared: if the true choice and k - 1 others are equally likely, it counts 1 / k. So a model
+that finds everything equally likely gets the score of a guess, wherever the true choice stands.
+Neither this module nor a task imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import string
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from gpt_research.base.errors import UserError
+from gpt_research.evaluation.statistics import BITS_PER_BYTE, Metric
+from gpt_research.evaluation.task import BenchmarkFiles, LanguageModel, LmEvalTask, Measurement, Source, Task
+
+
+@dataclass(frozen=True)
+class Question:
+    """A context and several continuations, of which one is true."""
+
+    context: str
+    choices: tuple[str, ...]
+    """Without the space that stands between the context and a choice."""
+    label: int
+    """Number of the true choice."""
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Context and continuation of each choice."""
+        return [(self.context, spaced(self.context, choice)) for choice in self.choices]
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        """The texts by whose length a choice is normalised."""
+        return self.choices
+
+
+@dataclass(frozen=True)
+class Options:
+    """Several contexts, each with a continuation, one of which is true. Often only the contexts
+    differ, as in a Winograd schema.
+    """
+
+    contexts: tuple[str, ...]
+    continuations: tuple[str, ...]
+    """With the space before them."""
+    label: int
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        return list(zip(self.contexts, self.continuations, strict=True))
+
+    @property
+    def answers(self) -> tuple[str, ...]:
+        return tuple(text.removeprefix(" ") for text in self.continuations)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two sentences, of which the first is the better one."""
+
+    good: str
+    bad: str
+    group: str = ""
+    """What the pair is about, such as a phenomenon of grammar."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A context and its true continuation, with the space between them."""
+
+    context: str
+    continuation: str
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A text that the model goes on with, and the answers that count as right."""
+
+    prompt: str
+    answers: tuple[str, ...]
+
+
+def spaced(context: str, choice: str) -> str:
+    """Return a choice with the space before it, unless the context is empty or ends with one."""
+    return choice if not context or context[-1].isspace() else " " + choice
+
+
+CHOICE_METRICS = {
+    "accuracy": Metric("correct", higher_is_better=True, chance="chance", normalisation="none"),
+    "accuracy_norm": Metric("correct_norm", higher_is_better=True, chance="chance", normalisation="characters"),
+    "accuracy_bytes": Metric("correct_bytes", higher_is_better=True, chance="chance", normalisation="bytes"),
+    "accuracy_tokens": Metric("correct_tokens", higher_is_better=True, chance="chance", normalisation="tokens"),
+    "bits_per_byte": Metric("bits", normalisation="bytes of each answer"),
+}
+PAIR_METRICS = {"accuracy": CHOICE_METRICS["accuracy"]}
+CLOZE_METRICS = {
+    "accuracy": replace(CHOICE_METRICS["accuracy"], normalisation="greedy decoding"),
+    "perplexity": Metric("nats", exponential=True, normalisation="each answer"),
+    "bits_per_byte": CHOICE_METRICS["bits_per_byte"],
+}
+ANSWER_METRICS = {
+    "bits_per_byte": CHOICE_METRICS["bits_per_byte"],
+    "bits_per_byte_pooled": replace(BITS_PER_BYTE, normalisation="bytes of all answers"),
+}
+GENERATE_METRICS = {"exact_match": Metric("correct", higher_is_better=True, chance="chance", normalisation="greedy")}
+
+
+def shared_ties(costs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return how much each item counts, (items,): 1 / k if its label is one of k lowest costs.
+
+    Args:
+        costs: (items, choices); infinite where an item has fewer choices.
+        labels: (items,)
+    """
+    lowest = costs == costs.min(1, keepdims=True)
+    chosen = lowest[np.arange(len(labels)), labels]
+    counts: np.ndarray = chosen / lowest.sum(1)
+    return counts
+
+
+def guess(items: Sequence[Question | Options]) -> np.ndarray:
+    """Return what a guess scores on each item, (items,).
+
+    That is 1 / choices. If all questions have the same choices, such as yes and no, it is the share
+    of the most frequent answer, which a model may learn to give always.
+    """
+    if items and isinstance(items[0], Question) and len({item.answers for item in items}) == 1:
+        counts = np.bincount([item.label for item in items])
+        return np.full(len(items), counts.max() / len(items))
+    return np.array([1 / len(item.answers) for item in items])
+
+
+def measure_choices(model: LanguageModel, items: Sequence[Question | Options]) -> Measurement:
+    """Return how the true choice stands by each normalisation, and the bits of the true answer."""
+    counts = [len(item.answers) for item in items]
+    scores = model.continuations([pair for item in items for pair in item.pairs])
+    place = np.arange(max(counts)) < np.array(counts)[:, None]  # (items, choices)
+
+    def table(values: Any, missing: float) -> np.ndarray:
+        found = np.full(place.shape, missing)
+        found[place] = values
+        return found
+
+    nats = table(scores.nats, math.inf)
+    labels = np.array([item.label for item in items])
+    answers = [answer for item in items for answer in item.answers]
+    # `max`: a choice may be empty in a damaged file; it then counts as one character.
+    lengths = {
+        "norm": [max(1, len(answer)) for answer in answers],
+        "bytes": [max(1, utf8_length(answer)) for answer in answers],
+        "tokens": scores.tokens,
+    }
+    columns = {"correct": shared_ties(nats, labels)}
+    for name, of_choices in lengths.items():
+        columns[f"correct_{name}"] = shared_ties(nats / table(of_choices, 1.0), labels)
+    true = [item.pairs[item.label] for item in items]
+    columns |= {"chance": guess(items), **_bits(nats[np.arange(len(labels)), labels], true)}
+    owners = np.repeat(np.arange(len(items)), counts)
+    tied = np.logical_or.reduce([_is_tied(column) for name, column in columns.items() if name.startswith("correct")])
+    return Measurement(columns, counts=_listed(scores.cut, np.flatnonzero(tied), np.unique(owners[scores.fused])))
+
+
+def _is_tied(counts: np.ndarray) -> np.ndarray:
+    return (counts > 0) & (counts < 1)
+
+
+def _listed(cut: int, tied: np.ndarray, fused: np.ndarray) -> dict[str, Any]:
+    """Return counts for the result file: the items that other programs may score otherwise."""
+    lists = {"ties": tied.tolist(), "fused": fused.tolist()}
+    return {"cut": cut, **{name: numbers for name, numbers in lists.items() if numbers}}
+
+
+def _bits(nats: np.ndarray, pairs: Sequence[tuple[str, str]]) -> dict[str, np.ndarray]:
+    """Return the columns nats, bytes and bits (per byte) of true continuations, their space too."""
+    size = np.array([utf8_length(continuation) for _, continuation in pairs], dtype=np.float64)
+    return {"nats": nats, "bytes": size, "bits": nats / math.log(2) / size}
+
+
+def utf8_length(text: str) -> int:
+    """Return the number of bytes of a text, in which half a surrogate pair counts as U+FFFD."""
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def measure_pairs(model: LanguageModel, items: Sequence[Pair]) -> Measurement:
+    """Return whether the good sentence of each pair is likelier, after the end of another text."""
+    scores = model.continuations([("", sentence) for pair in items for sentence in (pair.good, pair.bad)])
+    nats = scores.nats.reshape(-1, 2)
+    correct = shared_ties(nats, np.zeros(len(items), dtype=int))
+    columns = {"correct": correct, "nats_good": nats[:, 0], "nats_bad": nats[:, 1]}
+    columns["chance"] = np.full(len(items), 0.5)
+    groups: dict[str, list[int]] = {}
+    for number, pair in enumerate(items):
+        groups.setdefault(pair.group, []).append(number)
+    by_group: dict[str, dict[str, float]] = {}
+    listed = _listed(scores.cut, np.flatnonzero(_is_tied(correct)), np.empty(0, dtype=int))
+    for name in sorted(groups if any(groups) else ()):
+        of_group = PAIR_METRICS["accuracy"].estimate({key: column[groups[name]] for key, column in columns.items()})
+        by_group[name] = {"accuracy": of_group.value, "items": len(groups[name])}
+        if len(groups[name]) > 1:
+            by_group[name]["standard_error"] = of_group.standard_error
+    return Measurement(columns, counts={**listed, **({"groups": by_group} if by_group else {})})
+
+
+def measure_cloze(model: LanguageModel, items: Sequence[Completion]) -> Measurement:
+    """Return nats and bits of each continuation, and whether greedy decoding writes it."""
+    pairs = [(item.context, item.continuation) for item in items]
+    scores = model.continuations(pairs)
+    columns = {**_bits(scores.nats, pairs), "correct": scores.greedy, "chance": np.zeros(len(items))}
+    return Measurement(columns, counts=_listed(scores.cut, np.empty(0, dtype=int), np.flatnonzero(scores.fused)))
+
+
+def measure_answers(model: LanguageModel, items: Sequence[Completion]) -> Measurement:
+    """Return nats, bytes and bits of each true answer."""
+    pairs = [(item.context, item.continuation) for item in items]
+    scores = model.continuations(pairs)
+    listed = _listed(scores.cut, np.empty(0, dtype=int), np.flatnonzero(scores.fused))
+    return Measurement(_bits(scores.nats, pairs), counts=listed)
+
+
+def measure_generation(
+    model: LanguageModel,
+    items: Sequence[Prompt],
+    *,
+    match: str = "normalised",
+    max_new_tokens: int = 32,
+    stop: Sequence[str] = ("\n",),
+) -> Measurement:
+    """Return whether what greedy decoding writes matches an answer.
+
+    Args:
+        match: a name in `MATCHES`.
+    """
+    texts = model.generate([item.prompt for item in items], max_new_tokens, stop)
+    matches = MATCHES[match]
+    right = [any(matches(text, answer) for answer in item.answers) for text, item in zip(texts, items, strict=True)]
+    columns = {"correct": np.array(right, dtype=np.float64), "chance": np.zeros(len(items))}
+    return Measurement(columns, {"match": match, "max_new_tokens": max_new_tokens, "stop": list(stop)})
+
+
+def normalised(text: str) -> str:
+    """Return a text in small letters, without punctuation, articles and extra blanks.
+
+    Source: Rajpurkar et al. 2016, "SQuAD", whose script compares answers so.
+    """
+    text = "".join(character for character in text.lower() if character not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def _number(text: str) -> str:
+    found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text)
+    return found[-1].replace(",", "") if found else ""
+
+
+MATCHES: dict[str, Callable[[str, str], bool]] = {
+    "exact": lambda text, answer: text.strip() == answer.strip(),
+    "normalised": lambda text, answer: normalised(text) == normalised(answer),
+    "begins": lambda text, answer: text.strip().startswith(answer.strip()),
+    "contains": lambda text, answer: f" {normalised(answer)} " in f" {normalised(text)} ",
+    "number": lambda text, answer: bool(_number(answer)) and _number(text) == _number(answer),
+}
+"""How a text that the model wrote may match an answer. `number` compares the last numbers."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """How items of one form are measured."""
+
+    unit: str
+    """What an item is called, in the plural."""
+    measure: Callable[..., Measurement]
+    metrics: Mapping[str, Metric]
+    shown: tuple[str, ...]
+    """The metrics that tables show; the result file has all."""
+
+
+FORMS: dict[str, Form] = {
+    "choice": Form("questions", measure_choices, CHOICE_METRICS, ("accuracy", "accuracy_norm", "bits_per_byte")),
+    "schema": Form("questions", measure_choices, CHOICE_METRICS, ("accuracy", "accuracy_norm")),
+    "pairs": Form("pairs", measure_pairs, PAIR_METRICS, ("accuracy",)),
+    "cloze": Form("passages", measure_cloze, CLOZE_METRICS, ("accuracy", "perplexity", "bits_per_byte")),
+    "answer": Form("answers", measure_answers, ANSWER_METRICS, ("bits_per_byte",)),
+    "generate": Form("prompts", measure_generation, GENERATE_METRICS, ("exact_match",)),
+}
+
+
+def checked_question(where: str, context: str, choices: Sequence[Any], label: Any) -> Question:
+    """Return a question after checking its parts.
+
+    Raises:
+        UserError: there are fewer than two choices, one is not a text, or none has the label.
+    """
+    if len(choices) < 2 or not all(isinstance(choice, str) for choice in choices):
+        raise UserError(f"{where}: a question needs two choices or more, and each must be a text.")
+    try:
+        number = int(label)
+    except (TypeError, ValueError):
+        number = -1
+    if not 0 <= number < len(choices) or isinstance(label, bool):
+        raise UserError(
+            f"{where}: the label is {label!r}, but it must be 0 to {len(choices) - 1}, the number of the true choice. "
+            "Test sets without labels cannot be scored: take the validation set."
+        )
+    return Question(context, tuple(choices), number)
+
+
+def choice_task(
+    name: str,
+    files: BenchmarkFiles,
+    read: Callable[[Source], Sequence[Any]],
+    *,
+    variant: str,
+    requests: str = "",
+    passages: Callable[[Source], Iterable[str]] | None = None,
+    **more: Any,
+) -> Task:
+    """Return a task whose items are `forms.Question`, with lm-eval's task of the same name.
+
+    Args:
+        more: other fields of `Task`.
+    """
+    form = FORMS["choice"]
+    return Task(
+        files=files,
+        unit=form.unit,
+        read=read,
+        measure=form.measure,
+        metrics=form.metrics,
+        shown=form.shown,
+        form="choice",
+        variant=variant,
+        requests=requests,
+        requests_variant=variant,
+        passages=passages,
+        lm_eval=LmEvalTask(
+            name,
+            lambda items: [{"query": q.context, "choices": list(q.choices), "label": q.label} for q in items],
+            {
+                "output_type": "multiple_choice",
+                "doc_to_text": "{{query}}",
+                "doc_to_target": "{{label}}",
+                "doc_to_choice": "choices",
+                "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
+            },
+        ),
+        **more,
+    )

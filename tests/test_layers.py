@@ -31,6 +31,7 @@ LATE = {
         ("gpt_research.preprocessing.filters.compiled", f"gpt_research.preprocessing.filters.{loops}"): "the same"
         for loops in ("word_kernels", "line_kernels", "rule_kernels")
     },
+    ("gpt_research.lm_eval", "gpt_research.evaluation.harness"): "lm-eval is an optional dependency",
 }
 """The imports of our own modules that are late outside of `cli`, and why."""
 

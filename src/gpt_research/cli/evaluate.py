@@ -31,6 +31,10 @@ class EvaluateCommand(EvaluationSettings):
     harness: bool = False
     """Let lm-eval score the same items of the benchmarks with its own code too, and show both
     scores."""
+    audit: str = ""
+    """Check published scores of this model instead: a file of JSON lines with task, metric, value
+    as published and, if needed, variant and shots. Says which digits differ, and which known fault
+    gives them."""
     device: str = "auto"
     """Device to compute on: auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
@@ -54,6 +58,8 @@ def run(command: EvaluateCommand) -> int:
     from gpt_research.run import Run, named_or_newest
 
     choose(command)  # a mistyped name is noticed before the model is loaded, which takes longer
+    if command.audit:
+        return _audit(command)
     chosen = named_or_newest(command.run, command.step)
     rescore: Rescore | None = None
     if command.harness:  # lm-eval is an optional dependency
@@ -77,6 +83,40 @@ def run(command: EvaluateCommand) -> int:
     results.write(path, summary, measured.values())  # after the table, because the disk may refuse it
     print(f"Result: {path}")
     return 0
+
+
+def _audit(command: EvaluateCommand) -> int:
+    """Check published scores; return 1 if one of them does not hold."""
+    from gpt_research.base import startup
+    from gpt_research.base.disk import cannot_write
+    from gpt_research.base.files import write_json
+    from gpt_research.evaluation.audit import audit, read_published
+    from gpt_research.evaluation.evaluated_model import EvaluatedModel
+    from gpt_research.generation.torch_engine import generate
+    from gpt_research.run import Run, named_or_newest
+
+    published = read_published(Path(command.audit))
+    folder = named_or_newest(command.run)
+    runtime = startup.start(command.device, command.precision)
+    opened = Run.open(folder, runtime.device, command.step, command.ema)
+    context = command.context or opened.model.config.block_size
+    model = EvaluatedModel(
+        opened.model, opened.tokenizer, runtime, context, command.batch_size, command.stride, generator=generate
+    )
+    found = []
+    for finding in audit(model, published, command.benchmarks, command.limit, lambda said: print(said, flush=True)):
+        print(finding.sentence(), flush=True)
+        found.append(finding)
+    hold = sum(finding.agrees for finding in found)
+    print(f"{hold} of {len(found)} published scores hold for {chosen.folder}, step {opened.step:,}, context {context:,}.")
+    if command.json:
+        path = Path(command.json)
+        try:
+            write_json(path, {"run": str(chosen.folder), "step": opened.step, "audit": [one.as_json() for one in found]})
+        except OSError as error:
+            raise cannot_write(path, error, flag="--json", then="audit again") from None
+        print(f"Result: {path}")
+    return 0 if hold == len(found) else 1
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "hardware": "device precision weights engine",
     },
     "EvaluateCommand": {
-        "what is measured": "run step ema data split max_tokens tasks benchmarks limit harness",
+        "what is measured": "run step ema data split max_tokens suite tasks benchmarks limit harness audit",
         "how": "context stride batch_size device precision",
         "output": "json",
     },

@@ -21,5 +21,7 @@ Modules:
     benchmark_files  finds and reads the files of a benchmark
     passages         the benchmark texts that preprocessing looks for in training data
     provenance       versions, and benchmark text in the training data
+    faults           known faults of published scores, each computed on purpose
+    audit            checks published scores, and says which fault explains a difference
     harness          lm-eval runs our models
 """

@@ -26,6 +26,7 @@ from gpt_research.evaluation.settings import EvaluationSettings
 from gpt_research.evaluation.task import Task
 from gpt_research.evaluation.tasks import core
 from gpt_research.evaluation.tasks.table import CORPORA
+from gpt_research.generation.torch_engine import generate
 from gpt_research.run import Run
 from gpt_research.training.lineage import deciding_settings
 
@@ -71,7 +72,9 @@ def evaluate(
     settings = replace(settings, tasks=named, data=settings.data or run.config.data)
     # All files are read before the model is asked, so that a damaged one is noticed at once.
     asked, missing = read_items(chosen, settings)
-    model = EvaluatedModel(run.model, run.tokenizer, runtime, context, settings.batch_size, settings.stride)
+    model = EvaluatedModel(
+        run.model, run.tokenizer, runtime, context, settings.batch_size, settings.stride, generator=generate
+    )
     # The corpora come first, in the order of the tables and of the result file.
     results = _measure_corpora(model, settings, run.folder, progress) if chosen.with_corpora else {}
     for name, items in asked.items():

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -30,7 +30,6 @@ from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.packing import Row, Trees, batches, can_share, pack
 from gpt_research.evaluation.task import Continuations, RunningText
 from gpt_research.evaluation.windows import Scores, Window, rolling_windows, sliding_windows
-from gpt_research.generation.torch_engine import generate
 from gpt_research.model.fast.attention import for_any_length
 from gpt_research.model.gpt import GPT
 
@@ -42,6 +41,17 @@ took half of the time."""
 Progress = Callable[[int], Callable[[int], object]]
 """A function that is called with the number of windows when scoring begins. It returns a function
 that is called with the number of windows that were scored since its last call."""
+
+
+class Written(Protocol):
+    """A text that a model wrote."""
+
+    @property
+    def text(self) -> str: ...
+
+
+Generator = Callable[[GPT, Tokenizer, Sequence[str], GenerateConfig], Sequence[Written]]
+"""From model, tokenizer, prompts and settings to a text for each prompt."""
 
 
 def no_progress(total: int) -> Callable[[int], object]:
@@ -65,6 +75,8 @@ class EvaluatedModel:
     """Tokens from the start of one window of a running text to the start of the next; None for the
     context."""
     progress: Progress = no_progress
+    generator: Generator | None = None
+    """What writes texts, such as `torch_engine.generate`; None if no task asks for texts."""
 
     @property
     def quiet(self) -> EvaluatedModel:
@@ -119,8 +131,10 @@ class EvaluatedModel:
 
         A prompt that does not fit the context together with its answer is cut on the left.
         """
+        assert self.generator is not None, "a model that writes needs a generator"
         room = max(1, self.context - config.max_new_tokens)
-        samples = generate(self.model, self.tokenizer, [self._shortened(text, room) for text in prompts], config)
+        shortened = [self._shortened(text, room) for text in prompts]
+        samples = self.generator(self.model, self.tokenizer, shortened, config)
         return [sample.text for sample in samples]
 
     def _shortened(self, text: str, room: int) -> str:

@@ -15,16 +15,18 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from gpt_research.base import hints, startup
-from gpt_research.base.errors import UserError
+from gpt_research.base.errors import UserError, closest
 from gpt_research.config import GenerateConfig
 from gpt_research.evaluation.evaluated_model import EvaluatedModel, encode_pair
 from gpt_research.evaluation.task import LmEvalTask, Task
 from gpt_research.evaluation.tasks.table import TASKS
 from gpt_research.evaluation.windows import rolling_windows
+from gpt_research.generation.torch_engine import generate
 from gpt_research.run import Run
 
 try:
@@ -34,6 +36,8 @@ except ModuleNotFoundError:
         f"Scoring with lm-eval needs the package lm-eval. Run: {hints.install('eval', 'lm-eval')}"
     ) from None
 
+NAME = "gpt-research"
+"""Name of our models for lm-eval's flag --model."""
 MOST_NEW_TOKENS = 256
 """Length of an answer if the task sets no limit; lm-eval has the same default."""
 
@@ -46,18 +50,60 @@ class HarnessModel(TemplateLM):
 
     def __init__(self, evaluated: EvaluatedModel) -> None:
         super().__init__()
-        self.evaluated = evaluated
+        self.evaluated = replace(evaluated, generator=generate)
         self._device = evaluated.runtime.device  # lm-eval's base class reads this name
 
     @classmethod
-    def load(cls, run: Path | str, device: str = "auto", precision: str = "fp32", batch_size: int = 8) -> HarnessModel:
-        """Return the model of a run's newest checkpoint.
+    def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> HarnessModel:
+        """Return the model that lm-eval's --model_args name, such as run=runs/demo,step=best.
+
+        Raises:
+            UserError: an argument is unknown, or there is no such run.
+        """
+        given = dict(part.partition("=")[::2] for part in arg_string.split(",") if part.strip())
+        return cls.create_from_arg_obj(
+            {name.strip(): value.strip() for name, value in given.items()}, additional_config
+        )
+
+    @classmethod
+    def create_from_arg_obj(
+        cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
+    ) -> HarnessModel:
+        """Return the same for arguments as a dictionary.
+
+        Raises:
+            UserError: an argument is unknown, or there is no such run.
+        """
+        known = ("run", "step", "device", "precision", "batch_size")
+        for name in arg_dict:
+            if name not in known:
+                raise UserError(
+                    f'{NAME} takes no argument "{name}".{closest(name, known)} It takes {", ".join(known)}.'
+                )
+        if not arg_dict.get("run"):
+            raise UserError(f"Name the run: --model {NAME} --model_args run=RUN")
+        # lm-eval's own flags come second: what --model_args names is the more exact.
+        more = {name: value for name, value in (additional_config or {}).items() if name in known and value is not None}
+        asked = {**more, **arg_dict}
+        size = str(asked.pop("batch_size", "")) or "8"
+        return cls.load(**asked, batch_size=int(size) if size.isdigit() else 8)
+
+    @classmethod
+    def load(
+        cls,
+        run: Path | str,
+        device: str = "auto",
+        precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32",
+        batch_size: int = 8,
+        step: str = "newest",
+    ) -> HarnessModel:
+        """Return the model of a run's newest checkpoint, or of another step.
 
         Raises:
             UserError: there is no such run, or it is damaged.
         """
         runtime = startup.start(device, precision)
-        opened = Run.open(run, runtime.device)
+        opened = Run.open(run, runtime.device, step)
         context = opened.model.config.block_size
         return cls(EvaluatedModel(opened.model, opened.tokenizer, runtime, context, batch_size))
 
@@ -122,6 +168,19 @@ class HarnessModel(TemplateLM):
                 answers[index] = text
                 self.cache_hook.add_partial("generate_until", requests[index].args, text)
         return answers
+
+
+def run_command() -> None:
+    """Run lm-eval's own command, to which our models are known by `NAME`.
+
+    Raises:
+        UserError: the run is missing or damaged.
+    """
+    from lm_eval.__main__ import cli_evaluate
+    from lm_eval.api.registry import register_model
+
+    register_model(NAME)(HarnessModel)
+    cli_evaluate()
 
 
 def generate_config(asked: dict[str, Any]) -> GenerateConfig:

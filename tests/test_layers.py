@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "gpt_research"
 ORDER = [
     "version", "base", "run_reference", "model_config", "config", "settings_history", "model", "data", "checkpoint",
     "run", "generation", "training", "evaluation", "inspection", "export", "preprocessing", "tracing", "estimate",
-    "report", "lab", "serving", "cli", "__main__",
+    "report", "lab", "serving", "lm_eval", "cli", "__main__",
 ]  # fmt: skip
 """The parts of the package; each imports only from its left."""
 LONGEST_CHAIN, LONGEST_CHAIN_WITH_LATE_IMPORTS = 8, 10

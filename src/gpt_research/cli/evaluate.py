@@ -96,23 +96,22 @@ def _audit(command: EvaluateCommand) -> int:
     from gpt_research.run import Run, named_or_newest
 
     published = read_published(Path(command.audit))
-    folder = named_or_newest(command.run)
+    chosen = named_or_newest(command.run, command.step)
     runtime = startup.start(command.device, command.precision)
-    opened = Run.open(folder, runtime.device, command.step, command.ema)
-    context = command.context or opened.model.config.block_size
-    model = EvaluatedModel(
-        opened.model, opened.tokenizer, runtime, context, command.batch_size, command.stride, generator=generate
-    )
+    opened = Run.open(chosen.folder, runtime.device, chosen.step, command.ema)
+    how = (command.context or opened.model.config.block_size, command.batch_size, command.stride)
+    model = EvaluatedModel(opened.model, opened.tokenizer, runtime, *how, generator=generate)
     found = []
     for finding in audit(model, published, command.benchmarks, command.limit, lambda said: print(said, flush=True)):
         print(finding.sentence(), flush=True)
         found.append(finding)
     hold = sum(finding.agrees for finding in found)
-    print(f"{hold} of {len(found)} published scores hold for {chosen.folder}, step {opened.step:,}, context {context:,}.")
+    which = f"{chosen.folder}, step {opened.step:,}, context {model.context:,}"
+    print(f"{hold} of {len(found)} published scores hold for {which}.")
     if command.json:
-        path = Path(command.json)
+        path, rows = Path(command.json), [finding.as_json() for finding in found]
         try:
-            write_json(path, {"run": str(chosen.folder), "step": opened.step, "audit": [one.as_json() for one in found]})
+            write_json(path, {"run": str(chosen.folder), "step": opened.step, "context": model.context, "audit": rows})
         except OSError as error:
             raise cannot_write(path, error, flag="--json", then="audit again") from None
         print(f"Result: {path}")

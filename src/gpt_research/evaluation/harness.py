@@ -82,8 +82,11 @@ class HarnessModel(TemplateLM):
                 )
         if not arg_dict.get("run"):
             raise UserError(f"Name the run: --model {NAME} --model_args run=RUN")
-        # lm-eval's own flags come second: what --model_args names is the more exact.
+        # lm-eval's own flags come second: what --model_args names is the more exact. "cuda:0" is
+        # its default on every machine, so nobody need have asked for it.
         more = {name: value for name, value in (additional_config or {}).items() if name in known and value is not None}
+        if more.get("device") == "cuda:0":
+            del more["device"]
         asked = {**more, **arg_dict}
         size = str(asked.pop("batch_size", "")) or "8"
         return cls.load(**asked, batch_size=int(size) if size.isdigit() else 8)

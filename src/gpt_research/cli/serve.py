@@ -140,10 +140,11 @@ def build(command: ServeCommand, key: str = "") -> FastAPI:
 def routers() -> list[APIRouter]:
     """Return the routers of the server. They stand here, so that `serving.app` knows none."""
     from gpt_research.serving.openai_api import chat, completions, models_list, tokenize
-    from gpt_research.serving.page_api import inside, runs, through
+    from gpt_research.serving.page_api import data, inside, runs, through, validation
 
     programs = [models_list.router, completions.router, chat.router, tokenize.router]
-    return [*programs, runs.router, inside.router, through.router]
+    pages = [runs.router, inside.router, through.router, data.router, validation.router]
+    return [*programs, *pages]
 
 
 def _served(reference: str, ema: bool | None) -> ServedModel:

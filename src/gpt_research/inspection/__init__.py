@@ -9,4 +9,5 @@ Modules:
     switching    what changes if heads or blocks are switched off
     checkpoints  the checkpoints of runs, kept open as long as there is room
     learning     when a run learnt a text
+    validation   the loss on each document of the validation split, and at each position
 """

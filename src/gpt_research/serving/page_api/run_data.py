@@ -1,4 +1,6 @@
-"""The data set of a run, as it is now: there, gone, or another one than the run was trained on."""
+"""The data set of a run, as it is now: there, gone, or another one than the run was trained on; and
+its documents.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from gpt_research.base.errors import UserError
+from gpt_research.data.documents import Document, Documents
+from gpt_research.data.lineage import Lineage
+from gpt_research.data.search import Pattern
 from gpt_research.data.shards import Manifest, data_fingerprint, read_manifests
+from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.serving.errors import ApiError
 from gpt_research.settings_history import periods
+
+BEGINNING = 40
+"""Tokens of a document that a list shows."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +90,74 @@ def _read(folder: Path, expected: str, changed: object) -> RunData:
         )
         return RunData(folder, "differs", why, corpora, fingerprint)
     return RunData(folder, "ok", "", corpora, fingerprint)
+
+
+class OpenDocuments:
+    """The documents of a run's data set."""
+
+    def __init__(self, data: RunData) -> None:
+        self.data, self.documents = data, Documents(data.corpora)
+        self.lineage = Lineage(data.folder)
+        self.tokenizer: Tokenizer = self.lineage.tokenizer
+        self.pattern = lru_cache(maxsize=8)(self._pattern)
+
+    def one(self, corpus: str, split: str, number: int) -> Document:
+        """Return a document.
+
+        Raises:
+            ApiError: 404, there is none of this number.
+        """
+        corpus = named_corpus(self.documents, corpus)
+        count = self.documents.count(corpus, split)
+        if number >= count:
+            message = f"{corpus} has {count:,} documents in {split}, numbered from 0, and none of number {number:,}."
+            raise ApiError(404, message, param="number", code="unknown_document")
+        return self.documents.get(corpus, split, [number])[0]
+
+    def described(self, document: Document) -> dict[str, Any]:
+        """Return a document as lists show it."""
+        beginning = self.tokenizer.decode(self.documents.tokens(document, 0, BEGINNING).tolist())
+        return {
+            "corpus": document.corpus,
+            "split": document.split,
+            "number": document.number,
+            "source": document.source,
+            "position": document.position,
+            "tokens": document.tokens,
+            "bytes": document.bytes,
+            "begins": " ".join(beginning.strip("�").split()),
+        }
+
+    def _pattern(self, text: str, *, exact_case: bool) -> Pattern:
+        return Pattern(text, self.tokenizer, exact_case=exact_case)
+
+
+def open_documents(run: Path) -> OpenDocuments:
+    """Return the documents of a run's data set, which stay open until the data set changes.
+
+    Raises:
+        ApiError: 404, the data set is missing, or does not say where its documents begin.
+    """
+    data = data_of(run)
+    data.require()
+    return _opened(data.folder, data.fingerprint, data.state, run)
+
+
+@lru_cache(maxsize=4)
+def _opened(folder: Path, fingerprint: str, state: str, run: Path) -> OpenDocuments:
+    return OpenDocuments(data_of(run))
+
+
+def named_corpus(documents: Documents, corpus: str) -> str:
+    """Return the corpus that is named, or the only one.
+
+    Raises:
+        ApiError: 404, there is no such corpus; 400, there are several and none is named.
+    """
+    names = list(documents.corpora)
+    if not corpus and len(names) > 1:
+        raise ApiError(400, f"The data set has several corpora. Name one: {', '.join(names)}.", param="corpus")
+    if corpus and corpus not in names:
+        message = f'There is no corpus "{corpus}", only {", ".join(names)}.'
+        raise ApiError(404, message, param="corpus", code="unknown_document")
+    return corpus or names[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,8 +21,8 @@ from gpt_research.model_config import GPTConfig
 from gpt_research.serving.batch import Batch
 from gpt_research.serving.server import listen, make_server
 
-READ_S = 1.0
-"""The deadline of these servers for a request."""
+READ_S, TAKE_S = 1.0, 0.5
+"""The deadlines of these servers."""
 
 
 @pytest.fixture(autouse=True, scope="package")
@@ -73,24 +74,28 @@ class Running:
         return batch
 
 
+@contextlib.contextmanager
 def running(command: ServeCommand) -> Iterator[Running]:
     """Yield the server of a command; stop it afterwards."""
     app = build(replace(command, device="cpu"), command.key)
     with listen("127.0.0.1", 0) as listener:
-        server = make_server(app, READ_S)
-        thread = threading.Thread(target=server.run, args=([listener],))
+        server = make_server(app, READ_S, TAKE_S)
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         while not server.started:
             time.sleep(0.01)
-        yield Running(listener.getsockname()[1], app)
-        server.should_exit = True
-        thread.join()
+        try:
+            yield Running(listener.getsockname()[1], app)
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 @pytest.fixture(scope="package")
 def server(run_folder: Path) -> Iterator[Running]:
     """A server of the run, in fp32, with a small batch and a short queue."""
-    yield from running(ServeCommand(runs=[str(run_folder)], precision="fp32", max_batch=8, max_queue=8))
+    with running(ServeCommand(runs=[str(run_folder)], precision="fp32", max_batch=8, max_queue=8)) as server:
+        yield server
 
 
 @pytest.fixture

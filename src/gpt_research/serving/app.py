@@ -45,7 +45,14 @@ def build_app(parts: Parts, routers: Iterable[APIRouter], *, key: str = "", name
         parts.worker.close()
 
     # FastAPI's own pages of documentation load scripts from elsewhere, so they are left out.
-    app = FastAPI(title="gpt-research", version=__version__, docs_url=None, redoc_url=None, lifespan=life)
+    app = FastAPI(
+        title="gpt-research",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+        responses=errors.RESPONSES,
+    )
     app.state.models, app.state.worker, app.state.batch = parts.models, parts.worker, parts.batch
     app.state.metrics = metrics.Metrics(parts.batch)
     errors.install(app)

@@ -137,11 +137,13 @@ class Batch:
                 sample ends.
 
         Raises:
-            ApiError: 429, too many samples wait; 503, the server stops.
+            ApiError: 400, so many samples never fit; 429, too many wait; 503, the server stops.
         """
         if self._stopping:
             raise ApiError(503, STOPPING)
         most = self.most_running + self.most_waiting
+        if len(requests) > most:
+            raise ApiError(400, f"The request asks for {len(requests)} samples, but the server takes {most} at a time.")
         if self.in_flight + len(requests) > most:
             message = f"The server writes or has queued {self.in_flight} samples, of at most {most}. Try again later."
             raise ApiError(429, message, code="queue_full", headers={"Retry-After": str(self._retry_after())})
@@ -309,7 +311,7 @@ class _Generator:
             self._urgent, self._handed_over_at = False, now
 
 
-def _of_app(connection: HTTPConnection) -> Batch:
+async def _of_app(connection: HTTPConnection) -> Batch:
     batch: Batch = connection.app.state.batch
     return batch
 

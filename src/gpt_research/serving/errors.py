@@ -57,7 +57,7 @@ class ErrorBody(BaseModel):
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
-"""What a route declares about its errors."""
+"""What the OpenAPI document says about the errors of every route."""
 
 
 def body(error: ApiError) -> dict[str, Any]:
@@ -105,6 +105,8 @@ def _of_first_field(error: RequestValidationError) -> ApiError:
     first = error.errors()[0]
     if first["type"] == "json_invalid":
         return ApiError(400, f"The body is no JSON: {first.get('ctx', {}).get('error', first['msg'])}.")
+    if first["loc"] == ("body",):
+        return ApiError(400, "The body must be a JSON object, sent with the header Content-Type: application/json.")
     path = [part for part in first["loc"] if part not in ("body", "query", "path")]
     # Behind the name of a field come places in its value, and names of types that it could have.
     name = str(path[0]) if path else None

@@ -178,7 +178,7 @@ def written_at(run: Path, step: int) -> int:
         return 0
 
 
-def _of_app(connection: HTTPConnection) -> ServedModels:
+async def _of_app(connection: HTTPConnection) -> ServedModels:
     models: ServedModels = connection.app.state.models
     return models
 

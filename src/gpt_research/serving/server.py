@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from sse_starlette.sse import AppStatus
 
 from gpt_research.base.errors import UserError
-from gpt_research.serving.connections import READ_S, DeadlineProtocol
+from gpt_research.serving.connections import READ_S, TAKE_S, DeadlineProtocol
 
 GRACE_S = 5.0
 BACKLOG = 1024
@@ -63,17 +63,18 @@ class Server(uvicorn.Server):
         ending.cancel()
 
 
-def make_server(app: FastAPI, read_s: float = READ_S) -> Server:
+def make_server(app: FastAPI, read_s: float = READ_S, take_s: float = TAKE_S) -> Server:
     """Return a server for an application; `run` it with a socket of `listen`.
 
     Args:
         read_s: seconds in which a request must have come.
+        take_s: seconds in which a client must take some of an answer.
     """
     # Streams end when their job does, so sse-starlette must not cut them when a signal comes.
     AppStatus.disable_automatic_graceful_drain()
     config = uvicorn.Config(
         app,
-        http=partial(DeadlineProtocol, read_s=read_s),  # type: ignore[arg-type]
+        http=partial(DeadlineProtocol, read_s=read_s, take_s=take_s),  # type: ignore[arg-type]
         ws="none",
         log_level="warning",
         access_log=False,

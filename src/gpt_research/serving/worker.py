@@ -52,7 +52,7 @@ class Worker:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _of_app(connection: HTTPConnection) -> Worker:
+async def _of_app(connection: HTTPConnection) -> Worker:
     worker: Worker = connection.app.state.worker
     return worker
 

@@ -11,7 +11,6 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict
 
-from gpt_research.serving import errors
 from gpt_research.serving.errors import ApiError
 from gpt_research.serving.models import Models
 
@@ -27,7 +26,7 @@ class ChatRequest(BaseModel):
     messages: list[dict[str, Any]]
 
 
-@router.post("/chat/completions", response_model=None, responses=errors.RESPONSES)
+@router.post("/chat/completions", response_model=None)
 async def chat(asked: ChatRequest, models: Models) -> None:
     """Refuse, and say what to use instead."""
     model = models.find(asked.model)

@@ -22,15 +22,15 @@ from gpt_research.serving.openai_api.prompts import encode_prompts, prompts_of
 from gpt_research.serving.openai_api.schemas import Completion, CompletionRequest
 from gpt_research.serving.worker import Work
 
-SEND_S = 20.0
-"""Seconds in which a client must take a chunk of a stream; a slower one is cut off."""
+PING_S = 60
+"""Seconds of silence after which a comment keeps a stream open."""
 router = APIRouter(prefix="/v1", tags=["openai"])
 
 
 @router.post(
     "/completions",
     response_model=None,
-    responses={200: {"model": Completion, "content": {"text/event-stream": {}}}, **errors.RESPONSES},
+    responses={200: {"model": Completion, "content": {"text/event-stream": {}}}},
 )
 async def complete(
     asked: CompletionRequest, request: Request, models: Models, batch: RunningBatch, work: Work
@@ -70,7 +70,7 @@ class Stream(EventSourceResponse):
     """The events of a job, which ends with the response, however that ends."""
 
     def __init__(self, job: Job, answer: Answer) -> None:
-        super().__init__(_events(job, answer), send_timeout=SEND_S, ping=60)
+        super().__init__(_events(job, answer), ping=PING_S)
         self._job = job
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

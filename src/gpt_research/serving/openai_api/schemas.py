@@ -14,7 +14,7 @@ MOST_SAMPLES = 128
 """The most samples of a request: prompts times `n`."""
 MOST_ALTERNATIVES = 100
 STOP_TEXT = Annotated[str, Field(min_length=1, max_length=200)]
-TOKEN_IDS = Annotated[list[StrictInt], Field(min_length=1)]
+TOKEN_IDS = Annotated[list[StrictInt], Field(min_length=1, max_length=1 << 17, fail_fast=True)]
 PROMPT_RULE = "must be a text, a list of texts, a list of token ids, or a list of lists of token ids; no list is empty"
 
 
@@ -34,7 +34,12 @@ class CompletionRequest(BaseModel):
 
     model: str = ""
     """Name of a model, or NAME@STEP. Empty: the first model."""
-    prompt: str | list[str] | TOKEN_IDS | list[TOKEN_IDS] = ""
+    prompt: (
+        str
+        | Annotated[list[str], Field(fail_fast=True)]
+        | TOKEN_IDS
+        | Annotated[list[TOKEN_IDS], Field(fail_fast=True)]
+    ) = ""
     """Text or token ids to continue, or several. An empty text begins a document."""
     max_tokens: int | None = Field(16, ge=0, le=MOST_TOKENS)
     """Tokens to write. 0 writes none, which is of use with `echo`."""

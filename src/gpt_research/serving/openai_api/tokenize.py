@@ -11,12 +11,11 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, StrictInt
 
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.serving import errors
 from gpt_research.serving.models import Models
 from gpt_research.serving.worker import Work
 
 MOST_CHARACTERS = 1_000_000
-router = APIRouter(tags=["tokenizer"], responses=errors.RESPONSES)
+router = APIRouter(tags=["tokenizer"])
 
 
 class TokenizeRequest(BaseModel):

@@ -33,9 +33,9 @@ ALIASES = {
     "acc": "accuracy",
     "acc_norm": "accuracy_norm",
     "acc_bytes": "accuracy_bytes",
-    "acc_per_char": "accuracy_norm",
+    "acc_per_char": "accuracy_len_norm",
     "acc_raw": "accuracy",
-    "len_norm": "accuracy_norm",
+    "len_norm": "accuracy_len_norm",
     "bpb": "bits_per_byte",
     "ppl": "perplexity",
 }

@@ -103,6 +103,9 @@ def spaced(context: str, choice: str) -> str:
 CHOICE_METRICS = {
     "accuracy": Metric("correct", higher_is_better=True, chance="chance", normalisation="none"),
     "accuracy_norm": Metric("correct_norm", higher_is_better=True, chance="chance", normalisation="characters"),
+    "accuracy_len_norm": Metric(
+        "correct_len_norm", higher_is_better=True, chance="chance", normalisation="characters with the space before"
+    ),
     "accuracy_bytes": Metric("correct_bytes", higher_is_better=True, chance="chance", normalisation="bytes"),
     "accuracy_tokens": Metric("correct_tokens", higher_is_better=True, chance="chance", normalisation="tokens"),
     "bits_per_byte": Metric("bits", normalisation="bytes of each answer"),
@@ -162,6 +165,7 @@ def measure_choices(model: LanguageModel, items: Sequence[Question | Options]) -
     # `max`: a choice may be empty in a damaged file; it then counts as one character.
     lengths = {
         "norm": [max(1, len(answer)) for answer in answers],
+        "len_norm": [len(continuation) for item in items for _, continuation in item.pairs],
         "bytes": [max(1, utf8_length(answer)) for answer in answers],
         "tokens": scores.tokens,
     }

@@ -66,7 +66,7 @@ class OwnTask:
     """schema: the same for the contexts."""
     continuation: str = ""
     """schema, cloze and answer: template of the true continuation."""
-    answer: str = ""
+    answer: str | int = ""
     """choice and schema: expression that gives the number (from 0), letter or text of the true
     one."""
     answers: str | list[str] | None = None
@@ -96,7 +96,8 @@ class OwnTask:
         forms = get_args(FormName)
         require(self.form in forms, "form", self.form, f"one of {', '.join(forms)}")
         for name in NEEDS[self.form]:
-            require(bool(getattr(self, name)), name, getattr(self, name), f"set for the form {self.form}")
+            value = getattr(self, name)
+            require(value not in (None, "", []), name, value, f"set for the form {self.form}")
         require(self.shots >= 0, "shots", self.shots, "0 or more")
         is_few_shot = self.shots == 0 or self.form in ("choice", "cloze", "answer", "generate")
         require(is_few_shot, "shots", self.shots, f"0, because {self.form} has no prompt")
@@ -256,7 +257,7 @@ class _Reader:
 
     def _label(self, where: str, row: Mapping[str, Any], choices: Sequence[str]) -> int:
         """Return the number of the true choice, given as number, letter or text."""
-        found = self._value(where, self.own.answer, row, "answer")
+        found = self._value(where, str(self.own.answer), row, "answer")
         if isinstance(found, str):
             if choices.count(found) == 1:
                 return choices.index(found)

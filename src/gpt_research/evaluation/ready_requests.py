@@ -87,7 +87,7 @@ def read(name: str, folder: str = "") -> Source:
     member = f"{FOLDER}{name}/{FILE}"
     with zipfile.ZipFile(path) as archive:
         if member not in archive.namelist():
-            raise UserError(
+            raise MissingBenchmarkError(
                 f"{NAME} has no requests {name}.{closest(name, names(folder))} It has: {', '.join(names(folder))}."
             )
         try:

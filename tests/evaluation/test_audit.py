@@ -1,0 +1,105 @@
+"""An audit measures published scores anew, and names the fault that gives a wrong one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gpt_research.base.errors import UserError
+from gpt_research.cli.command_line import main
+from gpt_research.evaluation.audit import Published, audit, read_published
+from gpt_research.evaluation.chosen_tasks import items_of
+from gpt_research.evaluation.evaluated_model import EvaluatedModel
+from gpt_research.evaluation.faults import FAULTS
+from gpt_research.evaluation.tasks.table import TASKS
+
+LIMIT = 40
+
+
+@pytest.fixture
+def published(evaluated: EvaluatedModel, benchmarks: Path, tmp_path: Path) -> Path:
+    """A file of scores: two as they are, one with the digits of each of three faults, one wrong."""
+    tasks = {name: TASKS[name] for name in ("lambada", "hellaswag")}
+    items = {name: items_of(name, task, str(benchmarks))[1][:LIMIT] for name, task in tasks.items()}
+    right = {name: task.measure(evaluated, items[name]) for name, task in tasks.items()}
+    metric = tasks["lambada"].metrics["bits_per_byte"]
+    counts, asks = FAULTS["space not counted"].counts, FAULTS["left padding"].asks
+    assert counts is not None
+    assert asks is not None
+    padded = metric.estimate(tasks["lambada"].measure(asks(evaluated), items["lambada"]).columns).value
+    norm = tasks["hellaswag"].metrics["accuracy_norm"].estimate(right["hellaswag"].columns).value
+    rows = [
+        ("lambada", "bpb", round(metric.estimate(right["lambada"].columns).value, 4)),
+        ("lambada", "bpb", round(counts(right["lambada"], items["lambada"], metric) or 0, 4)),
+        ("lambada", "bpb", round(padded, 4)),
+        ("hellaswag", "acc", round(100 * norm, 2)),
+        ("lambada", "ppl", 123456.7),
+    ]
+    path = tmp_path / "published.jsonl"
+    lines = [json.dumps(dict(zip(("task", "metric", "value"), row, strict=True))) for row in rows]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_an_audit_names_the_fault_that_gives_the_published_digits(
+    published: Path, evaluated: EvaluatedModel, benchmarks: Path
+) -> None:
+    found = list(audit(evaluated, read_published(published), str(benchmarks), LIMIT))
+    assert [one.agrees for one in found] == [True, False, False, False, False]
+    assert any("the space before an answer was scored but not counted" in cause for cause in found[1].causes)
+    assert any("padded on the left" in cause for cause in found[2].causes)
+    assert any("it is accuracy_norm" in cause for cause in found[3].causes)
+    assert found[4].causes == []
+    assert "No known fault, metric or variant gives the published digits." in found[4].sentence()
+    assert "on the first 40 of 5,153 items" in found[0].sentence()
+
+
+def test_the_command_tells_and_counts(
+    published: Path, runs: tuple[Path, Path], benchmarks: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published.write_text(published.read_text().splitlines()[0] + "\n")
+    common = ["evaluate", str(runs[1]), "--audit", str(published), "--benchmarks", str(benchmarks), "--device", "cpu"]
+    where = tmp_path / "audit.json"
+    assert main([*common, "--limit", str(LIMIT), "--json", str(where)]) == 0
+    assert "1 of 1 published scores hold" in capsys.readouterr().out
+    assert json.loads(where.read_text())["audit"][0]["agrees"] is True
+    assert main([*common, "--limit", str(LIMIT - 20)]) == 1, "other items, another score"
+
+
+@pytest.mark.parametrize(
+    ("value", "measured", "agrees"),
+    [
+        ("0.31", 0.3149, True),
+        ("0.31", 0.3151, False),
+        ("31.1", 0.3114, True),
+        ("31.1", 0.3116, False),
+        ("1", 1.0, True),
+    ],
+)
+def test_as_many_digits_count_as_were_published(value: str, measured: float, agrees: bool, tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text(f'{{"task": "lambada", "metric": "acc", "value": {value}}}\n')
+    (one,) = read_published(path)
+    assert isinstance(one, Published)
+    assert one.agrees(measured) == agrees
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", "line 1 is not JSON"),
+        ('{"task": "lambada", "value": "0.3"}', "with task, metric and value, which is a number"),
+        ('{"task": "lambda", "value": 0.3}', 'There is no task "lambda". Did you mean "lambada"?'),
+        ('{"task": "lambada", "metric": "accurcy", "value": 0.3}', 'no metric "accurcy". Did you mean "accuracy"?'),
+        ('{"task": "lambada", "metrics": "acc", "value": 0.3}', 'there is no field "metrics"'),
+        ('{"task": "lambada", "variant": "rc", "shots": 5, "value": 0.3}', "could not be fetched"),
+        ("", "holds no score"),
+    ],
+)
+def test_a_mistake_in_the_file_is_one_sentence(line: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text(line + "\n")
+    with pytest.raises(UserError) as found:
+        read_published(tmp_path / "p.jsonl")
+    assert says in str(found.value)

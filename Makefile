@@ -30,7 +30,7 @@ ifneq ($(TORCH_INDEX),)
 	$(PIP) install --quiet --constraint constraints.txt --force-reinstall --no-deps --index-url $(TORCH_INDEX) torch
 endif
 	$(PIP) install --quiet --constraint constraints.txt $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) torch
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,serve]"
 	@touch $(INSTALLED)
 
 # It changes only if another index is named, and then torch is installed again.
@@ -38,13 +38,13 @@ $(TORCH_FROM): force | $(BIN)/python
 	@echo '$(TORCH_INDEX)' | cmp -s - $@ || echo '$(TORCH_INDEX)' > $@
 
 $(WITH_DOCS): $(INSTALLED)
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,docs]"
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,serve,docs]"
 	@touch $(WITH_DOCS)
 
 # lm-eval brings 450 MB, so only the whole suite has it: to hold our benchmark scores against its own. It also has
 # spaCy, whose words datatrove's filters count.
 $(WITH_EVAL): $(WITH_DOCS)
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,docs,eval,peers]"
+	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev,serve,docs,eval,peers]"
 	@touch $(WITH_EVAL)
 
 demo: $(INSTALLED)

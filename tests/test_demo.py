@@ -56,6 +56,7 @@ def test_the_demo_beats_a_bigram_model_and_a_second_run_reuses_it(tmp_path: Path
     assert len(speakers) >= 4, f"no speakers in: {written}"
     for said in ("Run folder", "Validation loss", "bits per byte", "runs/demo/loss.png", "Next:"):
         assert said in first.stdout
+    assert re.search(r"serve runs/demo +# then open http://127\.0\.0\.1:8000\n$", first.stdout), "it ends with the page"
     assert (tmp_path / "runs/demo/loss.png").read_bytes().startswith(b"\x89PNG")
 
     second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)

@@ -7,6 +7,7 @@ command and runs it.
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 from gpt_research.base import hints
@@ -68,6 +69,13 @@ Validation loss   {overall["loss"]:.3f} nats a token, {overall["bits_per_byte"]:
 Loss curve        {run}/loss.png
 
 Next:
-  {hints.command("generate", run, "--interactive")}
   {hints.command("preprocess", "mine=FOLDER_OF_TEXTS", "--out", "data/mine")}
-  {hints.command("train", "--config", "demo", "--data", "data/mine", "--out", "runs/mine")}""")
+  {hints.command("train", "--config", "demo", "--data", "data/mine", "--out", "runs/mine")}
+  {hints.command("generate", run, "--interactive")}
+
+Write with the model in a browser, look inside it, and trace words to what taught them:""")
+    for package, extra in (("pydivsufsort", "trace"), ("fastapi", "serve")):
+        if find_spec(package) is None:
+            print(f"  {hints.install(extra, package)}")
+    print(f"  {hints.command('index', config.data)}")
+    print(f"  {hints.command('serve', run)}    # then open http://127.0.0.1:8000")

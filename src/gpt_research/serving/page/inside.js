@@ -51,9 +51,10 @@ class Inside {
   take() {
     this.analysis.fill("Reading the validation split…", async (signal) => {
       const run = this.page.run().name;
-      const { documents } = await get("/api/data/documents", { run, split: "val", limit: 1 }, signal);
-      if (!documents.length) return paragraph("The data set has no validation documents.", "quiet");
-      const { corpus, split, number, tokens } = documents[0], limit = Math.min(64, this.page.run().shape.context - 2);
+      const corpus = (await get("/api/data", { run }, signal)).corpora.find((one) => one.val.documents > 0)?.name;
+      if (!corpus) return paragraph("The data set has no validation documents that can be read here.", "quiet");
+      const { documents } = await get("/api/data/documents", { run, corpus, split: "val", limit: 1 }, signal);
+      const { split, number, tokens } = documents[0], limit = Math.min(64, this.page.run().shape.context - 2);
       const found = await get("/api/data/document", { run, corpus, split, number, offset: Math.min(200, Math.max(0, tokens - limit)), limit }, signal);
       this.text.value = found.pieces.filter((piece) => !piece.special).map((piece) => piece.text).join("");
       this.look();

@@ -3,12 +3,16 @@ import { element } from "./dom.js";
 
 export function markdown(text, firstLevel = 2) {
   const lines = text.split("\n"), made = [];
+  let under = "", tables = 0;
   while (lines.length) {
     const line = lines.shift(), title = /^(#+) (.*)/.exec(line);
     if (!line.trim()) continue;
-    if (title) made.push(element(`h${Math.min(6, title[1].length + firstLevel - 1)}`, {}, inline(title[2])));
+    if (title) {
+      under = title[2];
+      made.push(element(`h${Math.min(6, title[1].length + firstLevel - 1)}`, {}, inline(title[2])));
+    }
     else if (line.startsWith("```")) made.push(element("pre", { tabindex: "0", role: "region", "aria-label": "Commands" }, element("code", {}, taken(lines, (next) => !next.startsWith("```"), true).join("\n"))));
-    else if (line.startsWith("|")) made.push(tableOf([line, ...taken(lines, (next) => next.startsWith("|"))]));
+    else if (line.startsWith("|")) made.push(tableOf([line, ...taken(lines, (next) => next.startsWith("|"))], `Table ${++tables}: ${plain(under)}`));
     else if (/^[-*] /.test(line)) made.push(element("ul", {}, [line, ...taken(lines, (next) => /^[-*] /.test(next))].map((item) => element("li", {}, inline(item.slice(2))))));
     else made.push(element("p", {}, inline([line, ...taken(lines, (next) => next.trim() && !/^(#|\||```|[-*] )/.test(next))].join(" "))));
   }
@@ -22,11 +26,11 @@ function taken(lines, wanted, andNext = false) {
   return found;
 }
 
-function tableOf(lines) {
+function tableOf(lines, name) {
   const cells = (line) => line.replace(/^\||\|\s*$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim());
   const [head, marks, ...rows] = lines.map(cells), number = (at) => (marks?.[at]?.endsWith(":") ? "number" : null);
   const filled = head.some(Boolean);
-  return element("div", { class: "wide", tabindex: "0", role: "region", "aria-label": filled ? `Table: ${head.filter(Boolean).join(", ")}` : "Table" }, element("table", {},
+  return element("div", { class: "wide", tabindex: "0", role: "region", "aria-label": name }, element("table", {},
     filled && element("thead", {}, element("tr", {}, head.map((cell, at) => element("th", { scope: "col", class: number(at) }, inline(cell))))),
     element("tbody", {}, rows.map((row) => element("tr", {}, row.map((cell, at) => element(at ? "td" : "th", { scope: at ? null : "row", class: number(at) }, inline(cell))))))));
 }

@@ -77,7 +77,9 @@ def pictures(earliest: int) -> dict[str, Picture]:
         "page-layers": Picture(f"#/inside?text={text}&part=lens", ".lens-detail p", scheme="dark"),
         "page-off": Picture(f"#/inside?text={text}&part=off&off=h3.0,m1", ".switches h2"),
         "page-training": Picture(f"#/training?text={text}", ".heat", learnt, height=900),
-        "page-trace": Picture(f"#/trace?q={quote('But, soft! what light through yonder lattice gleams')}", ".matches li"),
+        "page-trace": Picture(
+            f"#/trace?q={quote('But, soft! what light through yonder lattice gleams')}", ".matches li"
+        ),
         "page-phone": Picture(f"#/write?prompt={prompt}&seed=4&max_tokens=40", ".view", write, 360, 740, "dark"),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,16 @@ def test_every_name_of_another_program_leads_to_a_setting() -> None:
         for name in ours.split(" | "):
             assert name.partition(" ")[0] in known, f"{theirs}: no command has {name}"
     assert unknown("lr", ["out"]) == 'unknown setting "lr".'
+
+
+def test_threads_read_settings_at_once_and_the_working_directory_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server reads them in several threads, by paths that are relative to where it was started."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("max_steps: 7\n")
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(4) as threads:
+        read = list(threads.map(lambda _: read_yaml(TrainConfig, Path("run/config.yaml")), range(60)))
+    assert all(config.max_steps == 7 for config in read)
+    assert Path.cwd() == tmp_path

@@ -62,11 +62,12 @@ def read_values(path: Path, config_class: type) -> tuple[Any, dict[str, int]]:
     """
     lines = lines_of_keys(path, config_class)
     try:
-        values = _reader_of(config_class).parse_args(["--config", str(path)])
+        # Given a path, jsonargparse would change the working directory of all threads for a while.
+        values = _reader_of(config_class).parse_string(path.read_text(encoding="utf-8"))
     except Exception as error:  # jsonargparse raises many kinds, all of them about this file
         mistake = parse_error(error, config_class)
         raise UserError(f"{place(str(mistake), path, lines)}: {mistake}") from None
-    values.pop("config")
+    values.pop("config", None)
     return values, lines
 
 

@@ -152,7 +152,7 @@ def test_every_name_of_another_program_leads_to_a_setting() -> None:
 def test_threads_read_settings_at_once_and_the_working_directory_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server reads them in several threads, by paths that are relative to where it was started."""
+    """A server does so, by paths that are relative to where it was started."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text("max_steps: 7\n")
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""The pictures of docs/page.md can be made of the page as it is, and the guide shows all of them."""
+"""The pictures of docs/page.md can be made of the page as it is, and the guide shows them all."""
 
 from __future__ import annotations
 

@@ -67,12 +67,15 @@ class Page {
   }
 
   async load() {
+    const timer = setTimeout(() => this.main.replaceChildren(waiting("Asking the server…")), 300);
     try {
       this.runs = (await get("/api/runs")).runs;
     } catch (error) {
       this.main.replaceChildren(problem(error, () => this.load()));
       this.later(SELDOM_MS);
       return;
+    } finally {
+      clearTimeout(timer);
     }
     await this.arrive();
     this.later();

@@ -29,12 +29,14 @@ export class DocumentPart {
       requestAnimationFrame(() => this.strip.reach(at, false));
     }
     const last = this.offset + found.pieces.length;
-    return [heading(2, found.source), paragraph(`${split === "val" ? "Validation" : "Training"} document ${shown(Number(number))} of ${corpus} · ${shown(found.tokens)} tokens · ${shown(found.bytes)} bytes${found.position ? ` · at ${found.position} in its file` : ""}`, "quiet"),
+    const text = [heading(2, found.source), paragraph(`${split === "val" ? "Validation" : "Training"} document ${shown(Number(number))} of ${corpus} · ${shown(found.tokens)} tokens · ${shown(found.bytes)} bytes${found.position ? ` · at ${found.position} in its file` : ""}`, "quiet"),
       element("div", { class: "row middle" }, button("Before", () => this.turn(Math.max(0, this.offset - PIECE)), { disabled: this.offset === 0, class: "small" }),
         button("After", () => this.turn(last), { disabled: !found.more, class: "small" }), element("span", { class: "quiet" }, `tokens ${shown(this.offset + 1)} to ${shown(last)} of ${shown(found.tokens)}`),
         button("Colour by the model's chances", () => this.colour(), { class: "small" })),
-      this.hard.node, this.legend, this.strip.node, this.aside, this.reads.node,
-      element("details", {}, element("summary", {}, "Where it lies"), table("Where it lies", ["what", "value"], [["file", found.source], ["read from", found.root || "not told"], ["shard", found.shard], ["first token in the split", found.first_token], ["SHA-256 of the file", found.sha256 || "not told"]]))];
+      this.hard.node, this.legend, this.strip.node];
+    const origin = [["file", found.source], ["read from", found.root || "not told"], ["shard", found.shard], ["first token in the split", found.first_token], ["SHA-256 of the file", found.sha256 || "not told"]];
+    return element("div", { class: "with-aside" }, element("div", { class: "texts" }, text), element("aside", { class: "beside", "aria-label": "When it was read" }, this.aside, this.reads.node,
+      element("details", {}, element("summary", {}, "Where it lies"), table("Where it lies", ["what", "value"], origin))));
   }
 
   turn(offset) { this.page.go("data", { ...this.page.values, offset, token: null }); }
@@ -69,7 +71,7 @@ export class DocumentPart {
       const never = found.never_read.reduce((all, [a, b]) => all + b - a, 0), whole = found.reads.filter((read) => read.whole).length;
       const words = found.total === 0 ? `No step of the ${shown(found.steps_taken)} so far has read them.`
         : `${shown(found.total)} ${found.total === 1 ? "window" : "windows"} of ${shown(found.steps_taken)} steps held ${from === null ? "parts of them" : "them or parts of them"}${never ? `; ${shown(never)} of ${shown(last - first)} tokens were never read` : ""}.`;
-      return [heading(2, title), paragraph(words), found.total > 0 && table(`Windows that held them${found.total > READS ? `, the first ${READS}` : ""}`, ["step", "pass", "tokens of the document", "held"], found.reads.map((read) => [
+      const text = [heading(2, title), paragraph(words), found.total > 0 && table(`Windows that held them${found.total > READS ? `, the first ${READS}` : ""}`, ["step", "pass", "tokens of the document", "held"], found.reads.map((read) => [
         element("span", { class: "number" }, shown(read.step)), read.pass + 1, `${shown(read.first + 1)} to ${shown(read.last)}`, read.whole ? "all" : "a part"])), whole === 0 && found.total > 0 && from !== null && paragraph("No window held the chosen tokens whole, so they were read in parts only.", "quiet")];
     });
   }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,10 @@ from gpt_research.checkpoint.files import (
     checkpoint_path,
     load_checkpoint,
     load_newest,
+    load_step,
+    resumable_steps,
     saved_steps,
+    verify_checkpoint,
 )
 from gpt_research.checkpoint.saver import BackgroundSaver, save_checkpoint
 from gpt_research.checkpoint.weights import model_tensors, restore_model
@@ -27,6 +32,7 @@ from gpt_research.config import TrainConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.run import load_model
+from gpt_research.training.inspect_run import inspect_run
 from gpt_research.training.loop import train
 
 CONFIG = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=8, vocab_size=50)
@@ -279,3 +285,73 @@ def test_the_optimizer_may_be_left_out(tmp_path: Path) -> None:
     assert not loaded.optimizer
     with pytest.raises(UserError, match="damaged"):
         load_checkpoint(folder)
+
+
+def thin(tmp_path: Path) -> None:
+    """Save five checkpoints, of which the third alone is kept, and without the optimizer's state,
+    besides the newest.
+    """
+    for step in range(2, 7):
+        save_checkpoint(tmp_path, make(step), keep_last=1, keep_every=3, keep_every_optimizer=False)
+
+
+def test_older_ones_are_kept_without_the_optimizer(tmp_path: Path) -> None:
+    for step in range(1, 8):
+        save_checkpoint(tmp_path, make(step), keep_last=2, keep_every=2, keep_every_optimizer=False, keep={4})
+    assert saved_steps(tmp_path) == [2, 4, 6, 7]
+    assert resumable_steps(tmp_path) == [4, 6, 7]  # the newest, and what is kept for another reason
+    assert not list(checkpoint_path(tmp_path, 2).glob("optimizer*"))
+    assert not verify_checkpoint(checkpoint_path(tmp_path, 2), optimizer=False)["files"].keys() & {
+        "optimizer.safetensors"
+    }
+    loaded = load_checkpoint(checkpoint_path(tmp_path, 2), optimizer=False)
+    assert all(torch.equal(make(2).model[name], tensor) for name, tensor in loaded.model.items())
+    earlier = load_newest(tmp_path, last_step=3)
+    assert earlier is None  # training cannot go on from step 2
+
+
+def test_a_checkpoint_without_the_optimizer_says_from_which_ones_training_can_go_on(tmp_path: Path) -> None:
+    thin(tmp_path)
+    with pytest.raises(UserError, match=r"without the optimizer's state.*that has it \(6\).*--init_from \S+ --step 3"):
+        load_step(tmp_path, "3")
+    shutil.rmtree(checkpoint_path(tmp_path, 6))
+    with pytest.raises(UserError, match="cannot go on from it: begin a new run"):
+        load_newest(tmp_path)
+    assert load_newest(tmp_path, optimizer=False) is not None
+
+
+def test_a_removal_that_was_cut_short_is_finished_by_the_next_save(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    thin(tmp_path)
+    monkeypatch.undo()
+    assert (checkpoint_path(tmp_path, 3) / "optimizer.safetensors").is_file()
+    assert resumable_steps(tmp_path) == [6]
+    save_checkpoint(tmp_path, make(7), keep_last=1, keep_every=3, keep_every_optimizer=False)
+    assert not (checkpoint_path(tmp_path, 3) / "optimizer.safetensors").exists()
+
+
+def test_a_run_goes_on_from_its_newest_and_not_from_one_without_the_optimizer(tiny_run: TrainConfig) -> None:
+    run = Path(tiny_run.out)
+    kept = replace(tiny_run, eval_interval=0, save_interval=2, keep_last=1, keep_every=4, keep_every_optimizer=False)
+    whole = train(replace(kept, out=f"{run}-whole"))
+    train(kept, until=7)
+    assert saved_steps(run) == [4, 7]
+    with pytest.raises(UserError, match=r"was kept without the optimizer's state.*\(7\)"):
+        train(replace(kept, resume=str(run), step="4"))
+    assert saved_steps(run) == [4, 7]
+    train(kept)
+    assert saved_steps(run) == [4, 8, 12]
+    assert resumable_steps(run) == [12]
+    for step in (8, 12):
+        one, other = (load_checkpoint(checkpoint_path(r, step), optimizer=False).model for r in (run, whole.run))
+        assert all(torch.equal(one[name], other[name]) for name in other)
+    summary = inspect_run(run, hashes=True)
+    assert [c.optimizer for c in summary.checkpoints] == ["not kept", "not kept", summary.checkpoints[2].optimizer]
+    assert {c.state for c in summary.checkpoints} == {"verified"}
+    begun = train(replace(tiny_run, init_from=str(run), step="4", out=f"{run}-begun", max_steps=1))
+    assert begun.step == 1

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from gpt_research.data.shards import read_manifests
+from gpt_research.checkpoint.files import resumable_steps, saved_steps
 from gpt_research.data.tokenizer import Tokenizer
 
 
@@ -58,6 +59,9 @@ def test_the_demo_beats_a_bigram_model_and_a_second_run_reuses_it(tmp_path: Path
         assert said in first.stdout
     assert re.search(r"serve runs/demo +# then open http://127\.0\.0\.1:8000\n$", first.stdout), "it ends with the page"
     assert (tmp_path / "runs/demo/loss.png").read_bytes().startswith(b"\x89PNG")
+    # How it learnt can be looked at; only the newest hold what training needs to go on.
+    assert saved_steps(tmp_path / "runs/demo") == [72, 144, 216, 288, 320]
+    assert resumable_steps(tmp_path / "runs/demo") == [288, 320]
 
     second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert second.returncode == 0, second.stderr

@@ -206,6 +206,9 @@ class TrainConfig:
     """Number of newest checkpoints to keep."""
     keep_every: int = changeable(0)
     """Also keep checkpoints whose step is a multiple of this; 0 keeps only the newest."""
+    keep_every_optimizer: bool = changeable(True)
+    """Keep the optimizer's state in them too. Without it they take half the room or less, but
+    training cannot go on from them."""
     keep_best: bool = changeable(False)
     """Also save and keep the weights with the lowest validation loss; --step best finds them. With
     ema_decay the averaged weights are judged, here and by early_stopping."""

@@ -24,6 +24,7 @@ from gpt_research.checkpoint.files import (
     find_step,
     load_checkpoint,
     load_step,
+    resumable_steps,
     saved_steps,
 )
 
@@ -51,7 +52,8 @@ def load_alike(runtime: Runtime, run: Path, wanted: str = "newest", *, optimizer
     steps: list[int] = []
 
     def choose() -> None:
-        steps.extend(reversed(saved_steps(run)) if wanted == "newest" else [find_step(run, wanted)])
+        there = resumable_steps(run) if optimizer else saved_steps(run)
+        steps.extend(reversed(there) if wanted == "newest" else [find_step(run, wanted)])
 
     runtime.on_first(choose)
     for step in (steps := json.loads(runtime.texts(json.dumps(steps))[0])):

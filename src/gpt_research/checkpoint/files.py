@@ -11,6 +11,8 @@ If the model is sharded over N processes, each process writes the rows it holds:
 `model-00001-of-N.safetensors` and so on, with the number of the first row of each tensor in the
 file's header. Any number of processes can read them again.
 
+An older checkpoint may have been kept without the optimizer's state.
+
 The newest checkpoint is the one with the highest step, whatever the clock says. Nothing here is a
 pickle. Knows nothing about models, optimizers or tokenizers.
 """
@@ -33,6 +35,8 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256
 
 STEP_NAME = re.compile(r"step_(\d{8,})")
+WITHOUT_OPTIMIZER = "without_optimizer"
+"""Entry in the state.json of a checkpoint that was kept without the optimizer's state."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,39 @@ def saved_steps(run: Path) -> list[int]:
     return sorted(int(match[1]) for match in matches if match)
 
 
+def has_optimizer(folder: Path) -> bool:
+    """Return whether training can go on from a checkpoint: older ones may be kept without the
+    optimizer's state. True for a damaged one, so that its damage is told when it is loaded.
+    """
+    try:
+        return WITHOUT_OPTIMIZER not in json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return True
+
+
+def resumable_steps(run: Path) -> list[int]:
+    """Return the steps from whose checkpoint training can go on, lowest first.
+
+    Raises:
+        UserError: there are checkpoints, and all were kept without the optimizer's state.
+    """
+    steps = saved_steps(run)
+    found = [step for step in steps if has_optimizer(checkpoint_path(run, step))]
+    if steps and not found:
+        raise _without_optimizer(checkpoint_path(run, steps[-1]))
+    return found
+
+
+def _without_optimizer(folder: Path) -> UserError:
+    run, step = folder.parent.parent, int(folder.name.removeprefix("step_"))
+    others = [other for other in saved_steps(run) if has_optimizer(checkpoint_path(run, other))]
+    go_on = f"go on from one that has it ({', '.join(f'{other:,}' for other in others)}), or " if others else ""
+    return UserError(
+        f"The checkpoint {folder} was kept without the optimizer's state, so training cannot go on from it: {go_on}"
+        f"begin a new run with its weights (--init_from {run} --step {step})."
+    )
+
+
 def find_step(run: Path, wanted: str) -> int:
     """Return the saved step that `wanted` names: newest, best (lowest validation loss), or a
     number.
@@ -227,16 +264,18 @@ def load_step(run: Path, wanted: str = "newest", *, optimizer: bool = True) -> C
 def load_newest(run: Path, *, optimizer: bool = True, last_step: int | None = None) -> Checkpoint | None:
     """Return the newest whole checkpoint, or None if there is no checkpoint.
 
-    A damaged one is passed over with a warning.
+    A damaged one is passed over with a warning, one without the optimizer's state silently.
 
     Args:
-        optimizer: False neither checks nor reads the optimizer's part.
+        optimizer: False neither checks nor reads the optimizer's part, and takes a checkpoint
+            without it too.
         last_step: only checkpoints up to this step count.
 
     Raises:
-        UserError: there are checkpoints and every one is damaged.
+        UserError: there are checkpoints and every one is damaged, or without the optimizer's state.
     """
-    steps = [step for step in saved_steps(run) if last_step is None or step <= last_step]
+    there = resumable_steps(run) if optimizer else saved_steps(run)
+    steps = [step for step in there if last_step is None or step <= last_step]
     for step in reversed(steps):
         try:
             return load_checkpoint(checkpoint_path(run, step), optimizer=optimizer)
@@ -252,7 +291,7 @@ def load_checkpoint(folder: Path, *, optimizer: bool = True) -> Checkpoint:
     """Open one checkpoint after checking the size and SHA-256 of each of its files.
 
     Raises:
-        UserError: a file is missing, cut or changed.
+        UserError: a file is missing, cut or changed; or the optimizer's state was not kept.
     """
     state = verify_checkpoint(folder, optimizer=optimizer)
     try:
@@ -274,8 +313,10 @@ def verify_checkpoint(folder: Path, *, optimizer: bool = True) -> dict[str, Any]
     """Check a checkpoint's files against its `state.json` and return the content of that.
 
     Raises:
-        UserError: a file is missing, cut or changed.
+        UserError: a file is missing, cut or changed; or the optimizer's state was not kept.
     """
+    if optimizer and not has_optimizer(folder):
+        raise _without_optimizer(folder)
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         files = state["files"]

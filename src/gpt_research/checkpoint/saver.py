@@ -22,7 +22,15 @@ from safetensors import SafetensorError
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, flush, part_path, write_json, write_text, written_whole
-from gpt_research.checkpoint.files import WHOLE, Checkpoint, Part, checkpoint_path, saved_steps
+from gpt_research.checkpoint.files import (
+    WHOLE,
+    WITHOUT_OPTIMIZER,
+    Checkpoint,
+    Part,
+    checkpoint_path,
+    saved_steps,
+    tensor_files,
+)
 
 
 def save_checkpoint(
@@ -33,12 +41,14 @@ def save_checkpoint(
     part: Part = WHOLE,
     keep: Collection[int] = (),
     abandoned: threading.Event | None = None,
+    keep_every_optimizer: bool = True,
 ) -> Path:
     """Write a checkpoint beside its place, move it there, and drop old ones; return its folder.
 
-    The `keep_last` newest stay, those whose step is a multiple of `keep_every`, and the steps in
-    `keep`. If the checkpoint has several parts, every process calls this with its own, after the
-    first process has called `make_room`.
+    The `keep_last` newest stay, those whose step is a multiple of `keep_every`, without the
+    optimizer's state if `keep_every_optimizer` is off, and the steps in `keep`. If the checkpoint
+    has several parts, every process calls this with its own, after the first process has called
+    `make_room`.
 
     Raises:
         UserError: the disk is full or refuses; older checkpoints are as they were.
@@ -70,9 +80,28 @@ def save_checkpoint(
             "with the same command."
         ) from None
     for step in saved_steps(run)[:-keep_last]:
-        if step not in keep and (not keep_every or step % keep_every):
+        if step in keep:
+            continue
+        if not keep_every or step % keep_every:
             shutil.rmtree(checkpoint_path(run, step), ignore_errors=True)
+        elif not keep_every_optimizer:
+            with contextlib.suppress(OSError):  # it is only larger than it need be
+                _drop_optimizer(checkpoint_path(run, step))
     return folder
+
+
+def _drop_optimizer(folder: Path) -> None:
+    """Remove the optimizer's state from a checkpoint."""
+    files = tensor_files(folder, "optimizer")
+    if not files:
+        return
+    # The list of files is written first, so that a checkpoint that names the state always has it.
+    # If this is cut short, the next save removes the files.
+    state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    state["files"] = {name: file for name, file in state["files"].items() if not name.startswith("optimizer")}
+    write_json(folder / "state.json", {**state, WITHOUT_OPTIMIZER: True}, durable=True)
+    for file in files:
+        file.unlink()
 
 
 def drop_after(run: Path, step: int) -> None:
@@ -150,13 +179,22 @@ def _report_path(folder: Path, part: Part) -> Path:
 class BackgroundSaver:
     """Writes checkpoints on a thread while training goes on, one at a time."""
 
-    def __init__(self, run: Path, keep_last: int, keep_every: int, part: Part | None = WHOLE) -> None:
+    def __init__(
+        self,
+        run: Path,
+        keep_last: int,
+        keep_every: int,
+        part: Part | None = WHOLE,
+        *,
+        keep_every_optimizer: bool = True,
+    ) -> None:
         """Save as `save_checkpoint` does.
 
         Args:
             part: what this process writes; None if other processes write all of a checkpoint.
         """
         self.run, self.keep_last, self.keep_every, self.part = run, keep_last, keep_every, part
+        self.keep_every_optimizer = keep_every_optimizer
         self._thread: threading.Thread | None = None
         self._abandoned = threading.Event()
         self._error: BaseException | None = None
@@ -217,7 +255,16 @@ class BackgroundSaver:
     def _write(self, checkpoint: Checkpoint, keep: Collection[int]) -> None:
         try:
             assert self.part is not None, "other processes write"
-            arguments = self.run, checkpoint, self.keep_last, self.keep_every, self.part, keep, self._abandoned
-            self._written = checkpoint.step, save_checkpoint(*arguments)
+            folder = save_checkpoint(
+                self.run,
+                checkpoint,
+                self.keep_last,
+                self.keep_every,
+                self.part,
+                keep,
+                self._abandoned,
+                self.keep_every_optimizer,
+            )
+            self._written = checkpoint.step, folder
         except BaseException as error:  # raised in the training thread, by `wait`
             self._error = error

@@ -36,7 +36,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "batch": "tokens_per_step micro_batch loss_chunk gradient_checkpointing",
         "hardware": "device precision residual_precision compile deterministic parallel gradient_exchange rank_timeout",
         "evaluation and checkpoints": "eval_interval eval_tokens sample_prompt save_interval keep_last keep_every "
-        "keep_best best_smoothing early_stopping",
+        "keep_every_optimizer keep_best best_smoothing early_stopping",
         "logging": "log_interval tracker profile wandb.project wandb.entity wandb.name wandb.group wandb.tags",
         "advanced": "seed allow_change verify_data spike_z skip_spikes",
     },

@@ -74,7 +74,7 @@ def estimate_resources(config: TrainConfig, runtime: Runtime) -> ResourceEstimat
         activation_bytes=plan.micro_batch * config.model.block_size * token_bytes,
         work_bytes=_whole_bytes(model, plan, runtime) + _workspace_bytes(config, runtime, chunk),
         checkpoint_bytes=saved,
-        disk_bytes=saved * _checkpoints_that_stay(config),
+        disk_bytes=_disk_bytes(config, saved, parameters * WEIGHT_BYTES * (2 if config.ema_decay else 1)),
     )
 
 
@@ -103,8 +103,13 @@ def _workspace_bytes(config: TrainConfig, runtime: Runtime, chunk: int) -> int:
     return workspace_bytes(chunk, model.padded_vocab_size, model.n_embd, runtime.device.type, runtime.dtype)
 
 
-def _checkpoints_that_stay(config: TrainConfig) -> int:
-    """Return the most checkpoints that are on the disk at once."""
+def _disk_bytes(config: TrainConfig, whole: int, weights: int) -> int:
+    """Return the most bytes of checkpoints that are on the disk at once.
+
+    Args:
+        whole: bytes of one with the optimizer's state.
+        weights: bytes of one without it.
+    """
     # The last one is written before the oldest is removed, hence keep_last + 1.
     interval = config.save_interval or config.max_steps
     saved = -(-config.max_steps // interval)
@@ -113,4 +118,5 @@ def _checkpoints_that_stay(config: TrainConfig) -> int:
         older = [step for step in range(interval, config.max_steps, interval) if step % config.keep_every == 0]
         milestones = max(0, len(older) - config.keep_last)
     before_decay = learning_rates(config).steps_before_decay > 0
-    return min(saved, config.keep_last + 1) + milestones + config.keep_best + before_decay
+    others = min(saved, config.keep_last + 1) + config.keep_best + before_decay
+    return others * whole + milestones * (whole if config.keep_every_optimizer else weights)

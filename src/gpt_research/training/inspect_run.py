@@ -16,6 +16,7 @@ from gpt_research.checkpoint.files import (
     SavedTensors,
     checkpoint_path,
     find_step,
+    has_optimizer,
     lineage_of,
     saved_steps,
     tensor_files,
@@ -133,7 +134,7 @@ def _checkpoint(run: Path, step: int, *, hashes: bool) -> CheckpointSummary:
     folder = checkpoint_path(run, step)
     try:
         if hashes:
-            verify_checkpoint(folder)
+            verify_checkpoint(folder, optimizer=has_optimizer(folder))
         weights, optimizer = (_count(tensor_files(folder, kind)) for kind in ("model", "optimizer"))
         weights += ", and their average" if tensor_files(folder, "ema") else ""
         loss = validation_loss(run, step)
@@ -148,6 +149,8 @@ def _checkpoint(run: Path, step: int, *, hashes: bool) -> CheckpointSummary:
 
 def _count(files: list[Path]) -> str:
     """Count tensors and their entries from the files' headers alone."""
+    if not files:
+        return "not kept"
     tensors = SavedTensors(files)
     entries = sum(math.prod(tensors.shape(name)) for name in tensors)
     return f"{len(tensors)} tensors, {entries / 1e6:,.2f}M" + (f" in {len(files)} files" if len(files) > 1 else "")

@@ -127,8 +127,8 @@ class Trainer:
         best = BestEvaluation(config.best_smoothing, config.early_stopping)
         self.state = RunState(self.train_step, origin, Health(config.spike_z), best)
         self.byte_lengths = torch.from_numpy(data.tokenizer.byte_lengths).to(runtime.device)
-        keep = config.keep_last, config.keep_every, learning_rates(config).steps_before_decay
-        self.saving = Saving(self.run_folder, keep, self.plan, self.state, runtime, self.reporter)
+        before_decay = learning_rates(config).steps_before_decay
+        self.saving = Saving(self.run_folder, config, before_decay, self.plan, self.state, runtime, self.reporter)
         windows = partial(describe_windows, self.loader, data.dataset, data.tokenizer)
         self.bad_steps = BadSteps(self.run_folder, self.state, self.saving, runtime, self.reporter, windows)
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []

@@ -137,7 +137,8 @@ class Saving:
     def __init__(
         self,
         run: Path,
-        keep: tuple[int, int, int],
+        config: TrainConfig,
+        before_decay: int,
         plan: ExecutionPlan,
         state: RunState,
         runtime: Runtime,
@@ -146,13 +147,15 @@ class Saving:
         """Prepare to save.
 
         Args:
-            keep: how many of the newest checkpoints stay; the number whose multiples all stay (0
-                for none); and one step that stays (0 for none).
+            config: says which checkpoints stay.
+            before_decay: one step whose checkpoint stays; 0 for none.
         """
-        keep_last, keep_every, self.before_decay = keep
+        self.before_decay = before_decay
         # The shards of the first copy are the whole model. The other copies are equal to it.
         part = Part(runtime.rank, plan.shards) if runtime.rank < plan.shards else None
-        self._saver = BackgroundSaver(run, keep_last, keep_every, part)
+        self._saver = BackgroundSaver(
+            run, config.keep_last, config.keep_every, part, keep_every_optimizer=config.keep_every_optimizer
+        )
         self._state, self._runtime, self._reporter = state, runtime, reporter
         self.newest: int | None = None
         """Step of the newest checkpoint, on the disk or being written; None if there is none."""

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gpt_research.data.shards import read_manifests
 from gpt_research.checkpoint.files import resumable_steps, saved_steps
+from gpt_research.data.shards import read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 
 

@@ -21,10 +21,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Annotated
+from typing import Annotated, ParamSpec, TypeVar
 
+import torch
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
@@ -39,6 +42,8 @@ read, every running text waits."""
 STOPPING = "The server is being stopped."
 log = logging.getLogger(__name__)
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Fresh = list[tuple[int, Piece]]
 """New pieces, each with the index of its sample in the request."""
 
@@ -116,6 +121,8 @@ class Batch:
         self.observe_first: Callable[[float], None] = lambda seconds: None
         """Is called with the time from a request to its first piece."""
         self._jobs: set[Job] = set()
+        self._called = 0
+        """Calls that wait or run."""
         self._stopping = False
         self._seconds_a_sample = 1.0
         self._ended_at = 0.0
@@ -190,6 +197,23 @@ class Batch:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(function, *arguments)
 
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what a function returns, which the thread calls between two steps: work with all
+        cores that takes no longer than to read a prompt.
+
+        Raises:
+            ApiError: 429, too many calls wait.
+        """
+        if self._called >= self.most_running + self.most_waiting:
+            raise ApiError(429, f"{self._called} requests wait already.", headers={"Retry-After": "1"})
+        result: Future[T] = Future()
+        self._called += 1
+        try:
+            self._calls.put(lambda: self._generator.later(result, partial(function, *args, **kwargs)))
+            return await asyncio.wrap_future(result)
+        finally:
+            self._called -= 1
+
     async def stop(self, grace_s: float) -> None:
         """Refuse new requests, let the running ones go on for so many seconds, and end the rest."""
         self._stopping = True
@@ -216,22 +240,31 @@ class _Generator:
 
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
+        self._cores = torch.get_num_threads()
         self._waiting: deque[tuple[Job, int]] = deque()
         """Jobs and indices of samples that no engine has yet."""
         self._running: dict[GenerationEngine, dict[int, tuple[Job, int]]] = {}
         """The samples that engines generate, by the engine's ids."""
         self._fresh: dict[Job, Fresh] = {}
         self._urgent = False
+        self._later: deque[Callable[[], None]] = deque()
+        """Work between two steps."""
         self._handed_over_at = 0.0
         self._ended = False
 
     def run(self) -> None:
+        # The number is fixed for this thread by the two calls together, so that the worker, which
+        # computes on one core, does not change it.
+        torch.set_num_threads(self._cores)
+        torch.get_num_threads()
         while not self._ended:
-            # With nothing to generate the thread sleeps until it is called.
-            if not self._waiting and not self._running:
+            # With nothing to do the thread sleeps until it is called.
+            if not (self._waiting or self._running or self._later):
                 self._batch.calls.get()()
             while not self._batch.calls.empty():
                 self._batch.calls.get()()
+            if self._later:
+                self._later.popleft()()
             self._admit()
             for engine in list(self._running):
                 self._step(engine)
@@ -242,6 +275,19 @@ class _Generator:
 
     def enter(self, job: Job) -> None:
         self._waiting += [(job, index) for index in range(len(job.requests))]
+
+    def later(self, result: Future[T], function: Callable[[], T]) -> None:
+        """Call a function before one of the next steps, unless nobody waits for its result then."""
+
+        def work() -> None:
+            if result.set_running_or_notify_cancel():
+                torch.set_num_threads(self._cores)
+                try:
+                    result.set_result(function())
+                except Exception as error:
+                    result.set_exception(error)
+
+        self._later.append(work)
 
     def cancel(self, job: Job) -> None:
         self._waiting = deque(entry for entry in self._waiting if entry[0] is not job)

@@ -74,7 +74,7 @@ class Opened(Generic[T]):
         """Open a model, in the worker's thread. Another request may have done so meanwhile."""
         if model.name not in self.by_name:
             try:
-                self.by_name[model.name] = self._open(model)
+                self.by_name[model.name] = self._worker.on_all_cores(self._open, model)
             except UserError:
                 if checkpoint_path(model.folder, model.step).is_dir():
                     raise

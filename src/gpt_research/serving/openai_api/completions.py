@@ -38,7 +38,7 @@ async def complete(
     """Continue one or several prompts."""
     if asked.best_of not in (None, asked.samples):
         raise ApiError(400, "best_of: only the value of n is supported. Leave it out.", param="best_of")
-    answer = await unless_disconnected(request, _begin(asked, models, work))
+    answer = await unless_disconnected(request, _begin(asked, models, batch, work))
     if asked.tokens_to_write == 0:
         return Response(answer.without_samples(), media_type="application/json")
     job = batch.submit(answer.engine, answer.requests(), streamed=bool(asked.stream))
@@ -49,7 +49,7 @@ async def complete(
     return Response(answer.whole(fresh), media_type="application/json")
 
 
-async def _begin(asked: CompletionRequest, models: Models, work: Work) -> Answer:
+async def _begin(asked: CompletionRequest, models: Models, batch: RunningBatch, work: Work) -> Answer:
     """Open the model, and encode and score the prompts."""
     model = models.find(asked.model)
     engine = await models.engines.get(model)
@@ -58,7 +58,7 @@ async def _begin(asked: CompletionRequest, models: Models, work: Work) -> Answer
     if asked.echo and asked.logprobs is not None:
         run = await models.runs.get(model)
         size = engine.tokenizer.vocab_size
-        scores = [await work.run(score_prompt, run.model, own, asked.logprobs, size) for own in tokens]
+        scores = [await batch.call(score_prompt, run.model, own, asked.logprobs, size) for own in tokens]
     return Answer(asked, model.name, engine, prompts_of(asked), tokens, scores)
 
 

@@ -19,7 +19,7 @@ from gpt_research.cli.train import run as train
 from gpt_research.config import TrainConfig
 from gpt_research.model_config import GPTConfig
 from gpt_research.serving.batch import Batch
-from gpt_research.serving.server import listen, make_server
+from gpt_research.serving.server import Server, listen, make_server
 
 READ_S, TAKE_S = 1.0, 0.5
 """The deadlines of these servers."""
@@ -63,6 +63,7 @@ class Running:
 
     port: int
     app: FastAPI
+    server: Server
 
     @property
     def address(self) -> str:
@@ -85,7 +86,7 @@ def running(command: ServeCommand) -> Iterator[Running]:
         while not server.started:
             time.sleep(0.01)
         try:
-            yield Running(listener.getsockname()[1], app)
+            yield Running(listener.getsockname()[1], app, server)
         finally:
             server.should_exit = True
             thread.join()

@@ -16,6 +16,7 @@ import torch
 from fastapi import Depends
 from fastapi.requests import HTTPConnection
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError, closest
 from gpt_research.checkpoint.files import checkpoint_path, find_step, saved_steps
 from gpt_research.generation.engine import GenerationEngine
@@ -110,7 +111,7 @@ class ServedModels:
             if model.name in self.named:
                 raise UserError(
                     f'Two runs are called "{model.name}": {self.named[model.name].folder} and {model.folder}. '
-                    f"Give one another name: serve {model.folder} other={model.folder}"
+                    f"Give one another name: {hints.command('serve', model.folder, f'other={model.folder}')}"
                 )
             self.named[model.name] = model
         # RUN@STEP is a name too, of which the part before the @ names the run.

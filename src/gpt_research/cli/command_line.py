@@ -36,14 +36,15 @@ GO_ON = {
     "serve": "The server is down.",
     "export": "Nothing was written. Start the same command again.",
     "import": "Nothing was written. Start the same command again.",
+    "index": "Start the same command again to go on: what is done stays.",
     "evaluate": "No result was written. Start the same command again.",
 }
 """How a user goes on with a command that was stopped; `stopping.GO_ON` holds for the others."""
 OF_SEVERAL_PROCESSES = ("train", "verify-resume", "plan")
 """Commands that torchrun or srun may start several times, as the ranks of one run."""
 OF_ONE_PROCESS = (
-    "demo", "generate", "evaluate", "compare", "export", "import", "replay", "where", "inspect", "ablate", "sweep",
-    "lr-range", "serve",
+    "demo", "generate", "evaluate", "compare", "export", "import", "replay", "where", "index", "trace", "inspect",
+    "ablate", "sweep", "lr-range", "serve",
 )  # fmt: skip
 """Commands that torchrun or srun must not start several times, which would write the same files."""
 

@@ -19,6 +19,8 @@ class Command:
     """What it does, in one sentence."""
     positional: str = ""
     """The field that is given without a flag."""
+    second: str = ""
+    """The field that is given without a flag behind it."""
     many: bool = False
     """The positional field takes any number of values."""
     short: dict[str, str] = field(default_factory=dict)
@@ -155,6 +157,23 @@ COMMANDS = {
         "data",
         examples=("where data/mine --token 123", "where --run runs/mine --step 810"),
         page="docs/reliability.md",
+    ),
+    "index": Command(
+        "gpt_research.cli.index",
+        "IndexCommand",
+        "Index a data set, so that trace finds where a text stands in it.",
+        "data",
+        examples=("index data/mine",),
+        page="docs/tracing.md",
+    ),
+    "trace": Command(
+        "gpt_research.cli.trace",
+        "TraceCommand",
+        "Find where the training data has a text, and which steps of a run read it there.",
+        "run",
+        "text",
+        examples=('trace runs/mine "to be or not to be"', 'trace runs/mine@600 "to be or not to be" --json'),
+        page="docs/tracing.md",
     ),
     "evaluate": Command(
         "gpt_research.cli.evaluate",

@@ -149,15 +149,16 @@ def _with_bare(arguments: Arguments, name: str, command: Command, known: list[st
     ]
     if command.many and not files:
         return arguments.flags  # `parse_settings` sets them
-    stray = bare[1:] if command.positional else bare
-    stray = files or stray
+    fields = [field for field in (command.positional, command.second) if field]
     # A text is no run folder.
-    if command.positional == "run" and " " in bare[0] and not Path(bare[0]).exists():
-        stray = bare
+    is_text = command.positional == "run" and " " in bare[0] and not Path(bare[0]).exists()
+    if is_text and command.second:
+        fields = [command.second]
+    stray = files or (bare if is_text and not command.second else bare[len(fields) :])
     if stray:
         fitting = [argument for argument in bare if argument not in stray]
         raise UserError(f"{name}: {_stray(stray[0], name, fitting, known)}")
-    return [f"--{command.positional}={bare[0]}", *arguments.flags]
+    return [*(f"--{field}={value}" for field, value in zip(fields, bare, strict=False)), *arguments.flags]
 
 
 def _stray(argument: str, name: str, fitting: list[str], known: list[str]) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -71,7 +71,7 @@ class Lineage:
         if not file.is_file():
             raise UserError(f"{self.folder} was prepared elsewhere: it does not say where its tokens came from.")
         self.tokenizer = Tokenizer.load(file)
-        self.roots = _roots(self.folder)
+        self.roots = roots_of(self.folder)
         self._indexes: dict[Path, tuple[np.ndarray, np.ndarray]] = {}
 
     def origin(self, corpus: str, token: int, split: str = "train") -> Origin:
@@ -112,7 +112,7 @@ class Lineage:
         starts, lengths = self._index(folder, shard)
         row = int(np.searchsorted(starts, token, side="right")) - 1
         start, length = int(starts[row]), int(lengths[row])
-        document = _read_row(index_path(folder, shard), row)
+        source, position = source_of(index_path(folder, shard), row)
         return Origin(
             corpus=corpus,
             split=split,
@@ -122,10 +122,10 @@ class Lineage:
             row=row,
             document_tokens=length,
             token_in_document=token - start,
-            source=document["source"],
-            position=document["position"],
+            source=source,
+            position=position,
             root=self.roots.get(corpus, ""),
-            sha256=_source_sha256(folder, manifest, document["source"]),
+            sha256=_source_sha256(folder, manifest, source),
             text=self._text(folder, manifest, shard, token, start, start + length),
         )
 
@@ -162,8 +162,10 @@ class Lineage:
         return self.tokenizer.decode(ids) + ("<|endoftext|>" if ends else "")
 
 
-def _roots(folder: Path) -> dict[str, str]:
-    """Return the path that each corpus was read from, as the user wrote it."""
+def roots_of(folder: Path) -> dict[str, str]:
+    """Return the path that each corpus of a data set was read from, as the user wrote it; empty if
+    the data set does not say.
+    """
     for data_set in (folder, folder.resolve().parent):
         if (data_set / "dataset.json").is_file():
             specs = json.loads((data_set / "dataset.json").read_text(encoding="utf-8")).get("read_from", {})
@@ -171,16 +173,41 @@ def _roots(folder: Path) -> dict[str, str]:
     return {}
 
 
-def _read_row(path: Path, row: int) -> dict[str, Any]:
-    """Return source and position of a row; read only the row group that holds it."""
-    with pq.ParquetFile(path) as file:
-        for group in range(file.num_row_groups):
-            rows = file.metadata.row_group(group).num_rows
-            if row < rows:
-                table = file.read_row_group(group, columns=["source", "position"]).slice(row, 1)
-                return table.to_pylist()[0]
-            row -= rows
-    raise AssertionError("the row was found in this index")
+def source_of(path: Path, row: int) -> tuple[str, int]:
+    """Return the source file of a row of a document index, and the document's position in it.
+
+    Only the row group that holds the row is read, and kept for the next rows.
+
+    Raises:
+        UserError: the index is damaged.
+    """
+    ends = _group_ends(path)
+    group = int(np.searchsorted(ends, row, side="right"))
+    sources, positions = _row_group(path, group)
+    inside = row - (int(ends[group - 1]) if group else 0)
+    return sources[inside], positions[inside]
+
+
+@lru_cache(maxsize=1024)
+def _group_ends(path: Path) -> np.ndarray:
+    with _opened(path) as file:
+        return np.cumsum([file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)])
+
+
+@lru_cache(maxsize=64)
+def _row_group(path: Path, group: int) -> tuple[list[str], list[int]]:
+    with _opened(path) as file:
+        table = file.read_row_group(group, columns=["source", "position"])
+    return table["source"].to_pylist(), table["position"].to_pylist()
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (OSError, ValueError) as error:  # pyarrow's errors are among these
+        raise UserError(
+            f"The document index {path} cannot be read ({str(error)[:100]}). Run preprocessing again."
+        ) from None
 
 
 def _source_sha256(folder: Path, manifest: Manifest, source: str) -> str:

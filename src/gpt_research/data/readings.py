@@ -57,37 +57,47 @@ def readings(loader: DataLoader, stretches: Sequence[Stretch], steps: range) -> 
     samples = range((steps.start - 1) * loader.samples_per_step, (steps.stop - 1) * loader.samples_per_step)
     found: list[list[Reading]] = [[] for _ in stretches]
     for corpus in dict.fromkeys(stretch.corpus for stretch in stretches):
-        own = [number for number, stretch in enumerate(stretches) if stretch.corpus == corpus]
+        own = np.array([number for number, stretch in enumerate(stretches) if stretch.corpus == corpus])
         for epoch in loader.order.epochs(corpus, samples):
-            held = [(number, *part) for number in own for part in _parts(loader, stretches[number], epoch)]
-            windows = np.array([part[1] for part in held], dtype=np.int64)
-            read_at = loader.order.samples_of(corpus, epoch, windows).tolist()
-            for (number, _, first, last, in_window), sample in zip(held, read_at, strict=True):
-                if sample in samples:
-                    step, row = divmod(sample, loader.samples_per_step)
-                    found[number].append(Reading(step + 1, row, epoch, first, last, in_window))
+            held = _held(loader, corpus, [stretches[number] for number in own], epoch)
+            read_at = loader.order.samples_of(corpus, epoch, held[1])
+            inside = (read_at >= samples.start) & (read_at < samples.stop)
+            which, _, first, last, in_window = (column[inside].tolist() for column in held)
+            for number, sample, *part in zip(which, read_at[inside].tolist(), first, last, in_window, strict=True):
+                step, row = divmod(sample, loader.samples_per_step)
+                found[own[number]].append(Reading(step + 1, row, epoch, *part))
     return [sorted(each) for each in found]
 
 
-def _parts(loader: DataLoader, stretch: Stretch, epoch: int) -> list[tuple[int, int, int, int]]:
-    """Return the windows of a pass that hold tokens of a stretch: the window, the first token and
-    the one after the last that it holds, and the place of the first in the window.
+def _held(loader: DataLoader, corpus: str, stretches: Sequence[Stretch], epoch: int) -> tuple[np.ndarray, ...]:
+    """Return the windows of a pass that hold tokens of stretches of a corpus: columns of one row
+    for each, with the index of the stretch, the window, the first token of the stretch and the one
+    after the last that it holds, and the place of the first in the window.
     """
-    corpus, T = loader.order.names.index(stretch.corpus), loader.block_size
-    files, length = loader.files[corpus], stretch.stop - stretch.start
-    first, end = files.first_window[stretch.shard : stretch.shard + 2].tolist()
-    start = stretch.start
+    index, T = loader.order.names.index(corpus), loader.block_size
+    files = loader.files[index]
+    shard = np.array([stretch.shard for stretch in stretches])
+    start = np.array([stretch.start for stretch in stretches])
+    length = np.array([stretch.stop for stretch in stretches]) - start
     if loader.shuffle_documents:
         # The tokens of a document follow one another in every pass.
-        start = int(loader.document_order(corpus, stretch.shard, epoch).places(np.array([start]))[0])
-    shift = epoch * PASS_SHIFT % (int(files.slack[stretch.shard]) + 1)
+        for number in np.unique(shard):
+            mine = shard == number
+            start[mine] = loader.document_order(index, int(number), epoch).places(start[mine])
+    count = files.first_window[shard + 1] - files.first_window[shard]
+    shift = epoch * PASS_SHIFT % (files.slack[shard] + 1)
     # A window holds T + 1 tokens, so the last one of a window is the first one of the next.
-    low = max(0, -(-(start - shift - T) // T))
-    high = min(end - first - 1, (start + length - 1 - shift) // T)
-    parts = []
-    for number in range(low, high + 1):
-        begin = number * T + shift
-        held_from, held_to = max(start, begin), min(start + length, begin + T + 1)
-        parts.append((first + number, held_from - start, held_to - start, held_from - begin))
-    whole = [part for part in parts if part[1:3] == (0, length)]
-    return whole or parts
+    at = start - shift
+    low, high = np.maximum(0, -((T - at) // T)), np.minimum(count - 1, (at + length - 1) // T)
+    begins_in = np.minimum(at // T, count - 1)  # the last window that holds the first token
+    is_whole = (at >= 0) & (at + length <= begins_in * T + T + 1)
+    # A single token that two windows share is whole in both.
+    low = np.where(is_whole & (length > 1), begins_in, low)
+    high = np.where(is_whole & (length > 1), begins_in, high)
+    each = np.maximum(0, high - low + 1)
+    which = np.repeat(np.arange(len(stretches)), each)
+    window = np.arange(len(which)) - np.repeat(np.cumsum(each) - each, each) + low[which]
+    begin = window * T
+    first = np.maximum(at[which], begin) - at[which]
+    last = np.minimum(at[which] + length[which], begin + T + 1) - at[which]
+    return which, files.first_window[shard[which]] + window, first, last, at[which] + first - begin

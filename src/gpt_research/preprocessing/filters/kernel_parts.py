@@ -13,8 +13,8 @@ from typing import Any
 
 from numba import int64, njit, types, uint8, uint32, uint64
 
+from gpt_research.base import machine_code
 from gpt_research.preprocessing.filters.characters import DIGIT, HOST, LETTER, LOWER, SPACE
-from gpt_research.preprocessing.text import machine_code
 
 BYTES, OFFSETS, KINDS, HASHES = (types.Array(kind, 1, "C", readonly=True) for kind in (uint8, int64, uint32, uint64))
 """The types of the UTF-8 of texts, of their bounds in it, of `characters.table`, and of hashes."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import int64, njit, types, uint8, uint32, uint64, void
 
-from gpt_research.preprocessing.text.machine_code import compiled
+from gpt_research.base.machine_code import compiled
 
 _U64 = np.uint64
 _EIGHT, _BYTE = _U64(8), _U64(255)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numba import boolean, int64, njit, types, uint8, uint32, uint64, void
 
-from gpt_research.preprocessing.text.machine_code import compiled as _compiled
+from gpt_research.base.machine_code import compiled as _compiled
 
 _U64 = np.uint64
 _ONE, _ALL = _U64(1), _U64(2**64 - 1)

@@ -93,7 +93,7 @@ def longest_chain(edges: dict[str, set[str]]) -> list[str]:
 
 
 LISTED = ["base", "model", "model.fast", "checkpoint", "generation", "training", "evaluation", "evaluation.tasks",
-          "inspection", "export", "preprocessing.filters", "estimate", "report", "serving"]  # fmt: skip
+          "inspection", "export", "tracing", "preprocessing.filters", "estimate", "report", "serving"]  # fmt: skip
 """Packages whose docstring lists their modules, one a line."""
 
 

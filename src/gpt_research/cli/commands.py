@@ -171,7 +171,7 @@ COMMANDS = {
         "TraceCommand",
         "Find where the training data has a text, and which steps of a run read it there.",
         "run",
-        "text",
+        second="query",
         examples=('trace runs/mine "to be or not to be"', 'trace runs/mine@600 "to be or not to be" --json'),
         page="docs/tracing.md",
     ),

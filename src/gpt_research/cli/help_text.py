@@ -66,7 +66,7 @@ PLACES = {
     **dict.fromkeys(("data", "out", "benchmarks"), "DIR"),
     **dict.fromkeys(("run", "runs"), "RUN"),
     **dict.fromkeys(("json", "text", "plot"), "FILE"),
-    **dict.fromkeys(("prompt", "sample_prompt", "stop"), "TEXT"),
+    **dict.fromkeys(("prompt", "query", "sample_prompt", "stop"), "TEXT"),
     **dict.fromkeys(("device", "on"), "DEVICE"),
     "corpora": "NAME=PATH",
     "filters": "NAMES",
@@ -100,6 +100,7 @@ def lines(name: str, command: Command, settings_class: type, defaults: dict[str,
     kinds = dict(field_kinds(settings_class))
     argument = _metavar(command.positional, kinds.get(command.positional)) if command.positional else ""
     shown = f" [{argument}{' ...' if command.many else ''}]" if argument else ""
+    shown += f" [{_metavar(command.second, kinds[command.second])}]" if command.second else ""
     found = [f"usage: {hints.command(name)}{shown} [--SETTING VALUE ...]", "", *textwrap.wrap(command.help, width)]
     if argument:
         found += ["", *_entry(f"  {argument}", " ".join(texts[command.positional].split()), width)]

@@ -147,6 +147,8 @@ def _with_bare(arguments: Arguments, name: str, command: Command, known: list[st
     files = [
         argument for argument in bare if command.positional not in ("runs", "source", "base") and _is_config(argument)
     ]
+    if command.second:
+        files = files[:1] if bare[0] in files else []  # any word may be a text
     if command.many and not files:
         return arguments.flags  # `parse_settings` sets them
     fields = [field for field in (command.positional, command.second) if field]

@@ -23,7 +23,7 @@ class TraceCommand:
 
     run: str = ""
     """Run folder, or RUN@STEP for what it had read by then. Empty: the newest under runs/."""
-    text: str = ""
+    query: str = ""
     """Text to look for; it may also be given behind the run, without a flag. - reads it from
     standard input."""
     spans: int = 5
@@ -42,7 +42,7 @@ class TraceCommand:
     """Device for the losses: auto, cpu, cuda, cuda:1, mps."""
 
     def __post_init__(self) -> None:
-        require(self.text != "", "text", self.text, 'the text to look for: trace RUN "a text"')
+        require(self.query != "", "query", self.query, 'the text to look for: trace RUN "a text"')
         require(self.spans >= 1, "spans", self.spans, "1 or more")
         require(self.places >= 1, "places", self.places, "1 or more")
 
@@ -60,13 +60,16 @@ def run(command: TraceCommand) -> int:
     from gpt_research.tracing.losses import losses_of
     from gpt_research.tracing.trace import Tracer
 
-    text = read_prompt(command.text, sys.stdin.buffer)
+    text = read_prompt(command.query, sys.stdin.buffer)
     tracer = Tracer.open(named_or_newest(command.run), command.data, command.index)
     trace = tracer.trace(text, limit=command.places)
     best = trace.longest
     losses = losses_of(tracer, best, command.device) if command.losses and best is not None else []
     if command.json:
-        found = {**trace.as_json(), "losses": [vars(loss) for loss in losses], "losses_of": best and [best.start, best.stop]}
+        found = trace.as_json() | {
+            "losses": [vars(loss) for loss in losses],
+            "losses_of": [best.start, best.stop] if best is not None and losses else None,
+        }
         print(json.dumps(found, ensure_ascii=False))
         return 0
     for line in in_words(trace, command.spans, losses):
@@ -137,7 +140,7 @@ def _steps(readings: Sequence[Dated]) -> str:
 
 def _losses(span: Span, losses: Sequence[CheckpointLoss]) -> Iterator[str]:
     read = sorted({r.step for place in span.places for r in place.readings if r.is_whole})
-    yield "  loss of the span where it was read, in nats a token:" if read else "  loss of the span, in nats a token:"
+    yield "  loss of the span at the first of these places, in nats a token:"
     for number, loss in enumerate(losses):
         before = losses[number - 1].step if number else -1
         steps = [step for step in read if before < step <= loss.step]

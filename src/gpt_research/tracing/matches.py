@@ -79,7 +79,7 @@ def longest_parts(variants: Sequence[Tokens], index: Index) -> list[Found]:
             reached = 0
             for begin, match in enumerate(split.longest(tokens.ids)):
                 end = begin + match.length
-                if end > reached:
+                if match.length and end > reached:
                     reached = end
                     start, stop = int(tokens.bounds[begin]), int(tokens.bounds[end])
                     ids = tokens.ids[begin:end]

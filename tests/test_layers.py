@@ -27,6 +27,7 @@ LATE = {
     ("gpt_research.__main__", "gpt_research.cli.command_line"): "Ctrl-C during this import must show no traceback",
     ("gpt_research.preprocessing.text.compiled", "gpt_research.preprocessing.text.kernels"): "numba takes 0.5 s",
     ("gpt_research.preprocessing.formats.bz2_blocks", "gpt_research.preprocessing.formats.bz2_decoder"): "the same",
+    ("gpt_research.tracing.compiled", "gpt_research.tracing.kernels"): "the same",
     **{
         ("gpt_research.preprocessing.filters.compiled", f"gpt_research.preprocessing.filters.{loops}"): "the same"
         for loops in ("word_kernels", "line_kernels", "rule_kernels")

@@ -21,8 +21,9 @@ from gpt_research.base.settings import write_yaml
 from gpt_research.checkpoint.files import Checkpoint
 from gpt_research.checkpoint.saver import save_checkpoint
 from gpt_research.checkpoint.weights import model_tensors
-from gpt_research.cli.generate import RULE, GenerateCommand, read_prompt, run
+from gpt_research.cli.generate import RULE, GenerateCommand, run
 from gpt_research.cli.interactive import converse, fitting_end
+from gpt_research.cli.prompt import read_prompt
 from gpt_research.cli.terminal import Terminal, said_after_the_text
 from gpt_research.config import GenerateConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer

@@ -14,7 +14,7 @@ from gpt_research.checkpoint.files import saved_steps
 from gpt_research.cli.command_line import main
 from gpt_research.data.shards import Dataset
 from gpt_research.run import Run
-from gpt_research.tracing.losses import losses_of
+from gpt_research.tracing.losses import losses_at_checkpoints
 from gpt_research.tracing.matches import tokens_of
 from gpt_research.tracing.trace import Span, Tracer
 
@@ -116,7 +116,7 @@ def test_the_loss_of_a_span_is_that_of_the_window_that_read_it(planted: Planted,
     )
     span = span_of(tracer, sentence)
     reading = next(r for r in span.places[0].readings if r.is_whole)
-    losses = losses_of(tracer, span, "cpu")
+    losses = losses_at_checkpoints(planted.run, *tracer.in_context(span), last_step=18, device="cpu")
     assert [loss.step for loss in losses] == saved_steps(planted.run)
     row = torch.from_numpy(planted.rows[reading.step, reading.row])
     first, last = max(1, reading.in_window), reading.in_window + len(span.tokens)

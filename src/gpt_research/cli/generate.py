@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Literal
 
 from gpt_research.base import hints
 from gpt_research.base.errors import UserError, require
 from gpt_research.base.stopping import Stopped
+from gpt_research.cli.prompt import read_prompt
 from gpt_research.cli.terminal import Terminal, said_after_the_text, say
 from gpt_research.config import GenerateConfig, require_step
 
@@ -154,29 +155,6 @@ def write(engine: GenerationEngine, command: GenerateCommand, prompt: str, folde
         else:
             print_samples(pieces, prompt, command.num_samples, out)
     say(f"{folder}, seed {command.seed}, {engine.description}: {pieces.speed()}")
-
-
-def read_prompt(prompt: str, standard_input: BinaryIO) -> str:
-    """Return the prompt. If it is "-", it is read from standard input.
-
-    Raises:
-        UserError: standard input is empty, or the prompt is not UTF-8 text.
-    """
-    # Bytes of the command line that are not UTF-8 arrive as surrogates; this restores them.
-    data = standard_input.read() if prompt == "-" else prompt.encode("utf-8", "surrogateescape")
-    where = "Standard input" if prompt == "-" else "The prompt"
-    if prompt == "-" and not data:
-        raise UserError("Standard input holds no prompt. Pipe a text in, or give it with --prompt.")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{where} is not UTF-8 text: byte {data[error.start]:#04x} at position {error.start}. "
-            "Convert it to UTF-8 first."
-        ) from None
-    if "\0" in text:
-        raise UserError(f"{where} is no text: it has a zero byte at position {data.index(0)}.")
-    return text
 
 
 class Counted:

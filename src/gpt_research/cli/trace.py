@@ -55,16 +55,19 @@ def run(command: TraceCommand) -> int:
     """
     import sys
 
-    from gpt_research.cli.generate import read_prompt
+    from gpt_research.cli.prompt import read_prompt
     from gpt_research.run import named_or_newest
-    from gpt_research.tracing.losses import losses_of
+    from gpt_research.tracing.losses import losses_at_checkpoints
     from gpt_research.tracing.trace import Tracer
 
     text = read_prompt(command.query, sys.stdin.buffer)
     tracer = Tracer.open(named_or_newest(command.run), command.data, command.index)
     trace = tracer.trace(text, limit=command.places)
     best = trace.longest
-    losses = losses_of(tracer, best, command.device) if command.losses and best is not None else []
+    losses = []
+    if command.losses and best is not None:
+        folder, last_step = tracer.reference.folder, tracer.readings.last_step
+        losses = losses_at_checkpoints(folder, *tracer.in_context(best), last_step, command.device)
     if command.json:
         found = trace.as_json() | {
             "losses": [vars(loss) for loss in losses],

@@ -8,6 +8,6 @@ Modules:
     index           the index of a data set, as a folder: how it is made and opened
     matches         the longest parts of a text that a data set has
     places          from a position to document, source file and the text around
-    losses          the loss of a span at each checkpoint
+    losses          the loss of tokens at each checkpoint
     trace           `Tracer`: where a text stands, and which steps of a run read it there
 """

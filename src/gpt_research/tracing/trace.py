@@ -155,6 +155,24 @@ class Tracer:
         spans = [self._span(plain, parts, limit, checkpoints) for parts in by_bytes.values()]
         return Trace(text, str(self.reference), self.readings.last_step, spans, self._remarks(plain, spans))
 
+    def in_context(self, span: Span) -> tuple[list[int], int]:
+        """Return the tokens of a span behind those that stand before it at its first place, and the
+        first of them that these predict.
+
+        Before it stands what the window held in which a step first read it whole. If none did, or
+        the span is of the validation split, it is its document, as far as the context holds it.
+        """
+        place = (span.places or span.validation_places)[0]
+        split = self.index.train if span.places else self.index.val
+        whole = next((reading for reading in place.readings if reading.is_whole), None)
+        lead = self.readings.dataset.block_size + 1 - len(span.tokens) if whole is None else whole.in_window
+        # With shuffle_documents, what stood before the document was another one in each pass.
+        shuffled = any(part.loader.shuffle_documents for part in self.readings.parts)
+        lead = min(lead, place.token_in_document if whole is None or shuffled else place.token_in_shard)
+        array, start = split.text.files[place.corpus].arrays[place.shard], place.token_in_shard
+        tokens = array[start - max(0, lead) : start + len(span.tokens)].astype(int).tolist()
+        return tokens, max(1, lead)
+
     def _span(self, plain: bytes, parts: Sequence[Found], limit: int, checkpoints: Sequence[int]) -> Span:
         start, stop = parts[0].start, parts[0].stop
         # A character of several bytes belongs to a span if its last byte does.

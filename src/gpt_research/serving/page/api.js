@@ -10,7 +10,8 @@ export class ApiError extends Error {
   }
 }
 
-const UNREACHABLE = "The server does not answer. It may have been stopped: start it again where it ran, then try again.";
+const UNREACHABLE =
+  "The server does not answer. It may have been stopped: start it again where it ran, then try again.";
 
 async function ask(path, options) {
   let answer;
@@ -28,10 +29,18 @@ async function ask(path, options) {
 
 async function refusal(answer) {
   let said = {};
-  try { said = (await answer.json()).error ?? {}; } catch { /* Something between us and the server answered. */ }
+  try {
+    said = (await answer.json()).error ?? {};
+  } catch {
+    /* Something between us and the server answered. */
+  }
   const message = said.message ?? `The server answered with status ${answer.status}.`;
   const wait = answer.headers.get("Retry-After");
-  return new ApiError(answer.status === 429 && wait ? `${message} Try again in ${wait} s.` : message, said.code ?? "", said);
+  return new ApiError(
+    answer.status === 429 && wait ? `${message} Try again in ${wait} s.` : message,
+    said.code ?? "",
+    said,
+  );
 }
 
 export async function get(path, values = {}, signal) {
@@ -48,7 +57,8 @@ export async function post(path, body, signal) {
 export async function* stream(path, body, signal) {
   const answer = await ask(path, { method: "POST", body: JSON.stringify({ ...body, stream: true }), signal });
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let kept = "", ended = false;
+  let kept = "",
+    ended = false;
   try {
     while (true) {
       const { done, value } = await reader.read();
@@ -58,7 +68,10 @@ export async function* stream(path, body, signal) {
       for (const line of lines) {
         if (!line.startsWith("data:")) continue;
         const data = line.slice(5).trim();
-        if (data === "[DONE]") { ended = true; continue; }
+        if (data === "[DONE]") {
+          ended = true;
+          continue;
+        }
         const event = JSON.parse(data);
         if (event.error) throw new ApiError(event.error.message, event.error.code, event.error);
         yield event;
@@ -67,7 +80,10 @@ export async function* stream(path, body, signal) {
   } catch (error) {
     if (error instanceof ApiError || error.name === "AbortError") throw error;
     dispatchEvent(new CustomEvent("server", { detail: false }));
-    throw new ApiError("The answer broke off, because the server went away. What was written so far is kept.", "unreachable");
+    throw new ApiError(
+      "The answer broke off, because the server went away. What was written so far is kept.",
+      "unreachable",
+    );
   } finally {
     reader.cancel().catch(() => {});
   }

@@ -11,7 +11,8 @@ const VIEWS = {
   data: ["Data", () => import("./data.js")],
   trace: ["Trace", () => import("./trace.js")],
 };
-const OFTEN_MS = 3000, SELDOM_MS = 12000;
+const OFTEN_MS = 3000;
+const SELDOM_MS = 12000;
 
 class Page {
   constructor() {
@@ -22,10 +23,14 @@ class Page {
     this.serverGone = false;
   }
 
-  get values() { return here().values; }
+  get values() {
+    return here().values;
+  }
 
   // The run that is looked at, as the server describes it.
-  run() { return this.runs.find((run) => run.name === this.values.run) ?? this.runs[0]; }
+  run() {
+    return this.runs.find((run) => run.name === this.values.run) ?? this.runs[0];
+  }
 
   // The name of the model for requests: the run's name, and the checkpoint's step if one is chosen. Of a run that
   // trains, the newest checkpoint is another one every few minutes.
@@ -37,7 +42,9 @@ class Page {
   title(model = this.model()) {
     const at = this.runs.some((run) => run.name === model) ? -1 : model.lastIndexOf("@");
     const [name, step] = at < 0 ? [model, ""] : [model.slice(0, at), model.slice(at + 1)];
-    return step ? `${name}, ${step === "newest" ? "newest checkpoint" : `step ${Number(step).toLocaleString("en")}`}` : name;
+    return step
+      ? `${name}, ${step === "newest" ? "newest checkpoint" : `step ${Number(step).toLocaleString("en")}`}`
+      : name;
   }
 
   // The checkpoint that an answer of the server is about.
@@ -47,15 +54,24 @@ class Page {
   }
 
   everyModel() {
-    return this.runs.flatMap((run) => [[run.name, run.name], ...run.checkpoints.map(({ step }) => [`${run.name}@${step}`, this.title(`${run.name}@${step}`)])]);
+    return this.runs.flatMap((run) => [
+      [run.name, run.name],
+      ...run.checkpoints.map(({ step }) => [`${run.name}@${step}`, this.title(`${run.name}@${step}`)]),
+    ]);
   }
 
   // The values that a link to another view keeps.
-  place() { return { run: this.values.run, step: this.values.step }; }
+  place() {
+    return { run: this.values.run, step: this.values.step };
+  }
 
-  note(values) { note(values); }
+  note(values) {
+    note(values);
+  }
 
-  go(view, values) { go(view, values); }
+  go(view, values) {
+    go(view, values);
+  }
 
   async start() {
     addEventListener("hashchange", () => this.arrive());
@@ -97,7 +113,9 @@ class Page {
         this.drawHeader();
         this.shown.view.runsChanged?.();
       }
-    } catch { /* The notice says it. */ }
+    } catch {
+      /* The notice says it. */
+    }
     this.later();
   }
 
@@ -108,15 +126,25 @@ class Page {
       this.notice.replaceChildren();
       say("The server answers again.");
     } else {
-      this.notice.replaceChildren(element("div", { class: "problem" },
-        element("p", {}, "The server does not answer. If it was stopped, start it again in its terminal; the page notices by itself, and keeps what is here."),
-        button("Try again", () => this.poll(), { class: "small" })));
+      this.notice.replaceChildren(
+        element(
+          "div",
+          { class: "problem" },
+          element(
+            "p",
+            {},
+            "The server does not answer. If it was stopped, start it again in its terminal; the page " +
+              "notices by itself, and keeps what is here.",
+          ),
+          button("Try again", () => this.poll(), { class: "small" }),
+        ),
+      );
     }
   }
 
   async arrive() {
     const { view } = here();
-    if (!VIEWS[view]) return history.replaceState(null, "", address("write", this.values)), this.arrive();
+    if (!VIEWS[view]) return (history.replaceState(null, "", address("write", this.values)), this.arrive());
     const run = this.run();
     document.title = `${VIEWS[view][0]} · ${run?.name ?? ""} · gpt-research`;
     this.drawHeader();
@@ -137,35 +165,77 @@ class Page {
 
   // A run or a checkpoint that the address names and that is not there, or a run that cannot be looked at.
   unknown() {
-    const run = this.run(), { view, values } = here(), message = (text, ...rest) => element("div", { class: "problem", role: "alert" }, element("p", {}, text), ...rest);
+    const run = this.run();
+    const { view, values } = here();
+    const message = (text, ...rest) =>
+      element("div", { class: "problem", role: "alert" }, element("p", {}, text), ...rest);
     if (!run) return message("The server serves no run.");
     if (values.run && run.name !== values.run)
-      return message(`This server has no run "${values.run}". It has ${this.runs.map((one) => one.name).join(", ")}.`,
-        button(`Look at ${run.name}`, () => go(view, { ...values, run: null, step: null })));
+      return message(
+        `This server has no run "${values.run}". It has ${this.runs.map((one) => one.name).join(", ")}.`,
+        button(`Look at ${run.name}`, () => go(view, { ...values, run: null, step: null })),
+      );
     if (values.step && run.checkpoints.length && !run.checkpoints.some((one) => String(one.step) === values.step))
-      return message(`${run.name} has no checkpoint of step ${values.step} now. It has steps ${run.checkpoints.map((one) => one.step).join(", ")}.`,
-        button("Take the newest checkpoint", () => go(view, { ...values, step: null })));
+      return message(
+        `${run.name} has no checkpoint of step ${values.step} now. It has ` +
+          `steps ${run.checkpoints.map((one) => one.step).join(", ")}.`,
+        button("Take the newest checkpoint", () => go(view, { ...values, step: null })),
+      );
     if (run.problem && view !== "training" && view !== "data") return message(run.problem);
     return null;
   }
 
   drawHeader() {
-    const { view, values } = here(), run = this.run();
-    document.getElementById("views").replaceChildren(...Object.entries(VIEWS).map(([name, [title]]) =>
-      element("li", {}, element("a", { href: address(name, { ...this.place(), text: values.text }), "aria-current": name === view && "page" }, title))));
+    const { view, values } = here();
+    const run = this.run();
+    document
+      .getElementById("views")
+      .replaceChildren(
+        ...Object.entries(VIEWS).map(([name, [title]]) =>
+          element(
+            "li",
+            {},
+            element(
+              "a",
+              { href: address(name, { ...this.place(), text: values.text }), "aria-current": name === view && "page" },
+              title,
+            ),
+          ),
+        ),
+      );
     document.querySelector("#views [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     if (!run) return;
-    const other = (found) => go(view, { ...values, ...found }), pick = document.getElementById("pick");
+    const other = (found) => go(view, { ...values, ...found });
+    const pick = document.getElementById("pick");
     const steps = [["", newestOf(run)], ...[...run.checkpoints].reverse().map((one) => [one.step, nameOf(one)])];
     if (pick.contains(document.activeElement)) return;
-    pick.replaceChildren(...[field("Run", choice(this.runs.map((one) => one.name), run.name, (name) => other({ run: name, step: null }))),
-      field("Checkpoint", choice(steps, values.step ?? "", (step) => other({ step }))),
-      run.training && element("span", { class: "live" }, "training now")].filter(Boolean));
+    pick.replaceChildren(
+      ...[
+        field(
+          "Run",
+          choice(
+            this.runs.map((one) => one.name),
+            run.name,
+            (name) => other({ run: name, step: null }),
+          ),
+        ),
+        field(
+          "Checkpoint",
+          choice(steps, values.step ?? "", (step) => other({ step })),
+        ),
+        run.training && element("span", { class: "live" }, "training now"),
+      ].filter(Boolean),
+    );
   }
 
   drawTheme() {
     const names = { system: "Light or dark", light: "Light", dark: "Dark" };
-    document.getElementById("theme").replaceChildren(choice(Object.entries(names), document.documentElement.dataset.theme, (theme) => window.setTheme(theme), { "aria-label": "Colours", title: "Colours" }));
+    document.getElementById("theme").replaceChildren(
+      choice(Object.entries(names), document.documentElement.dataset.theme, (theme) => window.setTheme(theme), {
+        "aria-label": "Colours",
+        title: "Colours",
+      }),
+    );
   }
 }
 
@@ -175,7 +245,10 @@ function newestOf(run) {
 }
 
 function nameOf(checkpoint) {
-  const marks = [checkpoint.best && "best", checkpoint.val_loss !== null && checkpoint.val_loss !== undefined && `validation ${checkpoint.val_loss.toFixed(3)}`].filter(Boolean);
+  const marks = [
+    checkpoint.best && "best",
+    checkpoint.val_loss !== null && checkpoint.val_loss !== undefined && `validation ${checkpoint.val_loss.toFixed(3)}`,
+  ].filter(Boolean);
   return `step ${checkpoint.step.toLocaleString("en")}${marks.length ? ` (${marks.join(", ")})` : ""}`;
 }
 

@@ -11,7 +11,9 @@ export class Branches {
     this.restore();
   }
 
-  get empty() { return this.all.size === 0; }
+  get empty() {
+    return this.all.size === 0;
+  }
 
   clear() {
     this.all.clear();
@@ -28,7 +30,9 @@ export class Branches {
     return branch;
   }
 
-  get(id) { return this.all.get(id); }
+  get(id) {
+    return this.all.get(id);
+  }
 
   // All tokens of a branch, with those of the branches that it comes from.
   path(id) {
@@ -37,7 +41,9 @@ export class Branches {
     return branch.parent === null ? branch.tokens : [...this.path(branch.parent).slice(0, branch.at), ...branch.tokens];
   }
 
-  below(parent) { return [...this.all.values()].filter((branch) => branch.parent === parent); }
+  below(parent) {
+    return [...this.all.values()].filter((branch) => branch.parent === parent);
+  }
 
   remove(id) {
     for (const branch of this.below(id)) this.remove(branch.id);
@@ -48,15 +54,25 @@ export class Branches {
   }
 
   save() {
-    const kept = [...this.all.values()].slice(-MOST_KEPT).map((branch) => ({ ...branch, state: branch.state === "writing" ? "stopped" : branch.state }));
+    const kept = [...this.all.values()]
+      .slice(-MOST_KEPT)
+      .map((branch) => ({ ...branch, state: branch.state === "writing" ? "stopped" : branch.state }));
     const ids = new Set(kept.map((branch) => branch.id));
     const whole = kept.filter((branch) => branch.parent === null || ids.has(branch.parent));
-    try { sessionStorage.setItem(this.place, JSON.stringify({ chosen: this.chosen, branches: whole })); } catch { /* Full: it is not kept. */ }
+    try {
+      sessionStorage.setItem(this.place, JSON.stringify({ chosen: this.chosen, branches: whole }));
+    } catch {
+      /* Full: it is not kept. */
+    }
   }
 
   restore() {
     let saved = null;
-    try { saved = JSON.parse(sessionStorage.getItem(this.place)); } catch { /* Not ours: begin anew. */ }
+    try {
+      saved = JSON.parse(sessionStorage.getItem(this.place));
+    } catch {
+      /* Not ours: begin anew. */
+    }
     for (const branch of saved?.branches ?? []) this.all.set(branch.id, branch);
     this.chosen = this.all.has(saved?.chosen) ? saved.chosen : null;
   }

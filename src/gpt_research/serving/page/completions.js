@@ -1,7 +1,7 @@
 // Text from the server's OpenAI API, token by token.
 import { stream } from "./api.js";
 
-export const ALTERNATIVES = 10;
+const ALTERNATIVES = 10;
 
 // The settings of a request that the page offers, with what they are at first and what a person must know.
 export const SETTINGS = [
@@ -23,11 +23,16 @@ export function requestOf(model, prompt, values) {
 export async function* complete(request, { echo, signal }) {
   const wholeText = characters();
   let prompt = echo;
-  for await (const event of stream("/v1/completions", { ...request, logprobs: ALTERNATIVES, return_token_ids: true, echo }, signal)) {
+  for await (const event of stream(
+    "/v1/completions",
+    { ...request, logprobs: ALTERNATIVES, return_token_ids: true, echo },
+    signal,
+  )) {
     const choice = event.choices?.[0];
     if (!choice) continue;
     const ids = prompt ? choice.prompt_token_ids : choice.token_ids;
-    if (choice.logprobs?.tokens.length) yield { tokens: tokensOf(choice.logprobs, ids ?? [], wholeText, prompt ? "given" : undefined) };
+    if (choice.logprobs?.tokens.length)
+      yield { tokens: tokensOf(choice.logprobs, ids ?? [], wholeText, prompt ? "given" : undefined) };
     prompt = false;
     if (choice.finish_reason) yield { finish: choice.finish_reason };
   }
@@ -35,8 +40,13 @@ export async function* complete(request, { echo, signal }) {
 
 function tokensOf(logprobs, ids, wholeText, kind) {
   return logprobs.tokens.map((text, at) => {
-    const others = Object.entries(logprobs.top_logprobs?.[at] ?? {}), otherIds = logprobs.top_token_ids?.[at] ?? [];
-    const top = others.map(([other, logprob], number) => ({ text: shownText(other), id: otherIds.length === others.length ? otherIds[number] : undefined, logprob }));
+    const others = Object.entries(logprobs.top_logprobs?.[at] ?? {});
+    const otherIds = logprobs.top_token_ids?.[at] ?? [];
+    const top = others.map(([other, logprob], number) => ({
+      text: shownText(other),
+      id: otherIds.length === others.length ? otherIds[number] : undefined,
+      logprob,
+    }));
     top.sort((a, b) => b.logprob - a.logprob);
     return { text: wholeText(text), id: ids[at], logprob: logprobs.token_logprobs[at], top, kind };
   });

@@ -4,23 +4,38 @@ import { button, element, say } from "./dom.js";
 const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
 const python = (value) => JSON.stringify(value).replaceAll("true", "True").replaceAll("null", "None");
 
-// `command` is how this program is called, `folder` the run folder as the server's command named it.
 export function asCurl(request) {
-  return `curl ${location.origin}/v1/completions \\\n  -H "Content-Type: application/json" \\\n  -d ${shell(JSON.stringify(request))}`;
+  return (
+    `curl ${location.origin}/v1/completions \\\n  -H "Content-Type: application/json" \\\n  ` +
+    `-d ${shell(JSON.stringify(request))}`
+  );
 }
 
 export function asPython(request) {
   const { model, prompt, ...settings } = request;
-  const rest = Object.entries(settings).map(([key, value]) => `    ${key}=${python(value)},\n`).join("");
-  return `from openai import OpenAI\n\nclient = OpenAI(base_url="${location.origin}/v1", api_key="none")\n` +
-    `answer = client.completions.create(\n    model=${python(model)},\n    prompt=${python(prompt)},\n${rest})\nprint(answer.choices[0].text)`;
+  const rest = Object.entries(settings)
+    .map(([key, value]) => `    ${key}=${python(value)},\n`)
+    .join("");
+  return (
+    `from openai import OpenAI\n\nclient = OpenAI(base_url="${location.origin}/v1", api_key="none")\n` +
+    `answer = client.completions.create(\n    model=${python(model)},\n    ` +
+    `prompt=${python(prompt)},\n${rest})\nprint(answer.choices[0].text)`
+  );
 }
 
 export function asCommand(request, run, step) {
-  const settings = { prompt: shell(request.prompt), max_new_tokens: request.max_tokens, temperature: request.temperature,
-    top_p: request.top_p < 1 ? request.top_p : null, top_k: 0, seed: request.seed, step };
+  const settings = {
+    prompt: shell(request.prompt),
+    max_new_tokens: request.max_tokens,
+    temperature: request.temperature,
+    top_p: request.top_p < 1 ? request.top_p : null,
+    top_k: 0,
+    seed: request.seed,
+    step,
+  };
   const flags = Object.entries(settings).filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return `gpt-research generate ${shell(run.folder).replace(/^'([\w./-]+)'$/, "$1")} ${flags.map(([key, value]) => `--${key} ${value}`).join(" ")}`;
+  const folder = shell(run.folder).replace(/^'([\w./-]+)'$/, "$1");
+  return `gpt-research generate ${folder} ${flags.map(([key, value]) => `--${key} ${value}`).join(" ")}`;
 }
 
 export async function copy(text, what) {
@@ -35,25 +50,43 @@ export async function copy(text, what) {
 }
 
 export function copyButton(text, what, label = "Copy") {
-  const made = button(label, async () => {
-    made.textContent = await copy(text(), what) ? "Copied" : "Select and copy it";
-    setTimeout(() => { made.textContent = label; }, 2000);
-  }, { class: "small", "aria-label": `${label}: ${what}` });
+  const made = button(
+    label,
+    async () => {
+      made.textContent = (await copy(text(), what)) ? "Copied" : "Select and copy it";
+      setTimeout(() => {
+        made.textContent = label;
+      }, 2000);
+    },
+    { class: "small", "aria-label": `${label}: ${what}` },
+  );
   return made;
 }
 
 // A folded part with the request in three forms.
 export function copyAs(forms) {
-  const code = element("code"), bar = element("div", { class: "choices", role: "group", "aria-label": "Form" });
+  const code = element("code");
+  const bar = element("div", { class: "choices", role: "group", "aria-label": "Form" });
   const show = (name) => {
     for (const item of bar.children) item.setAttribute("aria-pressed", String(item.textContent === name));
     code.textContent = forms()[name];
   };
   for (const name of ["curl", "Python", "Command line"])
     bar.append(button(name, () => show(name), { "aria-pressed": "false" }));
-  const made = element("details", { class: "copy-as", ontoggle: () => made.open && show(chosen()) }, element("summary", {}, "Copy as curl, Python or a command"),
-    element("div", { class: "row" }, bar, copyButton(() => code.textContent, "Request")), element("pre", { tabindex: "0", role: "region", "aria-label": "The request" }, code));
-  const chosen = () => [...bar.children].find((item) => item.getAttribute("aria-pressed") === "true")?.textContent ?? "curl";
+  const made = element(
+    "details",
+    { class: "copy-as", ontoggle: () => made.open && show(chosen()) },
+    element("summary", {}, "Copy as curl, Python or a command"),
+    element(
+      "div",
+      { class: "row" },
+      bar,
+      copyButton(() => code.textContent, "Request"),
+    ),
+    element("pre", { tabindex: "0", role: "region", "aria-label": "The request" }, code),
+  );
+  const chosen = () =>
+    [...bar.children].find((item) => item.getAttribute("aria-pressed") === "true")?.textContent ?? "curl";
   made.refresh = () => made.open && show(chosen());
   return made;
 }

@@ -23,7 +23,8 @@ function fill(made, attributes, children) {
 
 export const heading = (level, text) => element(`h${level}`, {}, text);
 export const paragraph = (text, kind) => element("p", { class: kind }, text);
-export const button = (text, onclick, attributes = {}) => element("button", { type: "button", onclick, ...attributes }, text);
+export const button = (text, onclick, attributes = {}) =>
+  element("button", { type: "button", onclick, ...attributes }, text);
 
 // A labelled field: the label's text, then the control.
 export function field(text, control, hint) {
@@ -43,13 +44,41 @@ export function choice(options, chosen, onchange, attributes = {}) {
 export function table(caption, columns, rows) {
   const cell = (value, at) => {
     const number = typeof value === "number";
-    return element(at === 0 ? "th" : "td", { scope: at === 0 && "row", class: number && "number" }, number ? shown(value) : value);
+    return element(
+      at === 0 ? "th" : "td",
+      { scope: at === 0 && "row", class: number && "number" },
+      number ? shown(value) : value,
+    );
   };
-  return element("div", { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
-    element("table", {}, element("caption", {}, caption),
-      element("thead", {}, element("tr", {}, columns.map((name, at) => element("th", { scope: "col",
-        class: rows.length > 0 && typeof rows[0][at] === "number" && "number" }, name)))),
-      element("tbody", {}, rows.map((row) => element("tr", {}, row.map(cell))))));
+  return element(
+    "div",
+    { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
+    element(
+      "table",
+      {},
+      element("caption", {}, caption),
+      element(
+        "thead",
+        {},
+        element(
+          "tr",
+          {},
+          columns.map((name, at) =>
+            element(
+              "th",
+              { scope: "col", class: rows.length > 0 && typeof rows[0][at] === "number" && "number" },
+              name,
+            ),
+          ),
+        ),
+      ),
+      element(
+        "tbody",
+        {},
+        rows.map((row) => element("tr", {}, row.map(cell))),
+      ),
+    ),
+  );
 }
 
 // A number for people: 1,234,567; 12.35; 0.00012.
@@ -91,7 +120,9 @@ export function moveByArrows(group, items, columns, chosen) {
   };
   reach(all().find((item) => item.getAttribute("aria-checked") === "true") ?? all()[0]);
   group.addEventListener("keydown", (event) => {
-    const list = all(), at = list.indexOf(document.activeElement), row = columns();
+    const list = all();
+    const at = list.indexOf(document.activeElement);
+    const row = columns();
     const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -row, ArrowDown: row, Home: -at, End: list.length - 1 - at };
     if (at < 0 || !(event.key in steps) || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();

@@ -25,27 +25,62 @@ export function show(page) {
 class Inside {
   constructor(page) {
     this.page = page;
-    this.text = element("textarea", { id: "text", rows: "3", value: page.values.text ?? "", placeholder: "A text to look into",
-      onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.look(); } });
+    this.text = element("textarea", {
+      id: "text",
+      rows: "3",
+      value: page.values.text ?? "",
+      placeholder: "A text to look into",
+      onkeydown: (event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.look();
+      },
+    });
     this.aside = element("aside", { class: "beside", "aria-label": "What is chosen" });
     this.analysis = new Slot();
-    this.strip = new TokenStrip({ label: "Text that is looked into", onchoose: (from, to) => this.choose(from, to), onpoint: (at) => this.part?.point?.(at) });
+    this.strip = new TokenStrip({
+      label: "Text that is looked into",
+      onchoose: (from, to) => this.choose(from, to),
+      onpoint: (at) => this.part?.point?.(at),
+    });
     this.colours = element("div", { class: "row middle" });
     this.tabs = element("div", { class: "choices tabs", role: "tablist", "aria-label": "What is shown of it" });
     this.panel = element("div", { role: "tabpanel", id: "part", class: "panel" });
-    this.below = element("section", { class: "block", "aria-label": "Parts of the model", hidden: true }, this.tabs, this.panel);
-    this.node = element("div", { class: "view with-aside" },
-      element("section", { class: "controls", "aria-label": "Input" }, element("label", { class: "field", for: "text" }, element("span", {}, "Text")), this.text,
-        element("div", { class: "row middle" }, button("Look", () => this.look(), { class: "main" }), button("Take a validation text", () => this.take()),
-          element("span", { class: "quiet keys" }, "Ctrl + Enter looks"))),
-      element("section", { class: "texts", "aria-label": "Tokens" }, this.analysis.node), this.aside, this.below);
+    this.below = element(
+      "section",
+      { class: "block", "aria-label": "Parts of the model", hidden: true },
+      this.tabs,
+      this.panel,
+    );
+    this.node = element(
+      "div",
+      { class: "view with-aside" },
+      element(
+        "section",
+        { class: "controls", "aria-label": "Input" },
+        element("label", { class: "field", for: "text" }, element("span", {}, "Text")),
+        this.text,
+        element(
+          "div",
+          { class: "row middle" },
+          button("Look", () => this.look(), { class: "main" }),
+          button("Take a validation text", () => this.take()),
+          element("span", { class: "quiet keys" }, "Ctrl + Enter looks"),
+        ),
+      ),
+      element("section", { class: "texts", "aria-label": "Tokens" }, this.analysis.node),
+      this.aside,
+      this.below,
+    );
     this.drawTabs();
     this.choose(null, null);
   }
 
-  shown() { if (this.page.values.text) this.analyse(); }
+  shown() {
+    if (this.page.values.text) this.analyse();
+  }
 
-  look() { this.page.go("inside", { ...this.page.values, text: this.text.value, at: null }); }
+  look() {
+    this.page.go("inside", { ...this.page.values, text: this.text.value, at: null });
+  }
 
   // The beginning of a validation document, for those who have no text at hand.
   take() {
@@ -54,23 +89,45 @@ class Inside {
       const corpus = (await get("/api/data", { run }, signal)).corpora.find((one) => one.val.documents > 0)?.name;
       if (!corpus) return paragraph("The data set has no validation documents that can be read here.", "quiet");
       const { documents } = await get("/api/data/documents", { run, corpus, split: "val", limit: 1 }, signal);
-      const { split, number, tokens } = documents[0], limit = Math.min(64, this.page.run().shape.context - 2);
-      const found = await get("/api/data/document", { run, corpus, split, number, offset: Math.min(200, Math.max(0, tokens - limit)), limit }, signal);
-      this.text.value = found.pieces.filter((piece) => !piece.special).map((piece) => piece.text).join("");
+      const { split, number, tokens } = documents[0];
+      const limit = Math.min(64, this.page.run().shape.context - 2);
+      const found = await get(
+        "/api/data/document",
+        { run, corpus, split, number, offset: Math.min(200, Math.max(0, tokens - limit)), limit },
+        signal,
+      );
+      this.text.value = found.pieces
+        .filter((piece) => !piece.special)
+        .map((piece) => piece.text)
+        .join("");
       this.look();
     });
   }
 
   // The same question to the server, for each part of the view.
-  question() { return { model: this.page.model(), text: this.page.values.text }; }
+  question() {
+    return { model: this.page.model(), text: this.page.values.text };
+  }
 
   analyse() {
     this.analysis.fill("Asking the model…", async (signal) => {
       const found = await post("/api/analysis", { ...this.question(), top: TOP }, signal);
       this.found = found;
-      this.tokens = found.tokens.map((token, at) => ({ text: token.special ? "" : token.text, label: token.label, id: token.id, kind: token.special && "special", entropy: found.entropy[at],
+      this.tokens = found.tokens.map((token, at) => ({
+        text: token.special ? "" : token.text,
+        label: token.label,
+        id: token.id,
+        kind: token.special && "special",
+        entropy: found.entropy[at],
         logprob: found.surprise[at] === null ? null : -found.surprise[at],
-        top: at ? found.top[at - 1].map((other) => ({ text: other.label, id: other.id, logprob: Math.log(other.probability) })) : [] }));
+        top: at
+          ? found.top[at - 1].map((other) => ({
+              text: other.label,
+              id: other.id,
+              logprob: Math.log(other.probability),
+            }))
+          : [],
+      }));
       this.strip.show(this.tokens);
       this.below.hidden = false;
       this.paint(this.page.values.colour ?? "surprise");
@@ -80,7 +137,12 @@ class Inside {
   }
 
   summary(found) {
-    const parts = [`${found.scored} tokens`, `loss ${shown(found.loss)} nats a token`, `perplexity ${shown(found.perplexity)}`, `${shown(found.bits_per_byte)} bits per byte`];
+    const parts = [
+      `${found.scored} tokens`,
+      `loss ${shown(found.loss)} nats a token`,
+      `perplexity ${shown(found.perplexity)}`,
+      `${shown(found.bits_per_byte)} bits per byte`,
+    ];
     return paragraph(`${parts.join(" · ")} · ${this.page.checkpoint(found)}`, "summary");
   }
 
@@ -90,11 +152,27 @@ class Inside {
     const names = { surprise: "chance", entropy: "uncertainty before it", change: "change by what is off" };
     const chosen = looks[name] ? name : "surprise";
     this.legend ??= element("div");
-    this.legend.replaceChildren({ surprise: chanceLegend, entropy: entropyLegend, change: this.change?.legend }[chosen]());
-    this.colours.replaceChildren(element("div", { class: "inline" }, field("Colour by", choice(Object.keys(looks).map((key) => [key, names[key]]), chosen, (value) => {
-      this.page.note({ colour: value });
-      this.paint(value);
-    }))), this.legend);
+    this.legend.replaceChildren(
+      { surprise: chanceLegend, entropy: entropyLegend, change: this.change?.legend }[chosen](),
+    );
+    this.colours.replaceChildren(
+      element(
+        "div",
+        { class: "inline" },
+        field(
+          "Colour by",
+          choice(
+            Object.keys(looks).map((key) => [key, names[key]]),
+            chosen,
+            (value) => {
+              this.page.note({ colour: value });
+              this.paint(value);
+            },
+          ),
+        ),
+      ),
+      this.legend,
+    );
     this.strip.paint((token, at) => looks[chosen](token, at, this.tokens));
     this.painted = chosen;
   }
@@ -106,19 +184,76 @@ class Inside {
   }
 
   choose(from, to) {
-    const tokens = this.tokens ?? [], text = () => tokens.slice(from, to).map((token) => token.text).join("");
+    const tokens = this.tokens ?? [];
+    const text = () =>
+      tokens
+        .slice(from, to)
+        .map((token) => token.text)
+        .join("");
     this.aside.classList.toggle("open", from !== null);
-    this.aside.replaceChildren(inspector({ tokens, from, to, close: () => this.strip.choose(0, 0), branch: null, actions: [
-      ["Trace these words", () => this.page.go("trace", { ...this.page.place(), q: text(), before: tokens.slice(0, from).map((token) => token.text).join("") })],
-      ["Write on from here", () => this.page.go("write", { ...this.page.place(), prompt: tokens.slice(0, to).map((token) => token.text).join("") })],
-    ] }));
+    this.aside.replaceChildren(
+      inspector({
+        tokens,
+        from,
+        to,
+        close: () => this.strip.choose(0, 0),
+        branch: null,
+        actions: [
+          [
+            "Trace these words",
+            () =>
+              this.page.go("trace", {
+                ...this.page.place(),
+                q: text(),
+                before: tokens
+                  .slice(0, from)
+                  .map((token) => token.text)
+                  .join(""),
+              }),
+          ],
+          [
+            "Write on from here",
+            () =>
+              this.page.go("write", {
+                ...this.page.place(),
+                prompt: tokens
+                  .slice(0, to)
+                  .map((token) => token.text)
+                  .join(""),
+              }),
+          ],
+        ],
+      }),
+    );
     this.part?.chosen?.(from, to);
   }
 
   drawTabs() {
-    this.tabs.replaceChildren(...Object.entries(PARTS).map(([name, [title]]) => element("button", { type: "button", role: "tab", id: `tab-${name}`,
-      "aria-selected": "false", "aria-controls": "part", onclick: () => { this.page.note({ part: name }); this.open(name); } }, title)));
-    this.reachTab = moveByArrows(this.tabs, "[role=tab]", () => 1, (tab) => tab.click());
+    this.tabs.replaceChildren(
+      ...Object.entries(PARTS).map(([name, [title]]) =>
+        element(
+          "button",
+          {
+            type: "button",
+            role: "tab",
+            id: `tab-${name}`,
+            "aria-selected": "false",
+            "aria-controls": "part",
+            onclick: () => {
+              this.page.note({ part: name });
+              this.open(name);
+            },
+          },
+          title,
+        ),
+      ),
+    );
+    this.reachTab = moveByArrows(
+      this.tabs,
+      "[role=tab]",
+      () => 1,
+      (tab) => tab.click(),
+    );
   }
 
   open(name) {
@@ -142,10 +277,15 @@ const ENTROPY_BITS = [1, 2.5, 4, 6];
 function entropyLook(token, at, tokens) {
   if (at === 0) return { level: null, words: "the text begins here" };
   const bits = tokens[at - 1].entropy / Math.LN2;
-  return { level: `s${ENTROPY_BITS.filter((least) => bits >= least).length} better`, words: `${bits.toFixed(1)} bits of uncertainty, as between ${shown(Math.round(2 ** bits))} equal choices` };
+  return {
+    level: `s${ENTROPY_BITS.filter((least) => bits >= least).length} better`,
+    words: `${bits.toFixed(1)} bits of uncertainty, as between ${shown(Math.round(2 ** bits))} equal choices`,
+  };
 }
 
 function entropyLegend() {
-  return legend("Uncertainty before each token", ["under 1 bit", "1 to 2.5", "2.5 to 4", "4 to 6", "over 6 bits"].map((text, level) => [`s${level} better`, text]));
+  return legend(
+    "Uncertainty before each token",
+    ["under 1 bit", "1 to 2.5", "2.5 to 4", "4 to 6", "over 6 bits"].map((text, level) => [`s${level} better`, text]),
+  );
 }
-

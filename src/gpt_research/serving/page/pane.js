@@ -21,14 +21,27 @@ export class Pane {
     this.trouble = element("div");
     this.tree = element("nav", { class: "branches", "aria-label": `Branches of ${title}`, hidden: true });
     this.tools = element("div", { class: "row" });
-    this.node = element("section", { class: "pane", "aria-label": title }, this.title, this.strip.node, this.status, this.trouble, this.tools, this.tree);
+    this.node = element(
+      "section",
+      { class: "pane", "aria-label": title },
+      this.title,
+      this.strip.node,
+      this.status,
+      this.trouble,
+      this.tools,
+      this.tree,
+    );
     if (!this.branches.empty) this.show(this.branches.chosen ?? [...this.branches.all.keys()].at(-1));
     else this.drawTools();
   }
 
-  get writing() { return this.abort !== null; }
+  get writing() {
+    return this.abort !== null;
+  }
 
-  get tokens() { return this.branches.path(this.branches.chosen); }
+  get tokens() {
+    return this.branches.path(this.branches.chosen);
+  }
 
   // Writes anew from the prompt.
   begin() {
@@ -43,9 +56,16 @@ export class Pane {
   // Writes on from another token instead of the one at `at`.
   branch(at, other) {
     this.stop();
-    const path = this.tokens, id = this.branches.chosen;
+    const path = this.tokens;
+    const id = this.branches.chosen;
     const begins = this.owner(id, at);
-    const branch = this.branches.add({ parent: begins, at, tokens: [{ ...other, kind: "picked", top: path[at].top }], model: this.model, prompt: path[0]?.text ?? "" });
+    const branch = this.branches.add({
+      parent: begins,
+      at,
+      tokens: [{ ...other, kind: "picked", top: path[at].top }],
+      model: this.model,
+      prompt: path[0]?.text ?? "",
+    });
     this.show(branch.id);
     return this.write(branch, this.asPrompt(branch.id), false);
   }
@@ -64,7 +84,9 @@ export class Pane {
   // Exactly the tokens that stand there, if the server told their ids; else their text.
   asPrompt(id) {
     const path = this.branches.path(id);
-    return path.length && path.every((token) => Number.isInteger(token.id)) ? path.map((token) => token.id) : textOf(path);
+    return path.length && path.every((token) => Number.isInteger(token.id))
+      ? path.map((token) => token.id)
+      : textOf(path);
   }
 
   async write(branch, prompt, echo) {
@@ -76,9 +98,13 @@ export class Pane {
     this.drawTools();
     this.view.changed();
     const began = performance.now();
-    let count = 0, finish = "";
+    let count = 0,
+      finish = "";
     try {
-      for await (const piece of complete(requestOf(this.model, prompt, this.view.values()), { echo, signal: abort.signal })) {
+      for await (const piece of complete(requestOf(this.model, prompt, this.view.values()), {
+        echo,
+        signal: abort.signal,
+      })) {
         if (piece.finish) finish = piece.finish;
         else {
           count += piece.tokens.filter((token) => token.kind !== "given").length;
@@ -120,7 +146,9 @@ export class Pane {
     this.status.textContent = this.progress;
   }
 
-  stop() { this.abort?.abort(); }
+  stop() {
+    this.abort?.abort();
+  }
 
   show(id) {
     this.branches.chosen = id;
@@ -143,12 +171,16 @@ export class Pane {
 
   drawTools() {
     const some = !this.branches.empty && !this.writing;
-    this.tools.replaceChildren(...(some ? [
-      button("Go on", () => this.goOn(), { class: "small" }),
-      button("Look inside", () => this.view.inside(this), { class: "small" }),
-      this.view.copyText(this),
-      button("Forget all", () => this.forget(), { class: "small" }),
-    ] : []));
+    this.tools.replaceChildren(
+      ...(some
+        ? [
+            button("Go on", () => this.goOn(), { class: "small" }),
+            button("Look inside", () => this.view.inside(this), { class: "small" }),
+            this.view.copyText(this),
+            button("Forget all", () => this.forget(), { class: "small" }),
+          ]
+        : []),
+    );
     this.strip.node.hidden = this.branches.empty;
   }
 
@@ -161,15 +193,29 @@ export class Pane {
   }
 
   list(parent) {
-    return element("ul", {}, this.branches.below(parent).map((branch) => {
-      const own = branch.tokens.filter((token) => token.kind !== "given"), shown = own.length ? own : branch.tokens;
-      const label = textOf(shown.slice(0, 14)).trim().replaceAll(/\s+/g, " ") || "an empty text";
-      return element("li", {},
-        element("span", { class: "twig" },
-          button(label, () => this.show(branch.id), { "aria-current": branch.id === this.branches.chosen && "true", class: "branch" }),
-          button("×", () => this.remove(branch.id), { class: "small", "aria-label": `Remove the branch ${label}` })),
-        this.branches.below(branch.id).length > 0 && this.list(branch.id));
-    }));
+    return element(
+      "ul",
+      {},
+      this.branches.below(parent).map((branch) => {
+        const own = branch.tokens.filter((token) => token.kind !== "given");
+        const shown = own.length ? own : branch.tokens;
+        const label = textOf(shown.slice(0, 14)).trim().replaceAll(/\s+/g, " ") || "an empty text";
+        return element(
+          "li",
+          {},
+          element(
+            "span",
+            { class: "twig" },
+            button(label, () => this.show(branch.id), {
+              "aria-current": branch.id === this.branches.chosen && "true",
+              class: "branch",
+            }),
+            button("×", () => this.remove(branch.id), { class: "small", "aria-label": `Remove the branch ${label}` }),
+          ),
+          this.branches.below(branch.id).length > 0 && this.list(branch.id),
+        );
+      }),
+    );
   }
 
   remove(id) {

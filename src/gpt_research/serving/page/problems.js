@@ -10,10 +10,18 @@ export function problem(error, again) {
   if (["checkpoint_gone", "unknown_checkpoint", "checkpoint_damaged"].includes(error.code) && values.step)
     help.push(button("Take the newest checkpoint", () => go(view, { ...values, step: null }), { class: "small" }));
   if (error.code === "text_too_long" && values.text && error.details?.limit)
-    help.push(button("Keep its end", () => go(view, { ...values, text: shortened(values.text, error.details) }), { class: "small" }));
+    help.push(
+      button("Keep its end", () => go(view, { ...values, text: shortened(values.text, error.details) }), {
+        class: "small",
+      }),
+    );
   if (again) help.push(button("Try again", again, { class: "small" }));
-  return element("div", { class: "problem", role: "alert" }, element("p", {}, withCommands(error.message)),
-    help.length > 0 && element("div", { class: "row" }, help));
+  return element(
+    "div",
+    { class: "problem", role: "alert" },
+    element("p", {}, withCommands(error.message)),
+    help.length > 0 && element("div", { class: "row" }, help),
+  );
 }
 
 // The last part of a text that has a little less than as many tokens as fit.
@@ -25,7 +33,8 @@ function shortened(text, { tokens, limit }) {
 
 // A text in which commands of this program stand out.
 export function withCommands(text) {
-  return text.split(/(?<=[ "`:])((?:[\w./-]+ -m )?(?:\S*gpt-research|gpt_research) [a-z][a-z-]*(?: [^ ,]+(?<![.,]))*)/)
+  return text
+    .split(/(?<=[ "`:])((?:[\w./-]+ -m )?(?:\S*gpt-research|gpt_research) [a-z][a-z-]*(?: [^ ,]+(?<![.,]))*)/)
     .map((part, at) => (at % 2 ? element("code", {}, part) : part));
 }
 
@@ -46,13 +55,20 @@ export class Slot {
     this.abort?.abort();
     this.abort = new AbortController();
     // Something that was shown stays until its successor is there, so that nothing jumps.
-    const timer = setTimeout(() => { if (turn === this.turn && words) this.node.replaceChildren(waiting(words)); }, this.node.childElementCount ? 600 : 120);
+    const timer = setTimeout(
+      () => {
+        if (turn === this.turn && words) this.node.replaceChildren(waiting(words));
+      },
+      this.node.childElementCount ? 600 : 120,
+    );
     try {
       const made = await work(this.abort.signal);
       if (turn === this.turn) this.node.replaceChildren(...[made].flat().filter(Boolean));
     } catch (error) {
       if (turn === this.turn && error.name !== "AbortError")
-        this.node.replaceChildren(problem(error, error.code === "unreachable" || error.code === "" ? () => this.fill(words, work) : null));
+        this.node.replaceChildren(
+          problem(error, error.code === "unreachable" || error.code === "" ? () => this.fill(words, work) : null),
+        );
     } finally {
       clearTimeout(timer);
     }

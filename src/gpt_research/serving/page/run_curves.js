@@ -4,7 +4,8 @@ import { element, heading, paragraph, shown } from "./dom.js";
 import { lineFigure } from "./figure.js";
 import { Slot } from "./problems.js";
 
-const POINTS = 1500, MOST_KEPT = 6000;
+const POINTS = 1500;
+const MOST_KEPT = 6000;
 
 export class RunCurves {
   constructor(page) {
@@ -12,7 +13,13 @@ export class RunCurves {
     this.slot = new Slot();
     this.state = element("p", { class: "summary", role: "status" });
     this.last = 0;
-    this.node = element("section", { class: "block", "aria-label": "Curves of the run" }, heading(2, "The run"), this.state, this.slot.node);
+    this.node = element(
+      "section",
+      { class: "block", "aria-label": "Curves of the run" },
+      heading(2, "The run"),
+      this.state,
+      this.slot.node,
+    );
   }
 
   // Asks for what is new, and draws it.
@@ -20,23 +27,43 @@ export class RunCurves {
     if (this.loading) return;
     this.loading = true;
     this.tell();
-    if (this.figures) await this.grow().catch(() => { /* The notice at the top says that the server is gone. */ });
+    if (this.figures)
+      await this.grow().catch(() => {
+        /* The notice at the top says that the server is gone. */
+      });
     else await this.slot.fill("Reading the metrics…", (signal) => this.first(signal));
     this.loading = false;
   }
 
   tell() {
-    const run = this.page.run(), share = run.max_steps ? `step ${shown(run.step)} of ${shown(run.max_steps)}` : `step ${shown(run.step)}`;
-    const state = run.training ? "Training now" : { finished: "Finished", stopped: "Stopped before its end" }[run.ended] ?? "";
+    const run = this.page.run();
+    const share = run.max_steps ? `step ${shown(run.step)} of ${shown(run.max_steps)}` : `step ${shown(run.step)}`;
+    const state = run.training
+      ? "Training now"
+      : ({ finished: "Finished", stopped: "Stopped before its end" }[run.ended] ?? "");
     const left = run.training && run.seconds_left ? `about ${minutes(run.seconds_left)} left` : "";
-    this.state.textContent = [state, share, run.loss && `loss ${shown(run.loss)}`, run.tokens_seen && `${shown(run.tokens_seen)} tokens read`, run.elapsed_s && `${minutes(run.elapsed_s)} of training`, left].filter(Boolean).join(" · ");
+    this.state.textContent = [
+      state,
+      share,
+      run.loss && `loss ${shown(run.loss)}`,
+      run.tokens_seen && `${shown(run.tokens_seen)} tokens read`,
+      run.elapsed_s && `${minutes(run.elapsed_s)} of training`,
+      left,
+    ]
+      .filter(Boolean)
+      .join(" · ");
   }
 
   async first(signal) {
     this.data = await this.ask(0, signal);
-    if (!this.data.train.step.length && !this.data.validation.step.length) return paragraph("This run has no metrics yet, or was imported without them.", "quiet");
+    if (!this.data.train.step.length && !this.data.validation.step.length)
+      return paragraph("This run has no metrics yet, or was imported without them.", "quiet");
     this.figures = charts(this.data).map((chart) => ({ chart, figure: lineFigure(chart) }));
-    return element("div", { class: "figures" }, this.figures.map(({ figure }) => figure.node));
+    return element(
+      "div",
+      { class: "figures" },
+      this.figures.map(({ figure }) => figure.node),
+    );
   }
 
   async grow() {
@@ -47,7 +74,10 @@ export class RunCurves {
     } else if (!found.train.step.length && !found.validation.step.length) return;
     else join(this.data, found);
     const now = charts(this.data);
-    if (now.length !== this.figures.length || now.some((chart, at) => chart.lines.length !== this.figures[at].chart.lines.length)) {
+    if (
+      now.length !== this.figures.length ||
+      now.some((chart, at) => chart.lines.length !== this.figures[at].chart.lines.length)
+    ) {
       this.figures = null;
       return this.slot.fill("", (signal) => this.first(signal));
     }
@@ -55,12 +85,18 @@ export class RunCurves {
   }
 
   async ask(after, signal) {
-    const found = await get(`/api/runs/${encodeURIComponent(this.page.run().name)}/metrics`, { after, points: POINTS }, signal);
+    const found = await get(
+      `/api/runs/${encodeURIComponent(this.page.run().name)}/metrics`,
+      { after, points: POINTS },
+      signal,
+    );
     this.last = Math.max(this.last, found.last_step ?? 0);
     return found;
   }
 
-  leave() { this.slot.leave(); }
+  leave() {
+    this.slot.leave();
+  }
 }
 
 function join(data, more) {
@@ -76,12 +112,45 @@ function join(data, more) {
 function charts({ train, validation }) {
   const line = (label, x, y, rest = {}) => ({ label, x: [...x], y: [...y], ...rest });
   const corpora = Object.entries(validation.corpora ?? {});
-  const found = [{ title: "Loss", xLabel: "step", yLabel: "nats a token", lines: [line("training", train.step, train.loss), line("validation", validation.step, validation.loss, { dots: true })] },
-    { title: "Learning rate", xLabel: "step", yLabel: "learning rate", lines: [line("learning rate", train.step, train.learning_rate ?? [])], zero: true },
-    { title: "Gradient norm", xLabel: "step", yLabel: "norm", lines: [line("gradient norm", train.step, train.grad_norm ?? [])], zero: true },
-    { title: "Speed", xLabel: "step", yLabel: "tokens a second", lines: [line("speed", train.step, train.tokens_per_s ?? [])], zero: true }];
+  const found = [
+    {
+      title: "Loss",
+      xLabel: "step",
+      yLabel: "nats a token",
+      lines: [
+        line("training", train.step, train.loss),
+        line("validation", validation.step, validation.loss, { dots: true }),
+      ],
+    },
+    {
+      title: "Learning rate",
+      xLabel: "step",
+      yLabel: "learning rate",
+      lines: [line("learning rate", train.step, train.learning_rate ?? [])],
+      zero: true,
+    },
+    {
+      title: "Gradient norm",
+      xLabel: "step",
+      yLabel: "norm",
+      lines: [line("gradient norm", train.step, train.grad_norm ?? [])],
+      zero: true,
+    },
+    {
+      title: "Speed",
+      xLabel: "step",
+      yLabel: "tokens a second",
+      lines: [line("speed", train.step, train.tokens_per_s ?? [])],
+      zero: true,
+    },
+  ];
   if (corpora.length > 1)
-    found.push({ title: "Validation of each corpus", xLabel: "step", yLabel: "nats a token", lines: corpora.map(([name, own]) => line(name, own.step, own.loss, { dots: true })) });
+    found.push({
+      title: "Validation of each corpus",
+      xLabel: "step",
+      yLabel: "nats a token",
+      lines: corpora.map(([name, own]) => line(name, own.step, own.loss, { dots: true })),
+    });
   for (const chart of found) chart.lines = chart.lines.filter((one) => one.y.some(Number.isFinite));
   return found.filter((chart) => chart.lines.length);
 }

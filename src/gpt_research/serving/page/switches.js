@@ -2,9 +2,11 @@
 import { post } from "./api.js";
 import { button, element, heading, moveByArrows, paragraph, percent, shown, table } from "./dom.js";
 import { Slot } from "./problems.js";
+import { piece } from "./shares.js";
 import { legend } from "./tokens.js";
 
-const MOST_CHANGED = 10, KINDS = { h: "heads", a: "attention", m: "mlps", l: "layers" };
+const MOST_CHANGED = 10;
+const KINDS = { h: "heads", a: "attention", m: "mlps", l: "layers" };
 // Changes of the surprise of a token, in bits, that begin a stronger colour.
 const BITS = [0.1, 0.5, 1, 2];
 
@@ -20,23 +22,64 @@ export class SwitchesPart {
   }
 
   async loadGrid(signal) {
-    const found = await post("/api/switch_off/each", this.inside.question(), signal), layers = found.layers.length, heads = found.heads[0].length;
+    const found = await post("/api/switch_off/each", this.inside.question(), signal);
+    const layers = found.layers.length;
+    const heads = found.heads[0].length;
     const names = [...Array.from({ length: heads }, (_, head) => `head ${head}`), "attention", "MLP", "layer"];
     const most = Math.max(...found.heads.flat(), ...found.attention, ...found.mlps, ...found.layers, 1e-6);
     const rows = Array.from({ length: layers }, (_, layer) => {
-      const places = [...found.heads[layer].map((change, head) => [`h${layer}.${head}`, change]), [`a${layer}`, found.attention[layer]], [`m${layer}`, found.mlps[layer]], [`l${layer}`, found.layers[layer]]];
-      return element("tr", { role: "row" }, element("th", { scope: "row", role: "rowheader" }, `Layer ${layer}`), places.map(([place, change], column) => {
-        const made = element("button", { type: "button", class: `switch shade`, "aria-pressed": String(this.off.has(place)), "data-place": place,
-          "aria-label": `Layer ${layer}, ${names[column]}: without it the loss changes by ${signed(change)}`, onclick: () => this.toggle(place, made) }, signed(change));
-        made.style.setProperty("--share", Math.sqrt(Math.max(0, change) / most) * 0.75);
-        return element("td", { role: "gridcell" }, made);
-      }));
+      const places = [
+        ...found.heads[layer].map((change, head) => [`h${layer}.${head}`, change]),
+        [`a${layer}`, found.attention[layer]],
+        [`m${layer}`, found.mlps[layer]],
+        [`l${layer}`, found.layers[layer]],
+      ];
+      return element(
+        "tr",
+        { role: "row" },
+        element("th", { scope: "row", role: "rowheader" }, `Layer ${layer}`),
+        places.map(([place, change], column) => {
+          const made = element(
+            "button",
+            {
+              type: "button",
+              class: `switch shade`,
+              "aria-pressed": String(this.off.has(place)),
+              "data-place": place,
+              "aria-label": `Layer ${layer}, ${names[column]}: without it the loss changes by ${signed(change)}`,
+              onclick: () => this.toggle(place, made),
+            },
+            signed(change),
+          );
+          made.style.setProperty("--share", Math.sqrt(Math.max(0, change) / most) * 0.75);
+          return element("td", { role: "gridcell" }, made);
+        }),
+      );
     });
-    const grid = element("table", { class: "switch-table", role: "grid", "aria-label": "Parts of the model" },
-      element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, element("th", { scope: "col", role: "columnheader" }, element("span", { class: "said" }, "Layer")), names.map((name) => element("th", { scope: "col", role: "columnheader" }, name)))),
-      element("tbody", { role: "rowgroup" }, rows));
+    const grid = element(
+      "table",
+      { class: "switch-table", role: "grid", "aria-label": "Parts of the model" },
+      element(
+        "thead",
+        { role: "rowgroup" },
+        element(
+          "tr",
+          { role: "row" },
+          element("th", { scope: "col", role: "columnheader" }, element("span", { class: "said" }, "Layer")),
+          names.map((name) => element("th", { scope: "col", role: "columnheader" }, name)),
+        ),
+      ),
+      element("tbody", { role: "rowgroup" }, rows),
+    );
     moveByArrows(grid, ".switch", () => names.length);
-    return [paragraph("Each number is the change of this text's mean loss, in nats, without that part alone. Choose parts to switch them off together.", "quiet"), element("div", { class: "wide" }, grid)];
+    return [
+      paragraph(
+        "Each number is the change of this text's mean loss, in nats, without that part alone. Choose " +
+          "parts to switch them off together.",
+        "quiet",
+      ),
+      element("div", { class: "wide" }, grid),
+    ];
   }
 
   toggle(place, made) {
@@ -60,7 +103,9 @@ export class SwitchesPart {
         (off[KINDS[place[0]]] ??= []).push(place[0] === "h" ? [layer, head] : layer);
       }
       const found = await post("/api/switch_off", { ...this.inside.question(), off, top: 3 }, signal);
-      const changes = found.after.surprise.map((after, at) => (after === null ? null : (after - found.before.surprise[at]) / Math.LN2));
+      const changes = found.after.surprise.map((after, at) =>
+        after === null ? null : (after - found.before.surprise[at]) / Math.LN2,
+      );
       this.inside.change = { look: (_, at) => changeLook(changes[at], found, at), legend: changeLegend };
       this.inside.paint("change");
       return this.shown(found, changes);
@@ -68,13 +113,48 @@ export class SwitchesPart {
   }
 
   shown(found, changes) {
-    const order = changes.map((change, at) => ({ change, at })).filter(({ change }) => change !== null).sort((a, b) => Math.abs(b.change) - Math.abs(a.change)).slice(0, MOST_CHANGED);
-    const best = (of, at) => { const one = of.top[at - 1]?.[0]; return one ? element("span", { class: "piece" }, `${one.label} ${percent(one.probability)}`) : "–"; };
+    const order = changes
+      .map((change, at) => ({ change, at }))
+      .filter(({ change }) => change !== null)
+      .sort((a, b) => Math.abs(b.change) - Math.abs(a.change))
+      .slice(0, MOST_CHANGED);
+    const best = (of, at) => {
+      const one = of.top[at - 1]?.[0];
+      return one ? piece(`${one.label} ${percent(one.probability)}`) : "–";
+    };
     return [
-      element("div", { class: "row middle" }, heading(2, `Loss ${shown(found.before.loss)} → ${shown(found.after.loss)} nats (${signed(found.after.loss - found.before.loss)})`),
-        button("Switch all on", () => { for (const made of this.grid.node.querySelectorAll('[aria-pressed="true"]')) made.setAttribute("aria-pressed", "false"); this.off.clear(); this.inside.page.note({ off: null }); this.apply(); }, { class: "small" })),
-      table("The tokens that change most", ["token", "place", "bits more", "likeliest before", "likeliest without"], order.map(({ change, at }) => [
-        element("span", { class: "piece" }, found.tokens[at].label), at + 1, +change.toFixed(2), best(found.before, at), best(found.after, at)]))];
+      element(
+        "div",
+        { class: "row middle" },
+        heading(
+          2,
+          `Loss ${shown(found.before.loss)} → ${shown(found.after.loss)} nats ` +
+            `(${signed(found.after.loss - found.before.loss)})`,
+        ),
+        button(
+          "Switch all on",
+          () => {
+            for (const made of this.grid.node.querySelectorAll('[aria-pressed="true"]'))
+              made.setAttribute("aria-pressed", "false");
+            this.off.clear();
+            this.inside.page.note({ off: null });
+            this.apply();
+          },
+          { class: "small" },
+        ),
+      ),
+      table(
+        "The tokens that change most",
+        ["token", "place", "bits more", "likeliest before", "likeliest without"],
+        order.map(({ change, at }) => [
+          piece(found.tokens[at].label),
+          at + 1,
+          +change.toFixed(2),
+          best(found.before, at),
+          best(found.after, at),
+        ]),
+      ),
+    ];
   }
 
   leave() {
@@ -83,7 +163,7 @@ export class SwitchesPart {
   }
 }
 
-export const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(Math.abs(value) < 0.1 ? 3 : 2)}`;
+const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(Math.abs(value) < 0.1 ? 3 : 2)}`;
 
 function changeLook(change, found, at) {
   if (change === null || change === undefined) return { level: null, words: "the text begins here" };
@@ -93,6 +173,10 @@ function changeLook(change, found, at) {
 }
 
 function changeLegend() {
-  return legend("Without the parts", [["s1", "a little less likely"], ["s4", "far less likely"], ["s1 better", "a little more likely"], ["s4 better", "far more likely"]]);
+  return legend("Without the parts", [
+    ["s1", "a little less likely"],
+    ["s4", "far less likely"],
+    ["s1 better", "a little more likely"],
+    ["s4 better", "far more likely"],
+  ]);
 }
-

@@ -7,7 +7,8 @@ function darkRules() {
   const found = [];
   for (const sheet of document.styleSheets)
     for (const rule of sheet.cssRules)
-      if (rule instanceof CSSMediaRule && (rule.dark ||= rule.conditionText.includes("prefers-color-scheme: dark"))) found.push(rule);
+      if (rule instanceof CSSMediaRule && (rule.dark ||= rule.conditionText.includes("prefers-color-scheme: dark")))
+        found.push(rule);
   return found;
 }
 
@@ -15,7 +16,11 @@ function setTheme(theme) {
   const media = { system: "screen and (prefers-color-scheme: dark)", light: "not all", dark: "screen" }[theme];
   for (const rule of (setTheme.rules ??= darkRules())) rule.media.mediaText = media;
   document.documentElement.dataset.theme = theme;
-  try { localStorage.setItem("theme", theme); } catch { /* A browser without storage forgets the choice. */ }
+  try {
+    localStorage.setItem("theme", theme);
+  } catch {
+    /* A browser without storage forgets the choice. */
+  }
   dispatchEvent(new Event("theme"));
 }
 
@@ -23,7 +28,9 @@ function savedTheme() {
   try {
     const saved = localStorage.getItem("theme");
     return THEMES.includes(saved) ? saved : "system";
-  } catch { return "system"; }
+  } catch {
+    return "system";
+  }
 }
 
 setTheme(savedTheme());

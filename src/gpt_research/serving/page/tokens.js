@@ -3,31 +3,50 @@ import { element, percent, visible } from "./dom.js";
 
 // How a chance is coloured: the first level whose least chance it reaches. The line under a token grows with the level,
 // so the colour alone says nothing.
-const LEVELS = [[0.5, "50% and more"], [0.2, "20 to 50%"], [0.05, "5 to 20%"], [0.01, "1 to 5%"], [0, "under 1%"]];
+const LEVELS = [
+  [0.5, "50% and more"],
+  [0.2, "20 to 50%"],
+  [0.05, "5 to 20%"],
+  [0.01, "1 to 5%"],
+  [0, "under 1%"],
+];
 const BITS = Math.LN2;
 
 export const levelOf = (chance) => LEVELS.findIndex(([least]) => chance >= least);
 export const bitsOf = (logprob) => -logprob / BITS;
 
 // The words for a token whose log chance is known.
-export function chanceWords(logprob) {
+function chanceWords(logprob) {
   return `${percent(Math.exp(logprob))}, ${bitsOf(logprob).toFixed(1)} bits of surprise`;
 }
 
 export function chanceLook(token) {
-  if (token.logprob === null || token.logprob === undefined) return { level: null, words: "no chance: the text begins here" };
+  if (token.logprob === null || token.logprob === undefined)
+    return { level: null, words: "no chance: the text begins here" };
   return { level: `s${levelOf(Math.exp(token.logprob))}`, words: chanceWords(token.logprob) };
 }
 
 export function chanceLegend() {
-  return legend("Chance of each token", LEVELS.map(([, text], level) => [`s${level}`, text]));
+  return legend(
+    "Chance of each token",
+    LEVELS.map(([, text], level) => [`s${level}`, text]),
+  );
 }
 
 // Swatches, each with its words: [[class, text], ...].
 export function legend(title, swatches) {
-  return element("div", { class: "scale" }, element("span", { class: "quiet" }, title),
-    element("ul", {}, swatches.map(([kind, text]) => element("li", {},
-      element("span", { class: `t swatch ${kind}`, "aria-hidden": "true" }, "abc"), text))));
+  return element(
+    "div",
+    { class: "scale" },
+    element("span", { class: "quiet" }, title),
+    element(
+      "ul",
+      {},
+      swatches.map(([kind, text]) =>
+        element("li", {}, element("span", { class: `t swatch ${kind}`, "aria-hidden": "true" }, "abc"), text),
+      ),
+    ),
+  );
 }
 
 let tip;
@@ -35,14 +54,20 @@ function showTip(target, words) {
   tip ??= document.body.appendChild(element("div", { class: "tip token-tip", "aria-hidden": "true", hidden: true }));
   tip.hidden = !words;
   if (!words) return;
-  tip.replaceChildren(element("b", {}, target.textContent ? visible(target.textContent) : target.dataset.label ?? ""), words);
-  const box = target.getClientRects()[0] ?? target.getBoundingClientRect(), own = tip.getBoundingClientRect();
+  tip.replaceChildren(
+    element("b", {}, target.textContent ? visible(target.textContent) : (target.dataset.label ?? "")),
+    words,
+  );
+  const box = target.getClientRects()[0] ?? target.getBoundingClientRect();
+  const own = tip.getBoundingClientRect();
   const left = Math.max(8, Math.min(box.left, document.documentElement.clientWidth - own.width - 8));
   const above = box.top - own.height - 6;
   tip.style.left = `${left}px`;
   tip.style.top = `${above > 0 ? above : box.bottom + 6}px`;
 }
-export const hideTip = () => { if (tip) tip.hidden = true; };
+const hideTip = () => {
+  if (tip) tip.hidden = true;
+};
 addEventListener("scroll", hideTip, { passive: true, capture: true });
 
 export class TokenStrip {
@@ -54,11 +79,18 @@ export class TokenStrip {
     this.onpoint = onpoint;
     this.tokens = [];
     this.chosen = null;
-    this.node = element("div", { class: "strip", role: "listbox", "aria-label": label, "aria-multiselectable": "true" });
+    this.node = element("div", {
+      class: "strip",
+      role: "listbox",
+      "aria-label": label,
+      "aria-multiselectable": "true",
+    });
     this.listen();
   }
 
-  get empty() { return this.tokens.length === 0; }
+  get empty() {
+    return this.tokens.length === 0;
+  }
 
   clear() {
     this.tokens = [];
@@ -75,7 +107,8 @@ export class TokenStrip {
   append(tokens) {
     const piece = document.createDocumentFragment();
     for (const token of tokens) {
-      const at = this.tokens.push(token) - 1, span = document.createElement("span");
+      const at = this.tokens.push(token) - 1;
+      const span = document.createElement("span");
       span.textContent = token.text;
       span.setAttribute("role", "option");
       span.setAttribute("aria-selected", "false");
@@ -88,10 +121,14 @@ export class TokenStrip {
 
   dress(span, token, at) {
     const { level, words, share } = this.look(token, at);
-    const blank = token.kind === "special" ? "" : /^\s*\n\s*$/.test(token.text) ? "newline" : token.text === "" ? "empty" : "";
+    const blank =
+      token.kind === "special" ? "" : /^\s*\n\s*$/.test(token.text) ? "newline" : token.text === "" ? "empty" : "";
     span.className = `t ${blank} ${token.kind || ""} ${level ?? ""}`;
     if (share !== undefined) span.style.setProperty("--share", share);
-    span.setAttribute("aria-label", `${token.text ? visible(token.text) : token.label ?? "part of a character"}: ${words}`);
+    span.setAttribute(
+      "aria-label",
+      `${token.text ? visible(token.text) : (token.label ?? "part of a character")}: ${words}`,
+    );
     span.words = words;
   }
 
@@ -103,7 +140,8 @@ export class TokenStrip {
   }
 
   mark(from, to) {
-    for (const marked of this.node.querySelectorAll("[aria-selected=true]")) marked.setAttribute("aria-selected", "false");
+    for (const marked of this.node.querySelectorAll("[aria-selected=true]"))
+      marked.setAttribute("aria-selected", "false");
     for (let at = from; at < to; at++) this.node.children[at]?.setAttribute("aria-selected", "true");
   }
 
@@ -136,15 +174,19 @@ export class TokenStrip {
     });
     node.addEventListener("focusout", () => this.point(-1));
     node.addEventListener("pointerup", (event) => {
-      const text = getSelection(), at = this.at(event.target);
+      const text = getSelection();
+      const at = this.at(event.target);
       if (event.shiftKey && at >= 0) return this.reach(at, true);
-      const first = this.at(text.anchorNode), last = this.at(text.focusNode);
+      const first = this.at(text.anchorNode);
+      const last = this.at(text.focusNode);
       if (!text.isCollapsed && first >= 0 && last >= 0) this.choose(Math.min(first, last), Math.max(first, last) + 1);
       else if (at >= 0) this.reach(at, false);
     });
     // Shift and a click choose tokens; the browser would mark text as well.
     node.addEventListener("pointerdown", () => getSelection().removeAllRanges());
-    node.addEventListener("mousedown", (event) => { if (event.shiftKey) event.preventDefault(); });
+    node.addEventListener("mousedown", (event) => {
+      if (event.shiftKey) event.preventDefault();
+    });
     node.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -168,7 +210,8 @@ export class TokenStrip {
     if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
     const last = this.tokens.length - 1;
     const places = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last };
-    if (event.key === "ArrowUp" || event.key === "ArrowDown") places[event.key] = this.line(at, event.key === "ArrowUp" ? -1 : 1);
+    if (event.key === "ArrowUp" || event.key === "ArrowDown")
+      places[event.key] = this.line(at, event.key === "ArrowUp" ? -1 : 1);
     if (event.key in places) {
       const target = Math.max(0, Math.min(last, places[event.key]));
       if (event.shiftKey) this.reach(target, true);
@@ -181,11 +224,14 @@ export class TokenStrip {
 
   // The token above or below, as near as one is.
   line(at, by) {
-    const spans = [...this.node.children], box = spans[at].getBoundingClientRect();
+    const spans = [...this.node.children];
+    const box = spans[at].getBoundingClientRect();
     const middle = (own) => (own.top + own.bottom) / 2;
-    let best = at, least = Infinity;
+    let best = at,
+      least = Infinity;
     for (let other = at + by; other >= 0 && other < spans.length; other += by) {
-      const own = spans[other].getBoundingClientRect(), down = by * (middle(own) - middle(box));
+      const own = spans[other].getBoundingClientRect();
+      const down = by * (middle(own) - middle(box));
       if (down < box.height / 2) continue;
       if (down > 4 * box.height) break;
       const distance = Math.abs(own.left - box.left) + 20 * down;

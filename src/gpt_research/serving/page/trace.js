@@ -4,8 +4,10 @@ import { button, element, heading, paragraph, shown, table, visible } from "./do
 import { lineFigure } from "./figure.js";
 import { problem, Slot, withCommands } from "./problems.js";
 import { address } from "./route.js";
+import { piece } from "./shares.js";
 
-const PLACES = 10, READINGS = 6;
+const PLACES = 10;
+const READINGS = 6;
 
 export function show(page) {
   return new Trace(page);
@@ -16,15 +18,38 @@ class Trace {
     this.page = page;
     this.slot = new Slot();
     this.detail = new Slot();
-    this.text = element("textarea", { id: "text", rows: "3", placeholder: "Words to look for in the training data", value: page.values.q ?? page.values.text ?? "",
-      onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.look(); } });
-    this.node = element("div", { class: "view trace" },
-      element("section", { class: "controls", "aria-label": "Input" }, element("label", { class: "field", for: "text" }, element("span", {}, "Text")), this.text,
-        element("div", { class: "row middle" }, button("Trace", () => this.look(), { class: "main" }), element("span", { class: "quiet keys" }, "Ctrl + Enter traces"))),
-      this.slot.node, this.detail.node);
+    this.text = element("textarea", {
+      id: "text",
+      rows: "3",
+      placeholder: "Words to look for in the training data",
+      value: page.values.q ?? page.values.text ?? "",
+      onkeydown: (event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.look();
+      },
+    });
+    this.node = element(
+      "div",
+      { class: "view trace" },
+      element(
+        "section",
+        { class: "controls", "aria-label": "Input" },
+        element("label", { class: "field", for: "text" }, element("span", {}, "Text")),
+        this.text,
+        element(
+          "div",
+          { class: "row middle" },
+          button("Trace", () => this.look(), { class: "main" }),
+          element("span", { class: "quiet keys" }, "Ctrl + Enter traces"),
+        ),
+      ),
+      this.slot.node,
+      this.detail.node,
+    );
   }
 
-  shown() { this.load(); }
+  shown() {
+    this.load();
+  }
 
   change() {
     const { q, text } = this.page.values;
@@ -34,10 +59,14 @@ class Trace {
     return true;
   }
 
-  asked(text) { return JSON.stringify([this.page.run().name, text, this.page.values.before]); }
+  asked(text) {
+    return JSON.stringify([this.page.run().name, text, this.page.values.before]);
+  }
 
   // The words themselves are traced; what stood before them in the text decides how they are cut into tokens.
-  look() { this.page.go("trace", { ...this.page.place(), q: this.text.value, span: null }); }
+  look() {
+    this.page.go("trace", { ...this.page.place(), q: this.text.value, span: null });
+  }
 
   question() {
     const { q, text, before } = this.page.values;
@@ -59,20 +88,45 @@ class Trace {
   async ready(signal) {
     const { views } = await get("/api/data", { run: this.page.run().name }, signal);
     if (views.trace && !views.trace.ok) return problem({ name: "ApiError", message: views.trace.why });
-    return paragraph("Type words, or choose some in any text of the other views. You see the longest pieces of them that stand in the training data, each with its document, and the steps at which the run read it.", "quiet");
+    return paragraph(
+      "Type words, or choose some in any text of the other views. You see the longest pieces of them " +
+        "that stand in the training data, each with its document, and the steps at which " +
+        "the run read it.",
+      "quiet",
+    );
   }
 
   draw(found) {
     const notes = (found.remarks ?? []).map((remark) => element("p", { class: "quiet" }, withCommands(remark)));
-    if (!found.spans.length) return [...notes, paragraph("No two of its tokens in a row stand in the training data.", "lead")];
+    if (!found.spans.length)
+      return [...notes, paragraph("No two of its tokens in a row stand in the training data.", "lead")];
     const longest = found.spans.reduce((a, b) => (b.tokens.length > a.tokens.length ? b : a));
-    const words = longest.start === 0 && longest.stop === found.text.length ? "The whole text stands in the training data." :
-      `The longest piece that stands in the training data has ${shown(longest.tokens.length)} of ${shown(found.tokens.length)} tokens.`;
+    const words =
+      longest.start === 0 && longest.stop === found.text.length
+        ? "The whole text stands in the training data."
+        : `The longest piece that stands in the training data has ${shown(longest.tokens.length)} ` +
+          `of ${shown(found.tokens.length)} tokens.`;
     const named = found.spans[Number(this.page.values.span)] ?? longest;
     this.whole = element("p", { class: "strip traced" });
-    this.list = element("div", { class: "spans", role: "group", "aria-label": "Pieces that were found" }, found.spans.map((span, number) => button([
-      element("span", { class: "span-text" }, visible(span.text.trim() || span.text).replaceAll("␣", " ")), element("span", { class: "quiet" }, `${shown(span.tokens.length)} tokens · ${times(span.count)}${span.validation_count ? ` · ${shown(span.validation_count)} in validation` : ""}`)],
-    () => this.open(span, number), { "aria-pressed": "false", class: "span" })));
+    this.list = element(
+      "div",
+      { class: "spans", role: "group", "aria-label": "Pieces that were found" },
+      found.spans.map((span, number) =>
+        button(
+          [
+            element("span", { class: "span-text" }, visible(span.text.trim() || span.text).replaceAll("␣", " ")),
+            element(
+              "span",
+              { class: "quiet" },
+              `${shown(span.tokens.length)} tokens ` +
+                `· ${times(span.count)}${span.validation_count ? ` · ${shown(span.validation_count)} in validation` : ""}`,
+            ),
+          ],
+          () => this.open(span, number),
+          { "aria-pressed": "false", class: "span" },
+        ),
+      ),
+    );
     this.open(named, found.spans.indexOf(named), false);
     return [paragraph(words, "lead"), ...notes, this.whole, element("h2", {}, "Pieces"), this.list];
   }
@@ -81,52 +135,133 @@ class Trace {
     if (noted) this.page.note({ span: number });
     [...this.list.children].forEach((item, at) => item.setAttribute("aria-pressed", String(at === number)));
     const { text } = this.found;
-    this.whole.replaceChildren(text.slice(0, span.start), element("mark", {}, text.slice(span.start, span.stop)), text.slice(span.stop));
+    this.whole.replaceChildren(
+      text.slice(0, span.start),
+      element("mark", {}, text.slice(span.start, span.stop)),
+      text.slice(span.stop),
+    );
     const losses = new Slot();
     losses.fill("Asking the checkpoints…", (signal) => this.losses(span, number, signal));
-    this.detail.node.replaceChildren(element("div", { class: "two-columns block" }, element("div", {}, heading(2, [element("q", { class: "traced" }, span.text.trim() || visible(span.text))]),
-      paragraph(`It stands ${times(span.count)} in the training data and ${times(span.validation_count)} in the validation split.`),
-      this.places(span.places, span.count, "In the training data"), this.places(span.validation_places, span.validation_count, "In the validation split")), losses.node));
+    this.detail.node.replaceChildren(
+      element(
+        "div",
+        { class: "two-columns block" },
+        element(
+          "div",
+          {},
+          heading(2, [element("q", { class: "traced" }, span.text.trim() || visible(span.text))]),
+          paragraph(
+            `It stands ${times(span.count)} in the training data and ${times(span.validation_count)} in the ` +
+              `validation split.`,
+          ),
+          this.places(span.places, span.count, "In the training data"),
+          this.places(span.validation_places, span.validation_count, "In the validation split"),
+        ),
+        losses.node,
+      ),
+    );
   }
 
   async losses(span, number, signal) {
     const { losses } = await post("/api/trace/losses", { ...this.question(), span: number }, signal);
     const first = span.places[0]?.readings.find((reading) => reading.is_whole) ?? span.places[0]?.readings[0];
     if (!losses.length) return null;
-    return lineFigure({ title: "Its loss at each checkpoint", xLabel: "step", yLabel: "nats a token", lines: [{ label: "this piece", x: losses.map((one) => one.step), y: losses.map((one) => one.loss), dots: true }],
-      note: first ? `In the words around it as the run read them. It was first read ${first.is_whole ? "whole " : "in part "}at step ${shown(first.step)}.` : "In the words around it." }).node;
+    return lineFigure({
+      title: "Its loss at each checkpoint",
+      xLabel: "step",
+      yLabel: "nats a token",
+      lines: [{ label: "this piece", x: losses.map((one) => one.step), y: losses.map((one) => one.loss), dots: true }],
+      note: first
+        ? `In the words around it as the run read them. It was first ` +
+          `read ${first.is_whole ? "whole " : "in part "}at step ${shown(first.step)}.`
+        : "In the words around it.",
+    }).node;
   }
 
   places(places, count, title) {
     if (!places.length) return [];
-    return [heading(3, `${title}${count > places.length ? `: ${shown(places.length)} of ${shown(count)} places` : ""}`), element("ol", { class: "matches" }, places.map((place) => this.place(place)))];
+    return [
+      heading(3, `${title}${count > places.length ? `: ${shown(places.length)} of ${shown(count)} places` : ""}`),
+      element(
+        "ol",
+        { class: "matches" },
+        places.map((place) => this.place(place)),
+      ),
+    ];
   }
 
   place(place) {
-    const where = { part: "document", corpus: place.corpus, split: place.split, number: place.document, offset: Math.max(0, place.token_in_document - 40), token: place.token_in_document };
+    const where = {
+      part: "document",
+      corpus: place.corpus,
+      split: place.split,
+      number: place.document,
+      offset: Math.max(0, place.token_in_document - 40),
+      token: place.token_in_document,
+    };
     const position = place.position ? `, at ${shown(place.position)}` : "";
-    return element("li", {}, element("p", { class: "match" }, place.before, element("mark", {}, this.markOf(place)), place.after),
-      element("p", { class: "quiet" }, element("a", { href: address("data", { ...this.page.place(), ...where }) }, place.source || `document ${place.document}`),
-        `${position} · ${place.corpus} · byte ${shown(place.byte)} of the document · token ${shown(place.token_in_document)}`), this.readings(place));
+    return element(
+      "li",
+      {},
+      element("p", { class: "match" }, place.before, element("mark", {}, this.markOf(place)), place.after),
+      element(
+        "p",
+        { class: "quiet" },
+        element(
+          "a",
+          { href: address("data", { ...this.page.place(), ...where }) },
+          place.source || `document ${place.document}`,
+        ),
+        `${position} · ${place.corpus} · byte ${shown(place.byte)} of the document · ` +
+          `token ${shown(place.token_in_document)}`,
+      ),
+      this.readings(place),
+    );
   }
 
-  markOf(place) { return this.found.spans.find((span) => span.places.includes(place) || span.validation_places.includes(place)).text; }
+  markOf(place) {
+    return this.found.spans.find((span) => span.places.includes(place) || span.validation_places.includes(place)).text;
+  }
 
   readings(place) {
     if (place.split === "val") return paragraph("Training never reads the validation split.", "quiet");
     const { readings } = place;
     if (!readings.length) return paragraph(`The run has not read it in its ${shown(this.found.last_step)} steps.`);
     const whole = readings.filter((reading) => reading.is_whole);
-    const words = whole.length ? `Read whole at ${whole.length === 1 ? "step" : "steps"} ${list(whole.map((reading) => shown(reading.step)))}.` :
-      "No window held it whole, so it was never read whole:";
+    const words = whole.length
+      ? `Read whole at ${whole.length === 1 ? "step" : "steps"} ${list(whole.map((reading) => shown(reading.step)))}.`
+      : "No window held it whole, so it was never read whole:";
     const rows = (whole.length ? whole : readings).slice(0, READINGS);
-    return element("div", {}, paragraph(words), element("details", { open: !whole.length }, element("summary", {}, "Steps and checkpoints"), table("Readings", ["step", "pass", "what the window held", "checkpoint before", "after"], rows.map((reading) => [
-      element("span", { class: "number" }, shown(reading.step)), reading.epoch + 1, reading.is_whole ? "all of it" : element("span", { class: "piece" }, reading.text), this.checkpoint(reading.checkpoint_before), this.checkpoint(reading.checkpoint_after)]))));
+    return element(
+      "div",
+      {},
+      paragraph(words),
+      element(
+        "details",
+        { open: !whole.length },
+        element("summary", {}, "Steps and checkpoints"),
+        table(
+          "Readings",
+          ["step", "pass", "what the window held", "checkpoint before", "after"],
+          rows.map((reading) => [
+            element("span", { class: "number" }, shown(reading.step)),
+            reading.epoch + 1,
+            reading.is_whole ? "all of it" : piece(reading.text),
+            this.checkpoint(reading.checkpoint_before),
+            this.checkpoint(reading.checkpoint_after),
+          ]),
+        ),
+      ),
+    );
   }
 
   checkpoint(step) {
     if (step === null || step === undefined) return "none";
-    return element("a", { href: address("training", { ...this.page.place(), at: step, text: this.question().text }) }, shown(step));
+    return element(
+      "a",
+      { href: address("training", { ...this.page.place(), at: step, text: this.question().text }) },
+      shown(step),
+    );
   }
 
   leave() {
@@ -136,4 +271,7 @@ class Trace {
 }
 
 const times = (count) => (count === 0 ? "nowhere" : count === 1 ? "once" : `${shown(count)} times`);
-const list = (steps) => (steps.length > READINGS ? `${steps.slice(0, READINGS).join(", ")} and ${steps.length - READINGS} more` : steps.join(", "));
+const list = (steps) =>
+  steps.length > READINGS
+    ? `${steps.slice(0, READINGS).join(", ")} and ${steps.length - READINGS} more`
+    : steps.join(", ");

@@ -1,4 +1,5 @@
-// The view Through training: one text at every checkpoint, samples over time, and the curves of the run while it trains.
+// The view Through training: one text at every checkpoint, samples over time, and the curves of the
+// run while it trains.
 import { post } from "./api.js";
 import { button, element, heading, paragraph, say, shown } from "./dom.js";
 import { colour } from "./attention.js";
@@ -10,7 +11,8 @@ import { Samples } from "./samples.js";
 import { TokenStrip, chanceLegend, chanceLook, legend } from "./tokens.js";
 
 // Checkpoints that are asked for at a time, so that the page can say how far it is.
-const AT_ONCE = 4, PLAY_MS = 700;
+const AT_ONCE = 4;
+const PLAY_MS = 700;
 
 export function show(page) {
   return new Training(page);
@@ -19,18 +21,43 @@ export function show(page) {
 class Training {
   constructor(page) {
     this.page = page;
-    this.text = element("textarea", { id: "text", rows: "2", value: page.values.text ?? "", placeholder: "A text to follow through training",
-      onkeydown: (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.follow(); } });
+    this.text = element("textarea", {
+      id: "text",
+      rows: "2",
+      value: page.values.text ?? "",
+      placeholder: "A text to follow through training",
+      onkeydown: (event) => {
+        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.follow();
+      },
+    });
     this.through = new Slot();
     this.curves = new RunCurves(page);
     this.samples = new Samples(page);
     this.strip = new TokenStrip({ label: "Text at the chosen checkpoint", onchoose: (from) => this.chosen(from) });
-    this.node = element("div", { class: "view training" },
-      element("section", { "aria-label": "One text through training" }, heading(2, "One text, at every checkpoint"),
-        element("div", { class: "controls" }, element("label", { class: "field", for: "text" }, element("span", {}, "Text")), this.text,
-          element("div", { class: "row middle" }, button("Follow it", () => this.follow(), { class: "main" }), element("span", { class: "quiet keys" }, "Ctrl + Enter follows it"))),
-        this.through.node),
-      this.curves.node, this.samples.node);
+    this.node = element(
+      "div",
+      { class: "view training" },
+      element(
+        "section",
+        { "aria-label": "One text through training" },
+        heading(2, "One text, at every checkpoint"),
+        element(
+          "div",
+          { class: "controls" },
+          element("label", { class: "field", for: "text" }, element("span", {}, "Text")),
+          this.text,
+          element(
+            "div",
+            { class: "row middle" },
+            button("Follow it", () => this.follow(), { class: "main" }),
+            element("span", { class: "quiet keys" }, "Ctrl + Enter follows it"),
+          ),
+        ),
+        this.through.node,
+      ),
+      this.curves.node,
+      this.samples.node,
+    );
   }
 
   shown() {
@@ -38,19 +65,30 @@ class Training {
     this.curves.load();
   }
 
-  runsChanged() { this.curves.load(); }
+  runsChanged() {
+    this.curves.load();
+  }
 
-  follow() { this.page.go("training", { ...this.page.values, text: this.text.value }); }
+  follow() {
+    this.page.go("training", { ...this.page.values, text: this.text.value });
+  }
 
   load() {
-    const run = this.page.run(), { text } = this.page.values;
-    if (!run.checkpoints.length) return this.through.node.replaceChildren(paragraph("This run has no checkpoint yet. The first one comes with its first save.", "quiet"));
+    const run = this.page.run();
+    const { text } = this.page.values;
+    if (!run.checkpoints.length)
+      return this.through.node.replaceChildren(
+        paragraph("This run has no checkpoint yet. The first one comes with its first save.", "quiet"),
+      );
     this.through.fill("Asking the checkpoints…", async (signal) => {
       const steps = run.checkpoints.map((one) => one.step);
       // The answers are kept by the server, so the last question, for all, costs nothing more.
       for (let at = 0; at < steps.length && steps.length > AT_ONCE; at += AT_ONCE) {
         await post("/api/through/losses", { run: run.name, text, steps: steps.slice(at, at + AT_ONCE) }, signal);
-        if (!this.found) this.through.node.replaceChildren(progress("Asking each checkpoint", Math.min(1, (at + AT_ONCE) / steps.length)));
+        if (!this.found)
+          this.through.node.replaceChildren(
+            progress("Asking each checkpoint", Math.min(1, (at + AT_ONCE) / steps.length)),
+          );
       }
       this.found = await post("/api/through/losses", { run: run.name, text, steps }, signal);
       return this.draw(run);
@@ -58,32 +96,101 @@ class Training {
   }
 
   draw(run) {
-    const { found } = this, { steps } = found, last = steps.length - 1;
-    const named = steps.indexOf(Number(this.page.values.at)), start = named >= 0 ? named : last;
-    this.slider = element("input", { type: "range", min: 0, max: last, step: 1, value: start, "aria-label": "Checkpoint", oninput: () => this.at(Number(this.slider.value), true) });
+    const { found } = this;
+    const { steps } = found;
+    const last = steps.length - 1;
+    const named = steps.indexOf(Number(this.page.values.at));
+    const start = named >= 0 ? named : last;
+    this.slider = element("input", {
+      type: "range",
+      min: 0,
+      max: last,
+      step: 1,
+      value: start,
+      "aria-label": "Checkpoint",
+      oninput: () => this.at(Number(this.slider.value), true),
+    });
     this.step = element("output", { class: "step" });
     this.play = button("Play", () => this.toggle(), { class: "small" });
-    this.lookChoice = element("div", { class: "choices", role: "group", "aria-label": "Colour by" }, [["chance", "Chance"], ["learnt", "When learnt"]].map(([name, text]) =>
-      button(text, () => this.colourBy(name), { "aria-pressed": "false", "data-name": name })));
+    this.lookChoice = element(
+      "div",
+      { class: "choices", role: "group", "aria-label": "Colour by" },
+      [
+        ["chance", "Chance"],
+        ["learnt", "When learnt"],
+      ].map(([name, text]) => button(text, () => this.colourBy(name), { "aria-pressed": "false", "data-name": name })),
+    );
     this.legend = element("div");
-    this.map = element("canvas", { class: "heat", role: "img", "aria-label": "Surprise of each token, left to right, at each checkpoint, top to bottom. The text above shows the same for the chosen checkpoint." });
+    this.map = element("canvas", {
+      class: "heat",
+      role: "img",
+      "aria-label":
+        "Surprise of each token, left to right, at each checkpoint, top to bottom. The text above shows " +
+        "the same for the chosen checkpoint.",
+    });
     this.ofToken = element("div");
-    this.loss = lineFigure({ title: "Loss of this text", xLabel: "step", yLabel: "nats a token", lines: [{ label: "this text", x: steps, y: found.loss, dots: true }] });
-    this.strip.show(found.tokens.map((token, at) => ({ text: token.special ? "" : token.text, label: token.label, kind: token.special && "special", at })));
+    this.loss = lineFigure({
+      title: "Loss of this text",
+      xLabel: "step",
+      yLabel: "nats a token",
+      lines: [{ label: "this text", x: steps, y: found.loss, dots: true }],
+    });
+    this.strip.show(
+      found.tokens.map((token, at) => ({
+        text: token.special ? "" : token.text,
+        label: token.label,
+        kind: token.special && "special",
+        at,
+      })),
+    );
     this.at(start);
     this.colourBy(this.page.values.colour === "learnt" ? "learnt" : "chance");
     this.paintMap();
-    const gone = found.gone.length > 0 && element("div", { class: "problem" }, found.gone.map((one) => paragraph(`Step ${one.step}: ${one.why}`)));
-    const learnt = found.learnt_text ? `The text as a whole was learnt by step ${shown(found.learnt_text.step)}: it won ${found.learnt_text.gain.toFixed(2)} nats a token.` : "The text as a whole was not learnt: its loss fell by less than half a nat.";
-    return [gone, element("div", { class: "row middle slider" }, this.play, this.slider, this.step), element("div", { class: "row middle" }, this.lookChoice, this.legend), this.strip.node,
-      paragraph(`${learnt} A token counts as learnt from the checkpoint on at which it stays below the middle between its highest and its last surprise.${found.left_out ? ` ${found.left_out} checkpoints are left out.` : ""}`, "quiet"),
-      this.ofToken, element("div", { class: "figures block" }, this.loss.node, this.heat(steps))];
+    const gone =
+      found.gone.length > 0 &&
+      element(
+        "div",
+        { class: "problem" },
+        found.gone.map((one) => paragraph(`Step ${one.step}: ${one.why}`)),
+      );
+    const learnt = found.learnt_text
+      ? `The text as a whole was learnt by step ${shown(found.learnt_text.step)}: it ` +
+        `won ${found.learnt_text.gain.toFixed(2)} nats a token.`
+      : "The text as a whole was not learnt: its loss fell by less than half a nat.";
+    return [
+      gone,
+      element("div", { class: "row middle slider" }, this.play, this.slider, this.step),
+      element("div", { class: "row middle" }, this.lookChoice, this.legend),
+      this.strip.node,
+      paragraph(
+        `${learnt} A token counts as learnt from the checkpoint on at which it stays below the middle ` +
+          `between its highest and its last ` +
+          `surprise.${found.left_out ? ` ${found.left_out} checkpoints are left out.` : ""}`,
+        "quiet",
+      ),
+      this.ofToken,
+      element("div", { class: "figures block" }, this.loss.node, this.heat(steps)),
+    ];
   }
 
   heat(steps) {
     const ends = [steps[0], steps.at(-1)].map((step) => element("span", {}, `step ${shown(step)}`));
-    return element("figure", { class: "heat-figure" }, element("figcaption", {}, element("h3", {}, "Each token at each checkpoint"),
-      element("p", {}, "Darker is more surprise. Left to right the text, top to bottom the training.")), element("div", { class: "heat-frame" }, element("div", { class: "heat-ends", "aria-hidden": "true" }, ends), this.map));
+    return element(
+      "figure",
+      { class: "heat-figure" },
+      element(
+        "figcaption",
+        {},
+        element("h3", {}, "Each token at each checkpoint"),
+        element("p", {}, "Darker is more surprise. Left to right the text, top to bottom the training."),
+      ),
+      element(
+        "div",
+        { class: "heat-frame" },
+        element("div", { class: "heat-ends", "aria-hidden": "true" }, ends),
+        this.map,
+      ),
+    );
   }
 
   at(number, noted = false) {
@@ -105,11 +212,32 @@ class Training {
     this.look = name;
     this.page.note({ colour: name === "learnt" ? name : null });
     for (const item of this.lookChoice.children) item.setAttribute("aria-pressed", String(item.dataset.name === name));
-    const { steps, learnt } = this.found, level = (step) => Math.min(4, Math.floor((steps.indexOf(step) / steps.length) * 5));
+    const { steps, learnt } = this.found;
+    const level = (step) => Math.min(4, Math.floor((steps.indexOf(step) / steps.length) * 5));
     if (name === "learnt") {
-      const groups = [0, 1, 2, 3, 4].map((group) => steps.filter((step) => level(step) === group)).map((group, at) => [group, at]).filter(([group]) => group.length);
-      this.legend.replaceChildren(legend("Learnt at step", [...groups.map(([group, at]) => [`s${at} found early`, group.length > 1 ? `${shown(group[0])} to ${shown(group.at(-1))}` : shown(group[0])]), ["unlearnt", "not learnt"]]));
-      this.strip.paint(({ at }) => (at === 0 || learnt[at] === undefined ? { level: null, words: "the text begins here" } : learnt[at] ? { level: `s${level(learnt[at].step)} found early`, words: `learnt at step ${shown(learnt[at].step)}, ${learnt[at].gain.toFixed(1)} nats won` } : { level: "unlearnt", words: "not learnt" }));
+      const groups = [0, 1, 2, 3, 4]
+        .map((group) => steps.filter((step) => level(step) === group))
+        .map((group, at) => [group, at])
+        .filter(([group]) => group.length);
+      this.legend.replaceChildren(
+        legend("Learnt at step", [
+          ...groups.map(([group, at]) => [
+            `s${at} found early`,
+            group.length > 1 ? `${shown(group[0])} to ${shown(group.at(-1))}` : shown(group[0]),
+          ]),
+          ["unlearnt", "not learnt"],
+        ]),
+      );
+      this.strip.paint(({ at }) =>
+        at === 0 || learnt[at] === undefined
+          ? { level: null, words: "the text begins here" }
+          : learnt[at]
+            ? {
+                level: `s${level(learnt[at].step)} found early`,
+                words: `learnt at step ${shown(learnt[at].step)}, ${learnt[at].gain.toFixed(1)} nats won`,
+              }
+            : { level: "unlearnt", words: "not learnt" },
+      );
     } else {
       this.legend.replaceChildren(chanceLegend());
       this.strip.paint((token) => this.chance(token));
@@ -119,19 +247,40 @@ class Training {
   // A token's own curve.
   chosen(from) {
     if (from === null) return this.ofToken.replaceChildren();
-    const { found } = this, y = found.surprise.map((row) => (row[from] === null ? null : row[from] / Math.LN2)), learnt = found.learnt[from];
+    const { found } = this;
+    const y = found.surprise.map((row) => (row[from] === null ? null : row[from] / Math.LN2));
+    const learnt = found.learnt[from];
     if (y.every((value) => value === null)) return this.ofToken.replaceChildren();
-    const chart = lineFigure({ title: `Surprise of ${found.tokens[from].label}`, xLabel: "step", yLabel: "bits", lines: [{ label: "surprise", x: found.steps, y, dots: true }],
-      note: learnt ? `Learnt at step ${shown(learnt.step)}; ${learnt.gain.toFixed(1)} nats won.` : "Not learnt: it won less than half a nat, or fell back." });
+    const chart = lineFigure({
+      title: `Surprise of ${found.tokens[from].label}`,
+      xLabel: "step",
+      yLabel: "bits",
+      lines: [{ label: "surprise", x: found.steps, y, dots: true }],
+      note: learnt
+        ? `Learnt at step ${shown(learnt.step)}; ${learnt.gain.toFixed(1)} nats won.`
+        : "Not learnt: it won less than half a nat, or fell back.",
+    });
     this.ofToken.replaceChildren(chart.node);
   }
 
   paintMap() {
-    const { surprise } = this.found, rows = surprise.length, columns = surprise[0].length, context = this.map.getContext("2d");
+    const { surprise } = this.found;
+    const rows = surprise.length;
+    const columns = surprise[0].length;
+    const context = this.map.getContext("2d");
     this.map.width = columns;
     this.map.height = rows;
-    const image = context.createImageData(columns, rows), [red, green, blue] = colour("--c1"), most = Math.log(this.page.run().shape?.vocab_size ?? 1000);
-    surprise.forEach((row, y) => row.forEach((value, x) => image.data.set([red, green, blue, value === null ? 0 : Math.min(255, (value / most) * 255)], (y * columns + x) * 4)));
+    const image = context.createImageData(columns, rows);
+    const [red, green, blue] = colour("--c1");
+    const most = Math.log(this.page.run().shape?.vocab_size ?? 1000);
+    surprise.forEach((row, y) =>
+      row.forEach((value, x) =>
+        image.data.set(
+          [red, green, blue, value === null ? 0 : Math.min(255, (value / most) * 255)],
+          (y * columns + x) * 4,
+        ),
+      ),
+    );
     context.putImageData(image, 0, 0);
   }
 
@@ -159,4 +308,3 @@ class Training {
     this.samples.leave();
   }
 }
-

@@ -14,35 +14,91 @@ export function show(page) {
 class Write {
   constructor(page) {
     this.page = page;
-    this.prompt = element("textarea", { id: "prompt", rows: "2", placeholder: "The model goes on from here. Leave it empty, and it begins a text.",
-      value: page.values.prompt ?? "", oninput: () => this.note(), onkeydown: (event) => this.key(event) });
+    this.prompt = element("textarea", {
+      id: "prompt",
+      rows: "2",
+      placeholder: "The model goes on from here. Leave it empty, and it begins a text.",
+      value: page.values.prompt ?? "",
+      oninput: () => this.note(),
+      onkeydown: (event) => this.key(event),
+    });
     this.writeButton = button("Write", () => this.write(), { class: "main" });
     this.stopButton = button("Stop", () => this.panes.forEach((pane) => pane.stop()), { disabled: true });
-    this.settings = Object.fromEntries(SETTINGS.map((setting) => [setting.key, element("input", { type: "number", min: setting.min, max: setting.max,
-      step: setting.step, value: page.values[setting.key] ?? setting.value, inputmode: "decimal", oninput: () => this.note() })]));
-    this.stopText = element("input", { type: "text", value: page.values.stop ?? "", placeholder: "none", oninput: () => this.note() });
+    this.settings = Object.fromEntries(
+      SETTINGS.map((setting) => [
+        setting.key,
+        element("input", {
+          type: "number",
+          min: setting.min,
+          max: setting.max,
+          step: setting.step,
+          value: page.values[setting.key] ?? setting.value,
+          inputmode: "decimal",
+          oninput: () => this.note(),
+        }),
+      ]),
+    );
+    this.stopText = element("input", {
+      type: "text",
+      value: page.values.stop ?? "",
+      placeholder: "none",
+      oninput: () => this.note(),
+    });
     this.aside = element("aside", { class: "beside", "aria-label": "What is chosen" });
     this.panes = [new Pane(this, "first", page.model(), page.title())];
-    if (page.values.compare) this.panes.push(new Pane(this, "second", page.values.compare, page.title(page.values.compare)));
+    if (page.values.compare)
+      this.panes.push(new Pane(this, "second", page.values.compare, page.title(page.values.compare)));
     this.copyAs = copyAs(() => this.forms());
-    this.node = element("div", { class: `view with-aside ${this.panes.length > 1 ? "two" : ""}` }, this.controls(), this.texts(), this.aside);
+    this.node = element(
+      "div",
+      { class: `view with-aside ${this.panes.length > 1 ? "two" : ""}` },
+      this.controls(),
+      this.texts(),
+      this.aside,
+    );
     this.inspect(this.panes[0], null, null);
     this.changed();
   }
 
   controls() {
     const names = [["", "nothing"], ...this.page.everyModel().filter(([name]) => name !== this.page.model())];
-    const compare = choice(names, this.page.values.compare ?? "", (name) => this.page.go("write", { ...this.page.values, ...this.values(), compare: name }));
-    return element("section", { class: "controls", "aria-label": "Input" },
-      element("label", { class: "field", for: "prompt" }, element("span", {}, "Prompt")), this.prompt,
-      element("div", { class: "row middle" }, this.writeButton, this.stopButton, element("span", { class: "quiet keys" }, "Ctrl + Enter writes, Escape stops")),
-      element("div", { class: "row settings" }, SETTINGS.map((setting) => field(setting.label, this.settings[setting.key], setting.hint)),
-        field("Stop at", this.stopText, "\\n is a new line"), field("Compare with", compare)),
-      this.copyAs);
+    const compare = choice(names, this.page.values.compare ?? "", (name) =>
+      this.page.go("write", { ...this.page.values, ...this.values(), compare: name }),
+    );
+    return element(
+      "section",
+      { class: "controls", "aria-label": "Input" },
+      element("label", { class: "field", for: "prompt" }, element("span", {}, "Prompt")),
+      this.prompt,
+      element(
+        "div",
+        { class: "row middle" },
+        this.writeButton,
+        this.stopButton,
+        element("span", { class: "quiet keys" }, "Ctrl + Enter writes, Escape stops"),
+      ),
+      element(
+        "div",
+        { class: "row settings" },
+        SETTINGS.map((setting) => field(setting.label, this.settings[setting.key], setting.hint)),
+        field("Stop at", this.stopText, "\\n is a new line"),
+        field("Compare with", compare),
+      ),
+      this.copyAs,
+    );
   }
 
   texts() {
-    return element("div", { class: "texts" }, chanceLegend(), element("div", { class: "panes" }, this.panes.map((pane) => pane.node)));
+    return element(
+      "div",
+      { class: "texts" },
+      chanceLegend(),
+      element(
+        "div",
+        { class: "panes" },
+        this.panes.map((pane) => pane.node),
+      ),
+    );
   }
 
   values() {
@@ -80,12 +136,28 @@ class Write {
 
   inspect(pane, from, to) {
     if (!this.aside) return;
-    const tokens = pane.tokens ?? [], chosen = () => textOf(tokens.slice(from, to));
+    const tokens = pane.tokens ?? [];
+    const chosen = () => textOf(tokens.slice(from, to));
     this.aside.classList.toggle("open", from !== null);
-    this.aside.replaceChildren(inspector({ tokens, from, to, close: () => pane.strip.choose(0, 0), branch: (other) => pane.branch(from, other), actions: [
-      ["Trace these words", () => this.page.go("trace", { ...this.page.place(), q: chosen(), before: textOf(tokens.slice(0, from)) })],
-      ["Look inside up to here", () => this.page.go("inside", { ...this.page.place(), text: textOf(tokens.slice(0, to)) })],
-    ] }));
+    this.aside.replaceChildren(
+      inspector({
+        tokens,
+        from,
+        to,
+        close: () => pane.strip.choose(0, 0),
+        branch: (other) => pane.branch(from, other),
+        actions: [
+          [
+            "Trace these words",
+            () => this.page.go("trace", { ...this.page.place(), q: chosen(), before: textOf(tokens.slice(0, from)) }),
+          ],
+          [
+            "Look inside up to here",
+            () => this.page.go("inside", { ...this.page.place(), text: textOf(tokens.slice(0, to)) }),
+          ],
+        ],
+      }),
+    );
   }
 
   inside(pane) {
@@ -103,6 +175,9 @@ class Write {
   }
 
   leave() {
-    this.panes.forEach((pane) => { pane.stop(); pane.branches.save(); });
+    this.panes.forEach((pane) => {
+      pane.stop();
+      pane.branches.save();
+    });
   }
 }

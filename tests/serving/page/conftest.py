@@ -61,7 +61,7 @@ def site(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with training(folder / "live", data) as live:
         names = [f"{name}={folder / name}" for name in ("mortal", "lost", "unindexed", "live")]
         command = ServeCommand(runs=[str(run), f"early={run}@12", *names], precision="fp32")
-        for server in running(command):
+        with running(command) as server:
             yield Site(server, data, run, folder / "mortal", live)
 
 

@@ -83,15 +83,12 @@ class Page {
   }
 
   async load() {
-    const timer = setTimeout(() => this.main.replaceChildren(waiting("Asking the server…")), 300);
     try {
       this.runs = (await get("/api/runs")).runs;
     } catch (error) {
       this.main.replaceChildren(problem(error, () => this.load()));
       this.later(SELDOM_MS);
       return;
-    } finally {
-      clearTimeout(timer);
     }
     await this.arrive();
     this.later();
@@ -203,7 +200,6 @@ class Page {
           ),
         ),
       );
-    document.querySelector("#views [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     if (!run) return;
     const other = (found) => go(view, { ...values, ...found });
     const pick = document.getElementById("pick");

@@ -40,14 +40,18 @@ export function choice(options, chosen, onchange, attributes = {}) {
   return made;
 }
 
+// A number, or the text of one, such as 12%.
+const isNumber = (value) =>
+  typeof value === "number" || (typeof value === "string" && /^([+−-]?[\d.,]+%?|–)$/.test(value));
+
 // A table with a caption. A cell is a text, a number or a node; numbers stand to the right.
 export function table(caption, columns, rows) {
   const cell = (value, at) => {
-    const number = typeof value === "number";
+    const number = isNumber(value);
     return element(
       at === 0 ? "th" : "td",
       { scope: at === 0 && "row", class: number && "number" },
-      number ? shown(value) : value,
+      typeof value === "number" ? shown(value) : value,
     );
   };
   return element(
@@ -64,11 +68,7 @@ export function table(caption, columns, rows) {
           "tr",
           {},
           columns.map((name, at) =>
-            element(
-              "th",
-              { scope: "col", class: rows.length > 0 && typeof rows[0][at] === "number" && "number" },
-              name,
-            ),
+            element("th", { scope: "col", class: rows.length > 0 && isNumber(rows[0][at]) && "number" }, name),
           ),
         ),
       ),

@@ -1,7 +1,8 @@
 // The view Look inside: one text, token by token, and what the model does with it.
-import { get, post } from "./api.js";
+import { post } from "./api.js";
 import { button, choice, element, field, moveByArrows, paragraph, shown } from "./dom.js";
 import { AttentionPart } from "./attention.js";
+import { exampleText } from "./example.js";
 import { CurvesPart, PositionsPart } from "./curves.js";
 import { inspector } from "./inspector.js";
 import { LensPart } from "./lens.js";
@@ -17,6 +18,7 @@ const PARTS = {
   positions: ["By position", PositionsPart],
 };
 const TOP = 10;
+const EXAMPLE_TOKENS = 60;
 
 export function show(page) {
   return new Inside(page);
@@ -76,31 +78,22 @@ class Inside {
 
   shown() {
     if (this.page.values.text) this.analyse();
+    else this.take();
   }
 
   look() {
     this.page.go("inside", { ...this.page.values, text: this.text.value, at: null });
   }
 
-  // The beginning of a validation document, for those who have no text at hand.
+  // Looks into a validation text.
   take() {
     this.analysis.fill("Reading the validation split…", async (signal) => {
-      const run = this.page.run().name;
-      const corpus = (await get("/api/data", { run }, signal)).corpora.find((one) => one.val.documents > 0)?.name;
-      if (!corpus) return paragraph("The data set has no validation documents that can be read here.", "quiet");
-      const { documents } = await get("/api/data/documents", { run, corpus, split: "val", limit: 1 }, signal);
-      const { split, number, tokens } = documents[0];
-      const limit = Math.min(64, this.page.run().shape.context - 2);
-      const found = await get(
-        "/api/data/document",
-        { run, corpus, split, number, offset: Math.min(200, Math.max(0, tokens - limit)), limit },
-        signal,
-      );
-      this.text.value = found.pieces
-        .filter((piece) => !piece.special)
-        .map((piece) => piece.text)
-        .join("");
-      this.look();
+      const text = await exampleText(this.page, EXAMPLE_TOKENS, signal);
+      if (text === null)
+        return paragraph("Give a text: what the model makes of each of its tokens is shown here.", "quiet");
+      this.text.value = text;
+      this.page.note({ text });
+      this.analyse();
     });
   }
 

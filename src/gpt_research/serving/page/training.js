@@ -4,6 +4,7 @@ import { post } from "./api.js";
 import { button, element, heading, paragraph, say, shown } from "./dom.js";
 import { colour } from "./attention.js";
 import { progress } from "./curves.js";
+import { exampleText } from "./example.js";
 import { lineFigure } from "./figure.js";
 import { Slot } from "./problems.js";
 import { RunCurves } from "./run_curves.js";
@@ -13,6 +14,7 @@ import { TokenStrip, chanceLegend, chanceLook, legend } from "./tokens.js";
 // Checkpoints that are asked for at a time, so that the page can say how far it is.
 const AT_ONCE = 4;
 const PLAY_MS = 700;
+const EXAMPLE_TOKENS = 40;
 
 export function show(page) {
   return new Training(page);
@@ -62,11 +64,24 @@ class Training {
 
   shown() {
     if (this.page.values.text) this.load();
+    else this.take();
     this.curves.load();
   }
 
   runsChanged() {
     this.curves.load();
+  }
+
+  // Follows a validation text.
+  take() {
+    if (!this.page.run().checkpoints.length) return this.load();
+    this.through.fill("Reading the validation split…", async (signal) => {
+      const text = await exampleText(this.page, EXAMPLE_TOKENS, signal);
+      if (text === null) return paragraph("Give a text: it is shown as each checkpoint sees it.", "quiet");
+      this.text.value = text;
+      this.page.note({ text });
+      this.load();
+    });
   }
 
   follow() {

@@ -1,11 +1,14 @@
 // The view Write: a prompt, settings, and what one or two models make of it.
 import { button, choice, element, field } from "./dom.js";
+import { exampleText } from "./example.js";
 import { asCommand, asCurl, asPython, copyAs, copyButton } from "./copy.js";
 import { SETTINGS, requestOf } from "./completions.js";
 import { textOf } from "./branches.js";
 import { inspector } from "./inspector.js";
 import { Pane } from "./pane.js";
 import { chanceLegend } from "./tokens.js";
+
+const EXAMPLE_TOKENS = 12;
 
 export function show(page) {
   return new Write(page);
@@ -38,6 +41,7 @@ class Write {
         }),
       ]),
     );
+    this.example = element("div");
     this.stopText = element("input", {
       type: "text",
       value: page.values.stop ?? "",
@@ -58,6 +62,7 @@ class Write {
     );
     this.inspect(this.panes[0], null, null);
     this.changed();
+    if (!this.prompt.value) this.offer().catch(() => {}); // Without data there is nothing to offer.
   }
 
   controls() {
@@ -70,6 +75,7 @@ class Write {
       { class: "controls", "aria-label": "Input" },
       element("label", { class: "field", for: "prompt" }, element("span", {}, "Prompt")),
       this.prompt,
+      this.example,
       element(
         "div",
         { class: "row middle" },
@@ -99,6 +105,18 @@ class Write {
         this.panes.map((pane) => pane.node),
       ),
     );
+  }
+
+  // A prompt from the run's own data, for those who come without one.
+  async offer() {
+    const text = (await exampleText(this.page, EXAMPLE_TOKENS))?.trim();
+    if (!text || this.prompt.value) return;
+    const take = () => {
+      this.prompt.value = text;
+      this.example.replaceChildren();
+      this.write();
+    };
+    this.example.replaceChildren(button(`Try: ${text.replaceAll(/\s+/g, " ")}`, take, { class: "small try" }));
   }
 
   values() {

@@ -54,7 +54,7 @@ def site(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     data, bare, run = folder / "data", folder / "bare", folder / "tiny"
     shutil.copytree(dataset_folder, data)
     shutil.copytree(dataset_folder, bare)
-    # assert main(["index", str(data)]) == 0
+    assert main(["index", str(data)]) == 0
     assert main(["train", "--data", str(data), "--out", str(run), "--max_steps", "60", *SHAPE]) == 0
     for name, other in (("mortal", data), ("lost", folder / "gone"), ("unindexed", bare)):
         copied(run, folder / name, data, other)

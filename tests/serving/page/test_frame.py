@@ -139,7 +139,7 @@ def test_the_header_names_every_run_and_checkpoint(visit: Visit) -> None:
         "tiny", "early", "mortal", "lost", "unindexed", "live",
     ]  # fmt: skip
     steps = page.get_by_label("Checkpoint").locator("option").all_text_contents()
-    assert steps[0] == "newest (step 60)"
+    assert steps[0] == "newest (60)"
     assert re.fullmatch(r"step 60 \((best, )?validation \d\.\d+\)", steps[1])
     assert len(steps) == 11
 

@@ -11,6 +11,7 @@ import pytest
 from serving.page.conftest import STEPS, Site, Visit
 
 TEXT = "the king loves the crown 12."
+CURVES = "[aria-label='Curves of the run']"
 
 
 def losses(site: Site) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def test_samples_are_written_at_each_checkpoint(visit: Visit) -> None:
 
 def test_the_curves_of_the_run_are_drawn(visit: Visit) -> None:
     page = visit("#/training")
-    figures = page.locator("figure.chart")
+    figures = page.locator(f"{CURVES} figure.chart")
     figures.nth(3).wait_for()
     assert figures.locator("h3").all_text_contents() == [
         "Loss", "Learning rate", "Gradient norm", "Speed", "Validation of each corpus",
@@ -96,11 +97,12 @@ def test_the_curves_of_the_run_are_drawn(visit: Visit) -> None:
 @pytest.mark.usefixtures("going_on")
 def test_the_curves_of_a_run_that_trains_grow_while_one_looks(visit: Visit) -> None:
     page = visit("#/training?run=live")
-    page.locator("figure.chart").first.wait_for()
+    page.locator(f"{CURVES} figure.chart").first.wait_for()
     assert "Training now" in page.locator(".summary").inner_text()
     assert page.locator(".top .live").inner_text() == "training now"
     step = "() => +document.querySelector('.summary').textContent.match(/step ([\\d,]+)/)[1].replace(',', '')"
-    last = "() => +document.querySelector('figure.chart tbody tr:last-child th').textContent.replace(',', '')"
+    row = f"{CURVES} tbody tr:last-child th"
+    last = f'() => +document.querySelector("{row}").textContent.replace(",", "")'
     before, drawn = page.evaluate(step), page.evaluate(last)
     page.wait_for_function(f"before => ({step})() > before", arg=before)
     page.wait_for_function(f"before => ({last})() > before", arg=drawn)

@@ -237,7 +237,7 @@ class Page {
 
 function newestOf(run) {
   const newest = run.checkpoints.at(-1);
-  return newest ? `newest (step ${newest.step.toLocaleString("en")})` : "none yet";
+  return newest ? `newest (${newest.step.toLocaleString("en")})` : "none yet";
 }
 
 function nameOf(checkpoint) {

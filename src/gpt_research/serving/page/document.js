@@ -163,7 +163,7 @@ export class DocumentPart {
           : `${shown(found.total)} ${found.total === 1 ? "window" : "windows"} ` +
             `of ${shown(found.steps_taken)} steps ` +
             `held ${from === null ? "parts of them" : "them or parts of them"}${never ? `; ${shown(never)} of ${shown(last - first)} tokens were never read` : ""}.`;
-      const text = [
+      return [
         heading(2, title),
         paragraph(words),
         found.total > 0 &&

@@ -1,8 +1,6 @@
 // A text of the run's own validation split, for those who have none at hand.
 import { get } from "./api.js";
 
-const OFFSET = 200;
-
 // The text of so many tokens, or null if no document can be read.
 export async function exampleText(page, length, signal) {
   const run = page.run().name;
@@ -12,7 +10,7 @@ export async function exampleText(page, length, signal) {
   const { documents } = await get("/api/data/documents", { run, corpus, split: "val", limit: 1 }, signal);
   const { split, number, tokens } = documents[0];
   const limit = Math.max(1, Math.min(length, (page.run().shape?.context ?? length) - 2));
-  const offset = Math.min(OFFSET, Math.max(0, tokens - limit));
+  const offset = Math.max(0, Math.floor((tokens - limit) / 2));
   const { pieces } = await get("/api/data/document", { run, corpus, split, number, offset, limit }, signal);
   const text = pieces.map((piece) => (piece.special ? "" : piece.text)).join("");
   // The first line may be cut; the text begins behind it if enough is left.

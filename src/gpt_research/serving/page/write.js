@@ -8,7 +8,8 @@ import { inspector } from "./inspector.js";
 import { Pane } from "./pane.js";
 import { chanceLegend } from "./tokens.js";
 
-const EXAMPLE_TOKENS = 12;
+const EXAMPLE_TOKENS = 60;
+const EXAMPLE_CHARACTERS = 60;
 
 export function show(page) {
   return new Write(page);
@@ -109,7 +110,9 @@ class Write {
 
   // A prompt from the run's own data, for those who come without one.
   async offer() {
-    const text = (await exampleText(this.page, EXAMPLE_TOKENS))?.trim();
+    const lines = (await exampleText(this.page, EXAMPLE_TOKENS))?.split("\n") ?? [];
+    const line = lines.find((one) => one.trim().length > 12)?.trim() ?? "";
+    const text = line.length > EXAMPLE_CHARACTERS ? line.slice(0, EXAMPLE_CHARACTERS).replace(/\s\S*$/, "") : line;
     if (!text || this.prompt.value) return;
     const take = () => {
       this.prompt.value = text;

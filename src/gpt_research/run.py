@@ -20,6 +20,7 @@ from gpt_research.checkpoint.files import checkpoint_path, find_step, load_step,
 from gpt_research.checkpoint.weights import restore_model, shape_of
 from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.model.adapters import language_model
 from gpt_research.model.gpt import GPT
 from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.settings_history import run_config
@@ -101,7 +102,7 @@ class Run:
         )
         model, where = GPT(config.model, drawn=False), str(checkpoint_path(folder, checkpoint.step))
         weights = checkpoint.weights(ema, where)
-        restore_model(model, weights.tensors, where)
+        restore_model(model, language_model(weights.tensors, lineage), where)
         model = model.to(device).eval()
         if torch.device(device).type == "cpu":
             shared_cores.follow_load()

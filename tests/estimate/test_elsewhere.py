@@ -112,7 +112,9 @@ def test_a_plan_for_a_card_does_not_ask_for_the_compiler_of_this_machine(monkeyp
 
 def beginning(config: TrainConfig, peak_flops: float = 1e12) -> Beginning:
     runtime = startup.start("cpu", "fp32")
-    return Beginning(config, runtime, plan_execution(config, runtime), 10_000, {}, 1, 0, 60_000.0, peak_flops)
+    return Beginning(
+        config, runtime, plan_execution(config, runtime), 10_000, 1_000_000, {}, 1, 0, 60_000.0, peak_flops
+    )
 
 
 @pytest.mark.parametrize("positions", ["learned", "sinusoidal"])

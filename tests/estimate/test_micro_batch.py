@@ -84,7 +84,16 @@ def test_a_run_that_uses_little_of_its_card_says_so(monkeypatch: pytest.MonkeyPa
         config = dataclasses.replace(PRESET, micro_batch=size)
         plan = plan_execution(config, CARD)
         begun = Beginning(
-            config, CARD, plan, parameters=0, epochs={}, corpora=1, start_step=0, flops_per_token=0, peak_flops=0
+            config,
+            CARD,
+            plan,
+            parameters=0,
+            tokens=0,
+            epochs={},
+            corpora=1,
+            start_step=0,
+            flops_per_token=0,
+            peak_flops=0,
         )
         return first_steps.about_the_card(begun)
 

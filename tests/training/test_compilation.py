@@ -112,7 +112,7 @@ def test_a_sample_compiles_nothing_while_other_ranks_wait(
     before = dict(frames)
     assert before["total"] > 0
     Path(config.out).mkdir()
-    trainer._write_sample(1)
+    trainer.write_sample(1)
     assert dict(frames) == before
     assert "--- step 1 ---" in (Path(config.out) / "samples.txt").read_text(encoding="utf-8")
     torch.compiler.reset()

@@ -65,15 +65,22 @@ def model_tensors(model: PaddedModule, *, copy: bool = True) -> dict[str, torch.
     return tensors
 
 
-def restore_model(model: PaddedModule, tensors: Mapping[str, torch.Tensor], where: str) -> None:
+def restore_model(
+    model: PaddedModule, tensors: Mapping[str, torch.Tensor], where: str, *, partly: bool = False
+) -> None:
     """Put saved weights into a model; of a sharded one, the rows that this process holds.
 
     Parameters that are shapes only (`GPT(config, drawn=False)`) get memory on the CPU.
+
+    Args:
+        partly: a parameter without a tensor stays as it is.
 
     Raises:
         UserError: a name is missing, unknown or of another shape.
     """
     parameters, saved = dict(model.named_parameters()), model.saved_rows()
+    if partly:
+        parameters = {name: parameter for name, parameter in parameters.items() if name in tensors}
     if parameters.keys() != tensors.keys():
         differ = ", ".join(sorted(parameters.keys() ^ tensors.keys())[:3])
         raise UserError(f"{where} is of another model than its config: the names differ ({differ}, ...).")

@@ -24,14 +24,13 @@ class TerminalReporter(Reporter):
 
     def start(self, beginning: Beginning) -> None:
         config, runtime, plan = beginning.config, beginning.runtime, beginning.plan
-        tokens = config.max_steps * config.tokens_per_step
         self.console.print(
             f"Model: {beginning.parameters / 1e6:.1f}M parameters, {config.model.n_layer} layers, "
             f"{config.model.n_head} heads, {config.model.n_embd} wide, context {config.model.block_size}, "
             f"vocabulary {config.model.vocab_size:,}"
         )
         self.console.print(
-            f"Data:  {tokens / 1e6:,.1f}M tokens to see: "
+            f"Data:  {beginning.tokens / 1e6:,.1f}M tokens to see: "
             + ", ".join(f"{name} {count:.2f} epochs" for name, count in beginning.epochs.items())
             + (f" (mix_temperature {config.mix_temperature:g})" if config.mix_temperature != 1 else "")
         )
@@ -55,7 +54,7 @@ class TerminalReporter(Reporter):
         self.first_steps = FirstSteps(beginning)
         for sentence in self.first_steps.before_first():
             self.note(sentence)
-        self.tokens_per_step, self.max_steps = config.tokens_per_step, config.max_steps
+        self.tokens, self.max_steps = beginning.tokens, config.max_steps
         self.bar.start()
 
     def before_pass(self) -> None:
@@ -66,7 +65,7 @@ class TerminalReporter(Reporter):
         self.first_steps.paused(seconds)
 
     def step(self, step: int, values: dict[str, float]) -> None:
-        left = (self.max_steps - step) * self.tokens_per_step / values["tokens_per_s"]
+        left = (1 - step / self.max_steps) * self.tokens / values["tokens_per_s"]
         note = (
             f"loss {values['loss']:.4f}  {values['tokens_per_s']:,.0f} tokens/s  MFU {values['mfu']:.1%}  "
             f"{_duration(left)} left"
@@ -84,7 +83,9 @@ class TerminalReporter(Reporter):
 
     def _evaluated(self, step: int, losses: dict[str, Loss], what: str) -> None:
         overall = total(losses)
-        text = f"step {step:,}  {what} {overall.loss:.4f}, {overall.bits_per_byte:.4f} bits per byte"
+        text = f"step {step:,}  {what} {overall.loss:.4f}"
+        text += f", {overall.bits_per_byte:.4f} bits per byte" if overall.bytes else ""
+        text += "".join(f", {name} {score:.4f}" for name, score in overall.scores.items())
         if not math.isfinite(overall.loss):
             text = f"step {step:,}  the validation loss is not finite: the model has diverged"
         elif len(losses) > 1:

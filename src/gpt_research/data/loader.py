@@ -91,6 +91,14 @@ class DataLoader:
             )
         return torch.from_numpy(gathered)
 
+    def tokens_before(self, step: int) -> int:
+        """Return how many tokens the steps before `step` read over all ranks."""
+        return step * self.samples_per_step * self.block_size
+
+    def passes_before(self, step: int) -> dict[str, float]:
+        """Return how often the steps before `step` read each corpus."""
+        return self.order.passes(step * self.samples_per_step)
+
     def windows(self, step: int, micro_step: int) -> list[list[Span]]:
         """Return the windows of a micro-batch, each as the spans of its shard that it is made of:
         one, or with `shuffle_documents` one for each document.

@@ -212,7 +212,7 @@ class GPT(nn.Module):
             layer = cache.layers[index] if cache is not None else None
             own = self.value_embeddings[str(index)](tokens) if str(index) in self.value_embeddings else None
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(block, x, self.position_embedding, at, None, own, use_reentrant=False)
+                x = checkpoint(block, x, self.position_embedding, at, layer, own, use_reentrant=False)
             else:
                 x = block(x, self.position_embedding, at, layer, own)
         return self.norm(x)

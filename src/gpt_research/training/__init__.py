@@ -6,11 +6,13 @@ Modules:
     starting_weights  the weights of another run, with which a new one begins
     remarks           what a user should know before the first step
     state             what a step changes, to and from a checkpoint; saving it in the background
+    objective         what a run learns: `Objective`, which the loop takes
+    samples           the texts that the model writes on the way
     step              one optimizer step
     assembly          from settings to a step; decides parallelism, compilation, loss chunk
     compilation       how much of a model is compiled, by the length of the run
     execution         `ExecutionPlan`, which holds those decisions
-    inputs            data set, tokenizer and loader of a run
+    inputs            data set, tokenizer and loader of pretraining, whose objective it is
     optimizers        the table of optimizers, and the groups of parameters
     muon              the optimizer whose matrices of momentum are made orthogonal
     polynomials       by which it makes them so

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,22 @@ from gpt_research.config import RESUME_IN_PLACE, TrainConfig
 from gpt_research.data.shards import Dataset
 
 if TYPE_CHECKING:
-    from gpt_research.training.inputs import TrainingData
+    from gpt_research.data.tokenizer import Tokenizer
+
+
+class HasData(Protocol):
+    """An objective, of which only the data matter here."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    def sample_sha256(self) -> str: ...
+
+
+Opened = TypeVar("Opened", bound=HasData)
 
 OWN_OF_EACH = ("data", "out", "device")
 """Settings that may differ from rank to rank, because hosts may give a folder different names. What
@@ -54,8 +69,8 @@ def agree_on_settings(runtime: Runtime, config: TrainConfig, until: int | None =
     )
 
 
-def opened_alike(runtime: Runtime, folder: Path, open_data: Callable[[], TrainingData]) -> TrainingData:
-    """Return the data set in `folder`, which has the same content for all ranks.
+def opened_alike(runtime: Runtime, folder: Path, open_data: Callable[[], Opened]) -> Opened:
+    """Return the data in `folder`, which have the same content for all ranks.
 
     Raises:
         UserError: as `open_data` does, or a rank has other data; all ranks raise it.
@@ -68,7 +83,7 @@ def opened_alike(runtime: Runtime, folder: Path, open_data: Callable[[], Trainin
         found = {
             "its fingerprint": data.fingerprint[:16],
             "the fingerprint of its tokenizer": data.tokenizer.fingerprint[:16],
-            "the hash of some of its tokens": sampled_sha256(data.dataset)[:16],
+            "the hash of some of its tokens": data.sample_sha256()[:16],
         }
         _agree(runtime, found, unlike, "Give all hosts the same data set, on a shared file system or as a whole copy.")
     return data

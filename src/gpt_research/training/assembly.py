@@ -76,6 +76,11 @@ def plan_execution(config: TrainConfig, runtime: Runtime) -> ExecutionPlan:
     )
 
 
+def undrawn(config: GPTConfig) -> GPT:
+    """Return a language model whose matrices are shapes."""
+    return GPT(config, drawn=False)
+
+
 Step = TypeVar("Step", bound=TrainStep)
 
 
@@ -85,18 +90,20 @@ def build_step(
     runtime: Runtime,
     batches: Batches,
     kind: type[Step],
+    new_model: Callable[[GPTConfig], GPT] = undrawn,
 ) -> Step:
     """Return the step of `config`, with a new model on this process's device.
 
     Args:
         kind: `TrainStep` or a subclass; the probe has one that times its passes.
+        new_model: from a shape to a model whose matrices are shapes.
 
     Raises:
         UserError: no optimizer, schedule or part of the model has the name that a setting gives, or
             the model and what its training holds do not fit the memory.
     """
     learning_rate = learning_rates(config)
-    model = GPT(config.model, drawn=False)
+    model = new_model(config.model)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     _require_memory_for_state(parameters, plan.shards, lambda: training_state_bytes(config), runtime)
     model.gradient_checkpointing, model.loss_chunk = plan.gradient_checkpointing, plan.loss_chunk

@@ -1,4 +1,4 @@
-"""The inputs of a training run: its data set, the tokenizer of the data set, and the data loader.
+"""The inputs of pretraining: a data set, the tokenizer of the data set, and the data loader.
 
 The trainer, the estimate of passes over the data and `gpt-research where` read the same windows,
 because all of them make their loader here.
@@ -7,9 +7,13 @@ because all of them make their loader here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
@@ -17,12 +21,27 @@ from gpt_research.data.dataset_tokenizer import tokenizer_of
 from gpt_research.data.loader import DataLoader
 from gpt_research.data.shards import Dataset, TokenFiles, data_fingerprint
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
+from gpt_research.training.agreement import sampled_sha256
+from gpt_research.training.black_box import describe_windows
+from gpt_research.training.remarks import about_the_inputs
+from gpt_research.training.step import TrainStep
+from gpt_research.training.validation import Loss, validate
+
+if TYPE_CHECKING:
+    from gpt_research.base.runtime import Runtime
+    from gpt_research.training.starting_weights import Source
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A data set, opened for training."""
+    """A data set, opened for training; the `Objective` of pretraining."""
+
+    command = "train"
+    step_kind = TrainStep
+    new_model = partial(GPT, drawn=False)
+    writes_samples = True
 
     dataset: Dataset
     tokenizer: Tokenizer
@@ -36,6 +55,11 @@ class TrainingData:
     def fingerprint(self) -> str:
         """The fingerprint of the data set."""
         return data_fingerprint(self.dataset.manifests)
+
+    @property
+    def lineage(self) -> Mapping[str, Any]:
+        """Empty, because tokenizer and data say all."""
+        return {}
 
     @property
     def validated(self) -> list[str]:
@@ -61,6 +85,34 @@ class TrainingData:
                 "entries. Leave model.vocab_size out."
             )
         return cls(dataset, tokenizer, path, dataclasses.replace(config.model, vocab_size=size))
+
+    def sample_sha256(self) -> str:
+        """Return the hash of some tokens."""
+        return sampled_sha256(self.dataset)
+
+    @property
+    def remarks(self) -> Callable[[TrainConfig], list[str]]:
+        """A function from the settings to what a user should know of them."""
+        corpora = list(self.dataset.train)
+        return partial(about_the_inputs, tokenizer=self.tokenizer, corpora=corpora, validated=self.validated)
+
+    @property
+    def batches(self) -> Callable[..., DataLoader]:
+        """A function from the settings, `rank` and `world_size` to the loader of a process."""
+        return partial(loader_of_run, files=self.dataset.train)
+
+    def fit(self, source: Source) -> None:
+        """Return None: the weights of another run must fit as they are."""
+
+    def validate(self, model: torch.nn.Module, config: TrainConfig, runtime: Runtime) -> dict[str, Loss]:
+        """Return the validation loss of each corpus that has a validation split."""
+        files = {name: self.dataset.val[name] for name in self.validated}
+        byte_lengths = torch.from_numpy(self.tokenizer.byte_lengths).to(runtime.device)
+        return validate(model, files, config.eval_tokens, config.micro_batch, byte_lengths, runtime)
+
+    def windows(self, batches: DataLoader, step: int) -> list[dict[str, Any]]:
+        """Return the windows of a step, as `describe_windows` does."""
+        return describe_windows(batches, self.dataset, self.tokenizer, step)
 
 
 def loader_of_run(

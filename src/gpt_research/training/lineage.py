@@ -43,7 +43,7 @@ def mean_of(origins: Sequence[Mapping[str, Any]], newest: Mapping[str, Any], *, 
         newest: the lineage of the newest of them.
         ema: True if the averaged weights of the checkpoints were taken.
     """
-    kept = {name: newest[name] for name in ("tokenizer", "data", "plugins") if name in newest}
+    kept = {name: newest[name] for name in ("tokenizer", "data", "plugins", "finetune") if name in newest}
     taken = {"checkpoints": list(origins), **({"ema": True} if ema else {}), "lineage": dict(newest)}
     return {**kept, "code": _code(), "mean_of": taken}
 

@@ -12,59 +12,60 @@ import dataclasses
 import gc
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
 from gpt_research.base import hints, parent, ranks, shared_cores, startup
-from gpt_research.base.disk import dispensable
-from gpt_research.base.errors import UserError
 from gpt_research.base.peak_flops import about_the_peak, peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.choice import load_alike
 from gpt_research.checkpoint.files import checkpoint_path, saved_steps
 from gpt_research.checkpoint.saver import drop_after
-from gpt_research.config import RESUME_IN_PLACE, USUAL_MICRO_BATCH, GenerateConfig, TrainConfig
+from gpt_research.config import RESUME_IN_PLACE, USUAL_MICRO_BATCH, TrainConfig
 from gpt_research.generation.torch_engine import generate
 from gpt_research.model.variants import check_variants
 from gpt_research.training.agreement import agree_on_settings, agree_on_state, opened_alike
 from gpt_research.training.assembly import build_step, plan_execution
 from gpt_research.training.bad_steps import BadSteps
 from gpt_research.training.best import BestEvaluation
-from gpt_research.training.black_box import describe_windows
 from gpt_research.training.curves import draw_loss_curve
 from gpt_research.training.health import Health
-from gpt_research.training.inputs import TrainingData, loader_of_run
+from gpt_research.training.inputs import TrainingData
 from gpt_research.training.lineage import lineage
-from gpt_research.training.metrics import SAMPLES, Earlier, Metrics
+from gpt_research.training.metrics import Earlier, Metrics
+from gpt_research.training.objective import Objective
 from gpt_research.training.optimizer_check import check_optimizer
 from gpt_research.training.optimizers import own_optimizer
 from gpt_research.training.out_of_memory import REMEDY_OF_BUILDING, out_of_memory_is_the_users
-from gpt_research.training.parallel import reshard, uncompiled
+from gpt_research.training.parallel import reshard
 from gpt_research.training.profiling import profiled
-from gpt_research.training.remarks import about_the_inputs, about_the_start
+from gpt_research.training.remarks import about_the_start
 from gpt_research.training.reporter import Beginning, Outcome, Reporter
 from gpt_research.training.run_folder import fill_run_folder, locked_run_folder, shared_run_folder
+from gpt_research.training.samples import write_sample
 from gpt_research.training.schedules import learning_rates
 from gpt_research.training.signals import StopSignal, StopTogether, catch_stop_signals
 from gpt_research.training.starting_weights import take_weights
 from gpt_research.training.state import RunState, Saving, is_due
-from gpt_research.training.step import TrainStep
 from gpt_research.training.trackers import find_tracker
-from gpt_research.training.validation import Loss, as_metrics, total, validate
-
-LONGEST_SAMPLE = 200
-"""The most tokens of the sample that is written after an evaluation."""
+from gpt_research.training.validation import Loss, as_metrics, total
 
 
-def train(config: TrainConfig, reporter: Reporter | None = None, until: int | None = None) -> Outcome:
+def train(
+    config: TrainConfig,
+    reporter: Reporter | None = None,
+    until: int | None = None,
+    open_data: Callable[[TrainConfig], Objective] = TrainingData.open,
+) -> Outcome:
     """Train as `config` says, from the start or from the step at which its run folder stopped.
 
     Args:
         config: `micro_batch` must not be `auto` (`estimate.micro_batch` makes a number of it).
         until: stop after this step, as a signal would, although `max_steps` is further.
+        open_data: opens what the run learns from; by default, a data set to pretrain on.
 
     Raises:
         UserError: data, settings, folder or disk are wrong, or gradients are not finite.
@@ -80,12 +81,12 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
     try:
         if runtime.world_size > 1:
             agree_on_settings(runtime, config, until)
-        data = opened_alike(runtime, Path(config.data), lambda: TrainingData.open(config))
+        data = opened_alike(runtime, Path(config.data), lambda: open_data(config))
         micro_batch = config.micro_batch or USUAL_MICRO_BATCH
         config = dataclasses.replace(config, precision=runtime.precision, model=data.model, micro_batch=micro_batch)
         if runtime.world_size > 1:
             agree_on_settings(runtime, config, until)  # a rank may have a card of another kind
-        remarks = runtime.together(lambda: about_the_inputs(config, data))
+        remarks = runtime.together(lambda: data.remarks(config))
         with shared_run_folder(Path(config.out), locked_run_folder(config), runtime):
             with out_of_memory_is_the_users("for the model", REMEDY_OF_BUILDING):
                 trainer = Trainer(config, runtime, data, reporter)
@@ -104,13 +105,13 @@ def train(config: TrainConfig, reporter: Reporter | None = None, until: int | No
 
 
 class Trainer:
-    """A `TrainStep` on a data set, with logging, evaluation and saving around its steps."""
+    """A `TrainStep` on an objective's data; around its steps it logs, evaluates and saves."""
 
     def __init__(
         self,
         config: TrainConfig,
         runtime: Runtime,
-        data: TrainingData,
+        data: Objective,
         reporter: Reporter,
         *,
         resume: bool = True,
@@ -120,16 +121,15 @@ class Trainer:
         self.reporter = reporter if runtime.is_main else Reporter()
         self.run_folder = Path(config.out)
         self.plan = plan_execution(config, runtime)
-        self.loader = loader_of_run(config, data.dataset.train, runtime.rank, runtime.world_size)
-        self.train_step = build_step(config, self.plan, runtime, self.loader, TrainStep)
+        self.batches = data.batches(config, rank=runtime.rank, world_size=runtime.world_size)
+        self.train_step = build_step(config, self.plan, runtime, self.batches, data.step_kind, data.new_model)
         self.model = self.train_step.model
-        origin = lineage(config, data.tokenizer.fingerprint, data.fingerprint)
+        origin = {**lineage(config, data.tokenizer.fingerprint, data.fingerprint), **data.lineage}
         best = BestEvaluation(config.best_smoothing, config.early_stopping)
         self.state = RunState(self.train_step, origin, Health(config.spike_z), best)
-        self.byte_lengths = torch.from_numpy(data.tokenizer.byte_lengths).to(runtime.device)
         before_decay = learning_rates(config).steps_before_decay
         self.saving = Saving(self.run_folder, config, before_decay, self.plan, self.state, runtime, self.reporter)
-        windows = partial(describe_windows, self.loader, data.dataset, data.tokenizer)
+        windows = partial(data.windows, self.batches)
         self.bad_steps = BadSteps(self.run_folder, self.state, self.saving, runtime, self.reporter, windows)
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []
         """Step, loss and gradient norm of the steps whose numbers are still on the device."""
@@ -150,7 +150,7 @@ class Trainer:
             UserError: memory ran out, the disk is full, or too many gradients were not finite.
         """
         remedy = "Lower micro_batch or add --gradient_checkpointing, and go on with: " + hints.command(
-            "train", "--resume", self.run_folder
+            self.data.command, "--resume", self.run_folder
         )
         with out_of_memory_is_the_users(f"with micro_batch {self.plan.micro_batch}", remedy):
             return self._run(stop, until, remarks)
@@ -229,7 +229,8 @@ class Trainer:
             self.start_step = self.saving.newest = checkpoint.step
         elif config.init_from:
             tokenizer = self.data.tokenizer.fingerprint
-            self.state.lineage["init_from"] = take_weights(self.model, config, tokenizer, self.runtime)
+            origin = take_weights(self.model, config, tokenizer, self.runtime, self.data.fit)
+            self.state.lineage["init_from"] = origin
         small = {"step": self.start_step, **self.state.small_values()}
         agree_on_state(self.runtime, self.state.tensors(), small)
 
@@ -268,10 +269,8 @@ class Trainer:
         return notes
 
     def evaluate(self) -> dict[str, Loss]:
-        """Return the validation loss of each corpus that has a validation split."""
-        files = {name: self.data.dataset.val[name] for name in self.data.validated}
-        model, config = self.train_step.placed.for_evaluation, self.config
-        losses = validate(model, files, config.eval_tokens, config.micro_batch, self.byte_lengths, self.runtime)
+        """Return the validation loss of each part of the data that has a validation split."""
+        losses = self.data.validate(self.train_step.placed.for_evaluation, self.config, self.runtime)
         reshard(self.model)
         return losses
 
@@ -286,7 +285,8 @@ class Trainer:
             self.runtime,
             self.plan,
             parameters=self.model.num_parameters(),
-            epochs=self.loader.order.passes(self.config.max_steps * self.loader.samples_per_step),
+            tokens=self.batches.tokens_before(self.config.max_steps),
+            epochs=self.batches.passes_before(self.config.max_steps),
             corpora=len(self.data.validated),
             start_step=self.start_step,
             flops_per_token=self.model.flops_per_token(),
@@ -332,8 +332,9 @@ class Trainer:
 
     def _log(self, step: int, loss: float, norm: float) -> None:
         now = time.perf_counter()
-        seconds, steps = now - self.window_at, step - self.window_step
-        tokens_per_s = steps * self.config.tokens_per_step / max(seconds, 1e-9)
+        seconds = now - self.window_at
+        tokens = self.batches.tokens_before(step)
+        tokens_per_s = (tokens - self.batches.tokens_before(self.window_step)) / max(seconds, 1e-9)
         flops = tokens_per_s * self.model.flops_per_token() / self.runtime.world_size
         # No step is faster than the peak, so the machine was busy when its peak was measured.
         if flops > self.peak_flops:
@@ -347,8 +348,8 @@ class Trainer:
             "mfu": flops / self.peak_flops,
             "data_wait": self.train_step.data_s / max(seconds, 1e-9),
             "skipped_steps": int(self.train_step.skipped.item()),
-            "tokens": self.earlier.tokens + (step - self.start_step) * self.config.tokens_per_step,
-            "epochs": self.loader.order.passes(step * self.loader.samples_per_step),
+            "tokens": self.earlier.tokens + tokens - self.batches.tokens_before(self.earlier.step),
+            "epochs": self.batches.passes_before(step),
             "elapsed_s": self.earlier.seconds + now - self.started_at,
             "peak_memory_gb": self.runtime.peak_memory() / 1e9,
         }
@@ -373,27 +374,12 @@ class Trainer:
             if averaged:
                 self.reporter.evaluated_average(step, averaged)
         if self.runtime.is_main:
-            if self.plan.shards == 1:  # with FSDP no process holds the whole model
-                self._write_sample(step)
+            if self.plan.shards == 1 and self.data.writes_samples:  # with FSDP no process holds the whole model
+                self.write_sample(step)
             draw_loss_curve(self.run_folder)
         # All ranks must save the same steps.
         return self.runtime.any_rank(is_best)
 
-    def _write_sample(self, step: int) -> None:
-        """Append one sample to `samples.txt`. Its random stream is its own, so training is
-        unchanged.
-        """
-        # The default prompt is a line's end, which a vocabulary of characters may not have.
-        prompt = self.data.tokenizer.known_part(self.config.sample_prompt)
-        length = max(1, self.config.model.block_size // 2)
-        settings = GenerateConfig(max_new_tokens=min(LONGEST_SAMPLE, length), seed=self.config.seed)
-        self.model.eval()
-        try:
-            with uncompiled(self.plan):
-                made = generate(self.model, self.data.tokenizer, prompt, settings, notice=lambda _: None)
-            text = prompt + made[0].text
-        except UserError as error:  # a model that has diverged must not end its run in a traceback
-            text = f"(no sample: {error})"
-        path = self.run_folder / SAMPLES
-        with dispensable(path), open(path, "a", encoding="utf-8") as file:
-            file.write(f"--- step {step} ---\n{text}\n\n")
+    def write_sample(self, step: int) -> None:
+        """Append a text of the model to `samples.txt`."""
+        write_sample(self.run_folder, step, self.model, self.data.tokenizer, self.config, self.plan, generate)

@@ -26,8 +26,10 @@ _SAMPLE_HEAD = re.compile(r"^--- step (\d+) ---$", re.MULTILINE)
 class Earlier:
     """What the sessions before this one did for the run."""
 
+    step: int = 0
+    """The step of the last logged line before this session; 0 if there is none."""
     tokens: int = 0
-    """Tokens that the steps up to the first of this session have read."""
+    """Tokens that the steps up to this one have read."""
     seconds: float = 0.0
     """Time of all earlier sessions, with that of steps that were lost and are taken again."""
 
@@ -47,7 +49,7 @@ class Metrics:
         path = run / METRICS
         lines = read_metrics(run)
         kept = [line for line in lines if line["step"] <= start_step]
-        self.earlier = _earlier(lines, kept, start_step, config.tokens_per_step)
+        self.earlier = _earlier(lines, kept)
         write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         _drop_samples_after(run / SAMPLES, start_step)
         self._path, self._file = path, AppendedLines(path)
@@ -111,15 +113,15 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, flo
     return pairs
 
 
-def _earlier(lines: list[dict[str, Any]], kept: list[dict[str, Any]], start_step: int, tokens_per_step: int) -> Earlier:
-    """Add up the sessions before `start_step`, from all lines and from those that are kept."""
+def _earlier(lines: list[dict[str, Any]], kept: list[dict[str, Any]]) -> Earlier:
+    """Add up the earlier sessions, from all lines and from those that are kept."""
     step, tokens = next(((m["step"], m["tokens"]) for m in reversed(kept) if "tokens" in m), (0, 0))
     seconds = before = 0.0
     for elapsed in (m["elapsed_s"] for m in lines if m.get("elapsed_s") is not None):
         # Version 0.1 counted from 0 again in each session.
         seconds += elapsed - before if elapsed >= before else elapsed
         before = elapsed
-    return Earlier(tokens + (start_step - step) * tokens_per_step, seconds)
+    return Earlier(step, tokens, seconds)
 
 
 def _drop_samples_after(path: Path, step: int) -> None:

@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
+from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.engine import encode_prompt
 from gpt_research.training.schedules import fitting_warmup
 
-if TYPE_CHECKING:
-    from gpt_research.training.inputs import TrainingData
 
-
-def about_the_inputs(config: TrainConfig, data: TrainingData) -> list[str]:
+def about_the_inputs(
+    config: TrainConfig, tokenizer: Tokenizer, corpora: Sequence[str], validated: Sequence[str]
+) -> list[str]:
     """Return a sentence on each thing that the user may not have meant.
+
+    Args:
+        tokenizer: of the data set.
+        corpora: the names of those in the data set.
+        validated: the names of those with a validation split.
 
     Raises:
         UserError: the run would have to stop later: at a sample prompt that the context does not
             hold, or for want of a validation split.
     """
     try:
-        encode_prompt(data.tokenizer, config.model.block_size, data.tokenizer.known_part(config.sample_prompt))
+        encode_prompt(tokenizer, config.model.block_size, tokenizer.known_part(config.sample_prompt))
     except UserError as error:
         raise UserError(f"sample_prompt is too long. {error}") from None
     for name in ("keep_best", "early_stopping"):
-        if getattr(config, name) and not data.validated:
+        if getattr(config, name) and not validated:
             raise UserError(
                 f"{name} needs a validation split, but {config.data} has none. Preprocess with --val_fraction, or "
                 f"leave {name} out."
@@ -38,8 +43,8 @@ def about_the_inputs(config: TrainConfig, data: TrainingData) -> list[str]:
             f"warmup_steps is {config.warmup_steps:,}, but the run ends at step {config.max_steps:,}: the learning "
             f"rate now rises for {warmup:,} steps. Name a shorter warm-up with --warmup_steps."
         )
-    without = [name for name in data.dataset.train if name not in data.validated]
-    if not data.validated:
+    without = [name for name in corpora if name not in validated]
+    if not validated:
         found.append(
             f"{config.data} has no validation split, so nothing is evaluated; samples and the loss curve are written "
             "all the same. Preprocess with --val_fraction to have one."

@@ -19,6 +19,8 @@ class Beginning:
     runtime: Runtime
     plan: ExecutionPlan
     parameters: int
+    tokens: int
+    """Tokens that the whole run reads."""
     epochs: dict[str, float]
     """How often the whole run reads each corpus."""
     corpora: int

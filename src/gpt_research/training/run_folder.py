@@ -37,7 +37,7 @@ from gpt_research.settings_history import (
 from gpt_research.training.schedules import SCHEDULE_SETTINGS, learning_rates, same_so_far
 
 if TYPE_CHECKING:
-    from gpt_research.training.inputs import TrainingData
+    from gpt_research.training.objective import Objective
 
 OWNER = "owner.json"
 
@@ -126,7 +126,7 @@ def _mark_of(run: Path) -> str:
 
 
 def fill_run_folder(
-    run: Path, config: TrainConfig, data: TrainingData, step: int, data_fingerprint: str
+    run: Path, config: TrainConfig, data: Objective, step: int, data_fingerprint: str
 ) -> list[tuple[str, Any, Any]]:
     """Write what a run needs besides checkpoints into its locked folder.
 

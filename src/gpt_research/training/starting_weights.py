@@ -6,7 +6,8 @@ Only weights are taken over; the other run's folder is read and never written to
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from gpt_research.checkpoint.files import Checkpoint, checkpoint_path
 from gpt_research.checkpoint.weights import restore_model
 from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.model.adapters import language_model
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.settings_history import differences, run_config
@@ -28,7 +30,26 @@ POSITIONS = "position_embedding.weight"
 """The parameter with a row for each position of the context."""
 
 
-def take_weights(model: GPT, config: TrainConfig, tokenizer: str, runtime: Runtime) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Source:
+    """The weights of a run, from which another one begins."""
+
+    folder: Path
+    config: GPTConfig
+    """The shape of its model."""
+    tokenizer: str
+    """Fingerprint of its tokenizer."""
+    tensors: Mapping[str, torch.Tensor]
+
+
+Fit = Callable[[Source], Mapping[str, torch.Tensor] | None]
+"""Takes another run's weights and returns those to begin with; None if they must fit as they
+are."""
+
+
+def take_weights(
+    model: GPT, config: TrainConfig, tokenizer: str, runtime: Runtime, fit: Fit = lambda source: None
+) -> dict[str, Any]:
     """Give a new model the weights of the run `config.init_from`; return what lineage keeps of it.
 
     A shorter context takes the first rows of the table of positions. Of a sharded model, each
@@ -36,6 +57,8 @@ def take_weights(model: GPT, config: TrainConfig, tokenizer: str, runtime: Runti
 
     Args:
         tokenizer: fingerprint of the tokenizer of the new run's data.
+        fit: makes other weights of them, as an objective may. A parameter that it leaves out stays
+            as it was drawn.
 
     Raises:
         UserError: no such run or checkpoint, a model of another shape, or another tokenizer.
@@ -46,24 +69,28 @@ def take_weights(model: GPT, config: TrainConfig, tokenizer: str, runtime: Runti
     checkpoint = load_alike(runtime, folder, config.step, optimizer=False)
     if checkpoint is None:
         raise SharedError(f"{folder} has no weights to begin with: it has no checkpoint yet.")
-    return runtime.together(lambda: _put(checkpoint, model, config, tokenizer))
+    return runtime.together(lambda: _put(checkpoint, model, config, tokenizer, fit))
 
 
-def _put(checkpoint: Checkpoint, model: GPT, config: TrainConfig, tokenizer: str) -> dict[str, Any]:
+def _put(checkpoint: Checkpoint, model: GPT, config: TrainConfig, tokenizer: str, fit: Fit) -> dict[str, Any]:
     """Put the weights of a checkpoint into the model, and return what lineage keeps of it."""
     folder = Path(config.init_from)
     where, before = str(checkpoint_path(folder, checkpoint.step)), checkpoint.lineage
     plugins.require(before.get("plugins", {}), where)
     trained_with = before.get("tokenizer") or Tokenizer.load(folder / "tokenizer.json").fingerprint
-    if trained_with != tokenizer:
-        raise UserError(
-            f"{folder} was trained with another tokenizer than that of {config.data}. Preprocess the texts with its "
-            f"own: --tokenizer {folder / 'tokenizer.json'}."
-        )
-    theirs = run_config(folder, checkpoint.step).model
-    _check_shape(theirs, config.model, folder)
-    weights = checkpoint.weights(config.ema, where)
-    restore_model(model, _fitted(weights.tensors, theirs, config.model), where)
+    theirs, weights = run_config(folder, checkpoint.step).model, checkpoint.weights(config.ema, where)
+    tensors = language_model(weights.tensors, before)
+    fitted = fit(Source(folder, theirs, trained_with, tensors))
+    if fitted is not None:
+        restore_model(model, fitted, where, partly=True)
+    else:
+        if trained_with != tokenizer:
+            raise UserError(
+                f"{folder} was trained with another tokenizer than that of {config.data}. Preprocess the texts with "
+                f"its own: --tokenizer {folder / 'tokenizer.json'}."
+            )
+        _check_shape(theirs, config.model, folder)
+        restore_model(model, _fitted(tensors, theirs, config.model), where)
     return {
         "run": str(folder),
         "step": checkpoint.step,

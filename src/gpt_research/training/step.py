@@ -120,34 +120,45 @@ class TrainStep:
         # Dropout depends on the step and not on the steps before it, so a resumed run repeats it.
         torch.manual_seed(seed_for(self.seed, "dropout", step, runtime.rank))
         model.train()
-        loss = torch.zeros((), device=runtime.device)
+        loss, divisor = torch.zeros((), device=runtime.device), self._divisor(step)
         for micro_step in range(plan.micro_steps):
             if stop():
                 self.optimizer.zero_grad(set_to_none=True)
                 return None
-            tokens, targets = self._fetch(step, micro_step)  # (B, T) each
+            inputs = self._fetch(step, micro_step)
             last = micro_step == plan.micro_steps - 1
             with contextlib.nullcontext() if last else gradients_stay_local(model, plan), runtime.autocast():
-                nats = model(tokens, targets)
+                nats = model(*inputs)
                 # The loss is divided by the tokens of the whole step, so neither the micro-batch
                 # nor the number of processes changes the gradient. DDP and FSDP average the
                 # gradients of the processes, so each multiplies by their number.
-                share = nats * (runtime.world_size / plan.tokens_per_step)
+                share = nats * (runtime.world_size / divisor)
                 self.scaler.scale(share).backward()
-            loss += nats.detach() / plan.tokens_per_step
+            loss += nats.detach() / divisor
         return runtime.sum_over_ranks(loss)
 
-    def _fetch(self, step: int, micro_step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the tokens and targets of a micro-batch, (B, T) each, on the device."""
+    def _divisor(self, step: int) -> float:
+        """Return what the summed loss of a step is divided by: its tokens over all processes."""
+        return self.plan.tokens_per_step
+
+    def _fetch(self, step: int, micro_step: int) -> tuple[torch.Tensor, ...]:
+        """Return what the model takes of a micro-batch, on the device: tokens and targets, (B, T)
+        each.
+        """
         began = time.perf_counter()
-        sequences = self.batches.sequences(step, micro_step)  # (B, T + 1)
-        # The host runs ahead of a GPU, so a batch arrives before the device needs it. Only a copy
-        # from pinned memory that is contiguous lets the host go on, so it is cut on the device.
-        if self.runtime.device.type == "cuda":
-            sequences = sequences.pin_memory()
-        sequences = sequences.to(self.runtime.device, non_blocking=True)
+        # The sequences are (B, T + 1). Only a copy of contiguous memory lets the host go on, so
+        # they are cut on the device.
+        sequences = self._sent(self.batches.sequences(step, micro_step))
         self.data_s += time.perf_counter() - began
         return sequences[:, :-1], sequences[:, 1:]
+
+    def _sent(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a contiguous tensor on the device."""
+        # The host runs ahead of a GPU, so a batch arrives before the device needs it, if it is
+        # copied from pinned memory.
+        if self.runtime.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.runtime.device, non_blocking=True)
 
 
 def step_unless(optimizer: torch.optim.Optimizer, leave_out: torch.Tensor) -> None:

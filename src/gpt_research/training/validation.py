@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,6 +25,9 @@ class Loss:
     nats: float
     tokens: int
     bytes: int
+    """0 if the targets are no text, such as the labels of examples."""
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Further scores of what the loss is of, by name, such as the accuracy; a sum has none."""
 
     @property
     def loss(self) -> float:
@@ -45,6 +48,8 @@ class Loss:
 
 def total(losses: Mapping[str, Loss]) -> Loss:
     """Return the loss over all corpora together."""
+    if len(losses) == 1:
+        return next(iter(losses.values()))
     return sum(losses.values(), Loss(0.0, 0, 0))
 
 
@@ -57,7 +62,10 @@ def as_metrics(losses: Mapping[str, Loss], averaged: Mapping[str, Loss]) -> dict
         if of:
             overall = total(of)
             values |= {f"val_loss{suffix}": overall.loss, f"val_bits_per_byte{suffix}": overall.bits_per_byte}
-    corpora = {name: {"loss": loss.loss, "bits_per_byte": loss.bits_per_byte} for name, loss in losses.items()}
+            values |= {f"val_{name}{suffix}": score for name, score in overall.scores.items()}
+    corpora = {
+        name: {"loss": loss.loss, "bits_per_byte": loss.bits_per_byte, **loss.scores} for name, loss in losses.items()
+    }
     return {**values, "corpora": corpora}
 
 

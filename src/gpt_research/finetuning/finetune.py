@@ -1,0 +1,182 @@
+"""Fine-tune a run: the training loop with an objective that reads labelled examples.
+
+`prepared` makes of the settings what the loop takes: training settings and an objective. The result
+is a run folder like any other; what is special about it stands in the lineage of its checkpoints,
+under "finetune".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from gpt_research.base import hints
+from gpt_research.base.errors import UserError
+from gpt_research.checkpoint.files import saved_steps
+from gpt_research.config import OptimizerConfig, TrainConfig
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.finetuning.examples import Classes, ExampleFile
+from gpt_research.finetuning.forms import HEAD_TOKENS, with_special_tokens
+from gpt_research.finetuning.objective import Finetuning, HeadObjective
+from gpt_research.finetuning.settings import FinetuneSettings
+from gpt_research.model_config import GPTConfig
+from gpt_research.run_reference import RunReference, run_reference
+from gpt_research.settings_history import run_config
+from gpt_research.training.inspect_run import training_of
+from gpt_research.training.loop import train
+from gpt_research.training.reporter import Outcome, Reporter
+
+IN_TRAIN_CONFIG = ("learning_rate", "schedule", "weight_decay", "grad_clip", "seed", "precision", "dropout", "run", "step")
+"""Settings whose change the training loop notices itself."""
+
+
+def finetune(settings: FinetuneSettings, reporter: Reporter | None = None, until: int | None = None) -> Outcome:
+    """Fine-tune as `settings` say, from the start or from the step at which the folder stopped.
+
+    Raises:
+        UserError: a setting, a file of examples, the run or the folder is wrong.
+    """
+    config, objective = prepared(settings)
+    return train(config, reporter, until, lambda _: objective)
+
+
+def prepared(settings: FinetuneSettings) -> tuple[TrainConfig, Finetuning]:
+    """Return the training settings and the objective of a fine-tuning.
+
+    Raises:
+        UserError: as `finetune` does.
+    """
+    for name, what in (("run", "RUN"), ("data", "FILE"), ("task", "classify"), ("out", "FOLDER")):
+        if not getattr(settings, name):
+            example = hints.command("finetune", "RUN", "--data", "FILE", "--task", "classify", "--out", "FOLDER")
+            raise UserError(f"finetune needs {name} ({what}), as in: {example}")
+    reference = run_reference(settings.run, settings.step)
+    objective = _objective(settings, reference)
+    return _train_config(settings, objective, reference), objective
+
+
+def _objective(settings: FinetuneSettings, source: RunReference) -> Finetuning:
+    task, out = settings.task, Path(settings.out)
+    assert task is not None, "`prepared` has checked it"
+    shape, tokenizer, vocabulary = _model_of(settings, source)
+    train_file = ExampleFile.read(settings.data, task, settings.columns)
+    val_file = ExampleFile.read(settings.val, task, settings.columns) if settings.val else None
+    tokenizer = with_special_tokens(tokenizer, HEAD_TOKENS)
+    model = dataclasses.replace(shape, vocab_size=tokenizer.vocab_size, dropout=settings.dropout)
+    shared: dict[str, Any] = {"source_vocabulary": vocabulary}
+    if task in ("classify", "pairs"):
+        classes = Classes.of(train_file, settings.labels)
+        if val_file is not None:
+            classes.check(val_file, str(train_file.path))
+        shared["classes"] = classes
+    if task == "similarity":
+        labels = [example.label for example in train_file.examples]
+        shared["scale"] = (min(labels), max(labels))
+    objective = HeadObjective(settings, tokenizer, model, train_file, val_file, **shared)
+    _check_settings(settings, out)
+    return objective
+
+
+def _model_of(settings: FinetuneSettings, source: RunReference) -> tuple[GPTConfig, Tokenizer, int]:
+    """Return shape and tokenizer, and the vocabulary of the source: of a fine-tuning that has
+    begun, those in its folder.
+    """
+    out = Path(settings.out)
+    if saved_steps(out) and (before := finetuning_of(RunReference(out, "newest"))) is not None:
+        return run_config(out).model, Tokenizer.load(out / "tokenizer.json"), int(before["source_vocabulary"])
+    folder = source.folder
+    shape, tokenizer = run_config(folder).model, Tokenizer.load(folder / "tokenizer.json")
+    if shape.vocab_size != tokenizer.vocab_size:
+        raise UserError(
+            f"The model in {folder} has {shape.vocab_size} tokens and its tokenizer.json {tokenizer.vocab_size}. Put "
+            "the tokenizer it was trained with there."
+        )
+    return shape, tokenizer, tokenizer.vocab_size
+
+
+def finetuning_of(reference: RunReference) -> dict[str, Any] | None:
+    """Return what the lineage of a checkpoint says of its fine-tuning; None if it is of a run that
+    was only pretrained.
+
+    Raises:
+        UserError: the folder is not a run, or has no such checkpoint.
+    """
+    found = training_of(reference).lineage.get("finetune")
+    return dict(found) if found else None
+
+
+def settings_of(reference: RunReference) -> FinetuneSettings:
+    """Return the settings of a fine-tuned run.
+
+    Raises:
+        UserError: it was not fine-tuned.
+    """
+    found = finetuning_of(reference)
+    if found is None:
+        raise UserError(
+            f"{reference.folder} was not fine-tuned. Go on with it by {hints.command('train', '--resume', reference.folder)}"
+        )
+    known = {field.name for field in dataclasses.fields(FinetuneSettings)}
+    return FinetuneSettings(**{name: value for name, value in found["settings"].items() if name in known})
+
+
+def _check_settings(settings: FinetuneSettings, out: Path) -> None:
+    """Refuse other settings than those with which the folder was begun, where the training loop
+    does not see them.
+    """
+    if not saved_steps(out) or (before := finetuning_of(RunReference(out, "newest"))) is None:
+        return
+    changes = [
+        f"{field.name}: {before['settings'].get(field.name)!r} -> {getattr(settings, field.name)!r}"
+        for field in dataclasses.fields(settings)
+        if not field.metadata.get("changeable") and field.name not in IN_TRAIN_CONFIG
+        and before["settings"].get(field.name) != getattr(settings, field.name)
+    ]
+    if changes:
+        raise UserError(
+            f"{out} was fine-tuned with other settings ({'; '.join(changes)}). Go on with the old ones by --resume "
+            f"{out}, or name another folder with --out."
+        )
+
+
+def _train_config(settings: FinetuneSettings, objective: Finetuning, source: RunReference) -> TrainConfig:
+    model, rows = objective.model, objective.rows
+    steps = max(1, math.ceil(settings.epochs * rows / settings.batch_size))
+    epoch = max(1, round(rows / settings.batch_size))
+    begins = "" if settings.from_scratch else str(source.folder)
+    evaluates = settings.val != ""
+    return TrainConfig(
+        data=settings.data,
+        out=settings.out,
+        resume=settings.resume,
+        init_from=begins,
+        step=(source.step or "newest") if begins and settings.resume in ("auto", "never") else "newest",
+        allow_change=settings.allow_change,
+        model=model,
+        max_steps=steps,
+        tokens_per_step=settings.batch_size * model.block_size,
+        micro_batch=settings.micro_batch,
+        optimizer=OptimizerConfig(settings.optimizer),
+        learning_rate=settings.rate(model.n_embd),
+        schedule=settings.schedule,
+        min_lr_ratio=0.0,
+        warmup_steps=min(round(settings.warmup_ratio * steps), steps - 1),
+        weight_decay=settings.weight_decay,
+        grad_clip=settings.grad_clip,
+        precision=settings.precision,
+        device=settings.device,
+        # Batches differ in length, and each length would be compiled anew.
+        compile=False,
+        parallel=settings.parallel,
+        gradient_checkpointing=settings.gradient_checkpointing,
+        log_interval=settings.log_interval,
+        eval_interval=(settings.eval_interval or epoch) if evaluates else 0,
+        save_interval=settings.save_interval or epoch,
+        keep_last=settings.keep_last,
+        keep_best=evaluates,
+        early_stopping=settings.early_stopping if evaluates else 0,
+        seed=settings.seed,
+        tracker=settings.tracker,
+    )

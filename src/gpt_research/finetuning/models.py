@@ -1,0 +1,78 @@
+"""The models of fine-tuning: a language model with a head on the extract token.
+
+`HeadedGPT` is a `GPT` with one more linear layer, so that it has the weights of a language model by
+the same names. Its loss is GPT-1's: that of the task, and a share of the language model's.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+from gpt_research.finetuning.batches import HeadBatch
+from gpt_research.finetuning.settings import Task
+from gpt_research.model.gpt import GPT
+from gpt_research.model.kv_cache import Cache
+from gpt_research.model_config import GPTConfig
+
+
+class HeadedGPT(GPT):
+    """A GPT whose head scores an example by the hidden state of its extract token.
+
+    S sequences of B examples, K outputs.
+    """
+
+    def __init__(self, config: GPTConfig, task: Task, outputs: int, *, with_lm: bool = True) -> None:
+        """Build a model whose matrices are shapes.
+
+        Args:
+            with_lm: False leaves the loss of the language model out.
+        """
+        super().__init__(config, drawn=False)
+        self.task, self.with_lm = task, with_lm
+        self.task_head = nn.Linear(config.n_embd, outputs, device="meta")
+        self.task_head.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(  # type: ignore[override]
+        self, tokens: torch.Tensor, targets: torch.Tensor | None = None, *rest: torch.Tensor, cache: Cache | None = None
+    ) -> torch.Tensor:
+        """Return the summed loss of a `HeadBatch`, whose entries are the arguments; in evaluation
+        mode its scores. With tokens and targets alone, what `GPT` returns.
+        """
+        if not rest:
+            return super().forward(tokens, targets, cache)
+        assert targets is not None, "the entries of a batch come together"
+        batch = HeadBatch(tokens, targets, *rest)
+        h = self.hidden(tokens)  # (S, T, C)
+        scores = self.scores(h, batch)
+        if not self.training:
+            return scores
+        loss = task_losses(self.task, scores, batch.labels).sum()
+        return loss + batch.lm_scale * self.loss(h, targets) if self.with_lm else loss
+
+    def scores(self, h: torch.Tensor, batch: HeadBatch) -> torch.Tensor:
+        """Return the scores of each example in fp32: (B, K); for similarity (B,); for a choice, of
+        each answer.
+        """
+        h = h[torch.arange(len(h), device=h.device), batch.ends]  # (S, C)
+        examples = len(batch.labels)
+        if self.task == "similarity":
+            # The two orders of a pair are added before the head.
+            h = h.new_zeros(examples, h.size(1)).index_add(0, batch.owners, h)
+        scores: torch.Tensor = self.task_head(F.dropout(h, self.config.dropout, self.training)).float()
+        if self.task == "similarity":
+            return scores[:, 0]
+        if self.task == "choice":
+            slots = int(batch.slots.max()) + 1
+            # Examples may have fewer answers than others.
+            table = scores.new_full((examples, slots), -torch.inf)
+            return table.index_put((batch.owners, batch.slots), scores[:, 0])
+        return scores
+
+
+def task_losses(task: Task, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """Return the loss of each example, (B,): cross-entropy, or the squared error."""
+    if task == "similarity":
+        return (scores - labels).square()
+    return F.cross_entropy(scores, labels, reduction="none")

@@ -40,6 +40,7 @@ PARSED = {
     r"--micro_batch (auto|64)": "measures for some seconds, or needs a card",
     r"^gpt-research (ablate|sweep|lr-range) ": "trains for minutes; tests/lab/test_experiments.py runs smaller ones",
     r"^gpt-research serve ": "serves until it is stopped; tests/serving asks such servers",
+    r"^gpt-research finetune |runs/sentiment": "needs labelled examples; tests/finetuning fine-tunes on small ones",
     r"^gpt-research doctor$": "times this machine; tests/estimate/test_doctor.py runs it",
     r"^gpt-research demo$": "fetches a corpus; tests/test_demo.py runs it",
     r"--allow_pickle": "needs nanoGPT's checkpoint; tests/export/test_importing.py imports one",

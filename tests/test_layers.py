@@ -14,8 +14,8 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "gpt_research"
 ORDER = [
     "version", "base", "run_reference", "model_config", "config", "settings_history", "model", "data", "checkpoint",
-    "run", "generation", "training", "evaluation", "inspection", "export", "preprocessing", "tracing", "estimate",
-    "report", "lab", "serving", "lm_eval", "cli", "__main__",
+    "run", "generation", "training", "evaluation", "finetuning", "inspection", "export", "preprocessing", "tracing",
+    "estimate", "report", "lab", "serving", "lm_eval", "cli", "__main__",
 ]  # fmt: skip
 """The parts of the package; each imports only from its left."""
 LONGEST_CHAIN, LONGEST_CHAIN_WITH_LATE_IMPORTS = 8, 10
@@ -94,7 +94,8 @@ def longest_chain(edges: dict[str, set[str]]) -> list[str]:
 
 
 LISTED = ["base", "model", "model.fast", "checkpoint", "generation", "training", "evaluation", "evaluation.tasks",
-          "inspection", "export", "tracing", "preprocessing.filters", "estimate", "report", "serving"]  # fmt: skip
+          "finetuning", "inspection", "export", "tracing", "preprocessing.filters", "estimate", "report",
+          "serving"]  # fmt: skip
 """Packages whose docstring lists their modules, one a line."""
 
 

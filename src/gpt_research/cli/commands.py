@@ -81,6 +81,18 @@ COMMANDS = {
         ),
         page="docs/training.md",
     ),
+    "finetune": Command(
+        "gpt_research.cli.finetune",
+        "FinetuneCommand",
+        "Train a run further on labelled examples, completions or conversations. The defaults are GPT-1's.",
+        "run",
+        examples=(
+            "finetune runs/mine --data train.csv --val val.csv --task classify --out runs/sentiment",
+            "finetune runs/mine --data chats.jsonl --task chat --lora 8 --out runs/chat",
+            "finetune --resume runs/sentiment",
+        ),
+        page="docs/finetuning.md",
+    ),
     "generate": Command(
         "gpt_research.cli.generate",
         "GenerateCommand",
@@ -237,7 +249,8 @@ OTHER_WORDS = {
     "sample": "generate", "chat": "generate", "infer": "generate", "inference": "generate", "run": "generate",
     "server": "serve", "api": "serve", "web": "serve", "page": "serve", "ui": "serve",
     "prepare": "preprocess", "tokenize": "preprocess", "tokenise": "preprocess", "data": "preprocess",
-    "finetune": "train", "fine-tune": "train", "pretrain": "train", "resume": "train", "trainer": "train",
+    "fine-tune": "finetune", "sft": "finetune", "lora": "finetune",
+    "pretrain": "train", "resume": "train", "trainer": "train",
     "eval": "evaluate", "test": "evaluate", "benchmark": "evaluate", "score": "evaluate",
     "convert": "export", "save": "export", "load": "import", "download": "import",
     "html": "report", "plot": "report",

@@ -50,6 +50,7 @@ def run(command: EvaluateCommand) -> int:
     from rich.console import Console
 
     from gpt_research.base import startup
+    from gpt_research.cli.evaluate_examples import evaluate_examples, is_of_examples
     from gpt_research.cli.tables import print_table
     from gpt_research.evaluation import results
     from gpt_research.evaluation.chosen_tasks import choose
@@ -61,6 +62,8 @@ def run(command: EvaluateCommand) -> int:
     if command.audit:
         return _audit(command)
     chosen = named_or_newest(command.run, command.step)
+    if is_of_examples(command, chosen):
+        return evaluate_examples(command, chosen)
     rescore: Rescore | None = None
     if command.harness:  # lm-eval is an optional dependency
         from gpt_research.evaluation.harness import rescore_model

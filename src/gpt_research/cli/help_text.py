@@ -40,6 +40,15 @@ GROUPS: dict[str, dict[str, str]] = {
         "logging": "log_interval tracker profile wandb.project wandb.entity wandb.name wandb.group wandb.tags",
         "advanced": "seed allow_change verify_data spike_z skip_spikes",
     },
+    "FinetuneSettings": {
+        "data": "run data val task columns labels out resume long",
+        "what is trained": "layers from_scratch lora lora_alpha lora_matrices lm_weight dropout step",
+        "optimizer": "epochs batch_size micro_batch learning_rate schedule warmup_ratio weight_decay grad_clip "
+        "optimizer",
+        "hardware": "device precision parallel gradient_checkpointing",
+        "evaluation and checkpoints": "eval_interval early_stopping save_interval keep_last log_interval tracker",
+        "advanced": "seed allow_change",
+    },
     "PreprocessConfig": {
         "corpora and output": "corpora out val_fraction seed dry_run",
         "tokenizer": "tokenizer vocab_size",

@@ -41,6 +41,10 @@ def settings_of_run(settings_class: type, given: Mapping[str, Any]) -> dict[str,
     Raises:
         UserError: there is no such run or checkpoint.
     """
+    of_run = getattr(settings_class, "settings_of_run", None)  # a command with settings of its own
+    if of_run is not None:
+        found: dict[str, Any] = of_run(given)
+        return found
     if "resume" not in field_names(settings_class):
         return {}
     resume, source = str(given.get("resume") or ""), str(given.get("init_from") or "")
@@ -49,6 +53,7 @@ def settings_of_run(settings_class: type, given: Mapping[str, Any]) -> dict[str,
         from gpt_research.settings_history import config_to_go_on, run_config
 
         folder, step = Path(resume), str(given.get("step") or "newest")
+        _refuse_fine_tuned(folder)
         named = step == "best" or step.isdecimal()
         config = (
             config_to_go_on(folder, find_step(folder, step), saved_steps(folder)[-1]) if named else run_config(folder)
@@ -67,3 +72,20 @@ def settings_of_run(settings_class: type, given: Mapping[str, Any]) -> dict[str,
         # The tokenizer of the data decides the vocabulary.
         return {f"model.{name}": value for name, value in to_dict(model).items() if name != "vocab_size"}
     return {}
+
+
+def _refuse_fine_tuned(run: Path) -> None:
+    """Refuse to go on with a fine-tuned run as if it was pretrained.
+
+    Raises:
+        UserError: it is one.
+    """
+    from gpt_research.base import hints
+    from gpt_research.run_reference import RunReference
+    from gpt_research.training.inspect_run import training_of
+
+    if (run / "config.yaml").is_file() and "finetune" in training_of(RunReference(run)).lineage:
+        raise UserError(
+            f"{run} was fine-tuned, so it does not read a data set. Go on with it by "
+            f"{hints.command('finetune', '--resume', run)}"
+        )

@@ -12,6 +12,7 @@ Modules:
     evaluated_model  log-likelihoods of continuations and of running text
     packing          computes common beginnings of sequences once
     windows          cuts long texts into windows that fit the context
+    labelled         scores of predictions for labelled examples
     statistics       scores (accuracy, perplexity, bits per byte) and their errors
     comparison       two evaluations, paired item by item
     run_groups       many runs: seeds of one setting together, compared with the first setting

@@ -32,6 +32,10 @@ class ItemScore(Metric):
 
     score: Score = lambda labels, predicted, weights: math.nan
 
+    @property
+    def columns(self) -> set[str]:
+        return {"label", "predicted"}
+
     def estimate(self, columns: Columns) -> Estimate:
         """Return the score; nan where it is not defined, such as the correlation of constants."""
         labels, predicted = columns["label"], columns["predicted"]
@@ -50,20 +54,17 @@ class ItemScore(Metric):
         return Estimate(value, (n - 1) / n * (left_out.mean() - left_out))
 
 
-def f1_macro(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
-    """Return the mean over classes of 2 TP / (2 TP + FP + FN)."""
+def f1(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
+    """Return 2 TP / (2 TP + FP + FN): with two classes that of the second one, as it is published,
+    with more the mean over the classes.
+    """
     classes = int(max(labels.max(), predicted.max())) + 1
     table = _confusion(labels, predicted, weights, classes)
-    hits, said, there = table.diagonal(), table.sum(0), table.sum(1)
-    seen = (said + there) > 0
-    return float((2 * hits[seen] / (said + there)[seen]).mean()) if seen.any() else math.nan
-
-
-def f1_of_class_1(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
-    """Return 2 TP / (2 TP + FP + FN) of the second class, as it is published for pairs."""
-    hits = weights[(labels == 1) & (predicted == 1)].sum()
-    said = weights[labels == 1].sum() + weights[predicted == 1].sum()
-    return float(2 * hits / said) if said else math.nan
+    hits, both = table.diagonal(), table.sum(0) + table.sum(1)
+    if classes == 2:
+        return float(2 * hits[1] / both[1]) if both[1] else math.nan
+    seen = both > 0
+    return float((2 * hits[seen] / both[seen]).mean()) if seen.any() else math.nan
 
 
 def matthews(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
@@ -105,14 +106,13 @@ def _of(score: Score) -> ItemScore:
 _TASK_LOSS = Metric("nats")
 _CLASSES: dict[str, Metric] = {
     "accuracy": ACCURACY,
-    "f1": _of(f1_macro),
+    "f1": _of(f1),
     "matthews": _of(matthews),
     "loss": _TASK_LOSS,
 }
 _TEXTS: dict[str, Metric] = {"loss": LOSS, "perplexity": PERPLEXITY, "bits_per_byte": BITS_PER_BYTE, "exact": ACCURACY}
 METRICS: Mapping[str, Mapping[str, Metric]] = {
     "classify": _CLASSES,
-    # With two classes F1 is that of the second one; `metrics_of_labelled` has it.
     "pairs": _CLASSES,
     "similarity": {"pearson": _of(pearson), "spearman": _of(spearman), "mean_squared_error": Metric("squared_error")},
     "choice": {"accuracy": ACCURACY, "loss": _TASK_LOSS},
@@ -131,7 +131,9 @@ def interval(metric: Metric, columns: Columns, confidence: float = 0.95) -> tupl
     for _ in range(SAMPLES):
         drawn = stream.integers(items, size=items)
         found.append(_value(metric, {name: column[drawn] for name, column in columns.items()}))
-    low, high = np.nanquantile(found, [(1 - confidence) / 2, (1 + confidence) / 2]) if np.isfinite(found).any() else (math.nan,) * 2
+    if not np.isfinite(found).any():
+        return math.nan, math.nan
+    low, high = np.nanquantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 

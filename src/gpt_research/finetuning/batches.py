@@ -42,7 +42,14 @@ class NumberedExamples:
     """The order of the examples of a run, for one rank among `world_size`."""
 
     def __init__(
-        self, lengths: Sequence[int], batch_size: int, micro_batch: int, seed: int, rank: int, world_size: int, name: str
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        micro_batch: int,
+        seed: int,
+        rank: int,
+        world_size: int,
+        name: str,
     ) -> None:
         """Fix the order.
 
@@ -122,12 +129,14 @@ def head_batch(examples: Sequence[Sequences], labels: Sequence[float], lm_scale:
     for row, (_, _, sequence) in enumerate(rows):
         tokens[row, : len(sequence)] = sequence
         targets[row, : len(sequence) - 1] = sequence[1:]
-    numbers = ([len(sequence) - 1 for *_, sequence in rows], [o for o, _, _ in rows], [s for _, s, _ in rows])
+    owners, slots, sequences = zip(*rows, strict=True)
     kind = torch.float32 if any(isinstance(label, float) for label in labels) else torch.int64
     return HeadBatch(
         torch.from_numpy(tokens),
         torch.from_numpy(targets),
-        *(torch.tensor(values) for values in numbers),
+        torch.tensor([len(sequence) - 1 for sequence in sequences]),
+        torch.tensor(owners),
+        torch.tensor(slots),
         torch.tensor(labels, dtype=kind),
         torch.tensor(lm_scale, dtype=torch.float32),
     )

@@ -84,7 +84,9 @@ def _example(row: Row, task: str, names: Mapping[str, str]) -> Example:
         return Example(row.where, turns=_turns(row, values["messages"]))
     if task == "choice":
         choices = _choices(row, values["choices"])
-        return Example(row.where, (_text(row, names["context"], values["context"]), *choices), _answer(row, values, choices))
+        return Example(
+            row.where, (_text(row, names["context"], values["context"]), *choices), _answer(row, values, choices)
+        )
     *texts, last = names
     if task == "complete":
         return Example(row.where, tuple(_text(row, names[name], values[name]) for name in (*texts, last)))
@@ -126,7 +128,9 @@ def _number(row: Row, name: str, value: Any) -> float:
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise UserError(f"{row.where}: {name} is {value!r}, and similarity needs a number. For classes take --task pairs.")
+        raise UserError(
+            f"{row.where}: {name} is {value!r}, and similarity needs a number. For classes take --task pairs."
+        )
     return number
 
 
@@ -207,8 +211,8 @@ class Classes:
             if example.label not in known:
                 listed = ", ".join(map(repr, self.names[:8])) + (", ..." if len(self.names) > 8 else "")
                 raise UserError(
-                    f"{example.where} has the label {example.label!r}, which is not among those of {source} ({listed}). "
-                    "Correct it, or leave the row out."
+                    f"{example.where} has the label {example.label!r}, which is not among those of {source} "
+                    f"({listed}). Correct it, or leave the row out."
                 )
 
     def rare(self, train: ExampleFile) -> str:
@@ -218,7 +222,9 @@ class Classes:
         if not once:
             return ""
         listed = ", ".join(once[:5]) + (", ..." if len(once) > 5 else "")
-        return f"{len(once)} of {len(self.names)} labels occur once in {train.path} ({listed}): too rarely to be learnt."
+        return (
+            f"{len(once)} of {len(self.names)} labels occur once in {train.path} ({listed}): too rarely to be learnt."
+        )
 
 
 def _sorting_key(name: str) -> tuple[bool, float, str]:

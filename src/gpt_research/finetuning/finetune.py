@@ -28,7 +28,17 @@ from gpt_research.training.inspect_run import training_of
 from gpt_research.training.loop import train
 from gpt_research.training.reporter import Outcome, Reporter
 
-IN_TRAIN_CONFIG = ("learning_rate", "schedule", "weight_decay", "grad_clip", "seed", "precision", "dropout", "run", "step")
+IN_TRAIN_CONFIG = (
+    "learning_rate",
+    "schedule",
+    "weight_decay",
+    "grad_clip",
+    "seed",
+    "precision",
+    "dropout",
+    "run",
+    "step",
+)
 """Settings whose change the training loop notices itself."""
 
 
@@ -116,7 +126,8 @@ def settings_of(reference: RunReference) -> FinetuneSettings:
     found = finetuning_of(reference)
     if found is None:
         raise UserError(
-            f"{reference.folder} was not fine-tuned. Go on with it by {hints.command('train', '--resume', reference.folder)}"
+            f"{reference.folder} was not fine-tuned. Go on with it by "
+            f"{hints.command('train', '--resume', reference.folder)}"
         )
     known = {field.name for field in dataclasses.fields(FinetuneSettings)}
     return FinetuneSettings(**{name: value for name, value in found["settings"].items() if name in known})
@@ -131,7 +142,8 @@ def _check_settings(settings: FinetuneSettings, out: Path) -> None:
     changes = [
         f"{field.name}: {before['settings'].get(field.name)!r} -> {getattr(settings, field.name)!r}"
         for field in dataclasses.fields(settings)
-        if not field.metadata.get("changeable") and field.name not in IN_TRAIN_CONFIG
+        if not field.metadata.get("changeable")
+        and field.name not in IN_TRAIN_CONFIG
         and before["settings"].get(field.name) != getattr(settings, field.name)
     ]
     if changes:

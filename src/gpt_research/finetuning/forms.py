@@ -79,7 +79,7 @@ class HeadForm:
         if self.task == "choice":
             return self._choice(example, texts)
         room = self.context - 3
-        a, b = _shortened(*texts, room)
+        a, b = _shortened(texts[0], texts[1], room)
         orders = [(a, b), (b, a)] if self.task == "similarity" else [(a, b)]
         made = [[self.start, *one, self.delimiter, *two, self.extract] for one, two in orders]
         return Sequences(made, sum(map(len, texts)) > room)

@@ -13,6 +13,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,8 @@ from gpt_research.finetuning.step import ExampleStep
 from gpt_research.model.adapters import Lora, add_adapters
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
+from gpt_research.training.objective import NumberedBatches
+from gpt_research.training.step import TrainStep
 from gpt_research.training.validation import Loss
 
 if TYPE_CHECKING:
@@ -58,9 +61,18 @@ class Finetuning(abc.ABC):
     source_vocabulary: int
     """Entries of the tokenizer of the run that this one begins with."""
 
-    command = "finetune"
-    step_kind = ExampleStep
-    tokenizer_file = None
+    @property
+    def command(self) -> str:
+        return "finetune"
+
+    @property
+    def step_kind(self) -> type[TrainStep]:
+        return ExampleStep
+
+    @property
+    def tokenizer_file(self) -> Path | None:
+        """None, because the tokenizer has new tokens."""
+        return None
 
     @property
     def task(self) -> Task:
@@ -108,7 +120,21 @@ class Finetuning(abc.ABC):
         }
         settings = dataclasses.asdict(self.settings)
         lora = {"lora": dataclasses.asdict(self.lora)} if self.lora is not None else {}
-        return {"finetune": {"task": self.task, "source_vocabulary": self.source_vocabulary, **self.facts, **lora, "files": files, "settings": settings}}
+        return {
+            "finetune": {
+                "task": self.task,
+                "source_vocabulary": self.source_vocabulary,
+                **self.facts,
+                **lora,
+                "files": files,
+                "settings": settings,
+            }
+        }
+
+    @property
+    def rows(self) -> int:
+        """What a step takes `batch_size` of: examples, unless a task packs them."""
+        return len(self.train.examples)
 
     @property
     @abc.abstractmethod
@@ -202,6 +228,24 @@ class Finetuning(abc.ABC):
         table = table.float()
         return torch.cat((table, table.mean(0) + NOISE * table.std(0) * drawn))
 
+    @property
+    @abc.abstractmethod
+    def writes_samples(self) -> bool:
+        """True if each evaluation lets the model write a text."""
+
+    @property
+    @abc.abstractmethod
+    def batches(self) -> Callable[..., NumberedBatches]:
+        """A function from the settings, `rank` and `world_size` to the batches of a process."""
+
+    @abc.abstractmethod
+    def windows(self, batches: Any, step: int) -> list[dict[str, Any]]:
+        """Return the examples that this process reads in a step."""
+
+    @abc.abstractmethod
+    def measure(self, model: torch.nn.Module, name: str, batch_size: int, runtime: Runtime) -> Predictions:
+        """Return what the scores of a file are computed from."""
+
     @abc.abstractmethod
     def validate(self, model: torch.nn.Module, config: TrainConfig, runtime: Runtime) -> dict[str, Loss]:
         """Return the loss and the scores of the validation examples."""
@@ -216,7 +260,9 @@ class HeadObjective(Finetuning):
     scale: tuple[float, float] = (0.0, 1.0)
     """The least and the largest label of a similarity; the head predicts the share between."""
 
-    writes_samples = False
+    @property
+    def writes_samples(self) -> bool:
+        return False
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -266,7 +312,9 @@ class HeadObjective(Finetuning):
             return {}
         measured = self.measure(model, "val", config.micro_batch, runtime)
         nats = float(measured["nats"].sum())
-        scores = {name: metric.estimate(measured).value for name, metric in METRICS[self.task].items() if name != "loss"}
+        scores = {
+            name: metric.estimate(measured).value for name, metric in METRICS[self.task].items() if name != "loss"
+        }
         return {"val": Loss(nats, len(measured["nats"]), 0, scores)}
 
     @torch.no_grad()
@@ -296,5 +344,6 @@ class HeadObjective(Finetuning):
         """Return the examples that this process reads in a step."""
         steps = self.settings.batch_size // (batches.order.micro_batch * batches.order.world_size)
         chosen = [number for micro in range(steps) for number in batches.order.chosen(step, micro)]
-        return [{"example": self.train.examples[n].where, "begins": self.train.examples[n].texts[0][:200]} for n in chosen]
-
+        return [
+            {"example": self.train.examples[n].where, "begins": self.train.examples[n].texts[0][:200]} for n in chosen
+        ]

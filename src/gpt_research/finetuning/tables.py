@@ -74,8 +74,8 @@ def _json_lines(path: Path) -> Iterator[Row]:
 def _table(path: Path, delimiter: str) -> Iterator[Row]:
     text = path.read_bytes().decode("utf-8-sig")
     # Quotes in a TSV are text; in a CSV they hold fields with commas and line breaks.
-    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting)
+    quotes: dict[str, Any] = {} if delimiter == "," else {"quoting": csv.QUOTE_NONE}
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, **quotes)
     header = next(rows, [])
     for values in rows:
         if not values:

@@ -13,6 +13,7 @@ from functools import cache
 from gpt_research.base.errors import UserError, closest
 from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source
 from gpt_research.evaluation.forms import FORMS
+from gpt_research.evaluation.labelled import FINETUNED, METRICS
 from gpt_research.evaluation.statistics import BITS_PER_BYTE, LOSS, PERPLEXITY, Metric
 from gpt_research.evaluation.task import Task
 from gpt_research.evaluation.tasks import answers, arc_easy, blimp, core, hellaswag, lambada, piqa, sciq, wikitext2
@@ -109,6 +110,8 @@ def metrics_of(result: str, form: str = "") -> Mapping[str, Metric]:
     """
     if result.partition("/")[0] == CORPORA:
         return CORPUS_METRICS
+    if result.partition("/")[0] == FINETUNED:
+        return METRICS[result.partition("/")[2]]
     if form in FORMS:
         return FORMS[form].metrics
     if result not in TASKS:

@@ -1,0 +1,57 @@
+"""`gpt-research evaluate` of a fine-tuned run on a file of examples of its task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gpt_research.cli.evaluate import EvaluateCommand
+    from gpt_research.run_reference import RunReference
+
+
+def is_of_examples(command: EvaluateCommand, chosen: RunReference) -> bool:
+    """Return whether the examples of a fine-tuned run are to be measured, and not a data set or
+    benchmarks.
+    """
+    from gpt_research.finetuning.finetune import finetuning_of
+
+    if command.named_tasks or command.benchmarks or (command.data and not Path(command.data).is_file()):
+        return False
+    return bool(command.data) or finetuning_of(chosen) is not None
+
+
+def evaluate_examples(command: EvaluateCommand, chosen: RunReference) -> int:
+    """Measure the run, print its scores with intervals and write the result; return the exit
+    code.
+    """
+    from rich import box
+    from rich.table import Table
+
+    from gpt_research.base import startup
+    from gpt_research.cli.tables import print_table
+    from gpt_research.evaluation import results
+    from gpt_research.evaluation.statistics import number
+    from gpt_research.finetuning.fine_tuned import evaluate_fine_tuned, open_fine_tuned
+
+    runtime = startup.start(command.device, command.precision)
+    opened = open_fine_tuned(chosen, command.data, runtime.device)
+    summary, result = evaluate_fine_tuned(opened, runtime)
+    found = summary["tasks"][result.task]
+    title = f"{opened.folder}, step {opened.step:,}, on {found['items']:,} examples of {found['source']['file']}"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("score", no_wrap=True)
+    for heading in ("value", "95% interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, score in found["scores"].items():
+        low, high = (number(end) if end is not None else "none" for end in score["interval"])
+        table.add_row(name, number(score["value"]) if score["value"] is not None else "none", f"{low} to {high}")
+    print_table(table)
+    if found["cut"]:
+        print(f"{found['cut']:,} examples are longer than the context and were cut.")
+    path = Path(command.json) if command.json else chosen.folder / results.RESULT_NAME
+    if not command.json:
+        results.keep_that_of_another_step(chosen.folder, summary["step"])
+    results.write(path, summary, [result])
+    print(f"Result: {path}")
+    return 0

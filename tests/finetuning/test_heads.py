@@ -1,0 +1,188 @@
+"""Heads and input forms as GPT-1 has them, and the promises of the training loop."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from finetuning.conftest import rows_of, write_rows
+
+from gpt_research.base import startup
+from gpt_research.base.errors import UserError
+from gpt_research.checkpoint.files import checkpoint_path, load_newest, saved_steps
+from gpt_research.cli import main
+from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.finetuning.examples import Example
+from gpt_research.finetuning.fine_tuned import evaluate_fine_tuned, open_fine_tuned
+from gpt_research.finetuning.finetune import finetune, prepared, settings_of
+from gpt_research.finetuning.forms import HEAD_TOKENS, HeadForm, with_special_tokens
+from gpt_research.finetuning.objective import HeadObjective
+from gpt_research.finetuning.settings import FinetuneSettings
+from gpt_research.model.gpt import GPT
+from gpt_research.run import Run
+from gpt_research.run_reference import run_reference
+from gpt_research.training.loop import Trainer
+from gpt_research.training.metrics import read_metrics
+from gpt_research.training.reporter import Reporter
+
+Settings = Callable[..., FinetuneSettings]
+
+
+def tensors_of(run: Path | str) -> dict[str, torch.Tensor]:
+    found = load_newest(Path(run))
+    assert found is not None
+    return {**found.model, **found.optimizer}
+
+
+def trainer_of(settings: FinetuneSettings) -> Trainer:
+    config, objective = prepared(settings)
+    return Trainer(config, startup.start("cpu", "fp32"), objective, Reporter())
+
+
+def test_the_forms_are_those_of_gpt_1(pretrained: Path) -> None:
+    tokenizer = with_special_tokens(Tokenizer.load(pretrained / "tokenizer.json"), HEAD_TOKENS)
+    start, delimiter, extract = range(300, 303)
+    a, b, c = (tokenizer.encode(text) for text in ("the king", "a fool", "Romeo"))
+
+    def of(task: str, *texts: str, context: int = 32) -> list[list[int]]:
+        return HeadForm(task, tokenizer, context).sequences(Example("", texts)).tokens
+
+    assert of("classify", "the king") == [[start, *a, extract]]
+    pair = [start, *a, delimiter, *b, extract]
+    assert of("pairs", "the king", "a fool") == [pair]
+    assert of("similarity", "the king", "a fool") == [pair, [start, *b, delimiter, *a, extract]]
+    choices = [[start, *a, delimiter, *answer, extract] for answer in (b, c)]
+    assert of("choice", "the king", "a fool", "Romeo") == choices
+    assert with_special_tokens(tokenizer, HEAD_TOKENS) is tokenizer
+    # A text that spells a special token stays a text.
+    assert start not in of("classify", "<|start|>")[0][1:]
+
+
+def test_a_long_example_is_cut_where_its_task_can_spare_it(pretrained: Path) -> None:
+    tokenizer = with_special_tokens(Tokenizer.load(pretrained / "tokenizer.json"), HEAD_TOKENS)
+    long, short = "the king loves the crown and the fool", "Romeo"
+    tokens, few = tokenizer.encode(long), tokenizer.encode(short)
+    made = HeadForm("classify", tokenizer, 8).sequences(Example("", (long,)))
+    assert made.cut
+    assert made.tokens[0][1:-1] == tokens[:6]
+    # The longer text of a pair gives way, and the answers of a choice are never cut.
+    made = HeadForm("pairs", tokenizer, len(few) + 7).sequences(Example("", (long, short)))
+    assert made.tokens[0][1:5] == tokens[:4]
+    assert made.tokens[0][6:-1] == few
+    made = HeadForm("choice", tokenizer, len(few) + 7).sequences(Example("", (long, short, short)))
+    assert made.tokens[0][1:5] == tokens[-4:]
+    with pytest.raises(UserError, match=r"line 7: its longest answer has .* tokens, which leave no room"):
+        HeadForm("choice", tokenizer, 8).sequences(Example("line 7", (short, long, short)))
+
+
+@pytest.mark.parametrize("task", ["classify", "pairs", "similarity", "choice"])
+def test_the_loss_is_that_of_gpt_1_example_by_example(settings: Settings, task: str) -> None:
+    """The loss of a step, of batches and micro-batches, against one sequence at a time."""
+    trainer = trainer_of(settings(task, dropout=0.0, lm_weight=0.5))
+    step, model, objective = trainer.train_step, trainer.model, trainer.data
+    assert isinstance(objective, HeadObjective)
+    with torch.no_grad():
+        for parameter in model.task_head.parameters():
+            parameter.normal_(std=0.5)
+    labels, sequences = objective.labels(objective.train), objective.sequences["train"]
+    task_loss, lm_nats, lm_tokens = 0.0, 0.0, 0
+    chosen = trainer.batches.order.of_step(1)
+    for number in chosen:
+        ends = []
+        for tokens in sequences[number].tokens:
+            row = torch.tensor([tokens])
+            h = GPT.hidden(model, row)[0]
+            ends.append(h[-1])
+            lm_nats += F.cross_entropy(model.logits(h)[:-1], row[0, 1:], reduction="sum").item()
+            lm_tokens += len(tokens) - 1
+        head = model.task_head
+        if task == "similarity":
+            task_loss += (head(ends[0] + ends[1])[0].item() - labels[number]) ** 2
+        else:
+            scores = torch.cat([head(end) for end in ends])
+            task_loss += F.cross_entropy(scores, torch.tensor(labels[number])).item()
+    expected = task_loss / len(chosen) + 0.5 * lm_nats / lm_tokens
+    got = step.accumulate(1)
+    assert got is not None
+    assert got.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_run_that_was_stopped_equals_one_that_was_not(settings: Settings, tmp_path: Path) -> None:
+    whole = finetune(settings(out=str(tmp_path / "whole")))
+    halves = settings(out=str(tmp_path / "halves"))
+    assert finetune(halves, until=3).step == 3
+    resumed = dataclasses.replace(settings_of(run_reference(tmp_path / "halves")), resume=str(tmp_path / "halves"))
+    assert finetune(resumed).steps_here == whole.step - 3 == 3
+    one, two = tensors_of(whole.run), tensors_of(tmp_path / "halves")
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    curves = [
+        [(m["step"], m["loss"], m["tokens"]) for m in read_metrics(tmp_path / name) if "loss" in m]
+        for name in ("whole", "halves")
+    ]
+    assert curves[0] == curves[1]
+    assert len(curves[0]) == 6
+    assert curves[0][-1][2] == 2 * sum(trainer_of(halves).batches.order.lengths)
+
+
+def test_the_result_is_a_run_that_knows_where_it_comes_from(settings: Settings, pretrained: Path) -> None:
+    asked = settings(epochs=24.0, learning_rate=0.01, dropout=0.0, eval_interval=12)
+    outcome = finetune(asked)
+    run = Run.open(outcome.run, step="best")
+    assert type(run.model) is GPT
+    assert run.model.config.vocab_size == run.tokenizer.vocab_size == 303
+    origin, tuned = run.lineage["init_from"], run.lineage["finetune"]
+    assert origin["run"] == str(pretrained)
+    assert tuned["labels"] == ["bad", "good"]
+    assert tuned["files"]["train"]["examples"] == 24
+    assert len(tuned["files"]["val"]["sha256"]) == 64
+    opened = open_fine_tuned(run_reference(f"{outcome.run}@best"), "")
+    summary, result = evaluate_fine_tuned(opened, startup.start("cpu", "fp32"))
+    scores = summary["tasks"]["finetuned/classify"]["scores"]
+    assert scores["accuracy"]["value"] == 1.0
+    low, high = scores["accuracy"]["interval"]
+    assert high == 1.0
+    assert 0.7 < low < 0.75  # 12 of 12, by Clopper and Pearson: 0.025 ** (1 / 12)
+    logged = [m for m in read_metrics(outcome.run) if "val_loss" in m]
+    best = min(logged, key=lambda m: m["val_loss"])
+    assert best["step"] == run.step
+    assert best["val_loss"] == pytest.approx(scores["loss"]["value"], rel=1e-6)
+    assert best["val_accuracy"] == scores["accuracy"]["value"]
+
+
+def test_the_first_layers_alone_may_be_transferred(settings: Settings, pretrained: Path) -> None:
+    source = Run.open(pretrained).model
+    for layers, kept in ((1, [True, False]), (0, [False, False]), (None, [True, True])):
+        model = trainer_of(settings(layers=layers)).model
+        same = [torch.equal(model.blocks[i].mlp.up.weight, source.blocks[i].mlp.up.weight) for i in range(2)]
+        assert same == kept
+        assert torch.equal(model.token_embedding.weight[:300], source.token_embedding.weight[:300])
+        assert model.token_embedding.weight[300:303].std() > 0
+    scratch = trainer_of(settings(from_scratch=True))
+    assert not torch.equal(scratch.model.token_embedding.weight[:300], source.token_embedding.weight[:300])
+    assert "init_from" not in scratch.state.lineage
+    with pytest.raises(UserError, match=r"layers is 3, but .* has 2 blocks"):
+        trainer_of(settings(layers=3))
+
+
+def test_other_settings_or_data_are_not_mixed_into_a_run(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = settings()
+    finetune(asked, until=2)
+    with pytest.raises(UserError, match=r"fine-tuned with other settings \(lm_weight: 0.5 -> 0.0\)"):
+        finetune(dataclasses.replace(asked, lm_weight=0.0))
+    with pytest.raises(UserError, match="other settings"):
+        finetune(dataclasses.replace(asked, learning_rate=1.0))
+    write_rows(Path(asked.data), rows_of("classify", 24, seed=9))
+    with pytest.raises(UserError, match="was trained on other data"):
+        finetune(asked)
+    assert main(["train", "--resume", asked.out]) == 2
+    assert f"Go on with it by gpt-research finetune --resume {asked.out}" in capsys.readouterr().err
+    state = json.loads((checkpoint_path(Path(asked.out), saved_steps(Path(asked.out))[-1]) / "state.json").read_text())
+    assert state["lineage"]["finetune"]["task"] == "classify"

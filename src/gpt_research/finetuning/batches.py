@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from gpt_research.base.seeds import seed_for
-from gpt_research.finetuning.forms import Sequences
+
+if TYPE_CHECKING:
+    from gpt_research.finetuning.forms import Sequences
 
 
 class HeadBatch(NamedTuple):

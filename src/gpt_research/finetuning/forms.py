@@ -14,10 +14,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gpt_research.base.errors import UserError
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.finetuning.examples import Example
+
+if TYPE_CHECKING:
+    from gpt_research.finetuning.examples import Example
 
 START, DELIMITER, EXTRACT = "<|start|>", "<|delimiter|>", "<|extract|>"
 HEAD_TOKENS = (START, DELIMITER, EXTRACT)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from gpt_research.cli.evaluate import EvaluateCommand
+    from gpt_research.evaluation.settings import EvaluationSettings
     from gpt_research.run_reference import RunReference
 
 
-def is_of_examples(command: EvaluateCommand, chosen: RunReference) -> bool:
+def is_of_examples(command: EvaluationSettings, chosen: RunReference) -> bool:
     """Return whether the examples of a fine-tuned run are to be measured, and not a data set or
     benchmarks.
     """
@@ -21,7 +21,7 @@ def is_of_examples(command: EvaluateCommand, chosen: RunReference) -> bool:
     return bool(command.data) or finetuning_of(chosen) is not None
 
 
-def evaluate_examples(command: EvaluateCommand, chosen: RunReference) -> int:
+def evaluate_examples(chosen: RunReference, data: str, json: str, device: str, precision: str) -> int:
     """Measure the run, print its scores with intervals and write the result; return the exit
     code.
     """
@@ -34,8 +34,8 @@ def evaluate_examples(command: EvaluateCommand, chosen: RunReference) -> int:
     from gpt_research.evaluation.statistics import number
     from gpt_research.finetuning.fine_tuned import evaluate_fine_tuned, open_fine_tuned
 
-    runtime = startup.start(command.device, command.precision)
-    opened = open_fine_tuned(chosen, command.data, runtime.device)
+    runtime = startup.start(device, precision)
+    opened = open_fine_tuned(chosen, data, runtime.device)
     summary, result = evaluate_fine_tuned(opened, runtime)
     found = summary["tasks"][result.task]
     title = f"{opened.folder}, step {opened.step:,}, on {found['items']:,} examples of {found['source']['file']}"
@@ -49,8 +49,8 @@ def evaluate_examples(command: EvaluateCommand, chosen: RunReference) -> int:
     print_table(table)
     if found["cut"]:
         print(f"{found['cut']:,} examples are longer than the context and were cut.")
-    path = Path(command.json) if command.json else chosen.folder / results.RESULT_NAME
-    if not command.json:
+    path = Path(json) if json else chosen.folder / results.RESULT_NAME
+    if not json:
         results.keep_that_of_another_step(chosen.folder, summary["step"])
     results.write(path, summary, [result])
     print(f"Result: {path}")

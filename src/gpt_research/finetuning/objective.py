@@ -39,7 +39,7 @@ from gpt_research.training.validation import Loss
 
 if TYPE_CHECKING:
     from gpt_research.base.runtime import Runtime
-    from gpt_research.training.starting_weights import Source
+    from gpt_research.training.objective import Source
 
 NOISE = 0.1
 """Spread of new rows of an embedding around the mean row, as a share of the rows' spread."""

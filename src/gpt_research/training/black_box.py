@@ -9,23 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from gpt_research.base.disk import dispensable
 from gpt_research.base.files import write_json
 from gpt_research.checkpoint.weights import is_sharded
-from gpt_research.data.loader import DataLoader, shards_by_array
-from gpt_research.data.shards import gather
 from gpt_research.training.step import TrainStep
-
-if TYPE_CHECKING:
-    from gpt_research.data.shards import Dataset
-    from gpt_research.data.tokenizer import Tokenizer
-
-EXCERPT_TOKENS = 64
-"""Tokens at the beginning of each window that the record shows as text."""
 
 
 def write_black_box(
@@ -43,7 +34,7 @@ def write_black_box(
     Args:
         facts: finding ("not_finite" or "spike"), loss and grad_norm, as text because JSON has no
             NaN.
-        windows: what rank 0 read, as `describe_windows` returns it; other ranks pass none.
+        windows: what rank 0 read, as the objective describes it; other ranks pass none.
     """
     path = run / "black_box" / f"step_{step:08d}.json"
     # A skipped step left the weights as they were, so its gradient can be computed again. That
@@ -77,28 +68,3 @@ def _layer(parameter: torch.nn.Parameter) -> dict[str, str]:
         numbers |= {"grad_norm": parameter.grad.norm(), "grad_max": parameter.grad.abs().max()}
     whole = {name: value.full_tensor() if is_sharded(value) else value for name, value in numbers.items()}
     return {name: f"{value.item():.6g}" for name, value in whole.items()}
-
-
-def describe_windows(loader: DataLoader, dataset: Dataset, tokenizer: Tokenizer, step: int) -> list[dict[str, Any]]:
-    """Return the position and the first words of each window of `step` (counted from 0) on this
-    rank.
-    """
-    shards = shards_by_array(dataset.train)
-    windows = []
-    for micro_step in range(loader.micro_steps):
-        for window in loader.windows(step, micro_step):
-            array, first_token, _ = window[0]
-            corpus, shard = shards[id(array)]
-            everything = gather([window], loader.block_size)[0]
-            tokens = everything[:EXCERPT_TOKENS]
-            windows.append(
-                {
-                    "corpus": corpus,
-                    "shard": dataset.manifests[corpus].splits["train"][shard].path,
-                    "first_token": first_token,
-                    "largest_id": int(everything.max()),
-                    # A damaged shard may hold ids that the tokenizer lacks.
-                    "begins": tokenizer.decode(tokens[tokens < tokenizer.vocab_size].tolist()),
-                }
-            )
-    return windows

@@ -18,20 +18,22 @@ import torch
 from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
 from gpt_research.data.dataset_tokenizer import tokenizer_of
-from gpt_research.data.loader import DataLoader
-from gpt_research.data.shards import Dataset, TokenFiles, data_fingerprint
+from gpt_research.data.loader import DataLoader, shards_by_array
+from gpt_research.data.shards import Dataset, TokenFiles, data_fingerprint, gather
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.training.agreement import sampled_sha256
-from gpt_research.training.black_box import describe_windows
 from gpt_research.training.remarks import about_the_inputs
 from gpt_research.training.step import TrainStep
 from gpt_research.training.validation import Loss, validate
 
 if TYPE_CHECKING:
     from gpt_research.base.runtime import Runtime
-    from gpt_research.training.starting_weights import Source
+    from gpt_research.training.objective import Source
+
+EXCERPT_TOKENS = 64
+"""Tokens at the beginning of each window that the record of a step shows as text."""
 
 
 @dataclass(frozen=True)
@@ -131,3 +133,28 @@ def loader_of_run(
         temperature=config.mix_temperature,
         shuffle_documents=config.shuffle_documents,
     )
+
+
+def describe_windows(loader: DataLoader, dataset: Dataset, tokenizer: Tokenizer, step: int) -> list[dict[str, Any]]:
+    """Return the position and the first words of each window of `step` (counted from 0) on this
+    rank.
+    """
+    shards = shards_by_array(dataset.train)
+    windows = []
+    for micro_step in range(loader.micro_steps):
+        for window in loader.windows(step, micro_step):
+            array, first_token, _ = window[0]
+            corpus, shard = shards[id(array)]
+            everything = gather([window], loader.block_size)[0]
+            tokens = everything[:EXCERPT_TOKENS]
+            windows.append(
+                {
+                    "corpus": corpus,
+                    "shard": dataset.manifests[corpus].splits["train"][shard].path,
+                    "first_token": first_token,
+                    "largest_id": int(everything.max()),
+                    # A damaged shard may hold ids that the tokenizer lacks.
+                    "begins": tokenizer.decode(tokens[tokens < tokenizer.vocab_size].tolist()),
+                }
+            )
+    return windows

@@ -8,6 +8,7 @@ is that of pretraining: the windows of a data set, of which each token predicts 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,10 +20,20 @@ if TYPE_CHECKING:
     from gpt_research.base.runtime import Runtime
     from gpt_research.config import TrainConfig
     from gpt_research.data.tokenizer import Tokenizer
-    from gpt_research.model.gpt import GPT
     from gpt_research.model_config import GPTConfig
-    from gpt_research.training.starting_weights import Source
     from gpt_research.training.validation import Loss
+
+
+@dataclass(frozen=True)
+class Source:
+    """The weights of a run, from which another one begins."""
+
+    folder: Path
+    config: GPTConfig
+    """The shape of its model."""
+    tokenizer: str
+    """Fingerprint of its tokenizer."""
+    tensors: Mapping[str, torch.Tensor]
 
 
 class NumberedBatches(Batches, Protocol):
@@ -95,8 +106,8 @@ class Objective(Protocol):
         ...
 
     @property
-    def new_model(self) -> Callable[[GPTConfig], GPT]:
-        """Takes a shape; returns a model whose matrices are shapes only."""
+    def new_model(self) -> Callable[[GPTConfig], Any]:
+        """Takes a shape; returns a `GPT` whose matrices are shapes only."""
         ...
 
     @property

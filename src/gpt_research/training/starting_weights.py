@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +24,10 @@ from gpt_research.model.adapters import language_model
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.settings_history import differences, run_config
+from gpt_research.training.objective import Source
 
 POSITIONS = "position_embedding.weight"
 """The parameter with a row for each position of the context."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """The weights of a run, from which another one begins."""
-
-    folder: Path
-    config: GPTConfig
-    """The shape of its model."""
-    tokenizer: str
-    """Fingerprint of its tokenizer."""
-    tensors: Mapping[str, torch.Tensor]
 
 
 Fit = Callable[[Source], Mapping[str, torch.Tensor] | None]

@@ -30,7 +30,6 @@ from gpt_research.training.validation import Loss, validate
 
 if TYPE_CHECKING:
     from gpt_research.base.runtime import Runtime
-    from gpt_research.training.objective import Source
 
 EXCERPT_TOKENS = 64
 """Tokens at the beginning of each window that the record of a step shows as text."""
@@ -103,7 +102,7 @@ class TrainingData:
         """A function from the settings, `rank` and `world_size` to the loader of a process."""
         return partial(loader_of_run, files=self.dataset.train)
 
-    def fit(self, source: Source) -> None:
+    def fit(self, source: object) -> None:
         """Return None: the weights of another run must fit as they are."""
 
     def validate(self, model: torch.nn.Module, config: TrainConfig, runtime: Runtime) -> dict[str, Loss]:

@@ -8,16 +8,28 @@ micro-batches. So a run that is resumed reads what an uninterrupted one reads.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from gpt_research.base.seeds import seed_for
 
-if TYPE_CHECKING:
-    from gpt_research.finetuning.forms import Sequences
+
+@dataclass(frozen=True)
+class Sequences:
+    """The sequences of one example; each ends with the extract token."""
+
+    tokens: list[list[int]]
+    cut: bool
+    """True if the texts were longer than the context."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of all sequences."""
+        return sum(map(len, self.tokens))
 
 
 class HeadBatch(NamedTuple):

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpt_research.base.errors import UserError
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.finetuning.batches import Sequences
 
 if TYPE_CHECKING:
     from gpt_research.finetuning.examples import Example
@@ -41,20 +41,6 @@ def with_special_tokens(tokenizer: Tokenizer, names: Sequence[str]) -> Tokenizer
     ids = {name: len(vocabulary.tokens) + index for index, name in enumerate(new)}
     tokens = (*vocabulary.tokens, *(b"" for _ in new))
     return Tokenizer(dataclasses.replace(vocabulary, tokens=tokens, specials={**vocabulary.specials, **ids}))
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """The sequences of one example; each ends with the extract token."""
-
-    tokens: list[list[int]]
-    cut: bool
-    """True if the texts were longer than the context."""
-
-    @property
-    def length(self) -> int:
-        """Tokens of all sequences."""
-        return sum(map(len, self.tokens))
 
 
 class HeadForm:

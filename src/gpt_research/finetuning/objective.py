@@ -24,9 +24,9 @@ from gpt_research.base.seeds import seed_for
 from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation.labelled import METRICS
-from gpt_research.finetuning.batches import HeadBatches, NumberedExamples, head_batch
+from gpt_research.finetuning.batches import HeadBatches, NumberedExamples, Sequences, head_batch
 from gpt_research.finetuning.examples import Classes, ExampleFile
-from gpt_research.finetuning.forms import HeadForm, Sequences
+from gpt_research.finetuning.forms import HeadForm
 from gpt_research.finetuning.models import HeadedGPT, task_losses
 from gpt_research.finetuning.settings import FinetuneSettings, Task
 from gpt_research.finetuning.step import ExampleStep

@@ -18,8 +18,8 @@ from gpt_research.checkpoint.files import checkpoint_path, load_newest, saved_st
 from gpt_research.cli import main
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.finetuning.examples import Example
-from gpt_research.finetuning.fine_tuned import evaluate_fine_tuned, open_fine_tuned
-from gpt_research.finetuning.finetune import finetune, prepared, settings_of
+from gpt_research.finetuning.fine_tuned import evaluate_fine_tuned, open_fine_tuned, settings_of
+from gpt_research.finetuning.finetune import finetune, prepared
 from gpt_research.finetuning.forms import HEAD_TOKENS, HeadForm, with_special_tokens
 from gpt_research.finetuning.objective import HeadObjective
 from gpt_research.finetuning.settings import FinetuneSettings

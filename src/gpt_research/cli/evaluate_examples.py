@@ -14,7 +14,7 @@ def is_of_examples(command: EvaluationSettings, chosen: RunReference) -> bool:
     """Return whether the examples of a fine-tuned run are to be measured, and not a data set or
     benchmarks.
     """
-    from gpt_research.finetuning.finetune import finetuning_of
+    from gpt_research.finetuning.fine_tuned import finetuning_of
 
     if command.named_tasks or command.benchmarks or (command.data and not Path(command.data).is_file()):
         return False

@@ -21,7 +21,7 @@ class FinetuneCommand(FinetuneSettings):
         if resume in ("", "auto", "never"):
             return {}
         from gpt_research.base.settings import by_flag, to_dict
-        from gpt_research.finetuning.finetune import settings_of
+        from gpt_research.finetuning.fine_tuned import settings_of
         from gpt_research.run_reference import run_reference
 
         reference = run_reference(resume)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gpt_research.base import plugins
+from gpt_research.base import hints, plugins
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import to_dict
@@ -25,6 +25,38 @@ from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.model.gpt import GPT
 from gpt_research.run_reference import RunReference
 from gpt_research.settings_history import run_config
+from gpt_research.training.inspect_run import training_of
+
+
+def finetuning_of(reference: RunReference) -> dict[str, Any] | None:
+    """Return what the lineage of a checkpoint says of its fine-tuning; None if it is of a run that
+    was only pretrained.
+
+    Raises:
+        UserError: the folder is not a run, or has no such checkpoint.
+    """
+    found = training_of(reference).lineage.get("finetune")
+    return dict(found) if found else None
+
+
+def settings_of(reference: RunReference) -> FinetuneSettings:
+    """Return the settings of a fine-tuned run.
+
+    Raises:
+        UserError: it was not fine-tuned.
+    """
+    found = finetuning_of(reference)
+    if found is None:
+        raise UserError(
+            f"{reference.folder} was not fine-tuned. Go on with it by "
+            f"{hints.command('train', '--resume', reference.folder)}"
+        )
+    return _settings(found)
+
+
+def _settings(found: Mapping[str, Any]) -> FinetuneSettings:
+    known = {field.name for field in dataclasses.fields(FinetuneSettings)}
+    return FinetuneSettings(**{name: value for name, value in found["settings"].items() if name in known})
 
 
 @dataclass(frozen=True)
@@ -64,8 +96,7 @@ def open_fine_tuned(reference: RunReference, data: str, device: Any = "cpu") -> 
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     if tokenizer.fingerprint != checkpoint.lineage["tokenizer"]:
         raise UserError(f"{folder / 'tokenizer.json'} is not the tokenizer of this model. Put the right one back.")
-    known = {field.name for field in dataclasses.fields(FinetuneSettings)}
-    settings = FinetuneSettings(**{name: value for name, value in found["settings"].items() if name in known})
+    settings = _settings(found)
     if not (data or settings.val):
         raise UserError(f"{folder} has no validation examples. Name a file with --data.")
     file = ExampleFile.read(data or settings.val, found["task"], settings.columns)

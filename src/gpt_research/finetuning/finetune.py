@@ -18,13 +18,13 @@ from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import OptimizerConfig, TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.finetuning.examples import Classes, ExampleFile
+from gpt_research.finetuning.fine_tuned import finetuning_of
 from gpt_research.finetuning.forms import HEAD_TOKENS, with_special_tokens
 from gpt_research.finetuning.objective import Finetuning, HeadObjective
 from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.model_config import GPTConfig
 from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.settings_history import run_config
-from gpt_research.training.inspect_run import training_of
 from gpt_research.training.loop import train
 from gpt_research.training.reporter import Outcome, Reporter
 
@@ -104,33 +104,6 @@ def _model_of(settings: FinetuneSettings, source: RunReference) -> tuple[GPTConf
             "the tokenizer it was trained with there."
         )
     return shape, tokenizer, tokenizer.vocab_size
-
-
-def finetuning_of(reference: RunReference) -> dict[str, Any] | None:
-    """Return what the lineage of a checkpoint says of its fine-tuning; None if it is of a run that
-    was only pretrained.
-
-    Raises:
-        UserError: the folder is not a run, or has no such checkpoint.
-    """
-    found = training_of(reference).lineage.get("finetune")
-    return dict(found) if found else None
-
-
-def settings_of(reference: RunReference) -> FinetuneSettings:
-    """Return the settings of a fine-tuned run.
-
-    Raises:
-        UserError: it was not fine-tuned.
-    """
-    found = finetuning_of(reference)
-    if found is None:
-        raise UserError(
-            f"{reference.folder} was not fine-tuned. Go on with it by "
-            f"{hints.command('train', '--resume', reference.folder)}"
-        )
-    known = {field.name for field in dataclasses.fields(FinetuneSettings)}
-    return FinetuneSettings(**{name: value for name, value in found["settings"].items() if name in known})
 
 
 def _check_settings(settings: FinetuneSettings, out: Path) -> None:

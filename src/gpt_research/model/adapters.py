@@ -17,7 +17,6 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from gpt_research.base.errors import UserError
-from gpt_research.model.gpt import GPT
 
 HEAD = "task_head"
 """The head of a fine-tuned model; a language model has none."""
@@ -61,8 +60,8 @@ class LoraLinear(nn.Linear):
         return super().forward(x) + F.linear(F.linear(x, self.lora_down), self.lora_up) * self.scale
 
 
-def add_adapters(model: GPT, lora: Lora, trained: Collection[str] = ()) -> None:
-    """Freeze a model whose matrices are shapes, and give the named matrices of its blocks adapters.
+def add_adapters(model: Any, lora: Lora, trained: Collection[str] = ()) -> None:
+    """Freeze a `GPT` whose matrices are shapes, and give the named matrices of its blocks adapters.
 
     Args:
         trained: first parts of the names of parameters that are trained as they are.

@@ -27,7 +27,7 @@ from gpt_research.model.parts.attention import CausalSelfAttention
 from gpt_research.model.parts.positions import Positions
 
 LARGEST_TREE = 256
-"""Tokens of a row that holds several sequences, unless two of them are longer: the cost of
+"""Tokens of a row that holds several sequences, unless three of them are longer: the cost of
 attention grows with the row."""
 LEAST_SHARED = 0.2
 """Share of a sequence that its row must hold already. A mask costs more than a few tokens."""
@@ -85,7 +85,7 @@ def pack(windows: Sequence[Window], *, share: bool = True) -> list[Row]:
     for index in sorted(range(len(windows)), key=keys.__getitem__):
         tokens = inputs[index]
         shared = _common(last, tokens)
-        fits = bool(rows) and len(rows[-1].tokens) + len(tokens) - shared <= max(LARGEST_TREE, 2 * len(tokens))
+        fits = bool(rows) and len(rows[-1].tokens) + len(tokens) - shared <= max(LARGEST_TREE, 3 * len(tokens))
         if fits and shared >= max(1, LEAST_SHARED * len(tokens)):
             rows[-1].add(index, tokens, shared)
         else:

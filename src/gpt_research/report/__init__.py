@@ -12,6 +12,7 @@ Modules:
     open_run         opens a run in any state
     known_run        what is known about a run, and the commands that repeat it
     sections         samples, data, compressors, machine, lineage: what all pages share
+    suite            benchmarks: scores beside chance, and how they were measured
     curve_figures    the curves of settings
     intervals        tables with a dot and a whisker in each row
     charts           a chart in SVG, complete without a script

@@ -37,6 +37,7 @@ from gpt_research.report.known_run import KnownRun, evaluate_command, evaluation
 from gpt_research.report.measured import Measured
 from gpt_research.report.scales import short
 from gpt_research.report.series import Setting, pairs
+from gpt_research.report.suite import suite
 
 BITS = "val_bits_per_byte"
 """The entry of metrics.jsonl by which runs are judged."""
@@ -107,6 +108,7 @@ def run_page(runs: Runs, *, with_compressors: bool, notice: Callable[[str], None
             ("Results", section("Results", _overview(labelled), bits, _ends(settings, runs.confidence))),
             ("Curves", section("Curves", figures(curve_charts(curves), curves.most_points))),
             ("Corpora", section("Corpora", figures(corpus_charts(curves), curves.most_points), _corpora(settings))),
+            ("Benchmarks", section("Benchmarks", suite(labelled))),
             ("Evaluations", section("Evaluations", _comparison(runs), _scores(labelled), listed(runs.remarks))),
             ("Settings", section("Settings", _settings(runs))),
             ("Samples", section("Samples", sections.samples(_firsts(labelled)))),

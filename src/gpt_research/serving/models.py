@@ -116,7 +116,8 @@ class ServedModels:
             self.named[model.name] = model
         # RUN@STEP is a name too, of which the part before the @ names the run.
         self._runs = {name.rpartition("@")[0] or name: model for name, model in self.named.items()} | self.named
-        self.runs = Opened(worker, lambda m: Run.open(m.folder, device, str(m.step), m.ema), self.named)
+        self._device = device
+        self.runs = Opened(worker, self._open_run, self.named)
         """Plain models in fp32, to look into and to score with."""
         self.engines = Opened(worker, open_engine, self.named)
         """Models to generate from. Only the generating thread may use one, but for its
@@ -165,6 +166,12 @@ class ServedModels:
             UserError: as `Run.open` does.
         """
         return await self.runs.get(self.find(name))
+
+    def _open_run(self, model: ServedModel) -> Run:
+        others = [run for run in self.runs.by_name.values() if run.folder == model.folder]
+        if others and model.ema is None:
+            return others[0].at(model.step)  # the tokenizer is read once
+        return Run.open(model.folder, self._device, str(model.step), model.ema)
 
 
 def _not_found(message: str) -> ApiError:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fastapi import APIRouter, FastAPI
 
     from gpt_research.serving.models import ServedModel
+    from gpt_research.tracing.trace import Tracer
 
 PACKAGES = {
     "fastapi": "fastapi",
@@ -141,10 +142,16 @@ def routers() -> list[APIRouter]:
     """Return the routers of the server. They stand here, so that `serving.app` knows none."""
     from gpt_research.serving.openai_api import chat, completions, models_list, tokenize
     from gpt_research.serving.page_api import data, inside, runs, through, validation
+    from gpt_research.serving.page_api.trace import trace_router
+
+    def open_tracer(run: Path) -> Tracer:
+        from gpt_research.tracing.trace import Tracer
+
+        return Tracer.open(run)
 
     programs = [models_list.router, completions.router, chat.router, tokenize.router]
     pages = [runs.router, inside.router, through.router, data.router, validation.router]
-    return [*programs, *pages]
+    return [*programs, *pages, trace_router(open_tracer)]
 
 
 def _served(reference: str, ema: bool | None) -> ServedModel:

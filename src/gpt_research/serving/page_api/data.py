@@ -323,11 +323,11 @@ def _validation_view(data: RunData) -> dict[str, Any]:
 
 
 def _trace_view(data: RunData) -> dict[str, Any]:
-    if data.state != "ok":
+    if data.state not in ("ok", "foreign"):
         return {"ok": False, "why": data.why}
     has_index = (data.folder / "suffix_array" / "index.json").is_file()
     make = hints.command("index", data.folder)
-    return {"ok": has_index, "why": "" if has_index else f"There is no index yet. Make it: {make}"}
+    return {"ok": has_index, "why": "" if has_index else f"{data.folder} has no index yet. Make it with: {make}"}
 
 
 def _gaps(held: Sequence[tuple[int, int]], first: int, last: int) -> list[list[int]]:

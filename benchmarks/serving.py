@@ -81,11 +81,10 @@ def random_run(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def our_server(run: Path, precision: str, clients: int) -> Iterator[Address]:
+def our_server(run: Path, precision: str) -> Iterator[Address]:
     weights = ["--weights", "int8"] if precision == "int8" else ["--precision", precision]
-    rows = ["--max_batch", str(clients)]
     command = [sys.executable, "-m", "gpt_research", "serve", str(run), "--port", "0", "--device", "cpu"]
-    process = subprocess.Popen([*command, *weights, *rows], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*command, *weights], stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         for line in process.stderr:
@@ -164,7 +163,7 @@ async def load(port: int, clients: int, tokens: int, requests: int, *, stream: b
 def compare(run: Path, precision: str, clients: int, options: argparse.Namespace) -> dict[str, float]:
     """Let both servers take turns; return the medians."""
     found: dict[str, list[float]] = {}
-    with our_server(run, precision, clients) as ours, llama_server(run, precision, clients) as theirs:
+    with our_server(run, precision) as ours, llama_server(run, precision, clients) as theirs:
         for port in (ours.port, theirs.port):  # both load and warm up
             asyncio.run(load(port, clients, 16, 1, stream=False))
         for turn in range(options.rounds):
@@ -190,7 +189,7 @@ def resident_mb(pid: int) -> float:
 
 def slow_clients(run: Path, precision: str, count: int, options: argparse.Namespace) -> None:
     """Show what slow clients cost eight others, and when they are closed."""
-    with our_server(run, precision, 8) as ours:
+    with our_server(run, precision) as ours:
         asyncio.run(load(ours.port, 8, 16, 1, stream=True))
         alone = asyncio.run(load(ours.port, 8, options.tokens, options.requests, stream=True))
         memory = resident_mb(ours.pid)
@@ -235,7 +234,7 @@ def soak(run: Path, precision: str, seconds: float) -> None:
             print(f"{seconds * part / 10:6.0f} s {resident_mb(server.pid):8.1f} MB", flush=True)
         print(f"{sum(await asyncio.gather(*clients)):,} requests")
 
-    with our_server(run, precision, 32) as server:
+    with our_server(run, precision) as server:
         asyncio.run(load(server.port, 8, 16, 1, stream=True))
         asyncio.run(all_clients(server))
 

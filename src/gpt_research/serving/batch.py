@@ -258,17 +258,38 @@ class _Generator:
         torch.set_num_threads(self._cores)
         torch.get_num_threads()
         while not self._ended:
-            # With nothing to do the thread sleeps until it is called.
-            if not (self._waiting or self._running or self._later):
-                self._batch.calls.get()()
-            while not self._batch.calls.empty():
-                self._batch.calls.get()()
-            if self._later:
-                self._later.popleft()()
-            self._admit()
-            for engine in list(self._running):
-                self._step(engine)
-            self._hand_over()
+            try:
+                self._turn()
+            except Exception as error:
+                # Without this thread nothing would be generated any more.
+                log.exception("A fault of the program ended every text.")
+                self._drop_all(error)
+
+    def _turn(self) -> None:
+        """Do what is asked for, and draw one token of every sample."""
+        # With nothing to do the thread sleeps until it is called.
+        if not (self._waiting or self._running or self._later):
+            self._batch.calls.get()()
+        while not self._batch.calls.empty():
+            self._batch.calls.get()()
+        if self._later:
+            self._later.popleft()()
+        self._admit()
+        for engine in list(self._running):
+            self._step(engine)
+        self._hand_over()
+
+    def _drop_all(self, error: Exception) -> None:
+        """End every job with an error."""
+        owned = [(engine, id, job) for engine, ids in self._running.items() for id, (job, _) in ids.items()]
+        jobs = {job for _, _, job in owned} | {job for job, _ in self._waiting}
+        self._waiting.clear()
+        self._running.clear()
+        self._fresh.clear()
+        self._count()
+        self._batch.in_loop(self._batch.fail, list(jobs), error)
+        for engine, id, _ in owned:
+            engine.cancel(id)
 
     def end(self) -> None:
         self._ended = True

@@ -78,5 +78,5 @@ def test_every_error_has_openais_shape(client: TestClient, method: str, address:
 
 
 def test_two_runs_of_one_name_are_refused_with_the_remedy() -> None:
-    with pytest.raises(UserError, match=r'Two runs are called "a": one/a and two/a\..*other=two/a'):
+    with pytest.raises(UserError, match=r'Two runs are called "a": one/a and two/a\..*other=two/a@1'):
         ServedModels([ServedModel("a", Path("one/a"), 1), ServedModel("a", Path("two/a"), 1)], Worker(), never)

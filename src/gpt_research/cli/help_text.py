@@ -62,6 +62,12 @@ GROUPS: dict[str, dict[str, str]] = {
         "sampling": "temperature top_k top_p min_p repetition_penalty seed",
         "hardware": "device precision weights engine",
     },
+    "ServeCommand": {
+        "what is served": "runs ema",
+        "who may ask": "host port api_key api_key_file allow_host",
+        "how many at a time": "max_batch max_queue",
+        "hardware": "device precision weights",
+    },
     "EvaluateCommand": {
         "what is measured": "run step ema data split max_tokens suite tasks benchmarks limit harness audit",
         "how": "context stride batch_size device precision",
@@ -77,6 +83,9 @@ PLACES = {
     **dict.fromkeys(("json", "text", "plot"), "FILE"),
     **dict.fromkeys(("prompt", "query", "sample_prompt", "stop"), "TEXT"),
     **dict.fromkeys(("device", "on"), "DEVICE"),
+    "api_key": "KEY",
+    "api_key_file": "FILE",
+    "host": "ADDRESS",
     "corpora": "NAME=PATH",
     "filters": "NAMES",
     "init_from": "RUN",

@@ -109,9 +109,10 @@ class ServedModels:
         """The models that the server was started with, in order."""
         for model in models:
             if model.name in self.named:
+                renamed = f"other={model.folder}@{model.step}"
                 raise UserError(
                     f'Two runs are called "{model.name}": {self.named[model.name].folder} and {model.folder}. '
-                    f"Give one another name: {hints.command('serve', model.folder, f'other={model.folder}')}"
+                    f"Give one another name: {hints.command('serve', model.folder, renamed)}"
                 )
             self.named[model.name] = model
         # RUN@STEP is a name too, of which the part before the @ names the run.

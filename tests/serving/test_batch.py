@@ -17,7 +17,8 @@ from gpt_research.serving.errors import ApiError
 
 
 class Counting:
-    """An engine whose samples are tokens 0, 1, 2, ...; it notes what joined at each step."""
+    """An engine whose samples are tokens 0, 1, 2, ...; it notes what joined at each step, and how many
+    ran."""
 
     block_size, description, tokenizer = 2000, "", None
 
@@ -26,6 +27,7 @@ class Counting:
         self.running: dict[int, tuple[Request, list[int]]] = {}
         self.joined: list[int] = []
         self.sizes: list[int] = []
+        self.rows: list[int] = []
         self.before_step: Callable[[], None] = lambda: None
 
     @property
@@ -43,6 +45,7 @@ class Counting:
     def step(self) -> list[Piece]:
         self.before_step()
         self.sizes.append(sum(len(request.prompt) for request, drawn in self.running.values() if not drawn))
+        self.rows.append(len(self.running))
         pieces = []
         for id, (request, drawn) in list(self.running.items()):
             drawn.append(len(drawn))
@@ -81,6 +84,7 @@ def test_more_samples_than_places_are_written_in_turn() -> None:
         jobs = [batch.submit(engine, [asked(1 + i)] * 2, streamed=False) for i in range(5)]
         found = await asyncio.gather(*map(pieces_of, jobs))
         assert engine.joined == [1 + i // 2 for i in range(10)]  # in order
+        assert max(engine.rows) == 3
         for pieces in found:
             assert sorted(index for index, piece in pieces if piece.sample is not None) == [0, 1]
         assert (batch.in_flight, batch.running, batch.tokens) == (0, 0, 30)

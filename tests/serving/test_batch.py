@@ -17,8 +17,7 @@ from gpt_research.serving.errors import ApiError
 
 
 class Counting:
-    """An engine whose samples are tokens 0, 1, 2, ...; it notes what joined at each step, and how many
-    ran."""
+    """An engine whose samples are tokens 0, 1, 2, ...; it notes what joins and runs at a step."""
 
     block_size, description, tokenizer = 2000, "", None
 
@@ -81,13 +80,13 @@ async def pieces_of(job: Job) -> list[tuple[int, Piece]]:
 def test_more_samples_than_places_are_written_in_turn() -> None:
     async def test(batch: Batch) -> None:
         engine = Counting()
-        jobs = [batch.submit(engine, [asked(1 + i)] * 2, streamed=False) for i in range(5)]
+        jobs = [batch.submit(engine, [asked(1 + i, tokens=300)] * 2, streamed=False) for i in range(5)]
         found = await asyncio.gather(*map(pieces_of, jobs))
         assert engine.joined == [1 + i // 2 for i in range(10)]  # in order
         assert max(engine.rows) == 3
         for pieces in found:
             assert sorted(index for index, piece in pieces if piece.sample is not None) == [0, 1]
-        assert (batch.in_flight, batch.running, batch.tokens) == (0, 0, 30)
+        assert (batch.in_flight, batch.running, batch.tokens) == (0, 0, 3000)
 
     in_batch(test, most_running=3)
 

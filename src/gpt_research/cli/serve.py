@@ -134,7 +134,8 @@ def build(command: ServeCommand, key: str = "") -> FastAPI:
     worker = Worker()
     engine_of = partial(open_engine, machine=machine, weights=command.weights, most_running=command.max_batch)
     models = ServedModels(served, worker, engine_of, machine.device)
-    parts = Parts(models, worker, Batch(command.max_batch, command.max_queue))
+    batch = Batch(command.max_batch, command.max_queue, choose_threads=machine.device.type == "cpu")
+    parts = Parts(models, worker, batch)
     return build_app(parts, routers(), key=key, names=[command.host, *command.allow_host])
 
 

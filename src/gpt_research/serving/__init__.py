@@ -4,6 +4,7 @@ Modules:
     models             the models by name; each is opened when it is first needed
     engines            opens a model to generate from
     batch              the running batch and its thread
+    thread_count       how many threads a model generates fastest with
     worker             the thread of other work that takes longer than a moment
     disconnects        work that ends when its client goes away
     errors             errors as JSON, in OpenAI's shape

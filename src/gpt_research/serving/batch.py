@@ -26,6 +26,7 @@ from functools import partial
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Annotated, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 import torch
 from fastapi import Depends
@@ -33,6 +34,7 @@ from fastapi.requests import HTTPConnection
 
 from gpt_research.generation.engine import GenerationEngine, Piece, Request
 from gpt_research.serving.errors import ApiError
+from gpt_research.serving.thread_count import fastest_threads
 
 HANDOVER_S = 0.008
 """Seconds between two handovers; a screen shows no more than one picture in twice that time."""
@@ -108,9 +110,11 @@ class Batch:
     Args:
         most_running: samples that an engine generates at a time.
         most_waiting: samples that may wait for that.
+        choose_threads: find out for each engine whether one thread is as fast as all.
     """
 
-    def __init__(self, most_running: int = 32, most_waiting: int = 256) -> None:
+    def __init__(self, most_running: int = 32, most_waiting: int = 256, *, choose_threads: bool = False) -> None:
+        self.choose_threads = choose_threads
         self.most_running, self.most_waiting = most_running, most_waiting
         self.in_flight = 0
         """Samples that run or wait."""
@@ -241,6 +245,8 @@ class _Generator:
     def __init__(self, batch: Batch) -> None:
         self._batch = batch
         self._cores = torch.get_num_threads()
+        self._threads: WeakKeyDictionary[GenerationEngine, int] = WeakKeyDictionary()
+        """How many threads of torch an engine computes with."""
         self._waiting: deque[tuple[Job, int]] = deque()
         """Jobs and indices of samples that no engine has yet."""
         self._running: dict[GenerationEngine, dict[int, tuple[Job, int]]] = {}
@@ -287,9 +293,9 @@ class _Generator:
         self._running.clear()
         self._fresh.clear()
         self._count()
-        self._batch.in_loop(self._batch.fail, list(jobs), error)
         for engine, id, _ in owned:
             engine.cancel(id)
+        self._batch.in_loop(self._batch.fail, list(jobs), error)
 
     def end(self) -> None:
         self._ended = True
@@ -332,18 +338,21 @@ class _Generator:
                 later.append((job, index))
                 continue
             try:
-                id = job.engine.add(request)
+                if self._batch.choose_threads and job.engine not in self._threads:
+                    self._threads[job.engine] = fastest_threads(job.engine, self._cores)
+                number = job.engine.add(request)
             except Exception as error:
                 self._batch.in_loop(self._batch.fail, [job], error)
                 continue
             tokens, newest = tokens + cost, request.prompt
-            self._running.setdefault(job.engine, ids)[id] = (job, index)
+            self._running.setdefault(job.engine, ids)[number] = (job, index)
         self._waiting = later
         self._count()
 
     def _step(self, engine: GenerationEngine) -> None:
         """Draw a token of each sample of an engine."""
         ids = self._running[engine]
+        torch.set_num_threads(self._threads.get(engine, self._cores))
         try:
             pieces = engine.step() if ids else []
         except Exception as error:

@@ -116,7 +116,7 @@ def test_the_loss_of_a_span_is_that_of_the_window_that_read_it(planted: Planted,
     )
     span = span_of(tracer, sentence)
     reading = next(r for r in span.places[0].readings if r.is_whole)
-    losses = losses_at_checkpoints(planted.run, *tracer.in_context(span), last_step=18, device="cpu")
+    losses = losses_at_checkpoints(planted.run, *tracer.in_context(span), last_step=18)
     assert [loss.step for loss in losses] == saved_steps(planted.run)
     row = torch.from_numpy(planted.rows[reading.step, reading.row])
     first, last = max(1, reading.in_window), reading.in_window + len(span.tokens)
@@ -133,7 +133,7 @@ def test_the_command_prints_places_steps_and_losses(
     planted: Planted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sentence = next(iter(planted.sentences))
-    assert main(["trace", str(planted.run), sentence, "--device", "cpu"]) == 0
+    assert main(["trace", str(planted.run), sentence]) == 0
     shown = capsys.readouterr().out
     for part in (
         "in training once, in validation never",

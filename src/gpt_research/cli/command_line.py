@@ -43,8 +43,8 @@ GO_ON = {
 OF_SEVERAL_PROCESSES = ("train", "verify-resume", "plan")
 """Commands that torchrun or srun may start several times, as the ranks of one run."""
 OF_ONE_PROCESS = (
-    "demo", "generate", "evaluate", "compare", "export", "import", "replay", "where", "index", "trace", "inspect",
-    "ablate", "sweep", "lr-range", "serve",
+    "demo", "generate", "evaluate", "compare", "export", "import", "replay", "where", "index", "trace", "memorisation",
+    "inspect", "ablate", "sweep", "lr-range", "serve",
 )  # fmt: skip
 """Commands that torchrun or srun must not start several times, which would write the same files."""
 

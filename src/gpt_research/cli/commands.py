@@ -187,6 +187,14 @@ COMMANDS = {
         examples=('trace runs/mine "to be or not to be"', 'trace runs/mine@600 "to be or not to be" --json'),
         page="docs/tracing.md",
     ),
+    "memorisation": Command(
+        "gpt_research.cli.memorisation",
+        "MemorisationCommand",
+        "Let a model write, and say how much of it is copied from the training data.",
+        "run",
+        examples=("memorisation runs/mine", "memorisation runs/mine@600 --num_samples 100 --json"),
+        page="docs/tracing.md",
+    ),
     "evaluate": Command(
         "gpt_research.cli.evaluate",
         "EvaluateCommand",

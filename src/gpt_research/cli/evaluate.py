@@ -6,10 +6,14 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from gpt_research.base.errors import require
 from gpt_research.config import require_step
 from gpt_research.evaluation.settings import EvaluationSettings
+
+if TYPE_CHECKING:
+    from gpt_research.run import Run
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,9 @@ class EvaluateCommand(EvaluationSettings):
     """Check published scores of this model instead: a file of JSON lines with task, metric, value
     as published and, if needed, variant and shots. Says which digits differ, and which known fault
     gives them."""
+    memorisation: int = 0
+    """Let the model write so many samples, and say how much of them is copied from the training
+    data, whose index `gpt-research index` makes. 0 writes none."""
     device: str = "auto"
     """Device to compute on: auto, cpu, cuda, cuda:1, mps."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
@@ -43,6 +50,7 @@ class EvaluateCommand(EvaluationSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_step("step", self.step or "newest")
+        require(self.memorisation >= 0, "memorisation", self.memorisation, "0 or more")
 
 
 def run(command: EvaluateCommand) -> int:
@@ -72,8 +80,11 @@ def run(command: EvaluateCommand) -> int:
     runtime = startup.start(command.device, command.precision)
     with _progress() as progress:
         opened = Run.open(chosen.folder, runtime.device, chosen.step, command.ema)
+        copied = _memorisation(opened, command.memorisation) if command.memorisation else {}
         summary, measured = evaluate(opened, command, runtime, rescore=rescore, progress=progress)
     summary["settings"] = {"run": command.run, **summary["settings"]}
+    if copied:
+        summary["memorisation"] = copied
     path = Path(command.json) if command.json else chosen.folder / results.RESULT_NAME
     console = Console()
     for part in report(summary, measured):
@@ -81,11 +92,22 @@ def run(command: EvaluateCommand) -> int:
             console.print(part, markup=False, highlight=False)
         else:
             print_table(part)
+    if copied:
+        from gpt_research.cli.memorisation import in_words
+
+        print("\n".join(in_words(copied)))
     if not command.json:
         results.keep_that_of_another_step(chosen.folder, summary["step"])
     results.write(path, summary, measured.values())  # after the table, because the disk may refuse it
     print(f"Result: {path}")
     return 0
+
+
+def _memorisation(run: Run, samples: int) -> dict[str, Any]:
+    from gpt_research.cli.memorisation import measure
+    from gpt_research.config import GenerateConfig
+
+    return measure(run, GenerateConfig(num_samples=samples))
 
 
 def _audit(command: EvaluateCommand) -> int:

@@ -38,8 +38,6 @@ class TraceCommand:
     """Data set folder. Empty: the one that the run was trained on."""
     index: str = ""
     """Folder of its index. Empty: suffix_array in the folder of the data set."""
-    device: str = "auto"
-    """Device for the losses: auto, cpu, cuda, cuda:1, mps."""
 
     def __post_init__(self) -> None:
         require(self.query != "", "query", self.query, 'the text to look for: trace RUN "a text"')
@@ -67,7 +65,7 @@ def run(command: TraceCommand) -> int:
     losses = []
     if command.losses and best is not None:
         folder, last_step = tracer.reference.folder, tracer.readings.last_step
-        losses = losses_at_checkpoints(folder, *tracer.in_context(best), last_step, command.device)
+        losses = losses_at_checkpoints(folder, *tracer.in_context(best), last_step)
     if command.json:
         found = trace.as_json() | {
             "losses": [vars(loss) for loss in losses],

@@ -9,5 +9,6 @@ Modules:
     matches         the longest parts of a text that a data set has
     places          from a position to document, source file and the text around
     losses          the loss of tokens at each checkpoint
+    memorisation    how much of some texts is copied from the training split
     trace           `Tracer`: where a text stands, and which steps of a run read it there
 """

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from gpt_research.base import startup
-from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import saved_steps
-from gpt_research.evaluation.evaluated_model import score
 from gpt_research.evaluation.windows import rolling_windows
-from gpt_research.run import Run
+from gpt_research.inspection.checkpoints import CheckpointGone, Checkpoints
+from gpt_research.inspection.predictions import predict
 
 
 @dataclass(frozen=True)
@@ -28,29 +26,28 @@ class CheckpointLoss:
 
 
 def losses_at_checkpoints(
-    run: Path, tokens: Sequence[int], first: int, last_step: int, device: str = "auto"
+    run: Path, tokens: Sequence[int], first: int, last_step: int, checkpoints: Checkpoints | None = None
 ) -> list[CheckpointLoss]:
     """Return the loss of tokens at the kept checkpoints of a run up to a step, the first one first.
 
     Args:
         tokens: the tokens with those before them, as `Tracer.in_context` returns them.
         first: the first that is predicted, 1 or more; the others are only read.
+        checkpoints: opens them, and keeps them for the next call.
 
     Raises:
         UserError: a checkpoint is damaged.
     """
+    checkpoints, found = checkpoints or Checkpoints(room=0), []
     if first >= len(tokens):
         return []  # a single token with nothing before it is not predicted
-    runtime, found = startup.start(device, "fp32"), []
     for step in [step for step in saved_steps(run) if step <= last_step]:
         try:
-            model = Run.open(run, runtime.device, str(step), ema=False).model
-        except UserError:
-            if step in saved_steps(run):
-                raise
-            continue  # training removed it in the meantime
-        context = model.config.block_size
-        windows = list(rolling_windows(tokens, first, context))
-        nats = np.concatenate([scores.nats for scores in score(model, windows, runtime, 8 * context)])
+            model = checkpoints.open(run, step).model
+        except CheckpointGone:  # training removed it in the meantime
+            continue
+        windows = rolling_windows(tokens, first, model.config.block_size)
+        # The last token of a window is predicted and not read.
+        nats = np.concatenate([predict(model, each.tokens, top=1).surprise[-each.scored :] for each in windows])
         found.append(CheckpointLoss(step, float(nats.mean()), nats.tolist()))
     return found

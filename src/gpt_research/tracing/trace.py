@@ -85,6 +85,9 @@ class Trace:
     """Where the data has the parts of a text, and when a run read them."""
 
     text: str
+    tokens: list[int]
+    """Of the whole text."""
+    token_texts: list[str]
     run: str
     last_step: int
     """The last step of the run that is looked at."""
@@ -145,7 +148,8 @@ class Tracer:
         plain = text.encode("utf-8", "replace")
         if not plain:
             raise UserError("The text to trace is empty.")
-        found = longest_parts(tokens_of(text, self.tokenizer, before), self.index)
+        variants = tokens_of(text, self.tokenizer, before)
+        found = longest_parts(variants, self.index)
         found = [part for part in found if len(part.ids) >= minimum or (part.start, part.stop) == (0, len(plain))]
         # The same bytes may stand there as several sequences of tokens.
         by_bytes: dict[tuple[int, int], list[Found]] = {}
@@ -153,7 +157,15 @@ class Tracer:
             by_bytes.setdefault((part.start, part.stop), []).append(part)
         checkpoints = saved_steps(self.reference.folder)
         spans = [self._span(plain, parts, limit, checkpoints) for parts in by_bytes.values()]
-        return Trace(text, str(self.reference), self.readings.last_step, spans, self._remarks(plain, spans))
+        return Trace(
+            text=text,
+            tokens=variants[0].ids.tolist(),
+            token_texts=[self.tokenizer.decode([token]) for token in variants[0].ids.tolist()],
+            run=str(self.reference),
+            last_step=self.readings.last_step,
+            spans=spans,
+            remarks=self._remarks(spans),
+        )
 
     def in_context(self, span: Span) -> tuple[list[int], int]:
         """Return the tokens of a span behind those that stand before it at its first place, and the
@@ -241,7 +253,7 @@ class Tracer:
             readings=readings,
         )
 
-    def _remarks(self, plain: bytes, spans: Sequence[Span]) -> list[str]:
+    def _remarks(self, spans: Sequence[Span]) -> list[str]:
         remarks = list(self.readings.unknown)
         if any(span.count > LOOKED_AT for span in spans):
             remarks.append(

@@ -82,11 +82,7 @@ def by_search(tokens: np.ndarray) -> Count:
 
 
 def by_index(split: SplitIndex) -> Count:
-    def count(span: np.ndarray) -> int:
-        match = split.longest(span)[0]
-        return match.count if match.length == len(span) else 0
-
-    return count
+    return lambda span: split.whole(span).count
 
 
 def spans_of(tokens: np.ndarray, end: int) -> list[np.ndarray]:

@@ -75,6 +75,8 @@ def test_each_place_of_a_query_has_its_own_longest_match(indexed: Path, dataset_
     assert split.longest(query) == alone
     assert alone[0].length >= 20
     assert split.longest(np.empty(0, np.int64)) == []
+    assert split.whole(query[:30]) == alone[0]
+    assert (split.whole(query).count, split.whole(np.empty(0, np.int64)).count) == (0, 0)
 
 
 @pytest.mark.parametrize("most", [200, 3000])

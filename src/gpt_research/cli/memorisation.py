@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from gpt_research.base.errors import require
 from gpt_research.config import GenerateConfig, require_step
@@ -42,8 +42,6 @@ class MemorisationCommand(GenerateConfig):
     """Folder of its index. Empty: suffix_array in the folder of the data set."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic and weights. auto: bf16 if the device is fast at it, else fp32."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,7 +59,7 @@ def run(command: MemorisationCommand) -> int:
     from gpt_research.run import Run, named_or_newest
 
     chosen = named_or_newest(command.run, command.step)
-    runtime = startup.start(command.device, command.precision)
+    runtime = startup.start(command.device, "fp32")
     opened = Run.open(chosen.folder, runtime.device, chosen.step, command.ema)
     found = measure(opened, command, command.prompt, command.data, command.index)
     if command.json:
@@ -91,7 +89,7 @@ def measure(run: Run, config: GenerateConfig, prompt: str = "", data: str = "", 
     check_same_tokens(dataset, run.tokenizer, run.folder)
     opened, end = Index(dataset, index), run.tokenizer.end_of_text
     settings = GenerateConfig(**{name: getattr(config, name) for name in to_dict(GenerateConfig())})
-    samples = generate(run.model, run.tokenizer, prompt, settings)
+    samples = generate(run.model, run.tokenizer, prompt, settings, notice=lambda _: None)
     written = [[token for token in sample.tokens if token != end] for sample in samples]
     pieces = validation_pieces(opened, end, len(written), max((len(each) for each in written), default=0), config.seed)
     return {

@@ -247,11 +247,20 @@ class SplitIndex:
         except (OSError, ValueError, EOFError) as error:
             raise UserError(f"The index {folder} is damaged ({error}). Remove it and index again.") from None
 
+    def whole(self, query: np.ndarray) -> Match:
+        """Return the match of a whole query (m,) int64; if the split does not have it, none."""
+        [match] = self._longest(query, 1) if len(query) else [Match(0, 0, 0)]
+        return match if match.length == len(query) else Match(0, 0, 0)
+
     def longest(self, query: np.ndarray) -> list[Match]:
         """Return the longest match from each token of a query (m,) int64 on."""
-        if not self.text.count or not len(query):
-            return [Match(0, 0, 0)] * len(query)
-        out = np.empty((len(query), 3), np.int64)
+        return self._longest(query, len(query))
+
+    def _longest(self, query: np.ndarray, places: int) -> list[Match]:
+        """Return the longest match from each of the first `places` tokens of a query on."""
+        if not self.text.count or not places:
+            return [Match(0, 0, 0)] * places
+        out = np.empty((places, 3), np.int64)
         text = self.text
         compiled.longest_matches(
             text.addresses,

@@ -107,7 +107,7 @@ _LONGEST = types.void(_ADDRESSES, _NUMBERS, types.boolean, uint64, int64, int64,
 
 @compiled(_LONGEST)
 def longest_matches(shards, first, is_short, array, width, count, query, out):  # type: ignore[no-untyped-def]
-    """For each place of a query find the longest part from there on that stands in the split.
+    """For the first places of a query find the longest part from there on that stands in the split.
 
     Args:
         shards: (S,) uint64, addresses of the shards' tokens.
@@ -115,10 +115,10 @@ def longest_matches(shards, first, is_short, array, width, count, query, out):  
         is_short: True for tokens of 16 bits, False for 32 bits.
         array: address of the suffix array, of `count` entries of `width` bytes.
         query: (m,) int64 tokens.
-        out: (m, 3) int64, filled with the length, and the suffixes that begin with this part, from
-            the first to before the last.
+        out: (n, 3) int64 for the first n places, filled with the length, and the suffixes that
+            begin with this part, from the first to before the last.
     """
-    for begin in range(len(query)):
+    for begin in range(len(out)):
         # The suffix at `low` comes before the query, that at `high` does not. Between two suffixes
         # that share tokens with the query, all share as many as the one that shares fewer.
         low, high, same_low, same_high = int64(-1), count, int64(0), int64(0)

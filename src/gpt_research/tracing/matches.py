@@ -88,14 +88,9 @@ def longest_parts(variants: Sequence[Tokens], index: Index) -> list[Found]:
     found = []
     for (start, stop, _), tokens in sorted(parts.items(), key=lambda item: item[0][:2]):
         if (start, stop) in widest:
-            matches = [_whole(split.longest(tokens.ids), len(tokens.ids)) for split in (index.train, index.val)]
+            matches = index.train.whole(tokens.ids), index.val.whole(tokens.ids)
             found.append(Found(start, stop, tuple(tokens.ids.tolist()), *matches))
     return found
-
-
-def _whole(matches: Sequence[Match], length: int) -> Match:
-    """Return the match of a whole query; if only a part of it was found, none."""
-    return matches[0] if matches[0].length == length else Match(0, 0, 0)
 
 
 def _maximal(ranges: set[tuple[int, int]]) -> set[tuple[int, int]]:

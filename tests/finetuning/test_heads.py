@@ -21,7 +21,7 @@ from gpt_research.finetuning.examples import Example
 from gpt_research.finetuning.fine_tuned import evaluate_fine_tuned, open_fine_tuned, settings_of
 from gpt_research.finetuning.finetune import finetune, prepared
 from gpt_research.finetuning.forms import HEAD_TOKENS, HeadForm, with_special_tokens
-from gpt_research.finetuning.objective import HeadObjective
+from gpt_research.finetuning.head_objective import HeadObjective
 from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.model.gpt import GPT
 from gpt_research.run import Run

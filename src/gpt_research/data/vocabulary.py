@@ -138,11 +138,17 @@ class Vocabulary:
 
     def to_json(self) -> str:
         """Return the text of a tokenizer.json, which `tokenizers` and `transformers` read too."""
-        added = _added_tokens(self.specials | self.added, self.specials)
+        return self._file(self.specials, self._added_with_end(self.specials | self.added))
+
+    def _added_with_end(self, ids: Mapping[str, int]) -> list[dict[str, Any]]:
+        """Return the list of added tokens of a tokenizer.json, with a mark at the one that ends a
+        text if it has an unusual name.
+        """
+        added = _added_tokens(ids, self.specials)
         if self.end_of_text != END_OF_TEXT:
             # Readers of the format pass over an entry that they do not know.
             next(token for token in added if token["content"] == self.end_of_text)[MARK] = True
-        return self._file(self.specials, added)
+        return added
 
     def to_merges_json(self) -> str:
         """Return a tokenizer.json without special tokens, so that all text is ordinary text.
@@ -213,11 +219,13 @@ class CharacterVocabulary(Vocabulary):
         return cls.from_ids(added, specials)
 
     @classmethod
-    def from_ids(cls, characters: dict[str, int], specials: dict[str, int]) -> CharacterVocabulary:
+    def from_ids(
+        cls, characters: dict[str, int], specials: dict[str, int], end_of_text: str = END_OF_TEXT
+    ) -> CharacterVocabulary:
         """Return the vocabulary of these ids; UserError if they are not the numbers from 0 on."""
         tokens = dict.fromkeys(specials.values(), b"")
         tokens |= {index: character.encode("utf-8", "surrogatepass") for character, index in characters.items()}
-        return cls(tuple(tokens[index] for index in sorted(tokens)), (), specials, characters)
+        return cls(tuple(tokens[index] for index in sorted(tokens)), (), specials, characters, end_of_text)
 
     @property
     def description(self) -> str:
@@ -230,7 +238,7 @@ class CharacterVocabulary(Vocabulary):
             "version": "1.0",
             "truncation": None,
             "padding": None,
-            "added_tokens": _added_tokens(self.specials, self.specials),
+            "added_tokens": self._added_with_end(self.specials),
             "normalizer": None,
             "pre_tokenizer": _EACH_CHARACTER,
             "post_processor": None,
@@ -296,7 +304,8 @@ def read_tokenizer_json(path: Path) -> Vocabulary:
         if model.get("type") == "WordLevel" and content.get("pre_tokenizer") == _EACH_CHARACTER:
             specials = {token["content"]: token["id"] for token in content["added_tokens"]}
             characters = {name: index for name, index in model["vocab"].items() if name not in specials}
-            return CharacterVocabulary.from_ids(characters, specials)
+            end = find_end(content["added_tokens"], {}, path.parent)
+            return CharacterVocabulary.from_ids(characters, specials, end)
         rules, listed = TextRules.of(content), content.get("added_tokens") or []
         _check_added(listed, rules)
         end = find_end(listed, model["vocab"], path.parent)

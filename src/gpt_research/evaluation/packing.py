@@ -22,7 +22,7 @@ import torch
 
 from gpt_research.evaluation.windows import Window
 from gpt_research.model.gpt import GPT
-from gpt_research.model.kv_cache import Cache, LayerCache
+from gpt_research.model.kv_cache import Cache, OwnKeys
 from gpt_research.model.parts.attention import CausalSelfAttention
 from gpt_research.model.parts.positions import Positions
 
@@ -131,23 +131,12 @@ class Trees(Cache):
             row.mask(mask[number])
         self.depths = torch.from_numpy(depths).to(device)
         self.mask = torch.from_numpy(mask)[:, None].to(device)  # (B, 1, N, N)
-        self.layers = [_NoMemory(self) for _ in range(layers)]
+        self.layers = [OwnKeys(self) for _ in range(layers)]
 
     def extend(self, new_tokens: int) -> torch.Tensor:
         """Return the positions of the tokens, (B, N)."""
         assert new_tokens == self.depths.size(1), "a tree is computed in one step"
         return self.depths
-
-
-class _NoMemory(LayerCache):
-    """Gives attention the keys and values of this step alone."""
-
-    def __init__(self, cache: Cache) -> None:
-        self.cache = cache
-
-    def append(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        """Return keys, values and mask as they are."""
-        return k, v, self.cache.mask
 
 
 def batches(rows: Iterable[Row], tokens_per_batch: int) -> list[list[Row]]:

@@ -20,8 +20,10 @@ from gpt_research.evaluation.labelled import FINETUNED, interval
 from gpt_research.evaluation.provenance import versions
 from gpt_research.evaluation.results import Result, finite
 from gpt_research.finetuning.examples import Classes, ExampleFile
-from gpt_research.finetuning.objective import Finetuning, HeadObjective
+from gpt_research.finetuning.head_objective import HeadObjective
+from gpt_research.finetuning.objective import Finetuning
 from gpt_research.finetuning.settings import FinetuneSettings
+from gpt_research.finetuning.text_objective import TextObjective
 from gpt_research.model.gpt import GPT
 from gpt_research.run_reference import RunReference
 from gpt_research.settings_history import run_config
@@ -104,7 +106,9 @@ def open_fine_tuned(reference: RunReference, data: str, device: Any = "cpu") -> 
     classes = Classes(tuple(found["labels"])) if "labels" in found else None
     if classes is not None:
         classes.check(file, str(folder))
-    objective: Finetuning = HeadObjective(*shared, classes, tuple(found.get("scale", (0.0, 1.0))))
+    objective: Finetuning = TextObjective(*shared)
+    if settings.has_head:
+        objective = HeadObjective(*shared, classes, tuple(found.get("scale", (0.0, 1.0))))
     model = objective.new_model(config.model)
     restore_model(model, checkpoint.weights(None, where).tensors, where)
     model = model.to(device).eval()

@@ -16,12 +16,15 @@ from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import OptimizerConfig, TrainConfig
+from gpt_research.data.chat_format import END, MARKS
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.finetuning.examples import Classes, ExampleFile
 from gpt_research.finetuning.fine_tuned import finetuning_of
 from gpt_research.finetuning.forms import HEAD_TOKENS, with_special_tokens
-from gpt_research.finetuning.objective import Finetuning, HeadObjective
+from gpt_research.finetuning.head_objective import HeadObjective
+from gpt_research.finetuning.objective import Finetuning
 from gpt_research.finetuning.settings import FinetuneSettings
+from gpt_research.finetuning.text_objective import TextObjective
 from gpt_research.model_config import GPTConfig
 from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.settings_history import run_config
@@ -73,7 +76,10 @@ def _objective(settings: FinetuneSettings, source: RunReference) -> Finetuning:
     shape, tokenizer, vocabulary = _model_of(settings, source)
     train_file = ExampleFile.read(settings.data, task, settings.columns)
     val_file = ExampleFile.read(settings.val, task, settings.columns) if settings.val else None
-    tokenizer = with_special_tokens(tokenizer, HEAD_TOKENS)
+    if task == "chat":
+        tokenizer = with_special_tokens(tokenizer, MARKS, end_of_text=END)
+    elif task != "complete":
+        tokenizer = with_special_tokens(tokenizer, HEAD_TOKENS)
     model = dataclasses.replace(shape, vocab_size=tokenizer.vocab_size, dropout=settings.dropout)
     shared: dict[str, Any] = {"source_vocabulary": vocabulary}
     if task in ("classify", "pairs"):
@@ -84,9 +90,9 @@ def _objective(settings: FinetuneSettings, source: RunReference) -> Finetuning:
     if task == "similarity":
         labels = [example.label for example in train_file.examples]
         shared["scale"] = (min(labels), max(labels))
-    objective = HeadObjective(settings, tokenizer, model, train_file, val_file, **shared)
     _check_settings(settings, out)
-    return objective
+    kind = HeadObjective if settings.has_head else TextObjective
+    return kind(settings, tokenizer, model, train_file, val_file, **shared)
 
 
 def _model_of(settings: FinetuneSettings, source: RunReference) -> tuple[GPTConfig, Tokenizer, int]:
@@ -164,4 +170,5 @@ def _train_config(settings: FinetuneSettings, objective: Finetuning, source: Run
         early_stopping=settings.early_stopping if evaluates else 0,
         seed=settings.seed,
         tracker=settings.tracker,
+        sample_prompt=objective.train.examples[0].texts[0] if objective.writes_samples else "\n",
     )

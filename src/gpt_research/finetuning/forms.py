@@ -26,8 +26,11 @@ START, DELIMITER, EXTRACT = "<|start|>", "<|delimiter|>", "<|extract|>"
 HEAD_TOKENS = (START, DELIMITER, EXTRACT)
 
 
-def with_special_tokens(tokenizer: Tokenizer, names: Sequence[str]) -> Tokenizer:
+def with_special_tokens(tokenizer: Tokenizer, names: Sequence[str], end_of_text: str = "") -> Tokenizer:
     """Return a tokenizer with further special tokens after its last id; those that it has stay.
+
+    Args:
+        end_of_text: the token that ends a text from now on; by default the same as before.
 
     Raises:
         UserError: one of the names is an ordinary token, which a text could spell.
@@ -36,11 +39,13 @@ def with_special_tokens(tokenizer: Tokenizer, names: Sequence[str]) -> Tokenizer
     if spelled := [name for name in names if name in vocabulary.added]:
         raise UserError(f"The tokenizer has {spelled[0]} as an ordinary token, so it cannot mark the parts of a text.")
     new = [name for name in names if name not in vocabulary.specials]
-    if not new:
+    end_of_text = end_of_text or vocabulary.end_of_text
+    if not new and end_of_text == vocabulary.end_of_text:
         return tokenizer
     ids = {name: len(vocabulary.tokens) + index for index, name in enumerate(new)}
     tokens = (*vocabulary.tokens, *(b"" for _ in new))
-    return Tokenizer(dataclasses.replace(vocabulary, tokens=tokens, specials={**vocabulary.specials, **ids}))
+    specials = {**vocabulary.specials, **ids}
+    return Tokenizer(dataclasses.replace(vocabulary, tokens=tokens, specials=specials, end_of_text=end_of_text))
 
 
 class HeadForm:

@@ -1,4 +1,4 @@
-"""The models of fine-tuning: a language model with a head on the extract token.
+"""The models of fine-tuning: one with a head on the extract token, and one that reads packed rows.
 
 `HeadedGPT` is a `GPT` with one more linear layer, so that it has the weights of a language model by
 the same names. Its loss is GPT-1's: that of the task, and a share of the language model's.
@@ -11,9 +11,8 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from gpt_research.finetuning.batches import HeadBatch
-from gpt_research.finetuning.settings import Task
 from gpt_research.model.gpt import GPT
-from gpt_research.model.kv_cache import Cache
+from gpt_research.model.kv_cache import Cache, OwnKeys
 from gpt_research.model_config import GPTConfig
 
 
@@ -23,7 +22,7 @@ class HeadedGPT(GPT):
     S sequences of B examples, K outputs.
     """
 
-    def __init__(self, config: GPTConfig, task: Task, outputs: int, *, with_lm: bool = True) -> None:
+    def __init__(self, config: GPTConfig, task: str, outputs: int, *, with_lm: bool = True) -> None:
         """Build a model whose matrices are shapes.
 
         Args:
@@ -71,8 +70,52 @@ class HeadedGPT(GPT):
         return scores
 
 
-def task_losses(task: Task, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def task_losses(task: str, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Return the loss of each example, (B,): cross-entropy, or the squared error."""
     if task == "similarity":
         return (scores - labels).square()
     return F.cross_entropy(scores, labels, reduction="none")
+
+
+class PackedRows(Cache):
+    """What rows of packed examples give to attention: positions, and a mask by which no token
+    attends to another example. It keeps no tokens from before.
+    """
+
+    def __init__(self, positions: torch.Tensor, owners: torch.Tensor, layers: int) -> None:
+        T = owners.size(1)
+        causal = torch.ones(T, T, dtype=torch.bool, device=owners.device).tril()
+        self.positions = positions
+        self.mask = ((owners[:, :, None] == owners[:, None]) & causal)[:, None]  # (R, 1, T, T)
+        self.layers = [OwnKeys(self) for _ in range(layers)]
+
+    def extend(self, new_tokens: int) -> torch.Tensor:
+        """Return the positions of the tokens, (R, T)."""
+        return self.positions
+
+
+class PackedGPT(GPT):
+    """A GPT that reads rows of packed examples."""
+
+    def __init__(self, config: GPTConfig) -> None:
+        """Build a model whose matrices are shapes."""
+        super().__init__(config, drawn=False)
+
+    def forward(  # type: ignore[override]
+        self, tokens: torch.Tensor, targets: torch.Tensor | None = None, *rest: torch.Tensor, cache: Cache | None = None
+    ) -> torch.Tensor:
+        """Return the summed loss of a `PackedBatch`, whose entries are the arguments; in evaluation
+        mode nats and whether it is the likeliest, of each target that counts, (2, N). With tokens
+        and targets alone, what `GPT` returns.
+        """
+        if not rest:
+            return super().forward(tokens, targets, cache)
+        assert targets is not None, "the entries of a batch come together"
+        positions, owners = rest
+        rows = PackedRows(positions, owners, self.config.n_layer) if owners.numel() else None
+        h = self.hidden(tokens, rows)
+        if self.training:
+            return self.loss(h, targets)
+        logits, counted = self.logits(h[targets >= 0]).float(), targets[targets >= 0]
+        nats = F.cross_entropy(logits, counted, reduction="none")
+        return torch.stack([nats, (logits.argmax(-1) == counted).to(nats.dtype)])

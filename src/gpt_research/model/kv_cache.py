@@ -183,3 +183,14 @@ class LayerCache:
         Fused kernels need the numbers, and a GPU would compute them from the mask in every layer.
         """
         return self.cache.bias
+
+
+class OwnKeys(LayerCache):
+    """Gives attention the keys and values of this step alone, with the mask of its cache."""
+
+    def __init__(self, cache: Cache) -> None:
+        self.cache = cache
+
+    def append(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Return keys, values and mask as they are."""
+        return k, v, self.cache.mask

@@ -1,0 +1,54 @@
+"""Adapters: what is trained, and that a merged model is the model with its adapters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from gpt_research.base import startup
+from gpt_research.base.errors import UserError
+from gpt_research.finetuning.fine_tuned import open_fine_tuned
+from gpt_research.finetuning.finetune import finetune, prepared
+from gpt_research.finetuning.settings import FinetuneSettings
+from gpt_research.model.gpt import GPT
+from gpt_research.run import Run
+from gpt_research.run_reference import run_reference
+from gpt_research.training.loop import Trainer
+from gpt_research.training.reporter import Reporter
+
+Settings = Callable[..., FinetuneSettings]
+
+
+def test_only_adapters_and_what_is_new_are_trained(settings: Settings, pretrained: object) -> None:
+    config, objective = prepared(settings(lora=2, lora_matrices="qkv,down"))
+    trainer = Trainer(config, startup.start("cpu", "fp32"), objective, Reporter())
+    trained = {name for name, parameter in trainer.model.named_parameters() if parameter.requires_grad}
+    adapters = {
+        f"blocks.{n}.{m}.{k}" for n in (0, 1) for m in ("attention.qkv", "mlp.down") for k in ("lora_down", "lora_up")
+    }
+    assert trained == adapters | {"task_head.weight", "task_head.bias", "token_embedding.weight"}
+    # It begins as the model that it was.
+    tokens = torch.arange(20)[None]
+    before = Run.open(str(pretrained)).model
+    trainer.model.eval()
+    torch.testing.assert_close(trainer.model.hidden(tokens), before.hidden(tokens), rtol=0, atol=1e-6)
+    with pytest.raises(
+        UserError, match="lora_matrices has 'q_proj', but the blocks of the model have down, proj, qkv, up"
+    ):
+        config, objective = prepared(settings(lora=2, lora_matrices="q_proj"))
+        Trainer(config, startup.start("cpu", "fp32"), objective, Reporter())
+
+
+@pytest.mark.parametrize("task", ["classify", "chat"])
+def test_a_merged_model_is_the_model_with_its_adapters(settings: Settings, task: str) -> None:
+    outcome = finetune(settings(task, lora=4, lora_alpha=32.0, learning_rate=0.02, epochs=4.0))
+    merged = Run.open(outcome.run).model
+    adapted = open_fine_tuned(run_reference(outcome.run), "").model
+    assert type(merged) is GPT
+    assert any("lora_up" in name and parameter.abs().max() > 1e-3 for name, parameter in adapted.named_parameters())
+    tokens = torch.randint(0, 300, (3, 32), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(merged(tokens), adapted(tokens), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(merged.norm.weight, Run.open(outcome.run, step="newest").model.norm.weight)

@@ -20,7 +20,7 @@ from gpt_research.checkpoint.files import checkpoint_path, find_step, load_step,
 from gpt_research.checkpoint.weights import restore_model, shape_of
 from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.model.adapters import language_model
+from gpt_research.model.adapters import HEAD, language_model
 from gpt_research.model.gpt import GPT
 from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.settings_history import run_config
@@ -47,6 +47,8 @@ class Run:
     """Of the weights' file; of a checkpoint in parts, the hash of its files' hashes in order."""
     averaged: bool = False
     """True if the weights are the moving average over steps."""
+    task_head: torch.Tensor | None = None
+    """The head of a fine-tuned run, (outputs, C), which the model, a language model, has not."""
 
     @classmethod
     def open(
@@ -106,7 +108,9 @@ class Run:
         model = model.to(device).eval()
         if torch.device(device).type == "cpu":
             shared_cores.follow_load()
-        return cls(folder, config, tokenizer, model, checkpoint.step, lineage, weights.sha256, weights.averaged)
+        head = weights.tensors.get(f"{HEAD}.weight")
+        found = folder, config, tokenizer, model, checkpoint.step, lineage, weights.sha256, weights.averaged, head
+        return cls(*found)
 
     @property
     def name(self) -> str:

@@ -28,16 +28,14 @@ def test_only_adapters_and_what_is_new_are_trained(settings: Settings, pretraine
     adapters = {
         f"blocks.{n}.{m}.{k}" for n in (0, 1) for m in ("attention.qkv", "mlp.down") for k in ("lora_down", "lora_up")
     }
-    assert trained == adapters | {"task_head.weight", "task_head.bias", "token_embedding.weight"}
+    assert trained == adapters | {"task_head.weight", "token_embedding.weight"}
     # It begins as the model that it was.
     tokens = torch.arange(20)[None]
     before = Run.open(str(pretrained)).model
     trainer.model.eval()
     torch.testing.assert_close(trainer.model.hidden(tokens), before.hidden(tokens), rtol=0, atol=1e-6)
-    with pytest.raises(
-        UserError, match="lora_matrices has 'q_proj', but the blocks of the model have down, proj, qkv, up"
-    ):
-        config, objective = prepared(settings(lora=2, lora_matrices="q_proj"))
+    config, objective = prepared(settings(lora=2, lora_matrices="q_proj"))
+    with pytest.raises(UserError, match=r"lora_matrices has 'q_proj', but the blocks .* have down, proj, qkv, up"):
         Trainer(config, startup.start("cpu", "fp32"), objective, Reporter())
 
 
@@ -51,4 +49,3 @@ def test_a_merged_model_is_the_model_with_its_adapters(settings: Settings, task:
     tokens = torch.randint(0, 300, (3, 32), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(merged(tokens), adapted(tokens), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(merged.norm.weight, Run.open(outcome.run, step="newest").model.norm.weight)

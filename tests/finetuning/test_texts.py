@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from gpt_research.base import startup
 from gpt_research.base.errors import UserError
+from gpt_research.config import GenerateConfig
 from gpt_research.data.chat_format import MARKS, encode_chat
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.finetuning.examples import Example, Turn
@@ -21,6 +22,8 @@ from gpt_research.finetuning.models import PackedGPT
 from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.finetuning.text_forms import TextForm, packed, packed_batch
 from gpt_research.finetuning.text_objective import TextObjective
+from gpt_research.generation.engine import Request
+from gpt_research.generation.torch_engine import TorchEngine
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
@@ -74,9 +77,9 @@ def test_a_long_conversation_loses_its_oldest_messages(chat_tokenizer: Tokenizer
     assert made.tokens[-20:].tolist() == whole.tokens[-20:].tolist()
     with pytest.raises(UserError, match="its answer does not fit the context of 8 tokens"):
         TextForm("chat", chat_tokenizer, 8).example(Example("line 3", turns=turns[-2:]))
-    long = TextForm("complete", chat_tokenizer, 8).example(Example("", ("the king loves the crown", "a")))
+    long = TextForm("complete", chat_tokenizer, 4).example(Example("", ("the king loves the crown", "a")))
     assert long.cut
-    assert len(long.tokens) == 8
+    assert len(long.tokens) == 4
 
 
 def test_every_example_is_packed_once_and_rows_are_full() -> None:
@@ -136,20 +139,11 @@ def test_answers_are_learnt_and_written(settings: Settings, task: str) -> None:
     scores = summary["tasks"][f"finetuned/{task}"]["scores"]
     assert scores["exact"]["value"] == 1.0
     assert scores["bits_per_byte"]["value"] < 0.2
-    from gpt_research.config import GenerateConfig
-    from gpt_research.generation.engine import Request
-    from gpt_research.generation.torch_engine import TorchEngine
-
     run = Run.open(outcome.run)
-    engine = TorchEngine(run.model, run.tokenizer)
-    text = "Romeo loves the sword"
-    engine.add(
-        Request(
-            text if task == "complete" else encode_chat(run.tokenizer, [("user", text)]), GenerateConfig(temperature=0)
-        )
-    )
-    sample = None
+    engine, text = TorchEngine(run.model, run.tokenizer), "Romeo loves the sword"
+    prompt = text if task == "complete" else encode_chat(run.tokenizer, [("user", text)])
+    engine.add(Request(prompt, GenerateConfig(temperature=0)))
+    samples = []
     while engine.busy:
-        sample = next((piece.sample for piece in engine.step() if piece.sample is not None), sample)
-    assert sample is not None
-    assert (sample.text, sample.ended) == ({"complete": " gladly", "chat": "good"}[task], "end_of_text")
+        samples += [piece.sample for piece in engine.step() if piece.sample is not None]
+    assert (samples[0].text, samples[0].ended) == ({"complete": " gladly", "chat": "good"}[task], "end_of_text")

@@ -3,6 +3,7 @@
 Modules:
     exporting     `FORMATS`, the table of formats, and the way of an export
     importing     makes a run folder from foreign weights
+    classifier    a fine-tuned classifier for transformers
     hf            Hugging Face's layout
     gguf          llama.cpp's file
     gguf_tokenizer  the tokenizer inside

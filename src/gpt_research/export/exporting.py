@@ -12,7 +12,7 @@ from pathlib import Path
 
 from gpt_research.base import hints
 from gpt_research.base.errors import UserError, look_up, require
-from gpt_research.export import gguf, plain
+from gpt_research.export import classifier, gguf, plain
 from gpt_research.export import hf as huggingface
 from gpt_research.export.model_card import model_card
 from gpt_research.export.new_folder import new_folder
@@ -62,7 +62,7 @@ def export_run(
     dtype: str = "f32",
     licence: str = "",
     text_file: str = "",
-) -> list[Proof]:
+) -> list[Proof | classifier.ClassifierProof]:
     """Write an export of a run folder; keep it only if its readers agree with the run.
 
     Args:
@@ -86,14 +86,21 @@ def export_run(
     text = _read_text(text_file)
     source = Run.open(run, step=step, ema=ema)
     source.check_vocabulary()
+    classifier.refuse_other_heads(source, format)
     for name in source.tokenizer.vocabulary.specials:
         # transformers reads the name of a special token in a text as that token; we read it as
         # text.
         text = text.replace(name, "")
     with new_folder(out) as folder:
         file = chosen.write(folder, source, dtype, licence)
-        proofs = prove_all(source.model, source.tokenizer, chosen.readers(file, source, dtype), text)
-        card = model_card(source, dtype, licence, proofs, usage=chosen.usage, library=chosen.library, file=file.name)
+        proofs: list[Proof | classifier.ClassifierProof]
+        proofs = [*prove_all(source.model, source.tokenizer, chosen.readers(file, source, dtype), text)]
+        usage = chosen.usage
+        if source.task_head is not None:
+            file = classifier.write_classifier(folder, source, dtype)
+            proofs.append(classifier.prove_classifier(folder, source, dtype))
+            usage = classifier.usage(source)
+        card = model_card(source, dtype, licence, proofs, usage=usage, library=chosen.library, file=file.name)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return proofs
 

@@ -18,6 +18,7 @@ import torch
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import model_tensors, restore_model
+from gpt_research.data.chat_format import TEMPLATE, has_chat_format
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export.families.family import Family
 from gpt_research.export.families.table import FAMILIES, require_family
@@ -90,6 +91,8 @@ def write(path: Path, run: Run, dtype: str, licence: str = "") -> None:
     writer.add_head_count(config.n_head)
     family.add_gguf_settings(writer, config)
     add_tokenizer(writer, run.tokenizer.vocabulary)
+    if has_chat_format(run.lineage):
+        writer.add_chat_template(TEMPLATE)
     for name, tensor in family.to_gguf(config, tensors).items():
         wanted = quantization if tensor.dim() == 2 and name != "position_embd.weight" else "F32"
         kind = gguf.GGMLQuantizationType[wanted]

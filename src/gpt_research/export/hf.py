@@ -22,6 +22,7 @@ import torch
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import model_tensors
 from gpt_research.config import GenerateConfig
+from gpt_research.data.chat_format import TEMPLATE, has_chat_format
 from gpt_research.export.families.family import Settings
 from gpt_research.export.families.table import family_of_settings, require_family
 from gpt_research.export.proof import BOUNDS, Bound, Reader
@@ -101,6 +102,7 @@ def write_tokenizer(folder: Path, run: Run) -> None:
             "model_max_length": run.model.config.block_size,
             "add_prefix_space": False,
             "clean_up_tokenization_spaces": False,
+            **({"chat_template": TEMPLATE} if has_chat_format(run.lineage) else {}),
             **dict.fromkeys(("bos_token", "eos_token", "unk_token", "pad_token"), end),
         },
     )

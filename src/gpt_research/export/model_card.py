@@ -13,15 +13,13 @@ from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
 from gpt_research.data.shards import read_manifests
 from gpt_research.export.families.table import family_of
-from gpt_research.export.proof import Proof
-from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run
 from gpt_research.training.metrics import read_metrics
 from gpt_research.version import __version__
 
 
 def model_card(
-    run: Run, dtype: str, licence: str, proofs: Sequence[Proof], *, usage: str, library: str = "", file: str = ""
+    run: Run, dtype: str, licence: str, proofs: Sequence[object], *, usage: str, library: str = "", file: str = ""
 ) -> str:
     """Return the text of README.md.
 
@@ -31,7 +29,7 @@ def model_card(
         library: the library that the hub loads the model with, if any.
     """
     parts = [
-        _front_matter(run.model.config, library, licence),
+        _front_matter(run, library, licence),
         f"# {run.name}",
         _model(run, dtype),
         "## Use\n\n" + usage.replace("FILE", file).replace("RUN", run.name),
@@ -45,10 +43,11 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(config: GPTConfig, library: str, licence: str) -> str:
-    family = family_of(config)
+def _front_matter(run: Run, library: str, licence: str) -> str:
+    family = family_of(run.model.config)
     tags = [*([family.name] if family else []), "gpt-research"]
-    lines = ["pipeline_tag: text-generation", f"tags: [{', '.join(tags)}]"]
+    pipeline = "text-generation" if run.task_head is None else "text-classification"
+    lines = [f"pipeline_tag: {pipeline}", f"tags: [{', '.join(tags)}]"]
     if library:
         lines.insert(0, f"library_name: {library}")
     if licence:

@@ -30,8 +30,8 @@ class HeadedGPT(GPT):
         """
         super().__init__(config, drawn=False)
         self.task, self.with_lm = task, with_lm
-        self.task_head = nn.Linear(config.n_embd, outputs, device="meta")
-        self.task_head.bias = nn.Parameter(torch.zeros(outputs))
+        # As in GPT-1's equation 3, it has no bias; transformers' heads have none either.
+        self.task_head = nn.Linear(config.n_embd, outputs, bias=False, device="meta")
 
     def forward(  # type: ignore[override]
         self, tokens: torch.Tensor, targets: torch.Tensor | None = None, *rest: torch.Tensor, cache: Cache | None = None

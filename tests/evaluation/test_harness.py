@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +99,38 @@ def test_lm_eval_through_the_adapter_gives_our_scores(
     assert_equal(found, ours)
     assert 0 < ours["lambada"]["accuracy"] < 1
     assert ours["hellaswag"]["accuracy"] != ours["hellaswag"]["accuracy_norm"]
+
+
+@needs_lm_eval
+@pytest.mark.slow
+def test_lm_evals_own_command_knows_our_models(
+    runs: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from gpt_research import lm_eval as command
+
+    rows = [{"q": "the king", "options": ["takes the crown", "of of of"], "answer": 0}] * 3
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "task.yaml").write_text(
+        "task: quiz\ndataset_path: json\ntest_split: test\noutput_type: multiple_choice\n"
+        f"dataset_kwargs: {{data_files: {{test: {tmp_path / 'rows.jsonl'}}}, cache_dir: {tmp_path / 'cache'}}}\n"
+        'doc_to_text: "{{q}}"\ndoc_to_choice: options\ndoc_to_target: "{{answer}}"\nmetric_list: [{metric: acc}]\n'
+    )
+    monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
+    asked = ["lm_eval", "--model", "gpt-research", "--tasks", str(tmp_path / "task.yaml"), "--model_args"]
+    monkeypatch.setattr("sys.argv", [*asked, f"run={runs[1]},device=cpu"])
+    assert command.main() == 0
+    assert "|quiz" in (printed := capsys.readouterr().out)
+    assert "gpt-research ({'run'" in printed
+    monkeypatch.setattr("sys.argv", [*asked, f"run={tmp_path}"])
+    assert command.main() == 2
+    assert "is not a run folder" in capsys.readouterr().err
+
+
+@needs_lm_eval
+def test_model_args_are_checked(harness: Any) -> None:
+    for args, says in (("", "Name the run"), ("runs=a", 'takes no argument "runs". Did you mean "run"')):
+        with pytest.raises(UserError, match=re.escape(says)):
+            harness.HarnessModel.create_from_arg_string(args)
 
 
 @needs_lm_eval

@@ -216,6 +216,36 @@ def test_a_result_file_alone_has_a_report(evaluated: Path, tmp_path: Path) -> No
     assert "corpora/plays loss" in seen
 
 
+def test_benchmarks_stand_beside_chance_with_how_they_were_measured(tmp_path: Path) -> None:
+    chance = {"chance": 0.25, "normalisation": "none"}
+    scores = {
+        "accuracy": {"value": 0.3125, "standard_error": 0.01, "signal": True, **chance},
+        "accuracy_norm": {"value": 0.2575, "standard_error": 0.01, "signal": False, **chance},
+        "accuracy_bytes": {"value": 0.9999, "standard_error": 0.01, "signal": True, **chance},
+        "bits_per_byte": {"value": 2.5, "standard_error": 0.1, "normalisation": "bytes of each answer"},
+    }
+    groups = {"binding": {"accuracy": 0.625, "items": 40, "standard_error": 0.02}}
+    tasks = {
+        "arc_easy": {"form": "choice", "scores": scores, "items": 570, "unit": "questions", "first_of": 2376,
+                     "variant": "lm-eval's prompt", "shots": 5, "ties": [3, 9], "source": {"sha256": "abcdef" * 10}},
+        "blimp": {"form": "pairs", "scores": {}, "items": 40, "groups": groups, "about": "2 of 67 sets"},
+    }  # fmt: skip
+    write_run(tmp_path / "run", stop=100)
+    missing = {"piqa": "Put valid.jsonl into DIR/piqa."}
+    core = {"core": None, "missing": ["copa", "squad"]}
+    summary = {"version": 1, "run": "run", "step": 7, "tasks": tasks, "missing": missing, "core": core}
+    (tmp_path / "run" / "suite.json").write_text(json.dumps(summary))
+    seen = " ".join(text_of(report(tmp_path / "run")).split())
+    section = seen[seen.rindex("Accuracy above chance") : seen.rindex("How each score was measured")]
+    assert "arc_easy, accuracy 0.3125 0.0100 0.2500 arc_easy, accuracy_norm" in section
+    assert section.count("no signal at this size") == 2, "once in the table, and once in the note"
+    assert "0.9999" not in section, "the metrics that tables show are enough"
+    for said in ("binding 0.6250 ± 0.0200", "piqa is missing. Put valid.jsonl", "no CORE", "copa, squad"):
+        assert said in section
+    assert "570 questions, the first of 2,376 lm-eval's prompt 5 accuracy: none" in seen
+    assert "abcdefabcdef" in seen
+
+
 def test_evaluations_of_two_settings_are_compared_as_compare_does(evaluated: Path, tmp_path: Path) -> None:
     first = evaluated / "run" / "evaluation.json"
     summary = json.loads(first.read_text())

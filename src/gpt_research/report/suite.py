@@ -43,8 +43,11 @@ def _benchmarks(summary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
 def _shown(task: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the scores of a task that tables show."""
     form = FORMS.get(str(task.get("form", "")))
+    of_core = "baseline" in task  # CORE compares the choices by their mean nats of a token
     for name, score in task.get("scores", {}).items():
-        if score.get("value") is not None and (form is None or name in form.shown or name == "accuracy_tokens"):
+        if score.get("value") is not None and (
+            form is None or name in form.shown or (of_core and name == "accuracy_tokens")
+        ):
             yield name, score
 
 

@@ -138,13 +138,18 @@ export class DocumentPart {
         element(
           "div",
           { class: "row middle" },
-          element("span", {}, `Tokens ${shown(this.offset + from + 1)} to ${shown(this.offset + to)} chosen.`),
+          element("span", {}, this.named(from, to)),
           element("a", { href: address("trace", { ...this.page.place(), q: text }) }, "Trace these words"),
           element("a", { href: address("inside", { ...this.page.place(), text }) }, "Look inside"),
         ),
       );
     }
     this.tellReads(from, to);
+  }
+
+  named(from, to) {
+    const [first, last] = [from + 1, to].map((at) => shown(this.offset + at));
+    return first === last ? `Token ${first} chosen.` : `Tokens ${first} to ${last} chosen.`;
   }
 
   // The steps that read the chosen tokens, or the whole piece.

@@ -85,11 +85,17 @@ class Write {
         element("span", { class: "quiet keys" }, "Ctrl + Enter writes, Escape stops"),
       ),
       element(
-        "div",
-        { class: "row settings" },
-        SETTINGS.map((setting) => field(setting.label, this.settings[setting.key], setting.hint)),
-        field("Stop at", this.stopText, "\\n is a new line"),
-        field("Compare with", compare),
+        "details",
+        // A phone has no room for them above the text.
+        { open: matchMedia("(min-width: 48rem)").matches },
+        element("summary", {}, "Settings"),
+        element(
+          "div",
+          { class: "row settings" },
+          SETTINGS.map((setting) => field(setting.label, this.settings[setting.key], setting.hint)),
+          field("Stop at", this.stopText, "\\n is a new line"),
+          field("Compare with", compare),
+        ),
       ),
       this.copyAs,
     );

@@ -47,8 +47,8 @@ class Site:
 
 @pytest.fixture(scope="session")
 def site(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """Six names: the run, an early checkpoint of it, a copy whose checkpoints may go, one whose
-    data set is gone, one whose data set has no index, and one that is still training.
+    """Five runs: one, a copy whose checkpoints may go, one whose data set is gone, one whose data
+    set has no index, and one that is still training.
     """
     folder = tmp_path_factory.mktemp("page")
     data, bare, run = folder / "data", folder / "bare", folder / "tiny"
@@ -60,7 +60,7 @@ def site(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         copied(run, folder / name, data, other)
     with training(folder / "live", data) as live:
         names = [f"{name}={folder / name}" for name in ("mortal", "lost", "unindexed", "live")]
-        command = ServeCommand(runs=[str(run), f"early={run}@12", *names], precision="fp32")
+        command = ServeCommand(runs=[str(run), *names], precision="fp32")
         with running(command) as server:
             yield Site(server, data, run, folder / "mortal", live)
 
@@ -92,18 +92,34 @@ def training(folder: Path, data: Path) -> Iterator[subprocess.Popen[bytes]]:
 Visit = Callable[..., Any]
 
 
+@pytest.fixture(scope="session")
+def profile(chromium: Any) -> Iterator[Callable[[int, str], Any]]:
+    """Returns a browser profile of a width and a colour scheme, which keeps the page's files."""
+    made: dict[tuple[int, str], Any] = {}
+
+    def profile_of(width: int, scheme: str) -> Any:
+        if (width, scheme) not in made:
+            size = {"width": width, "height": 900}
+            context = chromium.new_context(viewport=size, color_scheme=scheme, locale="en-US")
+            context.set_default_timeout(10_000)
+            made[width, scheme] = context
+        return made[width, scheme]
+
+    yield profile_of
+    for context in made.values():
+        context.close()
+
+
 @pytest.fixture
-def visit(chromium: Any, site: Site) -> Iterator[Visit]:
-    """Opens an address of the page, in a browser profile of its own. At the end it holds that
-    nothing was asked of another host, and that no page had an error.
+def visit(profile: Callable[[int, str], Any], site: Site) -> Iterator[Visit]:
+    """Opens an address of the page in a tab of its own. At the end it holds that nothing was asked
+    of another host, and that no page had an error.
     """
-    contexts, wrong = [], []
+    pages, wrong = [], []
 
     def open_page(address: str = "", *, width: int = WIDE, scheme: str = "light", errors: tuple[str, ...] = ()) -> Any:
-        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, locale="en-US")
-        contexts.append(context)
-        context.set_default_timeout(10_000)
-        page = context.new_page()
+        page = profile(width, scheme).new_page()
+        pages.append(page)
 
         def note(text: str) -> None:
             # A browser reports each refused request as an error too.
@@ -118,8 +134,10 @@ def visit(chromium: Any, site: Site) -> Iterator[Visit]:
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.context.set_offline(False)
+        page.evaluate("localStorage.clear()")
+        page.close()
     assert wrong == []
 
 

@@ -43,15 +43,15 @@ def complete(site: Site, **asked: Any) -> dict[str, Any]:
 
 
 def test_text_streams_in_and_is_that_of_the_api(site: Site, visit: Visit) -> None:
-    page = visit("#/write?prompt=the king&max_tokens=40")
+    page = visit("#/write?prompt=the king&max_tokens=600")
     page.evaluate(
         "window.sizes = new Set(); new MutationObserver(() => sizes.add(document.querySelectorAll('.pane .t').length))"
         ".observe(document.querySelector('.pane .strip'), {childList: true})"
     )
     section = written(page)
-    assert "".join(tokens(section)) == "the king" + complete(site, prompt="the king", max_tokens=40)["text"]
+    assert "".join(tokens(section)) == "the king" + complete(site, prompt="the king", max_tokens=600)["text"]
     assert page.evaluate("sizes.size") > 3, "the text came all at once"
-    assert "40 tokens in " in section.locator(".status").inner_text()
+    assert "600 tokens in " in section.locator(".status").inner_text()
 
 
 def test_each_token_has_the_colour_and_the_words_of_its_chance(site: Site, visit: Visit) -> None:

@@ -15,6 +15,7 @@ Neither this module nor a task imports torch.
 from __future__ import annotations
 
 import math
+import random
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -98,6 +99,18 @@ class Prompt:
 def spaced(context: str, choice: str) -> str:
     """Return a choice with the space before it, unless the context is empty or ends with one."""
     return choice if not context or context[-1].isspace() else " " + choice
+
+
+def drawn(seed: int, count: int, shots: int, without: int | None) -> list[int]:
+    """Return the numbers of the solved examples of an item, drawn from `count` rows.
+
+    Args:
+        without: number of the item's own row, which is not drawn; None if it is not among them.
+    """
+    if without is None:
+        return random.Random(seed).sample(range(count), shots)
+    # Rows from its own on move up by one. This draws what a list without its own row would give.
+    return [number + (number >= without) for number in random.Random(seed).sample(range(count - 1), shots)]
 
 
 CHOICE_METRICS = {

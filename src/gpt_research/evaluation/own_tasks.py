@@ -16,7 +16,6 @@ Templates run in Jinja's sandbox.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -35,6 +34,7 @@ from gpt_research.evaluation.forms import (
     Pair,
     Prompt,
     checked_question,
+    drawn,
     spaced,
 )
 from gpt_research.evaluation.task import Task
@@ -188,17 +188,18 @@ class _Reader:
         pool = read_file(self.path.parent / own.shots_file).rows if own.shots_file else source.rows
         found = []
         for number, row in enumerate(source.rows):
-            drawn: Sequence[int] = ()
+            others: Sequence[int] = ()
             if own.shots:
-                others = [other for other in range(len(pool)) if own.shots_file or other != number]
-                if len(others) < own.shots:
+                own_row = None if own.shots_file else number
+                rows = len(pool) - (own_row is not None)
+                if rows < own.shots:
                     raise UserError(
-                        f"{self.path}, task {self.name}: shots is {own.shots}, but there are only {len(others)} rows "
-                        "to draw them from."
+                        f"{self.path}, task {self.name}: shots is {own.shots}, but there are only {rows} rows to draw "
+                        "them from."
                     )
-                drawn = random.Random(own.seed + number).sample(others, own.shots)
+                others = drawn(own.seed + number, len(pool), own.shots, own_row)
             examples = "".join(
-                self._solved(f"{source.where}, row {other + 1}", pool[other]) + own.separator for other in drawn
+                self._solved(f"{source.where}, row {other + 1}", pool[other]) + own.separator for other in others
             )
             found.append(self._item(f"{source.where}, row {number + 1}", row, examples))
         return found

@@ -18,7 +18,6 @@ Source: Li et al. 2024, "DataComp-LM", and its `eval/eval_meta_data.csv`.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,7 +26,7 @@ import numpy as np
 
 from gpt_research.base.errors import UserError
 from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source
-from gpt_research.evaluation.forms import FORMS, Completion, Options
+from gpt_research.evaluation.forms import FORMS, Completion, Options, drawn
 from gpt_research.evaluation.task import LanguageModel, Measurement, Task
 
 WHERE = "github.com/mosaicml/llm-foundry, folder scripts/eval/local_data"
@@ -83,10 +82,9 @@ def _reader(name: str, task: CoreTask) -> Callable[[Source], list[Any]]:
         turn = {"choice": _choice, "schema": _schema, "cloze": _cloze}[task.kind]
         found = []
         for number, row in enumerate(source.rows):
-            others = [other for other in range(len(source.rows)) if other != number] if task.shots else []
-            drawn = random.Random(SEED + number).sample(others, task.shots)
+            others = drawn(SEED + number, len(source.rows), task.shots, number)
             try:
-                examples = "".join(_solved(task, source.rows[other]) + "\n\n" for other in drawn)
+                examples = "".join(_solved(task, source.rows[other]) + "\n\n" for other in others)
                 found.append(turn(task, row, examples))
             except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
                 raise UserError(f"{source.where}: row {number + 1} is not a {task.kind} of CORE ({error!r}).") from None

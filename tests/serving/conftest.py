@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import httpx
 import pytest
 import torch
 from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 from gpt_research.cli.serve import ServeCommand, build
 from gpt_research.cli.train import run as train
@@ -105,6 +107,20 @@ def client(server: Running) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=server.address, trust_env=False, timeout=30) as client:
         yield client
     assert wait_until(lambda: server.batch.in_flight == server.batch.running == 0)
+
+
+@pytest.fixture
+def folder(run_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the run that a test may change."""
+    return Path(shutil.copytree(run_folder, tmp_path / "tiny"))
+
+
+@pytest.fixture
+def page(folder: Path) -> Iterator[TestClient]:
+    """A client of a server of that run, in process."""
+    app = build(ServeCommand(runs=[str(folder)], device="cpu"), "")
+    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
+        yield client
 
 
 def wait_until(reached: Callable[[], bool], seconds: float = 1.0) -> bool:

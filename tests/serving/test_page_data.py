@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,12 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from gpt_research.cli.serve import ServeCommand, build
 from gpt_research.data.documents import Documents
 from gpt_research.data.loader import shards_by_array
 from gpt_research.data.shards import Dataset, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.settings_history import run_config
 from gpt_research.training.inputs import loader_of_run
-
-ADDRESS = "http://127.0.0.1:8000"
-
-
-@pytest.fixture
-def folder(run_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(run_folder, tmp_path / "tiny"))
-
-
-@pytest.fixture
-def page(folder: Path) -> Iterator[TestClient]:
-    with TestClient(build(ServeCommand(runs=[str(folder)], device="cpu"), ""), base_url=ADDRESS) as client:
-        yield client
 
 
 def ask(page: TestClient, what: str = "", **values: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +12,10 @@ from starlette.testclient import TestClient
 
 from gpt_research.base.locks import is_locked, take_lock
 from gpt_research.checkpoint.files import checkpoint_path
-from gpt_research.cli.serve import ServeCommand, build
 from gpt_research.run import Run
 from gpt_research.training.live_metrics import LiveMetrics
 from gpt_research.training.metrics import read_metrics
 from gpt_research.training.run_folder import OWNER
-
-ADDRESS = "http://127.0.0.1:8000"
-
-
-@pytest.fixture
-def folder(run_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the run that a test may change."""
-    return Path(shutil.copytree(run_folder, tmp_path / "tiny"))
-
-
-@pytest.fixture
-def page(folder: Path) -> Iterator[TestClient]:
-    with TestClient(build(ServeCommand(runs=[str(folder)], device="cpu"), ""), base_url=ADDRESS) as client:
-        yield client
 
 
 def about(page: TestClient) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from gpt_research.checkpoint.files import checkpoint_path
-from gpt_research.cli.serve import ServeCommand, build
 from gpt_research.config import GenerateConfig
 from gpt_research.generation.torch_engine import generate
 from gpt_research.inspection.checkpoints import Checkpoints
@@ -20,18 +18,6 @@ from gpt_research.inspection.learning import losses_through_training
 from gpt_research.run import Run
 
 TEXT = "once upon a time a king "
-ADDRESS = "http://127.0.0.1:8000"
-
-
-@pytest.fixture
-def folder(run_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(run_folder, tmp_path / "tiny"))
-
-
-@pytest.fixture
-def page(folder: Path) -> Iterator[TestClient]:
-    with TestClient(build(ServeCommand(runs=[str(folder)], device="cpu"), ""), base_url=ADDRESS) as client:
-        yield client
 
 
 def ask(page: TestClient, what: str = "losses", **question: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from gpt_research.inspection.checkpoints import CheckpointLost, Checkpoints
 from gpt_research.inspection.validation import token_nats
 from gpt_research.serving.errors import ApiError
 from gpt_research.serving.models import Models
-from gpt_research.serving.page_api.asking import answer, listed, number, numbers
+from gpt_research.serving.page_api.asking import answer, number, numbers
 from gpt_research.serving.page_api.run_data import data_of
 from gpt_research.serving.worker import Work
 from gpt_research.training.metrics import METRICS
@@ -83,9 +83,7 @@ def trace_router(open_tracer: Callable[[Path], Tracer]) -> APIRouter:
         run = models.find_run(question.run).folder
 
         def found() -> Response:
-            tracer, seen = traced(run, question)
-            tokens = listed(tracer.tokenizer, tracer.tokenizer.encode(seen.text))
-            return answer({**seen.as_json(), "tokens": tokens})
+            return answer(traced(run, question)[1].as_json())
 
         return await work.run(found)
 

@@ -331,7 +331,7 @@ def test_names_in_the_prose_exist(name: str, assumed: Path, monkeypatch: pytest.
                 parse_line(arguments)
         for flag in re.findall(r"(?:^|\s)--([\w.-]+)", line.text):
             group = flag.split(".")[0]
-            known = flag in flags | others or group in ("weights", "filters") or flag in OTHER_PROGRAMS
+            known = flag in flags | others or group in ("weights", "filters", "columns") or flag in OTHER_PROGRAMS
             assert known, f"{line.place}: no command has --{flag}"
         for path in re.findall(r"[\w./-]+\.(?:py|md|yaml)\b", line.text):
             assert is_known_file(path, name), f"{line.place}: there is no {path}"

@@ -76,7 +76,7 @@ def test_labels_that_cannot_be_learnt(settings: Settings) -> None:
     assert "1 of 3 labels occur once in" in remarks(once)
     write_rows(Path(once.data), [{"text": "a", "label": "good"}] * 3)
     with pytest.raises(UserError, match=r"holds one class only \('good'\)"):
-        prepared(settings(data=once.data, val=""))
+        prepared(replace(once, val=""))
 
 
 def test_examples_longer_than_the_context_are_counted_or_refused(settings: Settings) -> None:

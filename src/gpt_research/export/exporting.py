@@ -97,9 +97,11 @@ def export_run(
         proofs = [*prove_all(source.model, source.tokenizer, chosen.readers(file, source, dtype), text)]
         usage = chosen.usage
         if source.task_head is not None:
-            file = classifier.write_classifier(folder, source, dtype)
-            proofs.append(classifier.prove_classifier(folder, source, dtype))
-            usage = classifier.usage(source)
+            # The proof gave the memory of the model to its readers.
+            again = Run.open(run, step=str(source.step), ema=ema)
+            file = classifier.write_classifier(folder, again, dtype)
+            proofs.append(classifier.prove_classifier(folder, again, dtype))
+            usage = classifier.usage(again)
         card = model_card(source, dtype, licence, proofs, usage=usage, library=chosen.library, file=file.name)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return proofs

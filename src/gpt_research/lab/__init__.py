@@ -5,6 +5,7 @@ Modules:
     arms        recipes: a base, and changes of its settings
     findings    the difference of an arm from the base, with an interval and a verdict
     horizons    tokens and time to the same loss, from runs of several lengths
+    label_study  what pretraining buys: accuracy by labelled examples, with and without it
     lr_range    one run whose learning rate rises until the loss does
     outcome     what one run came to
     records     what an experiment asks

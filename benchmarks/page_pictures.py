@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 TEXT = "ROMEO.\nBut, soft! what light through yonder window breaks?\nIt is the east, and Juliet is the sun!"
-COLOURS = 96
+COLOURS = 220
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -40,7 +40,6 @@ def compare(page: Any) -> None:
 
 def learnt(page: Any) -> None:
     page.get_by_role("button", name="When learnt").click()
-    page.locator(".heat").scroll_into_view_if_needed()
 
 
 def look_back(page: Any) -> None:
@@ -57,7 +56,7 @@ class Picture:
     """What must be seen first."""
     act: Callable[[Any], None] = lambda page: None
     width: int = 1200
-    height: int = 760
+    height: int = 900
     scheme: str = "light"
 
 
@@ -73,14 +72,14 @@ def pictures(earliest: int) -> dict[str, Picture]:
         "page-compare": Picture(
             f"#/write?prompt={prompt}&seed=4&max_tokens=60&compare=RUN@{earliest}", ".view", compare, scheme="dark"
         ),
-        "page-attention": Picture(f"#/inside?text={text}", ".strip .t", look_back, height=860),
-        "page-layers": Picture(f"#/inside?text={text}&part=lens", ".lens-detail p", scheme="dark"),
-        "page-off": Picture(f"#/inside?text={text}&part=off&off=h3.0,m1", ".switches h2"),
-        "page-training": Picture(f"#/training?text={text}", ".heat", learnt, height=900),
+        "page-attention": Picture(f"#/inside?text={text}", ".strip .t", look_back, height=1120),
+        "page-layers": Picture(f"#/inside?text={text}&part=lens", ".lens-detail p", scheme="dark", height=1000),
+        "page-off": Picture(f"#/inside?text={text}&part=off&off=h3.0,m1", ".switches h2", height=1000),
+        "page-training": Picture(f"#/training?text={text}", ".heat", learnt),
         "page-trace": Picture(
             f"#/trace?q={quote('But, soft! what light through yonder lattice gleams')}", ".matches li"
         ),
-        "page-phone": Picture(f"#/write?prompt={prompt}&seed=4&max_tokens=40", ".view", write, 360, 740, "dark"),
+        "page-phone": Picture(f"#/write?prompt={prompt}&seed=4&max_tokens=40", ".view", write, 360, 900, "dark"),
     }
 
 
@@ -95,6 +94,8 @@ def take(browser: Any, address: str, folder: Path) -> list[Path]:
         page.goto(f"{address}/{picture.address.replace('RUN', run['name'])}")
         page.locator(picture.ready).first.wait_for()
         picture.act(page)
+        if picture.act is not look_back:
+            page.mouse.move(0, 0)
         page.wait_for_load_state("networkidle")
         made.append(folder / f"{name}.png")
         made[-1].write_bytes(in_few_colours(page.screenshot()))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small_runs import six_steps
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.average import mean
@@ -24,25 +25,7 @@ from gpt_research.training.loop import train
 @pytest.fixture(scope="module")
 def trained(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     """A run with the checkpoints of the steps 2, 4 and 6."""
-    from gpt_research.model_config import GPTConfig
-
-    config = TrainConfig(
-        data=str(dataset_folder),
-        out=str(tmp_path_factory.mktemp("average") / "run"),
-        model=GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=32),
-        max_steps=6,
-        tokens_per_step=128,
-        micro_batch=4,
-        learning_rate=1e-2,
-        warmup_steps=1,
-        eval_interval=0,
-        eval_tokens=256,
-        save_interval=2,
-        keep_last=5,
-        ema_decay=0.9,
-        precision="fp32",
-        device="cpu",
-    )
+    config = six_steps(dataset_folder, tmp_path_factory.mktemp("average") / "run", ema_decay=0.9)
     train(config)
     return config
 

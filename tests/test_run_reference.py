@@ -9,12 +9,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from small_runs import six_steps
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import find_step, saved_steps
 from gpt_research.cli.command_line import main, parse
-from gpt_research.config import TrainConfig
-from gpt_research.model_config import GPTConfig
 from gpt_research.run import Run, load_model, named_or_newest
 from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.settings_history import run_config
@@ -26,23 +25,7 @@ CPU = ["--device", "cpu"]
 @pytest.fixture(scope="module")
 def trained(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with the checkpoints of the steps 2, 4 and 6, each of them evaluated."""
-    config = TrainConfig(
-        data=str(dataset_folder),
-        out=str(tmp_path_factory.mktemp("reference") / "run"),
-        model=GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=32),
-        max_steps=6,
-        tokens_per_step=128,
-        micro_batch=4,
-        learning_rate=1e-2,
-        warmup_steps=1,
-        log_interval=1,
-        eval_interval=2,
-        eval_tokens=256,
-        save_interval=2,
-        keep_last=5,
-        precision="fp32",
-        device="cpu",
-    )
+    config = six_steps(dataset_folder, tmp_path_factory.mktemp("reference") / "run", log_interval=1, eval_interval=2)
     train(config)
     return Path(config.out)
 

@@ -36,8 +36,8 @@ def test_longest_spans_and_new_ngrams_are_those_of_a_search(opened: tuple[Index,
 
     rng = np.random.default_rng(2)
     texts = [
-        np.concatenate([known[50:80], rng.integers(0, 300, 20), known[400:440]]),
-        rng.integers(0, 300, 60),
+        np.concatenate([known[50:70], rng.integers(0, 300, 8), known[400:424]]),
+        rng.integers(0, 300, 25),
         known[:9],
     ]
     found = memorisation(index, tokenizer, texts)

@@ -16,7 +16,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import saved_steps
 from gpt_research.data.dataset_tokenizer import check_same_tokens
 from gpt_research.data.lineage import roots_of
-from gpt_research.data.readings import Stretch
+from gpt_research.data.readings import Reading, Stretch
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.tracing.index import Index, SplitIndex
@@ -155,8 +155,14 @@ class Tracer:
         by_bytes: dict[tuple[int, int], list[Found]] = {}
         for part in found:
             by_bytes.setdefault((part.start, part.stop), []).append(part)
+        candidates = [self._candidates(parts) for parts in by_bytes.values()]
+        # All are looked up at once, because most of the time goes by passes over the data.
+        read = iter(self.readings.of([self._stretch(*place) for places in candidates for place in places]))
         checkpoints = saved_steps(self.reference.folder)
-        spans = [self._span(plain, parts, limit, checkpoints) for parts in by_bytes.values()]
+        spans = [
+            self._span(plain, parts, [(*place, next(read)) for place in places], limit, checkpoints)
+            for parts, places in zip(by_bytes.values(), candidates, strict=True)
+        ]
         return Trace(
             text=text,
             tokens=variants[0].ids.tolist(),
@@ -185,7 +191,28 @@ class Tracer:
         tokens = array[start - max(0, lead) : start + len(span.tokens)].astype(int).tolist()
         return tokens, max(1, lead)
 
-    def _span(self, plain: bytes, parts: Sequence[Found], limit: int, checkpoints: Sequence[int]) -> Span:
+    def _candidates(self, parts: Sequence[Found]) -> list[tuple[int, Found]]:
+        """Return the places of a span in the training split that are looked at, by position."""
+        split = self.index.train
+        return [
+            (position, part)
+            for part in parts
+            for position in split.places(part.train.first, min(part.train.last, part.train.first + LOOKED_AT)).tolist()
+        ]
+
+    def _stretch(self, position: int, part: Found) -> Stretch:
+        text = self.index.train.text
+        shard, inside = text.place(position)
+        return Stretch(*text.shards[shard], inside, inside + len(part.ids))
+
+    def _span(
+        self,
+        plain: bytes,
+        parts: Sequence[Found],
+        read: Sequence[tuple[int, Found, list[Reading]]],
+        limit: int,
+        checkpoints: Sequence[int],
+    ) -> Span:
         start, stop = parts[0].start, parts[0].stop
         # A character of several bytes belongs to a span if its last byte does.
         first, last = (len(plain[:byte].decode("utf-8", "ignore")) for byte in (start, stop))
@@ -196,7 +223,7 @@ class Tracer:
             tokens=list(parts[0].ids),
             count=sum(part.train.count for part in parts),
             validation_count=sum(part.val.count for part in parts),
-            places=self._train_places(parts, limit, checkpoints),
+            places=self._train_places(read, limit, checkpoints),
             validation_places=[
                 self._place(self.index.val, position, part, [])
                 for part in parts
@@ -206,25 +233,14 @@ class Tracer:
             ][:limit],
         )
 
-    def _train_places(self, parts: Sequence[Found], limit: int, checkpoints: Sequence[int]) -> list[Place]:
-        split = self.index.train
-        places = [
-            (position, part)
-            for part in parts
-            for position in split.places(part.train.first, min(part.train.last, part.train.first + LOOKED_AT)).tolist()
-        ]
-        stretches = []
-        for position, part in places:
-            shard, inside = split.text.place(position)
-            stretches.append(Stretch(*split.text.shards[shard], inside, inside + len(part.ids)))
-        read = self.readings.of(stretches)
+    def _train_places(
+        self, read: Sequence[tuple[int, Found, list[Reading]]], limit: int, checkpoints: Sequence[int]
+    ) -> list[Place]:
+        """Return the places that were read first, with the steps that read them."""
         never = self.readings.last_step + 1
-        order = sorted(
-            range(len(places)), key=lambda number: (read[number][0].step if read[number] else never, places[number][0])
-        )
+        order = sorted(read, key=lambda each: (each[2][0].step if each[2] else never, each[0]))
         found = []
-        for number in order[:limit]:
-            position, part = places[number]
+        for position, part, of_place in order[:limit]:
             dated = [
                 Dated(
                     step=reading.step,
@@ -236,9 +252,9 @@ class Tracer:
                     checkpoint_before=_before(checkpoints, reading.step),
                     checkpoint_after=_after(checkpoints, reading.step),
                 )
-                for reading in read[number]
+                for reading in of_place
             ]
-            found.append(self._place(split, position, part, dated))
+            found.append(self._place(self.index.train, position, part, dated))
         return found
 
     def _place(self, split: SplitIndex, position: int, part: Found, readings: list[Dated]) -> Place:

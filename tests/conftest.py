@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from browser import chromium
 from small_texts import make_text
 
 from gpt_research.base import peak_flops
@@ -25,6 +26,7 @@ from gpt_research.model_config import GPTConfig
 from gpt_research.preprocessing.pipeline import preprocess
 from gpt_research.preprocessing.settings import PreprocessConfig
 
+__all__ = ["chromium"]  # one browser for all tests of a process
 SHARED = Path(__file__).parents[1].parent / "shared"
 
 

@@ -7,9 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import chromium
-
-__all__ = ["chromium"]
 
 WIDTHS = {"phone": 390, "desktop": 1280}
 

@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import chromium
 from serving.conftest import Running, running, wait_until
 
 from gpt_research.cli.command_line import main
 from gpt_research.cli.serve import ServeCommand
 
-__all__ = ["chromium"]
 STEPS = list(range(6, 61, 6))
 """Checkpoints of the run."""
 SHAPE = [

@@ -127,6 +127,7 @@ def test_a_run_that_was_stopped_equals_one_that_was_not(settings: Settings, tmp_
     ]
     assert curves[0] == curves[1]
     assert len(curves[0]) == 6
+    assert main(["replay", str(whole.run), "--step", "5", "--device", "cpu"]) == 0  # 1 if the loss is another
     assert curves[0][-1][2] == 2 * sum(trainer_of(halves).batches.order.lengths)
 
 

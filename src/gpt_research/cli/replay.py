@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import replace as with_changes
+from typing import Any
 
 from gpt_research.base.errors import require
 
@@ -31,12 +33,19 @@ def run(command: ReplayCommand) -> int:
     from rich.table import Table
 
     from gpt_research.cli.tables import print_table
+    from gpt_research.finetuning.fine_tuned import finetuning_of, settings_of
+    from gpt_research.finetuning.finetune import prepared
     from gpt_research.run import step_of_run
+    from gpt_research.run_reference import RunReference
     from gpt_research.settings_history import has_history
     from gpt_research.training.replay import replay
 
     run_folder, step = step_of_run(command.run, command.step)
-    result = replay(run_folder, 1 if step is None else step, command.data, command.device)
+    how: dict[str, Any] = {}
+    if finetuning_of(RunReference(run_folder)) is not None:
+        settings = settings_of(RunReference(run_folder))
+        how["open_data"] = lambda config: prepared(with_changes(settings, data=config.data, out=config.out))[1]
+    result = replay(run_folder, 1 if step is None else step, command.data, command.device, **how)
     console = Console(highlight=False, soft_wrap=True)
     table = Table("module", title=f"{run_folder}, step {result.step}, in fp32")
     table.add_column("largest output", justify="right")

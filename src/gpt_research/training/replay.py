@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +18,13 @@ import torch
 from gpt_research.base.errors import UserError
 from gpt_research.base.startup import start
 from gpt_research.checkpoint.files import checkpoint_path, load_newest, saved_steps
+from gpt_research.config import TrainConfig
 from gpt_research.settings_history import Period, period_of, periods, run_config
 from gpt_research.training.inputs import TrainingData
 from gpt_research.training.lineage import ORIGIN
 from gpt_research.training.loop import Trainer
 from gpt_research.training.metrics import read_metrics
+from gpt_research.training.objective import Objective
 from gpt_research.training.reporter import Reporter
 
 
@@ -66,7 +68,13 @@ class Replay:
         return None
 
 
-def replay(run_folder: Path, step: int, data: str = "", device: str = "auto") -> Replay:
+def replay(
+    run_folder: Path,
+    step: int,
+    data: str = "",
+    device: str = "auto",
+    open_data: Callable[[TrainConfig], Objective] = TrainingData.open,
+) -> Replay:
     """Take `step` again in fp32, after the steps since the checkpoint before it; record its
     modules.
 
@@ -75,6 +83,7 @@ def replay(run_folder: Path, step: int, data: str = "", device: str = "auto") ->
     Args:
         step: counted from 1, as in metrics.jsonl.
         data: data set folder; empty for the one that the step was taken on.
+        open_data: opens what the run learns from; by default, a data set to pretrain on.
 
     Raises:
         UserError: no such run or data, a step beyond the run's end, or weights that are gone.
@@ -82,7 +91,7 @@ def replay(run_folder: Path, step: int, data: str = "", device: str = "auto") ->
     last_step = run_config(run_folder).max_steps
     if step > last_step:
         raise UserError(f"step is {step}, but the run ends at {last_step}.")
-    trainer = _trainer_before(run_folder, step, data, device)
+    trainer = _trainer_before(run_folder, step, data, device, open_data)
     train_step = trainer.train_step
     train_step.runtime = dataclasses.replace(train_step.runtime, precision="fp32")
     train_step.scaler = torch.amp.GradScaler(train_step.runtime.device.type, enabled=False)
@@ -102,7 +111,9 @@ def replay(run_folder: Path, step: int, data: str = "", device: str = "auto") ->
     return Replay(step, loss.item(), norm.item(), list(forward.values()), gradients, logged)
 
 
-def _trainer_before(run_folder: Path, step: int, data: str, device: str) -> Trainer:
+def _trainer_before(
+    run_folder: Path, step: int, data: str, device: str, open_data: Callable[[TrainConfig], Objective]
+) -> Trainer:
     """Return a trainer that has taken the steps before `step`, each with its own settings."""
     checkpoint = load_newest(run_folder, last_step=step - 1)
     if checkpoint is None:
@@ -110,7 +121,7 @@ def _trainer_before(run_folder: Path, step: int, data: str, device: str) -> Trai
     begin = checkpoint.step if checkpoint is not None else 0
     changes = [period.from_step for period in periods(run_folder) if begin < period.from_step < step]
     for end in [*changes, step - 1]:
-        trainer = _trainer(run_folder, period_of(run_folder, begin + 1), data, device)
+        trainer = _trainer(run_folder, period_of(run_folder, begin + 1), data, device, open_data)
         if checkpoint is not None:
             trainer.state.restore(checkpoint, str(checkpoint_path(run_folder, checkpoint.step)), trainer.config)
         for number in range(begin, end):
@@ -120,7 +131,9 @@ def _trainer_before(run_folder: Path, step: int, data: str, device: str) -> Trai
     return trainer
 
 
-def _trainer(run_folder: Path, period: Period, data: str, device: str) -> Trainer:
+def _trainer(
+    run_folder: Path, period: Period, data: str, device: str, open_data: Callable[[TrainConfig], Objective]
+) -> Trainer:
     """Return a trainer with the settings of a period and the weights of its seed.
 
     Raises:
@@ -131,7 +144,7 @@ def _trainer(run_folder: Path, period: Period, data: str, device: str) -> Traine
     config = dataclasses.replace(
         period.config, out=str(run_folder), data=data or period.config.data, compile=False, allow_change=known
     )
-    opened = TrainingData.open(config)
+    opened = open_data(config)
     config = dataclasses.replace(config, model=opened.model)
     trainer = Trainer(
         config, start(device, config.precision, deterministic=config.deterministic), opened, Reporter(), resume=False

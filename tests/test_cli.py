@@ -36,7 +36,7 @@ from gpt_research.config import USUAL_MICRO_BATCH, TrainConfig
         (["train", "-x"], 'unknown setting "-x".'),
         (["--config", "demo"], "The command comes before --config: "),
         (["mine.yaml"], "train --config mine.yaml"),
-        (["finetune"], 'There is no command "finetune". Did you mean "train"?'),
+        (["sft"], 'There is no command "sft". Did you mean "finetune"?'),
         (["train", "--max_steps", "many"], "max_steps is 'many', but it must be a whole number."),
         (["train", "--precision", "fp8"], "precision is 'fp8', but it must be one of auto, fp32, bf16, fp16."),
         (["generate", "--engine", "onnx"], "engine is 'onnx', but it must be one of torch, llamacpp."),

@@ -89,7 +89,6 @@ COMMANDS = {
         examples=(
             "finetune runs/mine --data train.csv --val val.csv --task classify --out runs/sentiment",
             "finetune runs/mine --data chats.jsonl --task chat --lora 8 --out runs/chat",
-            "finetune --resume runs/sentiment",
         ),
         page="docs/finetuning.md",
     ),

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
 TEXT = "ROMEO.\nBut, soft! what light through yonder window breaks?\nIt is the east, and Juliet is the sun!"
+TRACED = "But, soft! what light through yonder lattice gleams"
 COLOURS = 220
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
@@ -60,13 +61,15 @@ class Picture:
     scheme: str = "light"
 
 
-def pictures(earliest: int) -> dict[str, Picture]:
+def pictures(earliest: int, looked_into: str, traced: str) -> dict[str, Picture]:
     """Return all pictures by name.
 
     Args:
         earliest: step of the first checkpoint.
+        looked_into: a text of at least 15 tokens.
+        traced: words of which some stand in the data.
     """
-    text, prompt = quote(TEXT), quote("ROMEO.\n")
+    text, prompt = quote(looked_into), quote("ROMEO.\n")
     return {
         "page-write": Picture(f"#/write?prompt={prompt}&seed=4&max_tokens=70", ".view", write),
         "page-compare": Picture(
@@ -76,18 +79,16 @@ def pictures(earliest: int) -> dict[str, Picture]:
         "page-layers": Picture(f"#/inside?text={text}&part=lens", ".lens-detail p", scheme="dark", height=1000),
         "page-off": Picture(f"#/inside?text={text}&part=off&off=h3.0,m1", ".switches h2", height=1000),
         "page-training": Picture(f"#/training?text={text}", ".heat", learnt),
-        "page-trace": Picture(
-            f"#/trace?q={quote('But, soft! what light through yonder lattice gleams')}", ".matches li"
-        ),
+        "page-trace": Picture(f"#/trace?q={quote(traced)}", ".matches li"),
         "page-phone": Picture(f"#/write?prompt={prompt}&seed=4&max_tokens=40", ".view", write, 360, 900, "dark"),
     }
 
 
-def take(browser: Any, address: str, folder: Path) -> list[Path]:
+def take(browser: Any, address: str, folder: Path, text: str = TEXT, traced: str = TRACED) -> list[Path]:
     """Take all pictures of a server; return their files."""
     made = []
     run = browser.new_page().request.get(f"{address}/api/runs").json()["runs"][0]
-    for name, picture in pictures(run["checkpoints"][0]["step"]).items():
+    for name, picture in pictures(run["checkpoints"][0]["step"], text, traced).items():
         size = {"width": picture.width, "height": picture.height}
         context = browser.new_context(viewport=size, color_scheme=picture.scheme, reduced_motion="reduce")
         page = context.new_page()

@@ -61,11 +61,12 @@ class Picture:
     scheme: str = "light"
 
 
-def pictures(earliest: int, looked_into: str, traced: str) -> dict[str, Picture]:
+def pictures(earliest: int, last_layer: int, looked_into: str, traced: str) -> dict[str, Picture]:
     """Return all pictures by name.
 
     Args:
         earliest: step of the first checkpoint.
+        last_layer: counted from 0.
         looked_into: a text of at least 15 tokens.
         traced: words of which some stand in the data.
     """
@@ -77,7 +78,7 @@ def pictures(earliest: int, looked_into: str, traced: str) -> dict[str, Picture]
         ),
         "page-attention": Picture(f"#/inside?text={text}", ".strip .t", look_back, height=1120),
         "page-layers": Picture(f"#/inside?text={text}&part=lens", ".lens-detail p", scheme="dark", height=1000),
-        "page-off": Picture(f"#/inside?text={text}&part=off&off=h3.0,m1", ".switches h2", height=1000),
+        "page-off": Picture(f"#/inside?text={text}&part=off&off=h{last_layer}.0,m1", ".switches h2", height=1000),
         "page-training": Picture(f"#/training?text={text}", ".heat", learnt),
         "page-trace": Picture(f"#/trace?q={quote(traced)}", ".matches li"),
         "page-phone": Picture(f"#/write?prompt={prompt}&seed=4&max_tokens=40", ".view", write, 360, 900, "dark"),
@@ -88,7 +89,7 @@ def take(browser: Any, address: str, folder: Path, text: str = TEXT, traced: str
     """Take all pictures of a server; return their files."""
     made = []
     run = browser.new_page().request.get(f"{address}/api/runs").json()["runs"][0]
-    for name, picture in pictures(run["checkpoints"][0]["step"], text, traced).items():
+    for name, picture in pictures(run["checkpoints"][0]["step"], run["shape"]["n_layer"] - 1, text, traced).items():
         size = {"width": picture.width, "height": picture.height}
         context = browser.new_context(viewport=size, color_scheme=picture.scheme, reduced_motion="reduce")
         page = context.new_page()

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_runs import six_steps
+from runs_of_six_steps import six_steps
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.average import mean

@@ -207,7 +207,7 @@ def in_two_parts(step: int) -> tuple[Checkpoint, list[Checkpoint]]:
 def save_parts(run: Path, parts: list[Checkpoint]) -> list[BaseException | None]:
     """Save each part on a thread of its own, as processes would; return what each raised."""
     errors: list[BaseException | None] = []
-    savers = [BackgroundSaver(run, 9, 0, Part(index, len(parts))) for index in range(len(parts))]
+    savers = [BackgroundSaver(run, 9, 0, part=Part(index, len(parts))) for index in range(len(parts))]
     savers[0].prepare(parts[0].step)
     for saver, part in zip(savers, parts, strict=True):
         saver.save(part)

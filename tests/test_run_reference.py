@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small_runs import six_steps
+from runs_of_six_steps import six_steps
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import find_step, saved_steps

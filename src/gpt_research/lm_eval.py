@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import sys
 
+from gpt_research.base import wait_policy
 from gpt_research.base.errors import UserError
 
 
 def main() -> int:
     """Run lm-eval's command; return the exit code."""
+    wait_policy.choose()  # before torch is loaded
     try:
         # It says in words if lm-eval, which is optional, is not installed.
         from gpt_research.evaluation.harness import run_command

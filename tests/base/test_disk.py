@@ -22,7 +22,7 @@ from gpt_research.config import TrainConfig
 from gpt_research.model_config import GPTConfig
 from gpt_research.preprocessing.pipeline import preprocess
 from gpt_research.preprocessing.settings import PreprocessConfig
-from gpt_research.training import loop
+from gpt_research.training import samples
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
 
@@ -184,7 +184,7 @@ def test_a_run_goes_on_without_the_files_that_it_can_do_without(
     named = ["metrics.jsonl", "loss.png", "samples.txt"]
     monkeypatch.setattr(AppendedLines, "_write", refuse_once(AppendedLines._write, lambda lines: True))
     monkeypatch.setattr(files, "part_path", refuse_once(files.part_path, lambda path: path.name == "loss.png"))
-    monkeypatch.setattr(loop, "open", refuse_once(open, lambda path, *_: path.name == "samples.txt"), raising=False)
+    monkeypatch.setattr(samples, "open", refuse_once(open, lambda path, *_: path.name == "samples.txt"), raising=False)
     with pytest.warns(UserWarning, match="could not be written") as warned:
         train(tiny_run)
     said = " ".join(str(warning.message) for warning in warned)

@@ -44,6 +44,7 @@ ENTRIES = {
     "trainer.py": ["trainer.py", *TRAIN],
     "preprocessing.py": ["preprocessing.py", "--plugin", LOAD_TORCH],
     "src/generate.py": ["src/generate.py", "--prompt", "the"],
+    "src/gpt_research/lm_eval.py": ["-m", "gpt_research.lm_eval", "--help"],
     "src/gpt_research/base/parent.py": ["-c", CHILD + "parent.run_python(['-c', 'import torch'])"],
     "src/gpt_research/estimate/probe.py": ["-c", CHILD + "parent.run_python(['-m', 'gpt_research.estimate.probe'])"],
     "src/gpt_research/cli/preprocess_worker.py": [

@@ -184,9 +184,8 @@ class BackgroundSaver:
         run: Path,
         keep_last: int,
         keep_every: int,
-        part: Part | None = WHOLE,
-        *,
         keep_every_optimizer: bool = True,
+        part: Part | None = WHOLE,
     ) -> None:
         """Save as `save_checkpoint` does.
 

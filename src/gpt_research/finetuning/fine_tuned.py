@@ -91,7 +91,7 @@ def open_fine_tuned(reference: RunReference, data: str, device: Any = "cpu") -> 
     found = checkpoint.lineage.get("finetune") if checkpoint is not None else None
     if checkpoint is None or not found:
         raise UserError(
-            f"{folder} was not fine-tuned, so it has no answers for {data}. See: gpt-research finetune --help"
+            f"{folder} was not fine-tuned, so it has no answers for {data}. See: {hints.command('finetune', '--help')}"
         )
     config, where = run_config(folder, checkpoint.step), str(checkpoint_path(folder, checkpoint.step))
     plugins.require(checkpoint.lineage.get("plugins", {}), str(folder))

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from gpt_research.base import hints
 from gpt_research.base.errors import UserError, require
 from gpt_research.base.files import file_sha256, write_json, write_text
 from gpt_research.base.seeds import seed_for
@@ -223,7 +224,7 @@ def study_page(result: Mapping[str, Any]) -> str:
         ("Scores", section("Scores", figure(chart, 64), table("Scores with 95% intervals", headings, rows))),
         ("Learning rates", section("Learning rates", table("Chosen on other seeds", ["side", "rate"], chosen))),
     ]
-    foot = "Written by gpt-research finetune --study."
+    foot = f"Written by {hints.command('finetune', '--study')}."
     return page("What pretraining buys", element("p", lead, class_="lead"), parts, foot)
 
 

@@ -23,7 +23,7 @@ from gpt_research.base.peak_flops import about_the_peak, peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.checkpoint.choice import load_alike
 from gpt_research.checkpoint.files import checkpoint_path, saved_steps
-from gpt_research.checkpoint.saver import drop_after
+from gpt_research.checkpoint.saver import BackgroundSaver, drop_after
 from gpt_research.config import RESUME_IN_PLACE, USUAL_MICRO_BATCH, TrainConfig
 from gpt_research.generation.torch_engine import generate
 from gpt_research.model.variants import check_variants
@@ -128,7 +128,10 @@ class Trainer:
         best = BestEvaluation(config.best_smoothing, config.early_stopping)
         self.state = RunState(self.train_step, origin, Health(config.spike_z), best)
         before_decay = learning_rates(config).steps_before_decay
-        self.saving = Saving(self.run_folder, config, before_decay, self.plan, self.state, runtime, self.reporter)
+        new_saver = partial(
+            BackgroundSaver, self.run_folder, config.keep_last, config.keep_every, config.keep_every_optimizer
+        )
+        self.saving = Saving(new_saver, before_decay, self.plan, self.state, runtime, self.reporter)
         windows = partial(data.windows, self.batches)
         self.bad_steps = BadSteps(self.run_folder, self.state, self.saving, runtime, self.reporter, windows)
         self.unread: list[tuple[int, torch.Tensor, torch.Tensor]] = []

@@ -7,7 +7,7 @@ and one number, and what the run remembers: its losses, and the average of its w
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -136,8 +136,7 @@ class Saving:
 
     def __init__(
         self,
-        run: Path,
-        config: TrainConfig,
+        new_saver: Callable[[Part | None], BackgroundSaver],
         before_decay: int,
         plan: ExecutionPlan,
         state: RunState,
@@ -147,15 +146,14 @@ class Saving:
         """Prepare to save.
 
         Args:
-            config: says which checkpoints stay.
+            new_saver: from the part that this process writes to the saver, which says which
+                checkpoints stay.
             before_decay: one step whose checkpoint stays; 0 for none.
         """
         self.before_decay = before_decay
         # The shards of the first copy are the whole model. The other copies are equal to it.
         part = Part(runtime.rank, plan.shards) if runtime.rank < plan.shards else None
-        self._saver = BackgroundSaver(
-            run, config.keep_last, config.keep_every, part, keep_every_optimizer=config.keep_every_optimizer
-        )
+        self._saver = new_saver(part)
         self._state, self._runtime, self._reporter = state, runtime, reporter
         self.newest: int | None = None
         """Step of the newest checkpoint, on the disk or being written; None if there is none."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from finetuning.conftest import rows_of, write_rows
 
-from gpt_research.base import startup
+from gpt_research.base import hints, startup
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import checkpoint_path, load_newest, saved_steps
 from gpt_research.cli import main
@@ -184,6 +184,6 @@ def test_other_settings_or_data_are_not_mixed_into_a_run(
     with pytest.raises(UserError, match="was trained on other data"):
         finetune(asked)
     assert main(["train", "--resume", asked.out]) == 2
-    assert f"Go on with it by gpt-research finetune --resume {asked.out}" in capsys.readouterr().err
+    assert f"Go on with it by {hints.command('finetune', '--resume', asked.out)}" in capsys.readouterr().err
     state = json.loads((checkpoint_path(Path(asked.out), saved_steps(Path(asked.out))[-1]) / "state.json").read_text())
     assert state["lineage"]["finetune"]["task"] == "classify"

@@ -40,7 +40,7 @@ def test_recipes_that_are_equal_are_rarely_called_different(
 ) -> None:
     # Drawing and sampling take longer than these runs do.
     monkeypatch.setattr(loop, "draw_loss_curve", lambda run: None)
-    monkeypatch.setattr(loop.Trainer, "_write_sample", lambda self, step: None)
+    monkeypatch.setattr(loop.Trainer, "write_sample", lambda self, step: None)
     base = TrainConfig(
         data=str(dataset_folder),
         model=GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=16),

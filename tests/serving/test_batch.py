@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -69,7 +70,9 @@ def in_batch(test: Callable[[Batch], Coroutine[Any, Any, None]], **limits: int) 
         finally:
             batch.close()
 
-    asyncio.run(run())
+    # In a thread of its own, because Playwright leaves an event loop in the thread of the tests.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(lambda: asyncio.run(run())).result()
 
 
 async def pieces_of(job: Job) -> list[tuple[int, Piece]]:

@@ -101,7 +101,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", required=True)
     parser.add_argument("--run", default="")
-    parser.add_argument("--out", default="/tmp/tracing-benchmark")
+    parser.add_argument(
+        "--out", default="runs/tracing-benchmark", help="folder for the indexes, which is removed first"
+    )
     parser.add_argument("--searched", type=int, default=20, help="spans that are searched for in memory too")
     given = parser.parse_args()
     out, dataset = Path(given.out), Dataset(given.data, 1)

@@ -178,7 +178,7 @@ def saved_steps(run: Path) -> list[int]:
 
 def has_optimizer(folder: Path) -> bool:
     """Return whether training can go on from a checkpoint: older ones may be kept without the
-    optimizer's state. True for a damaged one, so that its damage is told when it is loaded.
+    optimizer's state. A damaged one counts as one with it: loading it then says what is damaged.
     """
     try:
         return WITHOUT_OPTIMIZER not in json.loads((folder / "state.json").read_text(encoding="utf-8"))

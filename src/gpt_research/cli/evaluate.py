@@ -40,7 +40,7 @@ class EvaluateCommand(EvaluationSettings):
     as published and, if needed, variant and shots. Says which digits differ, and which known fault
     gives them."""
     memorisation: int = 0
-    """Let the model write so many samples, and say how much of them is copied from the training
+    """Let the model write this many samples, and say how much of them is copied from the training
     data, whose index `gpt-research index` makes. 0 writes none."""
     device: str = "auto"
     """Device to compute on: auto, cpu, cuda, cuda:1, mps."""

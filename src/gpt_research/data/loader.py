@@ -23,8 +23,6 @@ from gpt_research.data.shards import Span, TokenFiles, gather
 PASS_SHIFT = 7919
 """Tokens by which each pass moves its windows to the right (a prime), so that passes cut the text
 differently."""
-MOST_DOCUMENT_ORDERS = 4096
-"""Orders of documents (32 bytes a document) that are kept; a pass needs one for each shard."""
 
 
 class DataLoader:
@@ -140,8 +138,9 @@ class DataLoader:
         """Return the order of the documents of a shard in a pass; the corpus by its index."""
         key = (corpus, shard, epoch)
         if key not in self._document_orders:
-            if len(self._document_orders) > MOST_DOCUMENT_ORDERS:
-                self._document_orders.clear()
+            # Blocks follow each other, so only this pass and its neighbours are read soon.
+            near = [old for old in self._document_orders if old[0] != corpus or abs(old[2] - epoch) <= 1]
+            self._document_orders = {old: self._document_orders[old] for old in near}
             ends = self.files[corpus].document_ends(shard)
             self._document_orders[key] = DocumentOrder(ends, self.order.stream(3, corpus, shard, epoch))
         return self._document_orders[key]

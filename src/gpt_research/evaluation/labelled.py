@@ -146,15 +146,15 @@ def _value(metric: Metric, columns: Columns) -> float:
 def exact_interval(hits: int, items: int, confidence: float = 0.95) -> tuple[float, float]:
     """Return the interval of Clopper and Pearson for a share of `hits` among `items`."""
     tail = (1 - confidence) / 2
-    # The share at which so many hits, or more, have the probability of the tail; and so many or
-    # fewer.
+    # The lower end is the share at which `hits` or more have the probability of the tail, the upper
+    # end that at which `hits` or fewer have it.
     low = _bisect(lambda p: _at_least(hits, items, p) - tail) if hits else 0.0
     high = _bisect(lambda p: tail - (1 - _at_least(hits + 1, items, p))) if hits < items else 1.0
     return low, high
 
 
 def _at_least(hits: int, items: int, p: float) -> float:
-    """Return the probability of at least so many hits, each with probability p."""
+    """Return the probability of `hits` or more, if each of `items` is one with probability p."""
     k = np.arange(hits, items + 1)
     logs = np.array([math.lgamma(items + 1) - math.lgamma(i + 1) - math.lgamma(items - i + 1) for i in k])
     return float(np.exp(logs + k * math.log(p) + (items - k) * math.log1p(-p)).sum())

@@ -37,7 +37,7 @@ class Turn:
 
 @dataclass(frozen=True)
 class Example:
-    """One example: its texts in the order of the task's columns, and what is to be learnt."""
+    """One example: its texts in the order of the task's columns, and the answer."""
 
     where: str
     texts: tuple[str, ...] = ()

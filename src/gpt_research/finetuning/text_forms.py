@@ -46,7 +46,7 @@ class TextForm:
         conversation its oldest messages.
 
         Raises:
-            UserError: what is to be learnt does not fit the context, or has a character that the
+            UserError: the answer does not fit the context, or has a character that the
                 vocabulary lacks.
         """
         try:

@@ -27,6 +27,7 @@ from gpt_research.checkpoint.files import saved_steps
 from gpt_research.data.documents import Documents
 from gpt_research.data.loader import evaluation_windows
 from gpt_research.data.shards import TokenFiles
+from gpt_research.evaluation.windows import rolling_windows
 from gpt_research.inspection.readout import LOGIT_BYTES
 
 if TYPE_CHECKING:
@@ -201,3 +202,14 @@ def _path(run: Run, step: int | None = None) -> Path:
 
 def _computed_from(run: Run, data: str) -> dict[str, object]:
     return {"weights": run.weights_sha256, "data": data, "most_tokens": MOST_TOKENS, "version": 1}
+
+
+def token_losses(model: GPT, tokens: Sequence[int], first: int) -> np.ndarray:
+    """Return -ln p of the tokens from `first` on, each with what a window holds before it; empty if
+    there are none.
+    """
+    nats = [np.empty(0)]
+    for window in rolling_windows(tokens, first, model.config.block_size):
+        ids = np.asarray(window.tokens, dtype=np.int64)
+        nats.append(token_nats(model, ids[None, :-1], ids[None, 1:])[0, -window.scored :])
+    return np.concatenate(nats)

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from gpt_research.checkpoint.files import saved_steps
-from gpt_research.evaluation.windows import rolling_windows
 from gpt_research.inspection.checkpoints import CheckpointGone, Checkpoints
-from gpt_research.inspection.predictions import predict
+from gpt_research.inspection.validation import token_losses
 
 
 @dataclass(frozen=True)
@@ -46,8 +43,6 @@ def losses_at_checkpoints(
             model = checkpoints.open(run, step).model
         except CheckpointGone:  # training removed it in the meantime
             continue
-        windows = rolling_windows(tokens, first, model.config.block_size)
-        # The last token of a window is predicted and not read.
-        nats = np.concatenate([predict(model, each.tokens, top=1).surprise[-each.scored :] for each in windows])
+        nats = token_losses(model, tokens, first)
         found.append(CheckpointLoss(step, float(nats.mean()), nats.tolist()))
     return found

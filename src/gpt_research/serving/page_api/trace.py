@@ -18,9 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import saved_steps
-from gpt_research.evaluation.windows import rolling_windows
 from gpt_research.inspection.checkpoints import CheckpointLost, Checkpoints
-from gpt_research.inspection.validation import token_nats
+from gpt_research.inspection.validation import token_losses
 from gpt_research.serving.errors import ApiError
 from gpt_research.serving.models import Models
 from gpt_research.serving.page_api.asking import answer, number, numbers
@@ -126,10 +125,4 @@ def _changed(run: Path) -> tuple[object, ...]:
 
 
 def _nats(checkpoints: Checkpoints, run: Path, step: int, tokens: list[int], first: int) -> np.ndarray:
-    """Return -ln p of the tokens from `first` on at a checkpoint."""
-    model = checkpoints.open(run, step).model
-    parts = [np.empty(0)]
-    for window in rolling_windows(tokens, first, model.config.block_size):
-        ids = np.asarray(window.tokens, dtype=np.int64)
-        parts.append(token_nats(model, ids[None, :-1], ids[None, 1:])[0, -window.scored :])
-    return np.concatenate(parts)
+    return token_losses(checkpoints.open(run, step).model, tokens, first)

@@ -50,11 +50,12 @@ def outcomes(folder: Path) -> dict[str, dict[str, object]]:
 def test_an_ablation_from_the_command_line(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [
         "ablate", str(base), "--change", "rope: model.positions=rope", "--change", "logs: log_interval=3",
-        "--change", "hot: learning_rate=1e4", "--seeds", "2", "--workers", "2", "--out", "lab",
+        "--change", "hot: learning_rate=1e4", "--change", "averaged: ema_decay=0.5", "--seeds", "2", "--workers", "2", "--out", "lab",
     ]  # fmt: skip
     assert main(command) == 0
     said = capsys.readouterr()
     assert "logs: the weights are those of the base to the last bit" in said.out
+    assert "averaged: the weights" not in said.out, "the run is about its averaged weights"
     assert "hot: diverged" in said.out
     assert "pair 2 of at most 2: rope" in said.err
     found = outcomes(Path("lab"))

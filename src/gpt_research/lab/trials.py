@@ -20,7 +20,7 @@ from typing import Any
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, write_json
 from gpt_research.base.settings import write_yaml
-from gpt_research.checkpoint.files import checkpoint_path, saved_steps
+from gpt_research.checkpoint.files import checkpoint_path, saved_steps, tensor_files
 from gpt_research.config import TrainConfig
 from gpt_research.lab.arms import Arm, at_horizon
 from gpt_research.lab.outcome import Outcome, State
@@ -132,10 +132,12 @@ def _gave_up(lines: list[dict[str, Any]]) -> bool:
 
 
 def _hash_of_weights(run: Path) -> str:
+    """Return the hash of the weights that the run is about: the averaged ones if it keeps an average."""
     steps = saved_steps(run)
     if not steps:
         return ""
-    files = sorted(checkpoint_path(run, steps[-1]).glob("model*.safetensors"))
+    folder = checkpoint_path(run, steps[-1])
+    files = tensor_files(folder, "ema") or tensor_files(folder, "model")
     return file_sha256(files[0]) if len(files) == 1 else ""
 
 

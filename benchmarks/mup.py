@@ -19,10 +19,10 @@ from pathlib import Path
 
 WIDTHS = (64, 128, 256, 512)
 RATES = [2.0**power for power in range(-10, -3)]
-STEPS, SEEDS = 200, 2
+STEPS, SEEDS = 128, 2
 SAME = (
-    f"tokens_per_step=1024,micro_batch=16,max_steps={STEPS},warmup_steps=20,schedule=linear,min_lr_ratio=0,"
-    "weight_decay=0,eval_interval=0,eval_tokens=32768,precision=fp32,"
+    f"tokens_per_step=1024,micro_batch=16,max_steps={STEPS},warmup_steps=13,schedule=linear,min_lr_ratio=0,"
+    "weight_decay=0,eval_interval=0,eval_tokens=32768,"
     "model.n_layer=2,model.head_size=32,model.block_size=64,model.mup_base_width=64"
 )
 

@@ -100,7 +100,7 @@ SUBSTITUTES = {
     "--tokenizer gpt2": ("--tokenizer train --vocab_size 300", "a model of 50,257 entries is slow to export"),
     "--step 1500": ("--step 3", "the run is short"),
     "--step 1234": ("--step 3", "the run is short"),
-    "--step 810": ("--step 3", "the run is short"),
+    "--step 690": ("--step 3", "the run is short"),
     "--step 8000": ("--step 8", "the run is short"),
 }
 """Settings of a page that fit a real run but not the small one: text -> (text, reason)."""

@@ -13,18 +13,23 @@ from gpt_research.base import wait_policy
 wait_policy.choose()
 
 import functools
+import gc
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from browser import chromium
 from small_texts import make_text
+from small_training import small_training
 
 from gpt_research.base import peak_flops
 from gpt_research.config import TrainConfig
 from gpt_research.model_config import GPTConfig
 from gpt_research.preprocessing.pipeline import preprocess
 from gpt_research.preprocessing.settings import PreprocessConfig
+from gpt_research.training import loop
 
 __all__ = ["chromium"]  # one browser for all tests of a process
 SHARED = Path(__file__).parents[1].parent / "shared"
@@ -33,6 +38,31 @@ SHARED = Path(__file__).parents[1].parent / "shared"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the longest test, so that no core waits for it at the end."""
     items.sort(key=lambda item: item.path.name != "test_demo.py")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Leave what has been imported out of all later searches for garbage. In a process of tests it
+    is a million objects, and each training that begins would look at all of them.
+    """
+    global modules_set_aside
+    if len(sys.modules) != modules_set_aside:
+        gc.collect()
+        gc.freeze()
+        modules_set_aside = len(sys.modules)
+    return (yield)
+
+
+modules_set_aside = 0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imports_stay_set_aside() -> Iterator[None]:
+    """Training sets everything aside while it runs, and takes it back at its end."""
+    with pytest.MonkeyPatch.context() as patch:
+        nothing = SimpleNamespace(collect=gc.collect, freeze=lambda: None, unfreeze=lambda: None)
+        patch.setattr(loop, "gc", nothing)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -84,19 +114,15 @@ def dataset_folder(text_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture
 def tiny_run(dataset_folder: Path, tmp_path: Path) -> TrainConfig:
     """A run of a few seconds."""
-    return TrainConfig(
-        data=str(dataset_folder),
+    return small_training(
+        dataset_folder,
         out=str(tmp_path / "run"),
         model=GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=32, dropout=0.1),
         max_steps=12,
         tokens_per_step=256,
-        micro_batch=4,
         learning_rate=3e-3,
         warmup_steps=2,
-        log_interval=1,
         eval_interval=6,
         eval_tokens=512,
         save_interval=4,
-        precision="fp32",
-        device="cpu",
     )

@@ -1,18 +1,24 @@
-"""Training on several ranks without torchrun: `python rank_launcher.py REQUEST`, in JSON.
+"""Training on several ranks without torchrun.
 
-The jobs run one after another, and torch is imported once: each rank is a fork of this process with
-the variables that torchrun would set.
+A process of tests starts one launcher, `python rank_launcher.py`, which imports torch and then
+waits for requests on its standard input. Each request is run by a fork of it, job after job, and
+each rank is a fork of that, with the variables that torchrun would set.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
+import gc
 import importlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Sequence
@@ -28,6 +34,9 @@ from gpt_research.base.settings import read_yaml, write_yaml
 from gpt_research.config import TrainConfig
 from gpt_research.training.loop import train
 
+LOOKS_EVERY_S = 0.05
+LONGEST_S = 300
+"""Seconds until the jobs of a request are given up."""
 Job = tuple[TrainConfig, int, int] | tuple[TrainConfig, int, int, int]
 """Settings, number of ranks, last step, and the ranks of a node, if not all are on one."""
 
@@ -100,10 +109,68 @@ def commands(folder: Path, *jobs: Sequence[tuple[str, list[str]]]) -> list[list[
     return found
 
 
-def _launch(request: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, __file__, json.dumps(request)], capture_output=True, text=True, timeout=300, check=False
+def _launch(jobs: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+    launcher = _launcher()
+    assert launcher.stdin is not None
+    assert launcher.stdout is not None
+    with tempfile.TemporaryDirectory() as folder:
+        request = {"jobs": jobs, "output": folder, "place": os.getcwd(), "variables": dict(os.environ)}
+        try:
+            launcher.stdin.write(json.dumps(request) + "\n")
+            launcher.stdin.flush()
+            code = int(launcher.stdout.readline())
+        except BaseException:  # a test that takes too long is stopped here
+            _launcher.cache_clear()
+            os.killpg(launcher.pid, signal.SIGKILL)
+            raise
+        return subprocess.CompletedProcess([], code, *(Path(folder, name).read_text() for name in ("out", "err")))
+
+
+@functools.cache
+def _launcher() -> subprocess.Popen[str]:
+    """Return the launcher, which waits for a request."""
+    command = [sys.executable, __file__]
+    launcher = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
+    atexit.register(launcher.communicate)  # it ends with its input
+    return launcher
+
+
+def _answer_requests() -> None:
+    """Run each request in a fork, and write how the fork ended."""
+    while line := sys.stdin.readline():
+        child = os.fork()
+        if child == 0:
+            try:
+                _run_jobs(**json.loads(line))
+            finally:
+                os._exit(1)
+        ended, status = 0, 0
+        while not ended:
+            if select.select([sys.stdin], [], [], LOOKS_EVERY_S)[0]:  # the tests have ended meanwhile
+                os.killpg(0, signal.SIGKILL)
+            ended, status = os.waitpid(child, os.WNOHANG)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def _run_jobs(jobs: list[dict[str, Any]], output: str, place: str, variables: dict[str, str]) -> None:
+    """Run jobs one after another, and exit with 0 if all ranks ended well."""
+    signal.alarm(LONGEST_S)
+    os.chdir(place)
+    os.environ.clear()
+    os.environ.update(variables)
+    for descriptor, name in enumerate((os.devnull, f"{output}/out", f"{output}/err")):
+        os.dup2(os.open(name, os.O_RDWR | os.O_CREAT), descriptor)
+    ended_well = True
+    for job in jobs:
+        if not _fork_ranks(**job):
+            ended_well = False
+            if not job.get("befores"):
+                print(f"{job['configs'][0]} failed on {len(job['configs'])} ranks", file=sys.stderr)
+                break
+    sys.stderr.flush()
+    os._exit(0 if ended_well else 1)
 
 
 def _fork_ranks(
@@ -180,15 +247,12 @@ def _be_rank(config_file: str, until: int, before: str | None) -> None:
 
 
 if __name__ == "__main__":
-    for module in ("torch._dynamo", "torch.distributed.fsdp"):  # otherwise each rank imports them in its first step
+    # Otherwise each rank imports them in its first step, or when it draws.
+    for module in ("torch._dynamo", "torch.distributed.fsdp", "matplotlib.figure", "matplotlib.backends.backend_agg"):
         importlib.import_module(module)
     # Otherwise each rank would measure the peak of this machine for half a second.
     peak = peak_flops.measured_flops(Runtime(torch.device("cpu"), "fp32"))
     peak_flops.measured_flops = lambda runtime, seconds=0.0: peak
-    ended_well = True
-    for job in json.loads(sys.argv[1]):
-        if not _fork_ranks(**job):
-            ended_well = False
-            if not job.get("befores"):
-                sys.exit(f"{job['configs'][0]} failed on {len(job['configs'])} ranks")
-    sys.exit(0 if ended_well else 1)
+    gc.collect()
+    gc.freeze()  # otherwise each rank looks through all that was imported for garbage, and copies it thereby
+    _answer_requests()

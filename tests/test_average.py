@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from runs_of_six_steps import six_steps
+from small_training import small_training
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.average import mean
@@ -25,7 +25,8 @@ from gpt_research.training.loop import train
 @pytest.fixture(scope="module")
 def trained(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     """A run with the checkpoints of the steps 2, 4 and 6."""
-    config = six_steps(dataset_folder, tmp_path_factory.mktemp("average") / "run", ema_decay=0.9)
+    out = tmp_path_factory.mktemp("average") / "run"
+    config = small_training(dataset_folder, out=str(out), save_interval=2, keep_last=5, ema_decay=0.9)
     train(config)
     return config
 

@@ -5,6 +5,7 @@ early.
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -161,6 +162,14 @@ def test_the_training_step_can_be_understood_from_few_modules() -> None:
 def test_no_module_is_too_long_to_read() -> None:
     lengths = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
     assert not {module: lines for module, lines in lengths.items() if lines > LONGEST_FILE}
+
+
+def test_no_two_files_of_tests_have_one_name() -> None:
+    """pytest knows a file by its name alone if its folder is no package, and so does an import."""
+    tests = Path(__file__).parent
+    paths = [path for path in tests.rglob("*.py") if path.name != "conftest.py"]
+    names = Counter(path.name for path in paths if not (path.parent / "__init__.py").is_file())
+    assert not [path for path in paths if names[path.name] > 1]
 
 
 def test_a_package_is_a_docstring_and_hands_no_names_on() -> None:

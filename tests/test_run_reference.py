@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from runs_of_six_steps import six_steps
+from small_training import small_training
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import find_step, saved_steps
@@ -25,9 +25,9 @@ CPU = ["--device", "cpu"]
 @pytest.fixture(scope="module")
 def trained(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with the checkpoints of the steps 2, 4 and 6, each of them evaluated."""
-    config = six_steps(dataset_folder, tmp_path_factory.mktemp("reference") / "run", log_interval=1, eval_interval=2)
-    train(config)
-    return Path(config.out)
+    out = tmp_path_factory.mktemp("reference") / "run"
+    train(small_training(dataset_folder, out=str(out), eval_interval=2, save_interval=2, keep_last=5))
+    return out
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from safetensors import SafetensorError
+from small_training import small_training
 
 from gpt_research.base import files
 from gpt_research.base.disk import as_os_error, cannot_write, dispensable
@@ -19,10 +20,9 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.files import AppendedLines, write_text
 from gpt_research.cli import command_line as cli
 from gpt_research.config import TrainConfig
-from gpt_research.model_config import GPTConfig
 from gpt_research.preprocessing.pipeline import preprocess
 from gpt_research.preprocessing.settings import PreprocessConfig
-from gpt_research.training import samples
+from gpt_research.training import loop, samples
 from gpt_research.training.loop import train
 from gpt_research.training.metrics import read_metrics
 
@@ -105,13 +105,7 @@ def test_a_dispensable_file_is_a_warning(tmp_path: Path) -> None:
 def run(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small trained run."""
     out = tmp_path_factory.mktemp("runs") / "run"
-    model = GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=32)
-    train(
-        TrainConfig(
-            data=str(dataset_folder), out=str(out), model=model, max_steps=2, tokens_per_step=256, micro_batch=4,
-            warmup_steps=1, eval_interval=0, precision="fp32", device="cpu",
-        )
-    )  # fmt: skip
+    train(small_training(dataset_folder, out=str(out), max_steps=2))
     return out
 
 
@@ -182,6 +176,7 @@ def test_a_run_goes_on_without_the_files_that_it_can_do_without(
     tiny_run: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named = ["metrics.jsonl", "loss.png", "samples.txt"]
+    monkeypatch.setattr(loop, "REDRAW_S", 0.0)  # so that the picture is drawn again
     monkeypatch.setattr(AppendedLines, "_write", refuse_once(AppendedLines._write, lambda lines: True))
     monkeypatch.setattr(files, "part_path", refuse_once(files.part_path, lambda path: path.name == "loss.png"))
     monkeypatch.setattr(samples, "open", refuse_once(open, lambda path, *_: path.name == "samples.txt"), raising=False)

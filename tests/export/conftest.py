@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from small_runs import VARIANTS, write_run
+from export.small_runs import VARIANTS, write_run
 
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.export.proof import PASSAGE

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from small_runs import VARIANTS, write_run
+from export.small_runs import VARIANTS, write_run
 
 from gpt_research.base.errors import UserError
 from gpt_research.cli.export import ExportCommand, run

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_runs import SMALL, write_run
+from export.small_runs import SMALL, write_run
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.weights import model_tensors

@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from export.small_runs import VARIANTS, write_run
 from other_splits import KINDS, write_vocabulary
-from small_runs import VARIANTS, write_run
 
 from gpt_research.base.errors import UserError
 from gpt_research.data.tokenizer import Tokenizer

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from small_runs import VARIANTS
+from export.small_runs import VARIANTS
 
 import gpt_research.export.importing as importing
 from gpt_research.base.errors import UserError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_runs import VARIANTS, write_run
+from export.small_runs import VARIANTS, write_run
 
 from gpt_research.base.errors import UserError
 from gpt_research.data.tokenizer import Tokenizer

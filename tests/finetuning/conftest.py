@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_training import small_training
 
-from gpt_research.config import TrainConfig
 from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.model_config import GPTConfig
 from gpt_research.training.loop import train
@@ -21,18 +21,7 @@ def pretrained(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     """A run of two steps, tied weights, learned positions, value embeddings."""
     out = tmp_path_factory.mktemp("pretrained") / "run"
     shape = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=32, value_embeddings=True)
-    sizes: dict[str, Any] = {"max_steps": 2, "tokens_per_step": 256, "micro_batch": 4, "warmup_steps": 0}
-    train(
-        TrainConfig(
-            data=str(dataset_folder),
-            out=str(out),
-            model=shape,
-            precision="fp32",
-            device="cpu",
-            eval_interval=0,
-            **sizes,
-        )
-    )
+    train(small_training(dataset_folder, out=str(out), model=shape, max_steps=2, tokens_per_step=256, warmup_steps=0))
     return out
 
 

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 import pytest
+from small_training import small_training
 
 from gpt_research.base.settings import write_yaml
 from gpt_research.cli.command_line import main
-from gpt_research.config import TrainConfig
 from gpt_research.model_config import GPTConfig
 
 STEPS = 12
@@ -25,20 +25,9 @@ STEPS = 12
 def base(dataset_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The settings file of a small recipe, in the working directory."""
     monkeypatch.chdir(tmp_path)
-    config = TrainConfig(
-        data=str(dataset_folder),
-        model=GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=32),
-        micro_batch=4,
-        tokens_per_step=128,
-        max_steps=STEPS,
-        warmup_steps=2,
-        learning_rate=5e-3,
-        eval_interval=0,
-        save_interval=5,
-        log_interval=2,
-        device="cpu",
-    )
-    write_yaml(config, Path("base.yaml"))
+    shape = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=32)
+    steps = {"max_steps": STEPS, "warmup_steps": 2, "save_interval": 5, "log_interval": 2}
+    write_yaml(small_training(dataset_folder, model=shape, learning_rate=5e-3, **steps), Path("base.yaml"))
     return Path("base.yaml")
 
 

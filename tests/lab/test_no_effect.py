@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from made_up_runs import MadeUpRuns
+from small_training import small_training
 
-from gpt_research.config import TrainConfig
 from gpt_research.lab.ablation import Ablation, Question
 from gpt_research.lab.arms import BASE, Arm
 from gpt_research.lab.outcome import Outcome
@@ -41,18 +41,9 @@ def test_recipes_that_are_equal_are_rarely_called_different(
     # Drawing and sampling take longer than these runs do.
     monkeypatch.setattr(loop, "draw_loss_curve", lambda run: None)
     monkeypatch.setattr(loop.Trainer, "write_sample", lambda self, step: None)
-    base = TrainConfig(
-        data=str(dataset_folder),
-        model=GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=16),
-        micro_batch=4,
-        tokens_per_step=64,
-        max_steps=10,
-        warmup_steps=1,
-        learning_rate=1e-2,
-        eval_interval=0,
-        save_interval=0,
-        eval_tokens=512,
-        device="cpu",
+    shape = GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=16)
+    base = small_training(
+        dataset_folder, model=shape, tokens_per_step=64, max_steps=10, eval_tokens=512, save_interval=0
     )
     claims = 0
     for number in range(EXPERIMENTS):

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from report.small_runs import write_run
+from report.written_runs import write_run
 
 from gpt_research.cli.command_line import main
 from gpt_research.data.dataset_tokenizer import tokenizer_of

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from report.small_runs import HOSTILE, text_of, titles, write_ablation, write_lr_range, write_run, write_sweep
+from report.written_runs import HOSTILE, text_of, titles, write_ablation, write_lr_range, write_run, write_sweep
 
 from gpt_research.cli.command_line import main
 from gpt_research.report.write import write_report

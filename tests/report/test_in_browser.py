@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from report.small_runs import HOSTILE, write_ablation, write_lr_range, write_run, write_sweep
+from report.written_runs import HOSTILE, write_ablation, write_lr_range, write_run, write_sweep
 
 from gpt_research.report.write import write_report
 

@@ -11,12 +11,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from report.small_runs import HOSTILE, text_of, titles, write_run
+from report.written_runs import HOSTILE, text_of, titles, write_run
+from small_training import small_training
 
 from gpt_research.cli.command_line import main, parse
-from gpt_research.config import TrainConfig
 from gpt_research.evaluation.statistics import number
-from gpt_research.model_config import GPTConfig
 from gpt_research.report.known_run import train_command
 from gpt_research.report.open_run import open_run
 from gpt_research.report.write import write_report
@@ -173,14 +172,7 @@ def test_what_is_no_run_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFi
 def evaluated(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that was trained and evaluated, and beside it another result file of its."""
     folder = tmp_path_factory.mktemp("evaluated")
-    model = GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=32, dropout=0.0)
-    train(
-        TrainConfig(
-            data=str(dataset_folder), out=str(folder / "run"), model=model, max_steps=4, tokens_per_step=256,
-            micro_batch=4, warmup_steps=2, log_interval=1, eval_interval=4, eval_tokens=256, precision="fp32",
-            device="cpu",
-        )
-    )  # fmt: skip
+    train(small_training(dataset_folder, out=str(folder / "run"), max_steps=4, tokens_per_step=256, warmup_steps=2))
     for tokens, more in (("512", []), ("256", ["--json", str(folder / "less.json")])):
         assert main(["evaluate", str(folder / "run"), "--max_tokens", tokens, "--device", "cpu", *more]) == 0
     return folder

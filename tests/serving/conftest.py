@@ -14,11 +14,11 @@ import httpx
 import pytest
 import torch
 from fastapi import FastAPI
+from small_training import small_training
 from starlette.testclient import TestClient
 
 from gpt_research.cli.serve import ServeCommand, build
 from gpt_research.cli.train import run as train
-from gpt_research.config import TrainConfig
 from gpt_research.model_config import GPTConfig
 from gpt_research.serving.batch import Batch
 from gpt_research.serving.server import Server, listen, make_server
@@ -39,23 +39,9 @@ def one_thread() -> Iterator[None]:
 def run_folder(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with checkpoints after 20 and 40 steps."""
     folder = tmp_path_factory.mktemp("served") / "tiny"
-    train(
-        TrainConfig(
-            data=str(dataset_folder),
-            out=str(folder),
-            model=GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=64),
-            max_steps=40,
-            tokens_per_step=1024,
-            micro_batch=16,
-            learning_rate=1e-2,
-            warmup_steps=2,
-            eval_interval=0,
-            eval_tokens=512,
-            save_interval=20,
-            precision="fp32",
-            device="cpu",
-        )
-    )
+    shape = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=64)
+    size = {"max_steps": 40, "tokens_per_step": 1024, "micro_batch": 16, "warmup_steps": 2, "save_interval": 20}
+    train(small_training(dataset_folder, out=str(folder), model=shape, eval_tokens=512, **size))
     return folder
 
 

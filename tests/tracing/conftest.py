@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from planted_run import Planted
 from small_texts import make_text
+from small_training import small_training
 
-from gpt_research.config import TrainConfig
 from gpt_research.data.loader import DataLoader
 from gpt_research.model_config import GPTConfig
 from gpt_research.preprocessing.pipeline import preprocess
@@ -47,21 +47,16 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
             near_duplicates=False,
         )
     )
-    config = TrainConfig(
-        data=str(data),
+    config = small_training(
+        data,
         out=str(folder / "run"),
         model=GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=64),
         max_steps=18,
         tokens_per_step=512,
         micro_batch=8,
-        warmup_steps=1,
-        log_interval=1,
-        eval_interval=0,
         eval_tokens=64,
         save_interval=3,
         keep_last=99,
-        precision="fp32",
-        device="cpu",
     )
     rows: dict[tuple[int, int], np.ndarray] = {}
     sequences = DataLoader.sequences

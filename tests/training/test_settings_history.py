@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from small_training import small_training
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import saved_steps
@@ -23,21 +24,15 @@ from gpt_research.training.replay import replay
 @pytest.fixture(scope="module")
 def changed(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     """A run whose learning rate, dropout and data order changed after step 6."""
-    config = TrainConfig(
-        data=str(dataset_folder),
+    config = small_training(
+        dataset_folder,
         out=str(tmp_path_factory.mktemp("changed") / "run"),
         model=GPTConfig(n_layer=1, n_head=2, n_embd=16, block_size=32, dropout=0.1),
-        max_steps=6,
         tokens_per_step=256,
-        micro_batch=4,
         learning_rate=3e-3,
         warmup_steps=2,
-        log_interval=1,
-        eval_interval=0,
         save_interval=4,
         keep_last=9,
-        precision="fp32",
-        device="cpu",
     )
     train(config)
     after = dataclasses.replace(

@@ -169,6 +169,17 @@ class Runtime:
         """Return when every process has called this; the GPU is not synchronised."""
         self.any_rank(False)
 
+    def seed(self, seed: int) -> None:
+        """Begin the device's stream of random numbers anew; and the CPU's, because it is drawn from
+        beside a GPU too.
+        """
+        if self.device.type == "cpu":
+            # torch.manual_seed asks for the seed of every other kind of device, and notes each time
+            # from where it was called: more work than a step of a tiny model.
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+
     def synchronize(self) -> None:
         """Wait until the device has finished all work that was queued."""
         if self.device.type == "cuda":

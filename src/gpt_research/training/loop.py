@@ -53,6 +53,10 @@ from gpt_research.training.state import RunState, Saving, is_due
 from gpt_research.training.trackers import find_tracker
 from gpt_research.training.validation import Loss, as_metrics, total
 
+REDRAW_S = 10.0
+"""Seconds until the curve of a run that trains is drawn again; to draw it takes longer than a step
+of a small model."""
+
 
 def train(
     config: TrainConfig,
@@ -167,7 +171,7 @@ class Trainer:
         self.reporter.start(self._beginning())
         for remark in remarks:
             self.reporter.note(remark)
-        self.started_at = self.window_at = time.perf_counter()
+        self.started_at = self.window_at = self.drawn_at = time.perf_counter()
         self.window_step = step
         stops = StopTogether(self.runtime, lambda: bool(stop) or self.saving.failed)
         refuse = self.state.health.is_spike if config.skip_spikes else None
@@ -363,8 +367,8 @@ class Trainer:
         self.window_at, self.window_step, self.train_step.data_s = now, step, 0.0
 
     def _evaluate(self, step: int) -> bool:
-        """Evaluate, log, and write a sample and the curve; return True if no evaluation was
-        better.
+        """Evaluate, log, write a sample and now and then the curve; return True if no evaluation
+        was better.
         """
         average, is_best = self.train_step.average, False
         self.losses, averaged = self.evaluate(), {} if average is None else average.measure(self.evaluate)
@@ -379,7 +383,9 @@ class Trainer:
         if self.runtime.is_main:
             if self.plan.shards == 1 and self.data.writes_samples:  # with FSDP no process holds the whole model
                 self.write_sample(step)
-            draw_loss_curve(self.run_folder)
+            if time.perf_counter() - self.drawn_at >= REDRAW_S:
+                draw_loss_curve(self.run_folder)
+                self.drawn_at = time.perf_counter()
         # All ranks must save the same steps.
         return self.runtime.any_rank(is_best)
 

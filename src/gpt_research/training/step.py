@@ -96,7 +96,7 @@ class TrainStep:
         if refuse is not None and refuse(loss.item()):
             leave_out = torch.ones_like(leave_out)
         # An optimizer that draws random numbers draws the same ones on each process.
-        torch.manual_seed(seed_for(self.seed, "optimizer", step))
+        self.runtime.seed(seed_for(self.seed, "optimizer", step))
         # fp16's scaler leaves a step out by itself if the gradient is not finite.
         if not self.scaler.is_enabled():
             step_unless(self.optimizer, leave_out)
@@ -118,7 +118,7 @@ class TrainStep:
         """
         plan, runtime, model = self.plan, self.runtime, self.placed.for_training
         # Dropout depends on the step and not on the steps before it, so a resumed run repeats it.
-        torch.manual_seed(seed_for(self.seed, "dropout", step, runtime.rank))
+        runtime.seed(seed_for(self.seed, "dropout", step, runtime.rank))
         model.train()
         loss, divisor = torch.zeros((), device=runtime.device), self._divisor(step)
         for micro_step in range(plan.micro_steps):

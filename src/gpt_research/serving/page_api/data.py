@@ -6,24 +6,26 @@ import contextlib
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import Response
 
 from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import saved_steps
+from gpt_research.data.documents import Document
 from gpt_research.data.readings import Stretch
 from gpt_research.data.search import LONGEST, search
 from gpt_research.run_reference import RunReference
 from gpt_research.serving.errors import ApiError
-from gpt_research.serving.models import Models
+from gpt_research.serving.models import Models, ServedModel
 from gpt_research.serving.page_api.asking import answer, listed, number
-from gpt_research.serving.page_api.run_data import RunData, data_of, named_corpus, open_documents
+from gpt_research.serving.page_api.run_data import OpenDocuments, RunData, data_of, named_corpus, open_documents
 from gpt_research.training.metrics import METRICS
 from gpt_research.training.run_readings import Part, RunReadings
 
@@ -41,6 +43,31 @@ _one_reader = threading.Lock()
 Corpus = Annotated[str, Query(max_length=200)]
 Split = Literal["train", "val"]
 Offset = Annotated[int, Query(ge=0, lt=2**62)]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A document that is asked for."""
+
+    run: ServedModel
+    opened: OpenDocuments
+    document: Document
+
+
+def asked_document(
+    models: Models, run: str = "", corpus: Corpus = "", split: Split = "train", number: Offset = 0
+) -> Asked:
+    """Find a document by its number.
+
+    Raises:
+        ApiError: there is none, or the data set of the run is not there.
+    """
+    model = models.find_run(run)
+    opened = open_documents(model.folder)
+    return Asked(model, opened, opened.one(corpus, split, number))
+
+
+AskedDocument = Annotated[Asked, Depends(asked_document)]
 
 
 @router.get("")
@@ -106,23 +133,13 @@ def documents(
 
 
 @router.get("/document")
-def document(
-    models: Models,
-    run: str = "",
-    corpus: Corpus = "",
-    split: Split = "train",
-    number: Offset = 0,
-    offset: Offset = 0,
-    limit: Annotated[int, Query(ge=1, le=4096)] = 1024,
-) -> Response:
+def document(asked: AskedDocument, offset: Offset = 0, limit: Annotated[int, Query(ge=1, le=4096)] = 1024) -> Response:
     """Return some tokens of a document, and where it came from."""
-    model = models.find_run(run)
-    opened = open_documents(model.folder)
-    found = opened.one(corpus, split, number)
+    opened, found = asked.opened, asked.document
     offset = min(offset, found.tokens)
-    shards = opened.documents.shards(found.corpus, split)
+    shards = opened.documents.shards(found.corpus, found.split)
     first = sum(shard.tokens for shard in shards[: found.shard]) + found.start
-    origin = opened.lineage.origin(found.corpus, first, split)
+    origin = opened.lineage.origin(found.corpus, first, found.split)
     return answer(
         {
             **opened.described(found),
@@ -139,29 +156,23 @@ def document(
 
 @router.get("/reads")
 def reads(
-    models: Models,
-    run: str = "",
-    corpus: Corpus = "",
-    split: Split = "train",
-    number: Offset = 0,
+    asked: AskedDocument,
     first: Offset = 0,
     last: Annotated[int | None, Query(ge=0)] = None,
     offset: Offset = 0,
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> Response:
     """Return the steps that read a document, or some tokens of it."""
-    model = models.find_run(run)
-    opened = open_documents(model.folder)
-    found = opened.one(corpus, split, number)
+    found = asked.document
     last = found.tokens if last is None else min(last, found.tokens)
     if first >= last:
         raise ApiError(400, f"The tokens {first:,} to {last:,} are none of the document's.", param="first")
-    if split == "val":
+    if found.split == "val":
         why = "Training never reads the validation split."
         empty = {"reads": [], "never_read": [[first, last]], "total": 0, "offset": 0, "steps_taken": None}
-        return answer({"run": model.name, **empty, "why": why})
-    opened.data.require(steps=True)
-    readings = open_readings(model.folder)
+        return answer({"run": asked.run.name, **empty, "why": why})
+    asked.opened.data.require(steps=True)
+    readings = open_readings(asked.run.folder)
     context = readings.dataset.block_size
     passes = 1 + sum(
         int(part.loader.order.passes(len(part.steps) * part.loader.samples_per_step)[found.corpus])
@@ -184,7 +195,7 @@ def reads(
     ]
     return answer(
         {
-            "run": model.name,
+            "run": asked.run.name,
             "steps_taken": readings.last_step,
             "total": len(seen),
             "offset": offset,

@@ -1,23 +1,24 @@
-"""The data set of a run, as it is now: there, gone, or another one than the run was trained on; and
-its documents.
+"""A run's settings, and its data set as it is now: there, gone, or another one than the run was
+trained on; and its documents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from gpt_research.base.errors import UserError
+from gpt_research.config import TrainConfig
 from gpt_research.data.documents import Document, Documents
 from gpt_research.data.lineage import Lineage
 from gpt_research.data.search import Pattern
 from gpt_research.data.shards import Manifest, data_fingerprint, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.serving.errors import ApiError
-from gpt_research.settings_history import periods
+from gpt_research.settings_history import Period, periods, run_config
 
 BEGINNING = 40
 """Tokens of a document that a list shows."""
@@ -48,21 +49,51 @@ class RunData:
         raise ApiError(404, self.why, param="run", code=f"data_{self.state}")
 
 
+def newest_settings(run: Path) -> TrainConfig:
+    """Return the newest settings of a run folder; they are read only if they changed.
+
+    Raises:
+        UserError: the folder is no run, or its settings are damaged.
+    """
+    return _settings(run, _changed([run / "config.yaml"]))
+
+
+def last_period(run: Path) -> Period:
+    """Return the last period of a run's settings; it is read only if it changed.
+
+    Raises:
+        UserError: the folder is no run, or its settings are damaged.
+    """
+    return _last_period(run, _changed([run / "config.yaml", run / "settings.jsonl"]))
+
+
 def data_of(run: Path) -> RunData:
     """Return the data set of a run folder; only its manifests are read, and only if they changed.
 
     Raises:
         UserError: the folder is no run, or its settings are damaged.
     """
-    period = periods(run)[-1]
+    period = last_period(run)
     folder = Path(period.config.data)
-    return _read(folder, period.data, _changed(folder))
+    described = [folder / "dataset.json", *folder.glob("*manifest.json"), *folder.glob("*/manifest.json")]
+    return _read(folder, period.data, _changed(described))
 
 
-def _changed(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return when the files that describe a data set were last written, and their sizes."""
-    files = [folder / "dataset.json", *sorted(folder.glob("*manifest.json")), *sorted(folder.glob("*/manifest.json"))]
-    return tuple((str(file), (seen := file.stat()).st_mtime_ns, seen.st_size) for file in files if file.is_file())
+def _changed(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
+    """Return when the files that are there were last written, and their sizes."""
+    return tuple(
+        (str(file), (seen := file.stat()).st_mtime_ns, seen.st_size) for file in sorted(files) if file.is_file()
+    )
+
+
+@lru_cache(maxsize=64)
+def _settings(run: Path, changed: object) -> TrainConfig:
+    return run_config(run)
+
+
+@lru_cache(maxsize=64)
+def _last_period(run: Path, changed: object) -> Period:
+    return periods(run)[-1]
 
 
 @lru_cache(maxsize=16)

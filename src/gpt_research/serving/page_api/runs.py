@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import math
 from collections.abc import Mapping, Sequence
@@ -22,8 +23,7 @@ from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.serving.models import Models, ServedModel
 from gpt_research.serving.page_api.asking import answer, number, numbers
-from gpt_research.serving.page_api.run_data import data_of
-from gpt_research.settings_history import run_config
+from gpt_research.serving.page_api.run_data import data_of, newest_settings
 from gpt_research.training.live_metrics import LiveMetrics
 from gpt_research.training.metrics import read_samples
 from gpt_research.training.run_folder import OWNER
@@ -53,7 +53,7 @@ def one_run(models: Models, run: str) -> Response:
 def settings(models: Models, run: str) -> Response:
     """Return the newest settings of a run by their flags."""
     model = models.find_run(run)
-    return answer({"run": model.name, "settings": by_flag(to_dict(run_config(model.folder)))})
+    return answer({"run": model.name, "settings": by_flag(to_dict(newest_settings(model.folder)))})
 
 
 @router.get("/runs/{run}/metrics")
@@ -73,7 +73,7 @@ def metrics(
             "run": model.name,
             "training": is_locked(model.folder, OWNER),
             "last_step": last,
-            "max_steps": run_config(model.folder).max_steps,
+            "max_steps": newest_settings(model.folder).max_steps,
             "restarted": last < after,
             "train": _training_curves(new, points),
             "validation": _validation_curves(new),
@@ -112,7 +112,7 @@ def _about(model: ServedModel) -> dict[str, Any]:
     lines = _live(model.folder).lines()
     found["checkpoints"] = _checkpoints(model.folder, lines)
     try:
-        config = run_config(model.folder)
+        config = newest_settings(model.folder)
         data = data_of(model.folder)
     except UserError as error:
         return found | {"problem": str(error)}
@@ -152,7 +152,7 @@ def _shape(config: GPTConfig) -> dict[str, Any]:
 
 def _checkpoints(run: Path, lines: Sequence[Line]) -> list[dict[str, Any]]:
     evaluated = {line["step"]: line["val_loss"] for line in lines if line.get("val_loss") is not None}
-    losses = [(line["step"], line.get("mean_loss", line.get("loss"))) for line in lines if "loss" in line]
+    trained = [line for line in lines if "loss" in line]
     found = []
     for step in saved_steps(run):
         try:
@@ -162,12 +162,13 @@ def _checkpoints(run: Path, lines: Sequence[Line]) -> list[dict[str, Any]]:
             resumable = bool(tensor_files(folder, "optimizer"))
         except OSError:  # it was deleted this moment
             continue
-        before = [loss for at, loss in losses if at <= step]
+        logged = bisect.bisect_right(trained, step, key=lambda line: line["step"])
+        last = trained[logged - 1] if logged else {}
         found.append(
             {
                 "step": step,
                 "time": written,
-                "loss": number(before[-1]) if before else None,
+                "loss": number(last.get("mean_loss", last.get("loss"))),
                 "val_loss": number(evaluated.get(step)),
                 "bytes": size,
                 "resumable": resumable,

@@ -10,21 +10,21 @@ from gpt_research.config import TrainConfig
 from gpt_research.model_config import GPTConfig
 
 
-def six_steps(data: Path, out: Path, **changes: Any) -> TrainConfig:
-    """Return the settings of a run of six steps, with the checkpoints of the steps 2, 4 and 6."""
+def small_training(data: Path, **changes: Any) -> TrainConfig:
+    """Return the settings of six small steps on the CPU, all of them logged, with no evaluation
+    before the last.
+    """
     config = TrainConfig(
         data=str(data),
-        out=str(out),
         model=GPTConfig(n_layer=1, n_head=2, n_embd=32, block_size=32),
         max_steps=6,
         tokens_per_step=128,
         micro_batch=4,
         learning_rate=1e-2,
         warmup_steps=1,
+        log_interval=1,
         eval_interval=0,
         eval_tokens=256,
-        save_interval=2,
-        keep_last=5,
         precision="fp32",
         device="cpu",
     )

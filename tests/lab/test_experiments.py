@@ -39,7 +39,8 @@ def outcomes(folder: Path) -> dict[str, dict[str, object]]:
 def test_an_ablation_from_the_command_line(base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [
         "ablate", str(base), "--change", "rope: model.positions=rope", "--change", "logs: log_interval=3",
-        "--change", "hot: learning_rate=1e4", "--change", "averaged: ema_decay=0.5", "--seeds", "2", "--workers", "2", "--out", "lab",
+        "--change", "hot: learning_rate=1e4", "--change", "averaged: ema_decay=0.5", "--seeds", "2", "--workers", "2",
+        "--out", "lab",
     ]  # fmt: skip
     assert main(command) == 0
     said = capsys.readouterr()

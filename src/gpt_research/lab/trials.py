@@ -132,7 +132,7 @@ def _gave_up(lines: list[dict[str, Any]]) -> bool:
 
 
 def _hash_of_weights(run: Path) -> str:
-    """Return the hash of the weights that the run is about: the averaged ones if it keeps an average."""
+    """Return the hash of the weights that the run is about: the averaged ones if it has them."""
     steps = saved_steps(run)
     if not steps:
         return ""

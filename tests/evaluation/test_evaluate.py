@@ -109,7 +109,7 @@ def test_two_runs_are_compared_pair_by_pair(
     assert {name for task, name in rows if task == "hellaswag"} == set(CHOICE_METRICS)
     assert rows["lambada", "perplexity"]["better"] == "B", "three times the training must show"
     assert any("only 20 passages" in remark for remark in found["remarks"])
-    assert "20 pairs" in capsys.readouterr().out
+    assert "lambada: 20 passages" in capsys.readouterr().out
 
 
 def test_other_items_are_not_compared(

@@ -20,7 +20,14 @@ from gpt_research.config import TrainConfig
 from gpt_research.evaluation import results
 from gpt_research.evaluation.results import Result
 from gpt_research.evaluation.run_groups import compare_groups, grouped, open_run
-from gpt_research.evaluation.statistics import LOSS, Estimate, difference, difference_of_means, student_quantile
+from gpt_research.evaluation.statistics import (
+    ACCURACY,
+    LOSS,
+    Estimate,
+    difference,
+    difference_of_means,
+    student_quantile,
+)
 from gpt_research.model_config import GPTConfig
 from gpt_research.training.lineage import deciding_settings
 
@@ -157,6 +164,64 @@ def test_contexts_that_differ_are_named(six: list[str], capsys: pytest.CaptureFi
     path.write_text(path.read_text().replace('"context": 16', '"context": 8'))
     assert main(["compare", *six]) == 0
     assert "corpora/a-corpus: context A 16, B 16 and 8." in capsys.readouterr().out
+
+
+PHENOMENA = {"binding": 40, "ellipsis": 60, "islands": 1}
+
+
+def write_pairs(run: Path, *, is_old: bool = False) -> Result:
+    """Write an evaluation of pairs of sentences about several phenomena."""
+    path = run / results.RESULT_NAME
+    trained = json.loads(path.read_text())["trained_with"]
+    rng = np.random.default_rng(trained["seed"] + int(1e6 * trained["learning_rate"]))
+    group = np.repeat(np.arange(3), list(PHENOMENA.values()))
+    columns = {"correct": (rng.random(101) < 0.5 + 0.2 * group).astype(float), "chance": np.full(101, 0.5)}
+    facts: dict[str, Any] = {"form": "pairs", "context": 16, "items_sha256": "0", "unit": "pairs"}
+    facts["groups"] = {name: {"items": count} for name, count in PHENOMENA.items()}
+    measured = Result("blimp", columns if is_old else {**columns, "group": group}, facts)
+    summary = {"run": str(run), "step": 40, "precision": "fp32", "trained_with": trained}
+    results.write(path, {**summary, "tasks": {"blimp": measured.as_json()}}, [measured])
+    return measured
+
+
+def test_each_phenomenon_of_blimp_is_compared(
+    six: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured = [write_pairs(Path(run)) for run in six]
+    for runs in (six, [six[0], six[3]]):
+        assert main(["compare", *runs, "--json", str(tmp_path / "out.json")]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        assert "blimp: 101 pairs" in printed
+        assert "blimp: 3 groups of items are compared at once, and 1 interval in 20 leaves out 0" in printed
+        assert "blimp: fewer than 30 items in islands; their intervals are rough." in printed
+        found = json.loads((tmp_path / "out.json").read_text())
+        rows = found.get("differences") or [row for row in found["scores"] if row["group"] == "B"]
+        assert [row["score"] for row in rows] == ["accuracy", *(f"accuracy: {name}" for name in PHENOMENA)]
+        ours = [measured[six.index(run)].columns["correct"][40:100] for run in runs]
+        half = len(ours) // 2
+        change = rows[2].get("difference", rows[2])
+        assert change["value"] == pytest.approx(np.mean(ours[half:]) - np.mean(ours[:half]))
+        assert change["items"] == 60
+        assert change["low"] < change["value"] < change["high"]
+    error = difference(ACCURACY, *({"correct": values} for values in ours), 0.95).standard_error
+    assert change["standard_error"] == pytest.approx(error), "the same pairs of sentences are paired"
+
+
+def test_a_result_without_phenomena_is_compared_as_a_whole(six: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Older results do not tell which item is in which group."""
+    write_pairs(Path(six[0]))
+    write_pairs(Path(six[3]), is_old=True)
+    assert main(["compare", six[0], six[3]]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "blimp: only A has accuracy: binding, accuracy: ellipsis, accuracy: islands." in printed
+    assert main(["compare", six[3], six[0]]) == 0
+
+
+def test_the_training_of_a_result_file_ends_at_its_step(six: list[str], tmp_path: Path) -> None:
+    for name in ("evaluation.json", "evaluation.items.jsonl"):
+        text = (Path(six[0]) / name).read_text().replace("evaluation.items", "kept.items")
+        (tmp_path / name.replace("evaluation", "kept")).write_text(text.replace('"step": 40', '"step": 30'))
+    assert open_run(str(tmp_path / "kept.json")).last("val_loss") == pytest.approx(4.11), "of step 20"
 
 
 def test_other_items_are_left_out_with_a_reason(make: Make) -> None:

@@ -6,7 +6,7 @@ one setting count together, and each setting is compared with the first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,11 +86,12 @@ def _compare_two(runs: Sequence[ComparedRun], command: CompareCommand) -> dict[s
         raise UserError(f"{runs[0].name} and {runs[1].name} have no items in common. {' '.join(compared.remarks)}")
     averaged = [", averaged weights" if run.evaluation.get("averaged_weights") else "" for run in runs]
     titles = [f"{run.evaluation.get('run')}, step {run.step}{of}" for run, of in zip(runs, averaged, strict=True)]
-    _print_pair(titles, compared, command.confidence)
+    units = {task: result.facts["unit"] for task, result in runs[0].results.items()}
+    _print_pair(titles, compared, command.confidence, units)
     return _pair_json(compared, command)
 
 
-def _print_pair(titles: Sequence[str], compared: Comparison, confidence: float) -> None:
+def _print_pair(titles: Sequence[str], compared: Comparison, confidence: float, units: Mapping[str, str]) -> None:
     from gpt_research.cli.tables import print_table
     from gpt_research.evaluation.comparison import better
     from gpt_research.evaluation.statistics import number
@@ -99,11 +100,11 @@ def _print_pair(titles: Sequence[str], compared: Comparison, confidence: float) 
     marks = []
     for task in dict.fromkeys(task for task, _ in compared.differences):
         of_task = {name: d for (other, name), d in compared.differences.items() if other == task}
-        items = next(iter(of_task.values())).items
-        table = _table(f"{task}: {_count(items, 'pairs')}", "A", "B", "B - A", f"{confidence:.4g} interval", "better")
+        title = f"{task}: {_count(next(iter(of_task.values())).items, units[task])}"
+        table = _table(title, "A", "B", "B - A", f"{confidence:.4g} interval", "better")
         for name, d in of_task.items():
             marks.append(better(d) or _mark(d))
-            table.add_row(name, number(d.a), number(d.b), number(d.value, "+"), _interval(d), marks[-1])
+            table.add_row(_label(name), number(d.a), number(d.b), number(d.value, "+"), _interval(d), marks[-1])
         print_table(table)
     _print_lines([*compared.remarks, *([UNCLEAR] if "?" in marks else [])])
 
@@ -171,7 +172,7 @@ def _task_table(task: str, scores: Scores, confidence: float) -> Table:
         for place, score in enumerate(of_score):
             change = score.difference
             table.add_row(
-                name if place == 0 else "",
+                _label(name) if place == 0 else "",
                 score.group.letter,
                 _spread(score.values),
                 *(number(change.value, "+"), _interval(change), _better(score)) if change else ("", "", ""),
@@ -189,6 +190,11 @@ def _table(title: str, *headings: str, first: str = "score") -> Table:
     for heading in headings:
         table.add_column(heading, justify="right")
     return table
+
+
+def _label(score: str) -> str:
+    """Return what a row is called: its score, or the group of items below the row of the score."""
+    return score.partition(": ")[2].replace("_", " ") or score
 
 
 def _print_lines(lines: Any) -> None:

@@ -52,14 +52,16 @@ def compare(a: Mapping[str, Result], b: Mapping[str, Result], confidence: float 
         for name in ("context", "stride"):
             if name in one.facts and one.facts[name] != other.facts.get(name):
                 remarks.append(f"{task}: {name} {one.facts[name]} and {other.facts[name]}.")
-        remarks += few_items(task, one)
-        for name in one.metrics:
-            if name not in other.metrics:
-                remarks.append(f"{task}: only A has {name}.")
+        remarks += [*few_items(task, one), *many_groups(task, one, confidence)]
+        ours, theirs = one.compared, other.compared
+        lacking = [name for name in ours if name not in theirs]
+        if lacking:
+            remarks.append(f"{task}: only A has {', '.join(lacking)}.")
+        for name, (metric, columns) in ours.items():
+            if name in lacking:
                 continue
-            metric = one.metrics[name]
             if comparable(metric, one, other):
-                differences[task, name] = difference(metric, one.columns, other.columns, confidence)
+                differences[task, name] = difference(metric, columns, theirs[name][1], confidence)
                 remarks += infinite_score(task, name, differences[task, name])
             else:
                 remarks.append(f"{task}: {name} left out, because the two have different tokens.")
@@ -88,6 +90,19 @@ def few_items(task: str, result: Result) -> list[str]:
     if result.items < FEW_ITEMS:
         return [f"{task}: only {result.items} {result.facts['unit']}; the interval is rough."]
     return []
+
+
+def many_groups(task: str, result: Result, confidence: float) -> list[str]:
+    """Return remarks about a task whose groups of items are compared too."""
+    sizes = result.group_sizes
+    if not sizes:
+        return []
+    chance = f"1 interval in {1 / (1 - confidence):.0f} leaves out 0 by chance"
+    remarks = [f"{task}: {len(sizes)} groups of items are compared at once, and {chance}."]
+    few = [name for name, size in sizes.items() if size < FEW_ITEMS]
+    if few:
+        remarks.append(f"{task}: fewer than {FEW_ITEMS} items in {', '.join(few)}; their intervals are rough.")
+    return remarks
 
 
 def infinite_score(task: str, score: str, change: Difference) -> list[str]:

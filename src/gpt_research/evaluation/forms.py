@@ -18,14 +18,14 @@ import math
 import random
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from gpt_research.base.errors import UserError
-from gpt_research.evaluation.statistics import BITS_PER_BYTE, Metric
+from gpt_research.evaluation.statistics import BITS_PER_BYTE, Columns, Metric, in_group
 from gpt_research.evaluation.task import BenchmarkFiles, LanguageModel, LmEvalTask, Measurement, Source, Task
 
 
@@ -220,17 +220,18 @@ def measure_pairs(model: LanguageModel, items: Sequence[Pair]) -> Measurement:
     correct = shared_ties(nats, np.zeros(len(items), dtype=int))
     columns = {"correct": correct, "nats_good": nats[:, 0], "nats_bad": nats[:, 1]}
     columns["chance"] = np.full(len(items), 0.5)
-    groups: dict[str, list[int]] = {}
-    for number, pair in enumerate(items):
-        groups.setdefault(pair.group, []).append(number)
-    by_group: dict[str, dict[str, float]] = {}
-    listed = _listed(scores.cut, np.flatnonzero(_is_tied(correct)), np.empty(0, dtype=int))
-    for name in sorted(groups if any(groups) else ()):
-        of_group = PAIR_METRICS["accuracy"].estimate({key: column[groups[name]] for key, column in columns.items()})
-        by_group[name] = {"accuracy": of_group.value, "items": len(groups[name])}
-        if len(groups[name]) > 1:
-            by_group[name]["standard_error"] = of_group.standard_error
-    return Measurement(columns, counts={**listed, **({"groups": by_group} if by_group else {})})
+    counts = _listed(scores.cut, np.flatnonzero(_is_tied(correct)), np.empty(0, dtype=int))
+    groups = sorted({pair.group for pair in items})
+    if any(groups):
+        columns["group"] = np.array([groups.index(pair.group) for pair in items])
+        counts["groups"] = {name: _of_group(columns, number) for number, name in enumerate(groups)}
+    return Measurement(columns, counts=counts)
+
+
+def _of_group(columns: Columns, number: int) -> dict[str, float]:
+    estimate = PAIR_METRICS["accuracy"].estimate(in_group(columns, number))
+    found = {"accuracy": estimate.value, "items": len(estimate.influence)}
+    return found if len(estimate.influence) == 1 else {**found, "standard_error": estimate.standard_error}
 
 
 def measure_cloze(model: LanguageModel, items: Sequence[Completion]) -> Measurement:
@@ -335,44 +336,40 @@ def checked_question(where: str, context: str, choices: Sequence[Any], label: An
     return Question(context, tuple(choices), number)
 
 
-def choice_task(
-    name: str,
-    files: BenchmarkFiles,
-    read: Callable[[Source], Sequence[Any]],
-    *,
-    variant: str,
-    requests: str = "",
-    passages: Callable[[Source], Iterable[str]] | None = None,
-    **more: Any,
-) -> Task:
-    """Return a task whose items are `forms.Question`, with lm-eval's task of the same name.
+def task_of_form(form: str, **fields: Any) -> Task:
+    """Return a task whose items have a form, which gives the fields of `Task` that are left out."""
+    known = FORMS[form]
+    of_form = {"unit": known.unit, "measure": known.measure, "metrics": known.metrics, "shown": known.shown}
+    return Task(**{**of_form, **fields, "form": form})
 
-    Args:
-        more: other fields of `Task`.
-    """
-    form = FORMS["choice"]
-    return Task(
-        files=files,
-        unit=form.unit,
-        read=read,
-        measure=form.measure,
-        metrics=form.metrics,
-        shown=form.shown,
-        form="choice",
-        variant=variant,
-        requests=requests,
-        requests_variant=variant,
-        passages=passages,
-        lm_eval=LmEvalTask(
-            name,
-            lambda items: [{"query": q.context, "choices": list(q.choices), "label": q.label} for q in items],
-            {
-                "output_type": "multiple_choice",
-                "doc_to_text": "{{query}}",
-                "doc_to_target": "{{label}}",
-                "doc_to_choice": "choices",
-                "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
-            },
-        ),
-        **more,
+
+def choice_task(
+    name: str, files: BenchmarkFiles, read: Callable[[Source], Sequence[Any]], *, variant: str, **fields: Any
+) -> Task:
+    """Return a task of `Question`, which lm-eval has under the same name."""
+    theirs = LmEvalTask(
+        name,
+        lambda items: [{"query": q.context, "choices": list(q.choices), "label": q.label} for q in items],
+        {
+            "output_type": "multiple_choice",
+            "doc_to_text": "{{query}}",
+            "doc_to_target": "{{label}}",
+            "doc_to_choice": "choices",
+            "metric_list": [{"metric": "acc"}, {"metric": "acc_norm"}],
+        },
+    )
+    return task_of_form(
+        "choice", files=files, read=read, variant=variant, requests_variant=variant, lm_eval=theirs, **fields
+    )
+
+
+def requests_task(form: str, title: str, requests: str, variant: str, shots: int) -> Task:
+    """Return a task whose items are ready requests, and are in no other file."""
+
+    def read(source: Source) -> list[Any]:
+        raise UserError(f"{title} has no file of its own here. Its items are the ready requests {requests}.")
+
+    files = BenchmarkFiles(title, ())
+    return task_of_form(
+        form, files=files, read=read, requests=requests, variant=variant, requests_variant=variant, shots=shots
     )

@@ -27,7 +27,6 @@ import yaml
 from gpt_research.base.errors import UserError, closest, require
 from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source, read_file
 from gpt_research.evaluation.forms import (
-    FORMS,
     MATCHES,
     Completion,
     Options,
@@ -35,7 +34,9 @@ from gpt_research.evaluation.forms import (
     Prompt,
     checked_question,
     drawn,
+    measure_generation,
     spaced,
+    task_of_form,
 )
 from gpt_research.evaluation.task import Task
 
@@ -141,22 +142,20 @@ def _task(path: Path, name: str, settings: Mapping[str, Any]) -> Task:
         raise UserError(f"{path}, task {name}: form and file must be set ({error}).") from None
     except UserError as error:
         raise UserError(f"{path}, task {name}: {error}") from None
-    reader, form = _Reader(own, path, name), FORMS[own.form]
-    measure: Callable[..., Any] = form.measure
+    more: dict[str, Any] = {}
     if own.form == "generate":
-        measure = partial(measure, match=own.match, max_new_tokens=own.max_new_tokens, stop=tuple(own.stop))
+        more["measure"] = partial(
+            measure_generation, match=own.match, max_new_tokens=own.max_new_tokens, stop=tuple(own.stop)
+        )
     file = path.parent / own.file
-    return Task(
+    return task_of_form(
+        own.form,
         files=BenchmarkFiles(f"the task {name} of {path.name}", (file.name,)),
         path=file,
-        unit=form.unit,
-        read=reader.items,
-        measure=measure,
-        metrics=form.metrics,
-        shown=form.shown,
-        form=own.form,
-        variant=f"{path.name}",
+        read=_Reader(own, path, name).items,
+        variant=path.name,
         shots=own.shots,
+        **more,
     )
 
 

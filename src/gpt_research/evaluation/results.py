@@ -25,7 +25,7 @@ from gpt_research.base.disk import cannot_write
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256, write_json, write_text
 from gpt_research.checkpoint.files import find_step
-from gpt_research.evaluation.statistics import Estimate, Metric, shows_signal
+from gpt_research.evaluation.statistics import Columns, Estimate, Metric, in_group, shows_signal
 from gpt_research.evaluation.tasks.table import CORPORA, metrics_of
 from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.training.validation import Loss, total
@@ -63,6 +63,22 @@ class Result:
     def estimates(self) -> dict[str, Estimate]:
         """The scores, by name."""
         return {name: metric.estimate(self.columns) for name, metric in self.metrics.items()}
+
+    @property
+    def group_sizes(self) -> dict[str, int]:
+        """The number of items in each group; empty if the items have no groups."""
+        if "group" not in self.columns:  # as in results of older versions
+            return {}
+        return {name: int((self.columns["group"] == number).sum()) for number, name in enumerate(self.facts["groups"])}
+
+    @property
+    def compared(self) -> dict[str, tuple[Metric, Columns]]:
+        """What `compare` compares, by name: the scores, and then those of each group of items, such
+        as `accuracy: binding`. Each with the columns that it follows from.
+        """
+        parts: list[tuple[str, Columns]] = [("", self.columns)]
+        parts += [(f": {group}", in_group(self.columns, number)) for number, group in enumerate(self.group_sizes)]
+        return {f"{name}{of}": (metric, columns) for of, columns in parts for name, metric in self.metrics.items()}
 
     @property
     def chances(self) -> dict[str, tuple[float, bool]]:

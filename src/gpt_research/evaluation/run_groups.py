@@ -8,6 +8,7 @@ whatever their seed is. `compare_groups` compares each setting with the first on
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from gpt_research.base.settings import by_flag
 from gpt_research.evaluation import results
-from gpt_research.evaluation.comparison import comparable, few_items, infinite_score
+from gpt_research.evaluation.comparison import comparable, few_items, infinite_score, many_groups
 from gpt_research.evaluation.results import Result
 from gpt_research.evaluation.statistics import Difference, Estimate, Metric, difference_of_means, mean_estimate
 from gpt_research.run_reference import RunReference, run_reference
@@ -81,7 +82,8 @@ class RunGroup:
         return ", ".join(run.name for run in self.runs) + (f" (seeds {', '.join(seeds)})" if len(seeds) > 1 else "")
 
     def estimates(self, task: str, score: str) -> list[Estimate]:
-        return [run.results[task].estimates[score] for run in self.runs]
+        compared = [run.results[task].compared[score] for run in self.runs]
+        return [metric.estimate(columns) for metric, columns in compared]
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class GroupScore:
 def open_run(named: str) -> ComparedRun:
     """Open a run folder, or one of its checkpoints (`RUN@STEP`), or a result file.
 
-    Of a checkpoint, the numbers of training end at its step.
+    Of a checkpoint and of a result file, the numbers of training end at its step.
 
     Raises:
         UserError: there is neither, it is damaged, or the run has neither metrics nor a result.
@@ -112,13 +114,14 @@ def open_run(named: str) -> ComparedRun:
     measured: dict[str, Result] = {}
     if results.result_file(reference).is_file() or not read_metrics(reference.folder):
         summary, measured = results.read(results.find(named))
-    if reference.folder.is_file():  # its run may be here too
-        reference = RunReference(Path(summary.get("run", "")))
+    last: float = math.inf
+    if reference.folder.is_file():  # its run may be here too, and may have gone on
+        reference, last = RunReference(Path(summary.get("run", ""))), summary.get("step", last)
     lines: Sequence[Mapping[str, Any]] = []
     settings, lineage = summary.get("trained_with", {}), summary.get("lineage", {})
     if (reference.folder / "config.yaml").is_file():
         trained = training_of(reference)
-        settings, lines = deciding_settings(trained.config), trained.metrics
+        settings, lines = deciding_settings(trained.config), [n for n in trained.metrics if n["step"] <= last]
         lineage = lineage if lineage.get("data") else trained.lineage
     return ComparedRun(named, by_flag(settings), lineage.get("data", ""), summary, measured, lines)
 
@@ -189,8 +192,8 @@ def compare_groups(
             if any(value != used[0] for value in used):
                 values = ", ".join(f"{group.letter} {value}" for group, value in zip(same, used, strict=True))
                 remarks.append(f"{task}: {name} {values}.")
-        remarks += few_items(task, base)
-        for name, metric in base.metrics.items():
+        remarks += [*few_items(task, base), *many_groups(task, base, confidence)]
+        for name, (metric, _) in base.compared.items():
             fitting = [g for g in same if all(_has(metric, name, base, run.results[task]) for run in g.runs)]
             left = [group.letter for group in same if group not in fitting]
             if left:
@@ -244,12 +247,12 @@ def _same_items(one: Result, other: Result) -> bool:
 
 def _has(metric: Metric, name: str, base: Result, other: Result) -> bool:
     """Return True if a result has a score, and it can be compared with that of the first."""
-    return name in other.metrics and comparable(metric, base, other)
+    return name in other.compared and comparable(metric, base, other)
 
 
 def _scores(groups: Sequence[RunGroup], task: str, name: str, confidence: float) -> list[GroupScore]:
     base, found = groups[0].estimates(task, name), []
-    higher_is_better = groups[0].runs[0].results[task].metrics[name].higher_is_better
+    higher_is_better = groups[0].runs[0].results[task].compared[name][0].higher_is_better
     for number, group in enumerate(groups):
         estimates, order = group.estimates(task, name), base
         seeds = [[run.seed for run in g.runs] for g in (groups[0], group)]

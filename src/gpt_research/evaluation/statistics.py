@@ -33,7 +33,13 @@ from statistics import NormalDist
 import numpy as np
 
 Columns = Mapping[str, np.ndarray]
-"""What was measured on each item, by name; every array is (items,)."""
+"""What was measured on each item, by name; every array is (items,). `group` is the number of the
+item's group, such as a phenomenon of BLiMP, if the items have groups."""
+
+
+def in_group(columns: Columns, number: int) -> Columns:
+    """Return the rows of one group."""
+    return {name: column[columns["group"] == number] for name, column in columns.items()}
 
 
 @dataclass(frozen=True)

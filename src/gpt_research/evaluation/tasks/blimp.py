@@ -14,8 +14,8 @@ from itertools import zip_longest
 
 from gpt_research.base.errors import UserError
 from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source, text_of
-from gpt_research.evaluation.forms import FORMS, Pair
-from gpt_research.evaluation.task import LmEvalTask, Task
+from gpt_research.evaluation.forms import Pair, task_of_form
+from gpt_research.evaluation.task import LmEvalTask
 
 SETS, PAIRS = 67, 1000
 FILES = BenchmarkFiles("sets of BLiMP", ("*.jsonl",), many=True)
@@ -50,13 +50,10 @@ def passages(source: Source) -> Iterator[str]:
         yield text_of(source, number, "sentence_good")
 
 
-TASK = Task(
+TASK = task_of_form(
+    "pairs",
     files=FILES,
-    unit="pairs",
     read=read,
-    measure=FORMS["pairs"].measure,
-    metrics=FORMS["pairs"].metrics,
-    form="pairs",
     passages=passages,
     variant="whole sentences, each at the beginning of a text",
     about=lambda source: f"{len({row['UID'] for row in source.rows})} of {SETS} sets",

@@ -26,7 +26,7 @@ import numpy as np
 
 from gpt_research.base.errors import UserError
 from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source
-from gpt_research.evaluation.forms import FORMS, Completion, Options, drawn
+from gpt_research.evaluation.forms import FORMS, Completion, Options, drawn, task_of_form
 from gpt_research.evaluation.task import LanguageModel, Measurement, Task
 
 WHERE = "github.com/mosaicml/llm-foundry, folder scripts/eval/local_data"
@@ -150,14 +150,12 @@ def files(name: str) -> BenchmarkFiles:
 
 def _task(name: str, task: CoreTask) -> Task:
     form = "cloze" if task.kind == "cloze" else "choice"
-    return Task(
+    return task_of_form(
+        form,
         files=files(name),
-        unit=FORMS[form].unit,
         read=_reader(name, task),
         measure=_with_baseline(task),
-        metrics=FORMS[form].metrics,
         shown=(MEASURE[task.kind],),
-        form=form,
         variant=f"CORE's prompt, {task.kind}",
         shots=task.shots,
     )

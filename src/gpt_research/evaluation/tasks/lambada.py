@@ -16,10 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source, text_of
-from gpt_research.evaluation.forms import FORMS, Completion
-from gpt_research.evaluation.task import Figure, LanguageModel, LmEvalTask, Measurement, Task
+from gpt_research.evaluation.forms import Completion, measure_cloze, task_of_form
+from gpt_research.evaluation.task import Figure, LanguageModel, LmEvalTask, Measurement
 
-FORM = FORMS["cloze"]
 FILES = BenchmarkFiles(
     "LAMBADA's test set (OpenAI's)", ("*.jsonl",), 5153, ("EleutherAI/lambada_openai", "default", "test")
 )
@@ -52,17 +51,14 @@ def split(passage: str) -> tuple[str, str]:
 
 def measure(model: LanguageModel, items: Sequence[str]) -> Measurement:
     """Return the nats of each last word, and whether greedy decoding writes it."""
-    return FORM.measure(model, [Completion(*split(passage)) for passage in items])
+    return measure_cloze(model, [Completion(*split(passage)) for passage in items])
 
 
-TASK = Task(
+TASK = task_of_form(
+    "cloze",
     files=FILES,
-    unit="passages",
     read=read,
     measure=measure,
-    metrics=FORM.metrics,
-    shown=FORM.shown,
-    form="cloze",
     passages=passages,
     variant="OpenAI's text, with its line ends",
     requests="lambada/bpb_0shot",

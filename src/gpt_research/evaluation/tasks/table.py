@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from gpt_research.base.errors import UserError, closest
-from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source
-from gpt_research.evaluation.forms import FORMS
+from gpt_research.evaluation.forms import FORMS, requests_task
 from gpt_research.evaluation.labelled import FINETUNED, METRICS
 from gpt_research.evaluation.statistics import BITS_PER_BYTE, LOSS, PERPLEXITY, Metric
 from gpt_research.evaluation.task import Task
@@ -77,25 +76,9 @@ def task_named(name: str) -> Task:
 @cache
 def _of_ready_requests(task: str, variant: str) -> Task:
     # The name of a variant tells its form, and ends with the number of solved examples.
-    name = "answer" if "bpb" in variant else "choice"
+    form = "answer" if "bpb" in variant else "choice"
     shots = variant.rpartition("_")[2].removesuffix("shot")
-
-    def read(source: Source) -> list[object]:
-        raise UserError(f"{task}:{variant} is read from the ready requests, not from a file.")
-
-    form = FORMS[name]
-    return Task(
-        files=BenchmarkFiles(f"{task}, {variant}", ()),
-        unit=form.unit,
-        read=read,
-        measure=form.measure,
-        metrics=form.metrics,
-        shown=form.shown,
-        form=name,
-        requests=f"{task}/{variant}",
-        requests_variant=variant,
-        shots=int(shots) if shots.isdigit() else 0,
-    )
+    return requests_task(form, f"{task}, {variant}", f"{task}/{variant}", variant, int(shots) if shots.isdigit() else 0)
 
 
 def metrics_of(result: str, form: str = "") -> Mapping[str, Metric]:

@@ -76,6 +76,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="session")
+def run_of_characters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of a model that knows small letters, blanks and line ends, with random
+    weights.
+    """
+    folder = tmp_path_factory.mktemp("characters") / "run"
+    tokenizer = Tokenizer.from_characters("abcdefghijklmnopqrstuvwxyz \n")
+    torch.manual_seed(2)
+    config = GPTConfig(n_layer=1, n_head=1, n_embd=16, block_size=32, vocab_size=tokenizer.vocab_size)
+    write_run(folder, GPT(config), tokenizer)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def evaluated(runs: tuple[Path, Path]) -> EvaluatedModel:
     run = Run.open(runs[1])
     return EvaluatedModel(run.model, run.tokenizer, startup.start("cpu", "fp32"), 48, batch_size=4)

@@ -18,6 +18,15 @@ _SHOWN = 40
 """Characters of the vocabulary that a message lists."""
 
 
+class UnknownCharacterError(UserError):
+    """A text has a character that the vocabulary lacks."""
+
+    def __init__(self, message: str, character: str) -> None:
+        super().__init__(message)
+        self.character = character
+        """The character with its code point and name, for messages."""
+
+
 class CharacterEncoder:
     """Looks up the id of each character of texts, many texts at once."""
 
@@ -29,7 +38,7 @@ class CharacterEncoder:
         """Return the ids of texts one after the other, (m,) int64, and counts (n,) int64.
 
         Raises:
-            UserError: a text has a character that is not in the vocabulary.
+            UnknownCharacterError: a text has a character that is not in the vocabulary.
             UnicodeEncodeError: a text has a surrogate.
         """
         codes = np.frombuffer("".join(texts).encode("utf-32-le"), dtype="<u4")
@@ -52,12 +61,14 @@ class CharacterEncoder:
             ids[ord(character)] = index
         return ids
 
-    def _unknown(self, character: str) -> UserError:
+    def _unknown(self, character: str) -> UnknownCharacterError:
         name = unicodedata.name(character, "")
         shown = "".join(sorted(self._characters))
         listed = repr(shown[:_SHOWN])[1:-1] + (" ..." if len(shown) > _SHOWN else "")
-        return UserError(
-            f"The tokenizer knows {len(shown)} characters ({listed}), and {character!r} (U+{ord(character):04X}"
-            f"{', ' + name if name else ''}) is not one of them. Leave that character out, or use a model with a "
-            "tokenizer that knows all text (preprocess with --tokenizer gpt2 or train)."
+        described = f"{character!r} (U+{ord(character):04X}{', ' + name if name else ''})"
+        return UnknownCharacterError(
+            f"The tokenizer knows {len(shown)} characters ({listed}), and {described} is not one of them. Leave that "
+            "character out, or use a model with a tokenizer that knows all text (preprocess with --tokenizer gpt2 or "
+            "train).",
+            described,
         )

@@ -154,6 +154,11 @@ class Tokenizer:
         """Return a text in the form whose bytes its tokens stand for: itself, or composed (NFC)."""
         return self.vocabulary.rules.prepared(text)
 
+    @property
+    def knows_all_text(self) -> bool:
+        """False for a vocabulary of characters, which has no tokens for others."""
+        return self._characters is None
+
     def known_part(self, text: str) -> str:
         """Return `text` without what the vocabulary cannot write, or all of it in most."""
         return text if self._characters is None else self._characters.known_part(text)

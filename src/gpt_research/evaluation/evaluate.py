@@ -26,6 +26,7 @@ from gpt_research.evaluation.settings import EvaluationSettings
 from gpt_research.evaluation.task import Task
 from gpt_research.evaluation.tasks import core
 from gpt_research.evaluation.tasks.table import CORPORA
+from gpt_research.evaluation.unknown_letters import without_unknown
 from gpt_research.generation.torch_engine import generate
 from gpt_research.run import Run
 from gpt_research.training.lineage import deciding_settings
@@ -77,6 +78,12 @@ def evaluate(
     )
     # The corpora come first, in the order of the tables and of the result file.
     results = _measure_corpora(model, settings, run.folder, progress) if chosen.with_corpora else {}
+    asked = {name: without_unknown(model, items) for name, items in asked.items()}
+    unknown = {name: items for name, items in asked.items() if not items.items}
+    missing |= {name: f"The tokenizer can encode none of its items: {items.why}." for name, items in unknown.items()}
+    asked = {name: items for name, items in asked.items() if name not in unknown}
+    if unknown and not asked and not results:
+        raise UserError(" ".join(f"{name} cannot be measured. {missing[name]}" for name in unknown))
     for name, items in asked.items():
         results[name] = measure_task(replace(model, progress=partial(progress, name)), name, items)
     theirs: Mapping[str, Mapping[str, float]] = {}

@@ -17,7 +17,7 @@ bf16 has 8 significant bits, so it would round a logit near -100 to a multiple o
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -82,6 +82,10 @@ class EvaluatedModel:
     def quiet(self) -> EvaluatedModel:
         """The same model, which reports no progress."""
         return replace(self, progress=no_progress)
+
+    def as_a(self, kind: type[EvaluatedModel]) -> EvaluatedModel:
+        """The same model, which answers as a subclass does."""
+        return kind(**{field.name: getattr(self, field.name) for field in fields(self)})
 
     def score(self, windows: Sequence[Window]) -> list[Scores]:
         """Return the scores of each window, in order."""

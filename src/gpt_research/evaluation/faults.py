@@ -129,10 +129,7 @@ class _SpaceFirst(EvaluatedModel):
 
 
 def _as(kind: type[EvaluatedModel]) -> Callable[[EvaluatedModel], EvaluatedModel]:
-    def changed(model: EvaluatedModel) -> EvaluatedModel:
-        return kind(**{name: getattr(model, name) for name in EvaluatedModel.__dataclass_fields__})
-
-    return changed
+    return lambda model: model.as_a(kind)
 
 
 def _halved_context(model: EvaluatedModel) -> EvaluatedModel:

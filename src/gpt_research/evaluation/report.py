@@ -150,6 +150,12 @@ def _without_error(results: Mapping[str, Result]) -> Iterator[str]:
             )
 
 
+def _not_encoded(found: Mapping[str, Any]) -> str:
+    count = len(found["items"])
+    items = "1 item is" if count == 1 else f"{count:,} items are"
+    return f"{items} left out, because the tokenizer has no token for a character ({found['why']})"
+
+
 def _footnote(task: str, facts: Mapping[str, Any]) -> str:
     """Return a line about a task: its items, lm-eval's scores, overlap with training data."""
     of = f" (the first of {facts['first_of']:,})" if "first_of" in facts else ""
@@ -160,6 +166,8 @@ def _footnote(task: str, facts: Mapping[str, Any]) -> str:
         parts.append(f"{facts['shots']} solved examples before each")
     if "sha256" in facts.get("source", {}):
         parts.append(f"SHA-256 {facts['source']['sha256'][:12]}")
+    if "not_encoded" in facts:
+        parts.append(_not_encoded(facts["not_encoded"]))
     if "stride" in facts:
         parts.append(f"{facts['tokens']:,} tokens, stride {facts['stride']:,}")
     if facts.get("cut"):

@@ -224,7 +224,7 @@ def test_the_small_suite_measures_what_is_there_and_names_what_is_missing(
     for said in ("no signal at this size", "12 answers (the first of 1,200)", "2 of 67 sets", "sciq is missing."):
         assert said in printed
     assert main(["compare", where, where]) == 0, "a suite is compared task by task"
-    assert "squad: 12 pairs" in capsys.readouterr().out
+    assert "squad: 12 answers" in capsys.readouterr().out
 
 
 def test_a_task_that_was_named_must_be_there(

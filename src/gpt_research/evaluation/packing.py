@@ -29,7 +29,7 @@ from gpt_research.model.parts.positions import Positions
 LARGEST_TREE = 256
 """Tokens of a row that holds several sequences, unless three of them are longer: the cost of
 attention grows with the row."""
-LEAST_SHARED = 0.2
+LEAST_SHARED = 0.1
 """Share of a sequence that its row must hold already. A mask costs more than a few tokens."""
 
 
@@ -131,6 +131,8 @@ class Trees(Cache):
             row.mask(mask[number])
         self.depths = torch.from_numpy(depths).to(device)
         self.mask = torch.from_numpy(mask)[:, None].to(device)  # (B, 1, N, N)
+        # The mask as numbers to add, once for all layers.
+        self.bias = torch.zeros(self.mask.shape, device=device).masked_fill_(~self.mask, -torch.inf)
         self.layers = [OwnKeys(self) for _ in range(layers)]
 
     def extend(self, new_tokens: int) -> torch.Tensor:
@@ -139,17 +141,27 @@ class Trees(Cache):
         return self.depths
 
 
-def batches(rows: Iterable[Row], tokens_per_batch: int) -> list[list[Row]]:
+def batches(rows: Iterable[Row], tokens_per_batch: int, least: int | None = None) -> list[list[Row]]:
     """Return the rows in batches of rows of about one length, the longest first.
 
     If a batch does not fit the memory, the first one shows it.
+
+    Args:
+        least: tokens from which on a batch is closed rather than padded by more than a twentieth.
     """
     order = sorted(rows, key=lambda row: (-row.is_tree, -len(row.tokens)))
     found: list[list[Row]] = []
     for row in order:
         batch = found[-1] if found else []
-        if batch and batch[0].is_tree == row.is_tree and (len(batch) + 1) * len(batch[0].tokens) <= tokens_per_batch:
+        fits = bool(batch) and batch[0].is_tree == row.is_tree
+        if fits and _takes(batch, row, tokens_per_batch, least):
             batch.append(row)
         else:
             found.append([row])
     return found
+
+
+def _takes(batch: Sequence[Row], row: Row, most: int, least: int | None) -> bool:
+    size = (len(batch) + 1) * len(batch[0].tokens)
+    used = sum(len(one.tokens) for one in batch) + len(row.tokens)
+    return size <= most and (least is None or size <= least or used >= 0.95 * size)

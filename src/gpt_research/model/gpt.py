@@ -53,10 +53,13 @@ class Block(nn.Module):
         at: torch.Tensor,
         cache: LayerCache | None = None,
         value_embedding: torch.Tensor | None = None,
+        asked: torch.Tensor | None = None,
     ) -> torch.Tensor:
         # An attention of a plugin need not know of value embeddings.
         extra = {} if value_embedding is None else {"value_embedding": value_embedding}
         x = x + self.attention(self.norm_1(x), positions, at, cache, **extra)
+        if asked is not None:
+            x = x.flatten(0, 1)[asked]  # (P, C)
         return x + self.mlp(self.norm_2(x))
 
     def flops_per_token(self, context: int) -> int:
@@ -198,8 +201,14 @@ class GPT(nn.Module):
         # The logarithm of a sum over the whole vocabulary needs fp32.
         return F.cross_entropy(self.logits(h).float(), targets, ignore_index=-1, reduction="sum")
 
-    def hidden(self, tokens: torch.Tensor, cache: Cache | None = None) -> torch.Tensor:
-        """Return the final, normed hidden states (B, T, C) of `tokens` (B, T)."""
+    def hidden(
+        self, tokens: torch.Tensor, cache: Cache | None = None, asked: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return the final, normed hidden states (B, T, C) of `tokens` (B, T).
+
+        With `asked`, places (P,) in the flattened tokens, only those are returned, (P, C). The last
+        feed-forward network, a sixth of a model of four layers, then runs for them alone.
+        """
         T = tokens.size(1)
         fits = cache is not None or self.config.block_size >= T  # a cache counts the tokens itself
         assert fits, f"{T} tokens do not fit a context of {self.config.block_size}"
@@ -208,13 +217,14 @@ class GPT(nn.Module):
         x = F.dropout(x, self.config.dropout, self.training)
         if self.training and self.residual_dtype is not None:
             x = x.to(self.residual_dtype)  # each block adds in the type of its input
+        last = len(self.blocks) - 1
         for index, block in enumerate(self.blocks):
             layer = cache.layers[index] if cache is not None else None
             own = self.value_embeddings[str(index)](tokens) if str(index) in self.value_embeddings else None
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(block, x, self.position_embedding, at, layer, own, use_reentrant=False)
             else:
-                x = block(x, self.position_embedding, at, layer, own)
+                x = block(x, self.position_embedding, at, layer, own, asked if index == last else None)
         return self.norm(x)
 
     def logits(self, h: torch.Tensor) -> torch.Tensor:

@@ -1,15 +1,16 @@
 """Who wrote this paragraph? Makes the examples of a classification from books of Project Gutenberg.
 
-    python benchmarks/author_task.py FOLDER_OF_BOOKS --out FOLDER [--authors 10] [--paragraphs 200]
+    python benchmarks/author_task.py FOLDER_OF_BOOKS --out FOLDER [--authors 10]
 
 The ten authors with the most books take part, each with two books or more. Books are split, not
 paragraphs: of each author one book is test, one is validation if there are three, and the others are
 training. So a model cannot know a paragraph by the names of its story. FOLDER gets train.jsonl,
 val.jsonl and test.jsonl (`text`, `label`), and books.json, which names the books of each split.
 
-Pretrain without the books of test and validation, and look for their text in the data set all the
-same, because two books may share stories: FOLDER/passages/author/passages.jsonl holds the test
-paragraphs as a benchmark of your own, which `preprocess --benchmarks FOLDER/passages` looks for.
+Pretrain without the books of test and validation: FOLDER/pretraining has links to all others. Two
+books may share stories, so look for their text in the data set all the same:
+FOLDER/passages/author/passages.jsonl holds the test paragraphs as a benchmark of your own, which
+`preprocess --benchmarks FOLDER/passages` looks for.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def main() -> None:
     parser.add_argument("books", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--authors", type=int, default=10)
-    parser.add_argument("--paragraphs", type=int, default=200, help="of each author and split, at most")
+    parser.add_argument("--paragraphs", type=int, default=200, help="of each author in training, at most")
+    parser.add_argument("--held_out", type=int, default=100, help="of each author in validation and in test, at most")
     parser.add_argument("--seed", type=int, default=1337)
     asked = parser.parse_args()
     by_author: dict[str, list[Path]] = defaultdict(list)
@@ -57,13 +59,16 @@ def main() -> None:
         named[author] = {name: [book.name for book in own] for name, own in splits.items()}
         for name, own in splits.items():
             found = [text for book in own for text in paragraphs(book)]
-            drawn = sorted(stream.permutation(len(found))[: asked.paragraphs])
+            most = asked.paragraphs if name == "train" else asked.held_out
+            drawn = sorted(stream.permutation(len(found))[:most])
             rows[name] += [{"text": found[number], "label": author} for number in drawn]
     asked.out.mkdir(parents=True, exist_ok=True)
     for name, own in rows.items():
         write(asked.out / f"{name}.jsonl", own)
         print(f"{name}: {len(own):,} paragraphs of {len({row['label'] for row in own})} authors")
     write(asked.out / "passages/author/passages.jsonl", [{"text": row["text"]} for row in rows["test"]])
+    held_out = {book for splits in named.values() for name in ("test", "val") for book in splits[name]}
+    link([path for path in sorted(asked.books.glob("*.txt")) if path.name not in held_out], asked.out / "pretraining")
     (asked.out / "books.json").write_text(json.dumps(named, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -78,6 +83,16 @@ def paragraphs(path: Path) -> list[str]:
     text = unwrap(strip_boilerplate(path.read_bytes().decode("utf-8-sig", "replace").replace("\r\n", "\n")))
     found = [" ".join(part.split()) for part in text.split("\n\n")]
     return [part for part in found if SHORTEST <= len(part) <= LONGEST]
+
+
+def link(books: list[Path], folder: Path) -> None:
+    """Make a folder of links to books, and no others."""
+    folder.mkdir(exist_ok=True)
+    for old in folder.iterdir():
+        old.unlink()
+    for book in books:
+        (folder / book.name).symlink_to(book.resolve())
+    print(f"pretraining: links to {len(books):,} books, all but those of validation and test")
 
 
 def write(path: Path, rows: list[dict[str, str]]) -> None:

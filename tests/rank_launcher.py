@@ -32,12 +32,15 @@ from gpt_research.base import peak_flops
 from gpt_research.base.runtime import Runtime
 from gpt_research.base.settings import read_yaml, write_yaml
 from gpt_research.config import TrainConfig
+from gpt_research.finetuning.finetune import finetune
+from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.training.loop import train
 
 LOOKS_EVERY_S = 0.05
 LONGEST_S = 300
 """Seconds until the jobs of a request are given up."""
-Job = tuple[TrainConfig, int, int] | tuple[TrainConfig, int, int, int]
+Settings = TrainConfig | FinetuneSettings
+Job = tuple[Settings, int, int] | tuple[Settings, int, int, int]
 """Settings, number of ranks, last step, and the ranks of a node, if not all are on one."""
 
 
@@ -47,7 +50,8 @@ def train_on_ranks(*jobs: Job) -> None:
     for config, ranks, until, *node_size in jobs:
         path = Path(f"{config.out}-{ranks}-{until}.yaml")
         write_yaml(config, path)
-        request.append({"configs": [str(path)] * ranks, "until": until, "node_size": (node_size or [ranks])[0]})
+        job = {"configs": [str(path)] * ranks, "until": until, "node_size": (node_size or [ranks])[0]}
+        request.append({**job, "fine_tunes": isinstance(config, FinetuneSettings)})
     done = _launch(request)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -179,6 +183,7 @@ def _fork_ranks(
     befores: Sequence[str] = (),
     arguments: Sequence[list[str]] = (),
     node_size: int = 0,
+    fine_tunes: bool = False,
 ) -> bool:
     """Return whether all ranks ended well. The first that fails ends the others, which would wait
     for it, unless each says how it ends.
@@ -195,7 +200,7 @@ def _fork_ranks(
             before = befores[rank] if befores else None
             if arguments:
                 _be_command(configs[rank], before or "", arguments[rank])
-            _be_rank(configs[rank], until, before)
+            _be_rank(configs[rank], until, before, fine_tunes)
         running[child] = rank
     ended_well = True
     while running:
@@ -229,12 +234,15 @@ def _be_command(file: str, before: str, arguments: list[str]) -> None:
     os._exit(code)
 
 
-def _be_rank(config_file: str, until: int, before: str | None) -> None:
-    config, error, steps = read_yaml(TrainConfig, Path(config_file)), "", []
+def _be_rank(config_file: str, until: int, before: str | None, fine_tunes: bool) -> None:
+    path, error, steps = Path(config_file), "", []
     with warnings.catch_warnings(record=before is not None) as found:
         try:
             exec(before or "", {})
-            outcome = train(config, until=until)
+            if fine_tunes:
+                outcome = finetune(read_yaml(FinetuneSettings, path), until=until)
+            else:
+                outcome = train(read_yaml(TrainConfig, path), until=until)
             steps = [outcome.step - outcome.steps_here, outcome.step]
         except BaseException as failure:
             if before is None:

@@ -79,6 +79,17 @@ def test_labels_that_cannot_be_learnt(settings: Settings) -> None:
         prepared(replace(once, val=""))
 
 
+def test_settings_without_effect_and_labels_without_a_difference(settings: Settings) -> None:
+    with pytest.raises(UserError, match=r"early_stopping is 2, but it must be 0 without --val"):
+        prepared(settings(val="", early_stopping=2))
+    with pytest.raises(UserError, match=r"finetune needs task \(classify, pairs, .*chat\), as in"):
+        prepared(replace(settings(), task=None))
+    asked = settings("similarity")
+    write_rows(Path(asked.data), [{"text_a": "a", "text_b": "b", "label": 3.0}] * 3)
+    with pytest.raises(UserError, match=r"holds one label only \(3\)"):
+        prepared(asked)
+
+
 def test_examples_longer_than_the_context_are_counted_or_refused(settings: Settings) -> None:
     asked = settings()
     write_rows(Path(asked.data), [*rows_of("classify", 24), {"text": "the king " * 60, "label": "good"}])

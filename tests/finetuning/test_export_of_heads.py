@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -64,3 +65,19 @@ def test_the_chat_template_of_an_export_gives_the_tokens_of_training(
     encoded = theirs.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
     assert list(encoded) == encode_chat(Run.open(outcome.run).tokenizer, TALK_TEXTS)
     assert theirs.eos_token == "<|im_end|>"
+
+
+def test_llama_cpp_gives_a_chat_the_tokens_of_training(settings: Settings, pretrained: Path, tmp_path: Path) -> None:
+    pytest.importorskip("xllamacpp")
+    pytest.importorskip("gguf")
+    from gpt_research.export.gguf_of_run import gguf_of_run
+    from gpt_research.generation.llama_cpp import LlamaCpp
+
+    write_run(tmp_path / "source", SMALL, Tokenizer.load(pretrained / "tokenizer.json"))
+    outcome = finetune(settings("chat", run=str(tmp_path / "source")), until=1)
+    file = gguf_of_run(outcome.run, "f32")
+    with contextlib.closing(LlamaCpp(file.path, file.tokenizer, file.config.block_size)) as llama:
+        messages = [{"role": role, "content": content} for role, content in TALK_TEXTS]
+        prompt = llama.ask("/apply-template", messages=messages)["prompt"]
+        encoded = llama.ask("/tokenize", content=prompt, add_special=False, parse_special=True)["tokens"]
+    assert encoded == encode_chat(Run.open(outcome.run).tokenizer, TALK_TEXTS)

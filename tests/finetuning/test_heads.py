@@ -187,3 +187,13 @@ def test_other_settings_or_data_are_not_mixed_into_a_run(
     assert f"Go on with it by {hints.command('finetune', '--resume', asked.out)}" in capsys.readouterr().err
     state = json.loads((checkpoint_path(Path(asked.out), saved_steps(Path(asked.out))[-1]) / "state.json").read_text())
     assert state["lineage"]["finetune"]["task"] == "classify"
+
+
+def test_narrow_models_get_a_higher_rate_and_few_examples_smaller_steps(settings: Settings) -> None:
+    default = FinetuneSettings()
+    assert [default.batch_of(rows) for rows in (10, 100, 500, 1066, 1067, 9999)] == [1, 2, 8, 16, 32, 32]
+    assert FinetuneSettings(batch_size=16, micro_batch=4).batch_of(10) == 16
+    assert [default.rate(width) for width in (768, 192)] == pytest.approx([6.25e-5, 1e-3])
+    assert FinetuneSettings(lora=8).rate(768) == pytest.approx(6.25e-4)
+    config, objective = prepared(settings(batch_size=None, micro_batch=8, epochs=17.0))  # 24 examples
+    assert (objective.batch_size, config.micro_batch, config.max_steps) == (4, 4, 102)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +15,10 @@ import torch.nn.functional as F
 
 from gpt_research.base import startup
 from gpt_research.base.errors import UserError
+from gpt_research.cli import main
+from gpt_research.cli.interactive import Conversation
 from gpt_research.config import GenerateConfig
-from gpt_research.data.chat_format import MARKS, encode_chat
+from gpt_research.data.chat_format import MARKS, encode_chat, fitting_chat
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.finetuning.examples import Example, Turn
 from gpt_research.finetuning.fine_tuned import evaluate_fine_tuned, open_fine_tuned
@@ -146,4 +152,49 @@ def test_answers_are_learnt_and_written(settings: Settings, task: str) -> None:
     samples = []
     while engine.busy:
         samples += [piece.sample for piece in engine.step() if piece.sample is not None]
+    if task == "chat":
+        _talks(outcome.run, text)
     assert (samples[0].text, samples[0].ended) == ({"complete": " gladly", "chat": "good"}[task], "end_of_text")
+
+
+def _talks(folder: Path, text: str) -> None:
+    """`generate` takes the prompt as a message, and prints the answer alone."""
+
+    def printed(*flags: str) -> str:
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            assert main(["generate", str(folder), "--temperature", "0", "--device", "cpu", *flags]) == 0
+        return out.getvalue()
+
+    assert printed("--prompt", text) == "good\n"
+    assert json.loads(printed("--prompt", text, "--json")).items() >= {"prompt": text, "text": "good"}.items()
+    raw = printed("--prompt", text, "--chat", "false", "--max_new_tokens", "3")
+    assert raw.startswith(text)
+    assert raw != f"{text}good\n"
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        assert main(["generate", str(folder)]) == 2
+    assert "This run answers messages, and the prompt is empty" in said.getvalue()
+
+
+def test_a_session_keeps_the_conversation(chat_tokenizer: Tokenizer) -> None:
+    """Each line is answered after all before it; an empty line begins anew."""
+    engine = types.SimpleNamespace(tokenizer=chat_tokenizer, block_size=400)
+    talk = Conversation()
+    assert talk.asked("the king", engine) == encode_chat(chat_tokenizer, [("user", "the king")])
+    talk.answered("a fool")
+    turns = [("user", "the king"), ("assistant", "a fool"), ("user", "Romeo?")]
+    assert talk.asked("Romeo?", engine) == encode_chat(chat_tokenizer, turns)
+    talk.answered("")  # it was stopped before its first word
+    assert talk.asked("why", engine) == encode_chat(chat_tokenizer, [*turns[:2], ("user", "why")])
+    assert talk.asked(" ", engine) is None
+    assert talk.asked("the king", engine) == encode_chat(chat_tokenizer, turns[:1])
+
+
+def test_a_chat_forgets_its_oldest_messages_and_not_the_systems(chat_tokenizer: Tokenizer) -> None:
+    turns = [("system", "Be brief."), *((role, str(n)) for n in range(9) for role in ("user", "assistant"))]
+    whole, some = (fitting_chat(chat_tokenizer, turns, room) for room in (999, 80))
+    assert whole == encode_chat(chat_tokenizer, turns)
+    assert len(some) <= 80
+    kept = next(n for n in range(len(turns)) if some == encode_chat(chat_tokenizer, [turns[0], *turns[n:]]))
+    assert kept > 1
+    assert fitting_chat(chat_tokenizer, turns, 1) == encode_chat(chat_tokenizer, [turns[0], turns[-1]])

@@ -39,7 +39,7 @@ def test_import_fine_tune_and_use(
     for line in (
         "import theirs --out runs/base",
         "finetune runs/base --data chats.jsonl --val val.jsonl --task chat --lora 4 --out runs/chat "
-        "--batch_size 4 --micro_batch 4 --device cpu",
+        "--epochs 2 --batch_size 4 --micro_batch 4 --device cpu",
         "evaluate runs/chat@best --data val.jsonl --json scores.json --device cpu",
         "compare scores.json scores.json",
         "inspect runs/chat",

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gpt_research.base.errors import UserError
 from gpt_research.finetuning.settings import FinetuneSettings
-from gpt_research.lab.label_study import LabelStudy, run_study
+from gpt_research.lab.label_study import LabelStudy, TrialJob, TrialScore, run_study
 
 Draw = tuple[bool, float, tuple[str, ...]]
 
@@ -25,55 +28,79 @@ def write(path: Path, count: int) -> str:
 def study(tmp_path: Path) -> LabelStudy:
     files = {name: write(tmp_path / f"{name}.jsonl", 40) for name in ("data", "val")}
     settings = FinetuneSettings(run="run", task="classify", out=str(tmp_path / "study"), **files)
-    return LabelStudy(settings, write(tmp_path / "test.jsonl", 5), [10, 999], 3, [0.1, 0.2], 20)
+    return LabelStudy(settings, write(tmp_path / "test.jsonl", 5), [10, 999], 3, 20)
+
+
+def overlap() -> dict[str, Any]:
+    return {"in_words": "0 of 5 test examples."}
+
+
+class Trainings:
+    """Takes trials without training: more examples and pretraining are better, and each side has
+    its own best rate.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.left, self.draws = most, list[Draw]()
+
+    def __call__(self, jobs: Iterable[TrialJob]) -> Iterator[tuple[TrialJob, TrialScore]]:
+        for job in jobs:
+            if not self.left:
+                raise KeyboardInterrupt
+            self.left -= 1
+            settings = job.settings
+            assert settings.learning_rate is not None
+            rows = [json.loads(line)["text"] for line in Path(settings.data).read_text().splitlines()]
+            self.draws.append((settings.from_scratch, settings.learning_rate, tuple(rows)))
+            doublings = abs(math.log2(settings.learning_rate / (0.8 if settings.from_scratch else 0.1)))
+            noise = int(rows[-1].split()[1]) % 7 / 100
+            score = len(rows) / 100 + 0.3 * (not settings.from_scratch) - doublings / 10 + noise
+            yield job, TrialScore(score, 3, 1.0, 1.0)
 
 
 def test_both_sides_are_trained_alike_and_a_stopped_study_goes_on(study: LabelStudy) -> None:
-    draws: list[Draw] = []
-    left = [7]
-
-    def train(settings: FinetuneSettings) -> None:
-        if not left[0]:
-            raise KeyboardInterrupt
-        left[0] -= 1
-        rows = [json.loads(line)["text"] for line in Path(settings.data).read_text().splitlines()]
-        draws.append((settings.from_scratch, settings.learning_rate or 0, tuple(rows)))
-        Path(settings.out).mkdir()
-
-    def judge(run: str, file: str) -> Mapping[str, float | None]:
-        """More examples and pretraining are better; each side has its own best rate."""
-        scratch, rate, rows = draws[-1]
-        best = 0.2 if scratch else 0.1
-        noise = int(rows[-1].split()[1]) % 7 / 100
-        return {"accuracy": len(rows) / 100 + 0.3 * (not scratch) - abs(rate - best) + noise}
-
+    take = Trainings(most=7)
     with pytest.raises(KeyboardInterrupt):
-        run_study(study, train, judge, print)
-    left[0] = 999
-    result = run_study(study, train, judge, print)
-    # Two rates and two seeds on each side, then two sizes and three seeds; none is taken twice.
-    assert len(draws) == 2 * 2 * 2 + 2 * 2 * 3
-    assert result["rates"] == {"pretrained": 0.1, "from scratch": 0.2}
+        run_study(study, take, 0.2, print, overlap)
+    take.left = 999
+    result = run_study(study, take, 0.2, print, overlap)
+    # The best rate lies between worse ones, 0.05 to 0.4 and 0.1 to 1.6, each on two seeds. Then two
+    # sizes and three seeds come on each side; none is taken twice.
+    assert len(take.draws) == 2 * (4 + 5) + 2 * 2 * 3
+    assert result["rates"] == {"pretrained": 0.1, "from scratch": 0.8}
+    assert all(tuned["best_is_inside"] for tuned in result["tuning"].values())
     small, large = result["sizes"]
     assert (small["examples"], large["examples"]) == (10, 40)
     assert small["difference"]["mean"] == pytest.approx(0.3)  # the draws are the same on both sides
     assert small["difference"]["low"] == pytest.approx(0.3)
     assert small["pretrained"]["low"] < small["pretrained"]["mean"] < small["pretrained"]["high"]
     assert large["pretrained"]["mean"] - small["pretrained"]["mean"] > 0.2
-    of_size = [{draw[2] for draw in draws[8:] if len(draw[2]) == 10 and draw[0] == side} for side in (False, True)]
+    of_size = [{draw[2] for draw in take.draws if len(draw[2]) == 10 and draw[0] == side} for side in (False, True)]
     assert of_size[0] == of_size[1]
     assert len(of_size[0]) == 3
     page = (Path(study.settings.out) / "study.html").read_text()
     assert "pretraining changes accuracy by 0.3000 (0.3000 to 0.3000): more than chance" in page
     assert "accuracy by labelled examples" in page
+    assert "0 of 5 test examples." in page
+
+
+def test_the_sizes_that_are_done_have_a_page_while_others_are_taken(study: LabelStudy) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, Trainings(most=2 * (4 + 5) + 2 * 3 + 1), 0.2, print, overlap)
+    result = json.loads((Path(study.settings.out) / "result.json").read_text())
+    assert [one["examples"] for one in result["sizes"]] == [10]
+    assert (Path(study.settings.out) / "study.html").is_file()
 
 
 def test_another_study_is_not_mixed_in(study: LabelStudy) -> None:
-    def train(settings: FinetuneSettings) -> None:
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run_study(study, train, lambda run, file: {}, print)
+        run_study(study, Trainings(most=0), 0.2, print, overlap)
     write(Path(study.test), 6)
-    with pytest.raises(UserError, match="holds a study with other settings, files or rates"):
-        run_study(study, train, lambda run, file: {}, print)
+    with pytest.raises(UserError, match="holds a study with other settings or files"):
+        run_study(study, Trainings(most=0), 0.2, print, overlap)
+
+
+def test_a_size_without_room_for_all_classes_is_refused(study: LabelStudy) -> None:
+    study = dataclasses.replace(study, sizes=[2, 10])
+    with pytest.raises(UserError, match=r"has 3 classes, and 2 examples cannot have one of each"):
+        run_study(study, Trainings(most=0), 0.2, print, overlap)

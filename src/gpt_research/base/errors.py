@@ -17,6 +17,10 @@ class UserError(Exception):
     """
 
 
+class NotFiniteError(UserError):
+    """A model's numbers hold a nan or an infinity, as after a training that diverged."""
+
+
 class SharedError(UserError):
     """A mistake that every process of a run raises in the same words; the first one shows it."""
 
@@ -46,13 +50,13 @@ def look_up(table: Mapping[str, T], name: str, setting: str) -> T:
     raise UserError(f'{setting} is "{name}", but it must be one of {", ".join(table)}.{closest(name, table)}')
 
 
-def not_finite(task: str) -> UserError:
+def not_finite(task: str) -> NotFiniteError:
     """Return the error for a model whose output has a nan or an infinity, so that `task` fails.
 
     Args:
         task: a clause such as "no text can be drawn from it".
     """
-    return UserError(
+    return NotFiniteError(
         f"The model's output is not finite (nan or infinity), so {task}. Its training diverged, or the precision is "
         "too low for it. Take an earlier checkpoint, try --precision fp32, or train again with a lower learning rate."
     )

@@ -2,6 +2,8 @@
 
     <run>/checkpoints/step_00001000/
         model.safetensors      weights, by the model's own names, without the padding rows
+        frozen.safetensors     weights that the run never changes, beside adapters: one file on the
+                               disk, which has a name in each checkpoint (a hard link)
         ema.safetensors        the moving average of the weights, if the run has one
         optimizer.safetensors  the optimizer's state, as `<moment>/<parameter>`
         state.json             step, scaler, fingerprints; size and SHA-256 of the other files
@@ -23,7 +25,7 @@ import hashlib
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,8 @@ class Checkpoint:
     """If the checkpoint was read: bytes and SHA-256 of each of its files, by name."""
     ema: Mapping[str, torch.Tensor] | None = None
     """The averaged weights, by the names of the weights; None if the run has no average."""
+    frozen: Collection[str] = ()
+    """When it is written: names of the weights that no step changes."""
 
     @property
     def lineage(self) -> dict[str, Any]:
@@ -80,11 +84,11 @@ class Checkpoint:
 
     @property
     def weights_sha256(self) -> str:
-        """SHA-256 of the file of the step's weights; of several parts, that of their hashes."""
-        return self._sha256_of("model")
+        """SHA-256 of the file of the step's weights; of several files, that of their hashes."""
+        return self._sha256_of("model", "frozen")
 
-    def _sha256_of(self, kind: str) -> str:
-        hashes = [self.files[name]["sha256"] for name in sorted(self.files) if name.startswith(kind)]
+    def _sha256_of(self, *kinds: str) -> str:
+        hashes = [self.files[name]["sha256"] for name in sorted(self.files) if name.startswith(kinds)]
         return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
@@ -295,7 +299,7 @@ def load_checkpoint(folder: Path, *, optimizer: bool = True) -> Checkpoint:
     """
     state = verify_checkpoint(folder, optimizer=optimizer)
     try:
-        model = SavedTensors(tensor_files(folder, "model"))
+        model = SavedTensors(weight_files(folder))
         moments = SavedTensors(tensor_files(folder, "optimizer") if optimizer else [])
         ema = SavedTensors(files) if (files := tensor_files(folder, "ema")) else None
     except (OSError, SafetensorError) as error:
@@ -307,6 +311,11 @@ def load_checkpoint(folder: Path, *, optimizer: bool = True) -> Checkpoint:
 def tensor_files(folder: Path, kind: str) -> list[Path]:
     """Return the files of a checkpoint that hold its `model`, its `ema` or its `optimizer`."""
     return sorted(folder.glob(f"{kind}*.safetensors"))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of a checkpoint that hold the weights of its step."""
+    return tensor_files(folder, "model") + tensor_files(folder, "frozen")
 
 
 def verify_checkpoint(folder: Path, *, optimizer: bool = True) -> dict[str, Any]:
@@ -321,8 +330,8 @@ def verify_checkpoint(folder: Path, *, optimizer: bool = True) -> dict[str, Any]
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
         files = state["files"]
         count = max(1, sum(name.startswith("model") for name in files))
-        averaged = any(name.startswith("ema") for name in files)
-        kinds = ["model", *(["ema"] if averaged else []), *(["optimizer"] if optimizer else [])]
+        others = [kind for kind in ("frozen", "ema") if any(name.startswith(kind) for name in files)]
+        kinds = ["model", *others, *(["optimizer"] if optimizer else [])]
         for index in range(count):
             for kind in kinds:
                 name = f"{Part(index, count).file(kind)}.safetensors"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import shutil
 import threading
 from collections.abc import Collection
@@ -130,11 +131,20 @@ def make_room(run: Path, step: int) -> None:
 def _write_tensors(folder: Path, checkpoint: Checkpoint, part: Part) -> dict[str, Any]:
     """Write the tensors; return size and SHA-256 of each file."""
     files = {}
-    kinds = {"model": checkpoint.model, "ema": checkpoint.ema, "optimizer": checkpoint.optimizer}
+    frozen = {name: tensor for name, tensor in checkpoint.model.items() if name in checkpoint.frozen}
+    kinds = {
+        "model": {name: tensor for name, tensor in checkpoint.model.items() if name not in frozen},
+        "frozen": frozen if checkpoint.frozen else None,
+        "ema": checkpoint.ema,
+        "optimizer": checkpoint.optimizer,
+    }
     for name, tensors in kinds.items():
         if tensors is None:
             continue
         path = folder / f"{part.file(name)}.safetensors"
+        if name == "frozen" and (linked := _link_to_older(path)) is not None:
+            files[path.name] = linked
+            continue
         rows = {key: checkpoint.first_rows[key] for key in tensors if checkpoint.first_rows.get(key)}
         header = {"first_rows": json.dumps(rows)} if rows else None
         # safetensors refuses tensors that are not contiguous.
@@ -142,6 +152,21 @@ def _write_tensors(folder: Path, checkpoint: Checkpoint, part: Part) -> dict[str
         flush(path)
         files[path.name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
     return files
+
+
+def _link_to_older(path: Path) -> dict[str, Any] | None:
+    """Give a file of an older checkpoint another name; return its size and SHA-256, or None if no
+    checkpoint has one of this name, or it cannot be linked.
+    """
+    run = path.parents[2]
+    for step in saved_steps(run):
+        older = checkpoint_path(run, step)
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            entry: dict[str, Any] = json.loads((older / "state.json").read_text(encoding="utf-8"))["files"][path.name]
+            if (older / path.name).stat().st_size == entry["bytes"]:
+                os.link(older / path.name, path)
+                return entry
+    return None
 
 
 def _write_one_part(folder: Path, checkpoint: Checkpoint, part: Part) -> None:

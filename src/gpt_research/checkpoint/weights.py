@@ -53,7 +53,8 @@ def model_tensors(model: PaddedModule, *, copy: bool = True) -> dict[str, torch.
     out.
 
     Args:
-        copy: False lets tensors share the memory of a model on the CPU.
+        copy: False lets tensors share the memory of a model on the CPU; those that no step changes
+            share it always.
     """
     saved, tensors = model.saved_rows(), {}
     for name, parameter in model.named_parameters():  # a shared parameter comes once
@@ -61,7 +62,7 @@ def model_tensors(model: PaddedModule, *, copy: bool = True) -> dict[str, torch.
         if name in saved:
             tensor = tensor[: saved[name] - first]
         if tensor.numel() or not is_sharded(parameter):
-            tensors[name] = tensor.to("cpu", copy=copy)
+            tensors[name] = tensor.to("cpu", copy=copy and parameter.requires_grad)
     return tensors
 
 

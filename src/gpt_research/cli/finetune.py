@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from gpt_research.base import hints
+from gpt_research.base.errors import require
 from gpt_research.finetuning.settings import FinetuneSettings
 
 
@@ -23,10 +25,14 @@ class FinetuneCommand(FinetuneSettings):
     """With --study: numbers of training examples; one beyond those that there are means all."""
     seeds: int = 5
     """With --study: seeds of each size, the same on both sides."""
-    rates: str = "1e-4,3e-4,1e-3,3e-3"
-    """With --study: learning rates among which each side chooses its own."""
     tune_at: int = 500
-    """With --study: training examples of the trials that choose the rates."""
+    """With --study: training examples of the trials that choose the learning rates."""
+    workers: int = 0
+    """With --study: fine-tunings at a time, each with one core or card; 0 takes all of them."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 <= self.workers <= 1024, "workers", self.workers, "0 to 1024")
 
     @classmethod
     def settings_of_run(cls, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,37 +86,54 @@ def run(command: FinetuneCommand) -> int:
 
 def _study(command: FinetuneCommand) -> int:
     """Make a study, and print its table; return the exit code."""
-    import signal
-    from dataclasses import fields
+    import dataclasses
+    from functools import partial
 
-    from gpt_research.base import startup
     from gpt_research.base.errors import UserError
-    from gpt_research.finetuning.fine_tuned import evaluate_fine_tuned, open_fine_tuned
-    from gpt_research.finetuning.finetune import finetune
+    from gpt_research.base.locks import take_lock
+    from gpt_research.checkpoint.files import find_step
+    from gpt_research.cli.label_trial import take_trial
+    from gpt_research.finetuning.examples import Classes, ExampleFile
     from gpt_research.lab.label_study import SIDES, LabelStudy, run_study, shown
+    from gpt_research.lab.overlap import overlap
+    from gpt_research.lab.trial_pool import TrialPool, environments
+    from gpt_research.lab.workers import usual_workers
     from gpt_research.run_reference import run_reference
+    from gpt_research.settings_history import run_config
 
     try:
         sizes = [int(size) for size in command.sizes.split(",")]
-        rates = [float(rate) for rate in command.rates.split(",")]
     except ValueError:
-        raise UserError(
-            f"sizes ({command.sizes}) and rates ({command.rates}) must be numbers with commas between them."
-        ) from None
-    settings = FinetuneSettings(**{field.name: getattr(command, field.name) for field in fields(FinetuneSettings)})
+        raise UserError(f"sizes is {command.sizes}, but it must be numbers with commas between them.") from None
+    command.check_named()
+    reference = run_reference(command.run, command.step)
+    config = run_config(reference.folder)
+    # The study is of this checkpoint, also if the run goes on meanwhile.
+    begins = {"run": str(reference.folder), "step": str(find_step(reference.folder, reference.step))}
+    fields = dataclasses.fields(FinetuneSettings)
+    settings = FinetuneSettings(**{field.name: getattr(command, field.name) for field in fields} | begins)
+    study = LabelStudy(settings, command.test, sizes, command.seeds, command.tune_at)
+    data, val, test = (
+        ExampleFile.read(path, settings.task or "", settings.columns)
+        for path in (command.data, command.val, command.test)
+    )
+    if settings.task in ("classify", "pairs"):  # before hours of training, and not after them
+        classes = Classes.of(data, settings.labels)
+        for file in (val, test):
+            classes.check(file, str(data.path))
 
-    def train(own: FinetuneSettings) -> None:
-        stopped_by = finetune(own).stopped_by
-        if stopped_by is not None:  # the user stops the study, and not only this trial
-            signal.raise_signal(stopped_by)
+    def looked_for() -> dict[str, Any]:
+        found = overlap(reference, test)
+        return {**dataclasses.asdict(found), "in_words": found.in_words}
 
-    def judge(run: str, file: str) -> dict[str, float | None]:
-        runtime = startup.start(command.device, "fp32")
-        summary, result = evaluate_fine_tuned(open_fine_tuned(run_reference(run), file, runtime.device), runtime)
-        return {name: score["value"] for name, score in summary["tasks"][result.task]["scores"].items()}
+    def say(line: str) -> None:
+        print(line, flush=True)
 
-    study = LabelStudy(settings, command.test, sizes, command.seeds, rates, command.tune_at)
-    result = run_study(study, train, judge, lambda line: print(line, flush=True))
+    count, cards = usual_workers(dataclasses.replace(config, device=command.device), command.workers)
+    Path(command.out).mkdir(parents=True, exist_ok=True)
+    with take_lock(Path(command.out), "owner.json"), TrialPool(environments(count, cards)) as pool:
+        run = partial(pool.results, take_trial)
+        result = run_study(study, run, settings.rate(config.model.n_embd), say, looked_for)
     print(f"{result['score']}, mean over {result['seeds']} seeds (95% interval):")
     for one in result["sizes"]:
         sides = (f"{name} {shown(one[name])}" for name in (*SIDES, "difference"))

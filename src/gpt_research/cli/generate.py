@@ -22,6 +22,7 @@ from gpt_research.config import GenerateConfig, require_step
 
 if TYPE_CHECKING:
     from gpt_research.generation.engine import GenerationEngine, Piece, Sample
+    from gpt_research.run_reference import RunReference
 
 RULE = "\n" + 40 * "─" + "\n"
 
@@ -43,6 +44,9 @@ class GenerateCommand(GenerateConfig):
     ones if the checkpoint has them."""
     prompt: str = "\n"
     """Text to continue; - reads it from standard input; an empty one begins a document."""
+    chat: bool | None = None
+    """Take the prompt as a user's message, in the chat format of the run, and print the answer
+    alone; false continues the prompt as it is. Default: as the run was fine-tuned."""
     interactive: bool = False
     """Ask for prompts, one after another, until /quit."""
     json: bool = False
@@ -77,13 +81,14 @@ def run(command: GenerateCommand) -> int:
     out = Terminal(sys.stdout)
     prompt = "" if command.interactive else read_prompt(command.prompt, sys.stdin.buffer)
     try:
-        with open_engine(command) as (folder, engine):
+        with open_engine(command) as (chosen, engine):
+            chat = answers_messages(command, chosen)
             if command.interactive:
-                from gpt_research.cli.interactive import converse
+                from gpt_research.cli.interactive import Continuation, Conversation, converse
 
-                converse(engine, command, out.write)
+                converse(engine, command, out.write, talk=Conversation() if chat else Continuation())
             else:
-                write(engine, command, prompt, folder, out)
+                write(engine, command, prompt, chosen.folder, out, chat=chat)
     except (KeyboardInterrupt, Stopped):
         out.write("\n")
         raise
@@ -93,9 +98,8 @@ def run(command: GenerateCommand) -> int:
 
 
 @contextlib.contextmanager
-def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngine]]:
-    """Load a checkpoint of the run into PyTorch; yield the run's folder and the
-    engine.
+def open_torch(command: GenerateCommand) -> Iterator[tuple[RunReference, GenerationEngine]]:
+    """Load a checkpoint of the run into PyTorch; yield the run and the engine.
 
     Raises:
         UserError: the run is missing or damaged, or this machine lacks the device or kernels for
@@ -110,13 +114,12 @@ def open_torch(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngin
     machine = startup.start(command.device, command.precision)
     model, tokenizer = load_model(chosen.folder, machine.device, chosen.step, command.ema)
     model = pack(model, machine, command.weights, rows=command.num_samples, use_up=True)
-    yield chosen.folder, TorchEngine(model, tokenizer, description=f"{machine.precision} on {machine.device_name}")
+    yield chosen, TorchEngine(model, tokenizer, description=f"{machine.precision} on {machine.device_name}")
 
 
 @contextlib.contextmanager
-def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[Path, GenerationEngine]]:
-    """Load a checkpoint of the run into llama.cpp; yield the run's folder and the
-    engine.
+def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[RunReference, GenerationEngine]]:
+    """Load a checkpoint of the run into llama.cpp; yield the run and the engine.
 
     Raises:
         UserError: a package is missing, or `gguf_of_run` or llama.cpp fails.
@@ -137,24 +140,64 @@ def open_llama_cpp(command: GenerateCommand) -> Iterator[tuple[Path, GenerationE
         contextlib.closing(LlamaCpp(file.path, file.tokenizer, file.config.block_size, slots)) as llama,
         contextlib.closing(LlamaCppEngine(llama, dtype)) as engine,
     ):
-        yield chosen.folder, engine
+        yield chosen, engine
 
 
-def write(engine: GenerationEngine, command: GenerateCommand, prompt: str, folder: Path, out: Terminal) -> None:
-    """Print the samples of one prompt, and then the speed."""
+def answers_messages(command: GenerateCommand, chosen: RunReference) -> bool:
+    """Return whether the prompt is a user's message, and not a text to continue."""
+    from gpt_research.data.chat_format import has_chat_format
+    from gpt_research.training.inspect_run import training_of
+
+    return has_chat_format(training_of(chosen).lineage) if command.chat is None else command.chat
+
+
+def write(
+    engine: GenerationEngine, command: GenerateCommand, prompt: str, folder: Path, out: Terminal, *, chat: bool = False
+) -> None:
+    """Print the samples of one prompt, and then the speed.
+
+    Args:
+        chat: the prompt is a user's message.
+
+    Raises:
+        UserError: the message is empty, or leaves no room for an answer.
+    """
     from gpt_research.generation.engine import stream_samples
 
+    asked: str | list[int] = message(engine, prompt) if chat else prompt
     if not prompt:
         say("The prompt is empty: the text begins a new document.")
     logprobs = 0 if command.json else None
     # JSON lists the log-probability of each token, and no alternatives.
     with said_after_the_text(out.end_line) as notice:
-        pieces = Counted(stream_samples(engine, prompt, command, logprobs=logprobs, notice=notice))
+        pieces = Counted(stream_samples(engine, [asked], command, logprobs=logprobs, notice=notice))
         if command.json:
             print_json(pieces, prompt, out)
         else:
-            print_samples(pieces, prompt, command.num_samples, out)
+            print_samples(pieces, "" if chat else prompt, command.num_samples, out)
     say(f"{folder}, seed {command.seed}, {engine.description}: {pieces.speed()}")
+
+
+def message(engine: GenerationEngine, prompt: str) -> list[int]:
+    """Return the tokens after which the model answers a user's message.
+
+    Raises:
+        UserError: the message is empty, or leaves no room for an answer.
+    """
+    from gpt_research.data.chat_format import encode_chat
+
+    if not prompt.strip():
+        raise UserError(
+            "This run answers messages, and the prompt is empty. Write one with --prompt, or continue texts with "
+            "--chat false."
+        )
+    tokens = encode_chat(engine.tokenizer, [("user", prompt)])
+    if len(tokens) >= engine.block_size:
+        raise UserError(
+            f"The message has {len(tokens):,} tokens in the chat format, which leave no room for an answer in the "
+            f"context of {engine.block_size}. Shorten it."
+        )
+    return tokens
 
 
 class Counted:

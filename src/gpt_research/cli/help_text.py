@@ -58,7 +58,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "hardware": "workers tasks executor slurm_partition slurm_time slurm_options wait",
     },
     "GenerateCommand": {
-        "text": "run step ema prompt max_new_tokens num_samples stop interactive json",
+        "text": "run step ema prompt chat max_new_tokens num_samples stop interactive json",
         "sampling": "temperature top_k top_p min_p repetition_penalty seed",
         "hardware": "device precision weights engine",
     },

@@ -66,3 +66,17 @@ def encode_chat(tokenizer: Tokenizer, turns: Sequence[tuple[str, str]]) -> list[
     tokens = [token for header, content in encoded_turns(tokenizer, turns) for token in (*header, *content)]
     rest = tokenizer.encode("\n") if tokens else []
     return [*tokens, *rest, tokenizer.vocabulary.specials[BEGIN], *tokenizer.encode("assistant\n")]
+
+
+def fitting_chat(tokenizer: Tokenizer, turns: Sequence[tuple[str, str]], room: int) -> list[int]:
+    """Return `encode_chat` of a conversation without its oldest messages, so that it has at most
+    `room` tokens; its last message always stays, and one of the system.
+
+    Raises:
+        UserError: as `encoded_turns` does.
+    """
+    kept = list(turns)
+    first = 1 if kept and kept[0][0] == "system" else 0
+    while len(tokens := encode_chat(tokenizer, kept)) > room and len(kept) > first + 1:
+        del kept[first]
+    return tokens

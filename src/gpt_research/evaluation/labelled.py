@@ -130,14 +130,15 @@ def interval(metric: Metric, columns: Columns, confidence: float = 0.95) -> tupl
     stream, found = np.random.default_rng(0), []
     for _ in range(SAMPLES):
         drawn = stream.integers(items, size=items)
-        found.append(_value(metric, {name: column[drawn] for name, column in columns.items()}))
+        found.append(value_of(metric, {name: column[drawn] for name, column in columns.items()}))
     if not np.isfinite(found).any():
         return math.nan, math.nan
     low, high = np.nanquantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     return float(low), float(high)
 
 
-def _value(metric: Metric, columns: Columns) -> float:
+def value_of(metric: Metric, columns: Columns) -> float:
+    """Return the score alone, without what each item does to it, which takes longer."""
     if isinstance(metric, ItemScore):
         return metric.score(columns["label"], columns["predicted"], np.ones(len(columns["label"])))
     return metric.estimate(columns).value

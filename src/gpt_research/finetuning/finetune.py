@@ -12,7 +12,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from gpt_research.base import hints
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import OptimizerConfig, TrainConfig
@@ -61,10 +60,7 @@ def prepared(settings: FinetuneSettings) -> tuple[TrainConfig, Finetuning]:
     Raises:
         UserError: as `finetune` does.
     """
-    for name, what in (("run", "RUN"), ("data", "FILE"), ("task", "classify"), ("out", "FOLDER")):
-        if not getattr(settings, name):
-            example = hints.command("finetune", "RUN", "--data", "FILE", "--task", "classify", "--out", "FOLDER")
-            raise UserError(f"finetune needs {name} ({what}), as in: {example}")
+    settings.check_named()
     reference = run_reference(settings.run, settings.step)
     objective = _objective(settings, reference)
     return _train_config(settings, objective, reference), objective
@@ -90,6 +86,8 @@ def _objective(settings: FinetuneSettings, source: RunReference) -> Finetuning:
     if task == "similarity":
         labels = [example.label for example in train_file.examples]
         shared["scale"] = (min(labels), max(labels))
+        if min(labels) == max(labels):
+            raise UserError(f"{train_file.path} holds one label only ({labels[0]:g}), and two are needed to compare.")
     _check_settings(settings, out)
     kind = HeadObjective if settings.has_head else TextObjective
     return kind(settings, tokenizer, model, train_file, val_file, **shared)
@@ -134,8 +132,9 @@ def _check_settings(settings: FinetuneSettings, out: Path) -> None:
 
 def _train_config(settings: FinetuneSettings, objective: Finetuning, source: RunReference) -> TrainConfig:
     model, rows = objective.model, objective.rows
-    steps = max(1, math.ceil(settings.epochs * rows / settings.batch_size))
-    epoch = max(1, round(rows / settings.batch_size))
+    batch_size = objective.batch_size
+    steps = max(1, math.ceil(settings.epochs * rows / batch_size))
+    epoch = max(1, round(rows / batch_size))
     begins = "" if settings.from_scratch else str(source.folder)
     evaluates = settings.val != ""
     return TrainConfig(
@@ -147,8 +146,8 @@ def _train_config(settings: FinetuneSettings, objective: Finetuning, source: Run
         allow_change=settings.allow_change,
         model=model,
         max_steps=steps,
-        tokens_per_step=settings.batch_size * model.block_size,
-        micro_batch=settings.micro_batch,
+        tokens_per_step=batch_size * model.block_size,
+        micro_batch=objective.micro_batch,
         optimizer=OptimizerConfig(settings.optimizer),
         learning_rate=settings.rate(model.n_embd),
         schedule=settings.schedule,

@@ -67,7 +67,7 @@ class HeadObjective(Finetuning):
 
     def _batches(self, config: TrainConfig, rank: int, world_size: int) -> HeadBatches:
         sequences, settings = self.sequences["train"], self.settings
-        size = settings.batch_size, config.micro_batch, config.seed, rank, world_size
+        size = self.batch_size, config.micro_batch, config.seed, rank, world_size
         order = NumberedExamples([each.length for each in sequences], *size, self.train.path.name)
         return HeadBatches(sequences, self.labels(self.train), order, settings.lm_weight)
 
@@ -116,7 +116,7 @@ class HeadObjective(Finetuning):
 
     def windows(self, batches: HeadBatches, step: int) -> list[dict[str, Any]]:
         """Return the examples that this process reads in a step."""
-        steps = self.settings.batch_size // (batches.order.micro_batch * batches.order.world_size)
+        steps = self.batch_size // (batches.order.micro_batch * batches.order.world_size)
         chosen = [number for micro in range(steps) for number in batches.order.chosen(step, micro)]
         return [
             {"example": self.train.examples[n].where, "begins": self.train.examples[n].texts[0][:200]} for n in chosen

@@ -9,6 +9,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import hashlib
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -143,6 +144,16 @@ class Finetuning(abc.ABC):
     def rows(self) -> int:
         """What a step takes `batch_size` of: examples, unless a task packs them."""
         return len(self.train.examples)
+
+    @property
+    def batch_size(self) -> int:
+        """Examples or rows of a step."""
+        return self.settings.batch_of(self.rows)
+
+    @property
+    def micro_batch(self) -> int:
+        """Examples or rows of one forward and backward pass."""
+        return math.gcd(self.settings.micro_batch, self.batch_size)
 
     @property
     @abc.abstractmethod

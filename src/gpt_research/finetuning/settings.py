@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
-from gpt_research.base.errors import require
+from gpt_research.base import hints
+from gpt_research.base.errors import UserError, require
 from gpt_research.config import changeable
 
 Task = Literal["classify", "pairs", "similarity", "choice", "complete", "chat"]
@@ -15,13 +16,17 @@ HEADS = ("classify", "pairs", "similarity", "choice")
 MATRICES = "qkv,proj,gate,up,down"
 GPT1_WIDTH, GPT1_RATE = 768, 6.25e-5
 """GPT-1's width, and its learning rate of fine-tuning."""
+GPT1_BATCH, FITTING_STEPS = 32, 100
+"""GPT-1's examples of a step, and the steps below which little is learnt, so that few examples get
+smaller ones."""
 LORA_RATE = 10.0
 """An adapter's learning rate, as a multiple of that of full weights."""
 
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """One fine-tuning. The defaults are GPT-1's (section 4.1), but for the learning rate."""
+    """One fine-tuning. The defaults are GPT-1's (section 4.1), but for narrow models and for few
+    examples."""
 
     run: str = ""
     """Run folder to begin with, or RUN@STEP for one of its checkpoints; an import is one too."""
@@ -46,13 +51,14 @@ class FinetuneSettings:
     """Continue although a setting that decides the result, or the data, has changed."""
     epochs: float = 3.0
     """Passes over the training examples."""
-    batch_size: int = 32
-    """Examples of a step; for complete and chat, rows of packed examples."""
+    batch_size: int | None = None
+    """Examples of a step; for complete and chat, rows of packed examples. Default: 32, or the power
+    of two below with which there are 100 steps."""
     micro_batch: int = changeable(8)
     """Examples or rows of one forward and backward pass; it must divide batch_size."""
     learning_rate: float | None = None
     """Highest learning rate. Default: GPT-1's 6.25e-5 at its width of 768, in inverse proportion to
-    the width, and ten times as much with LoRA."""
+    the square of the width, and ten times as much with LoRA."""
     schedule: str = "linear"
     """Learning rate after the warm-up, as in train; it ends at 0."""
     warmup_ratio: float = 0.002
@@ -108,11 +114,12 @@ class FinetuneSettings:
     """none, wandb or tensorboard."""
 
     def __post_init__(self) -> None:
-        require(0 < self.epochs < math.inf, "epochs", self.epochs, "a number above 0")
-        for name in ("batch_size", "micro_batch"):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        rule = f"a divisor of batch_size ({self.batch_size})"
-        require(self.batch_size % self.micro_batch == 0, "micro_batch", self.micro_batch, rule)
+        require(0 < self.epochs < math.inf, "epochs", self.epochs, "a finite number above 0")
+        require(self.micro_batch >= 1, "micro_batch", self.micro_batch, "at least 1")
+        size = self.batch_size
+        require(size is None or size >= 1, "batch_size", size, "at least 1")
+        rule = f"a divisor of batch_size ({size})"
+        require(size is None or size % self.micro_batch == 0, "micro_batch", self.micro_batch, rule)
         rate = self.learning_rate
         require(rate is None or 0 < rate < math.inf, "learning_rate", rate, "a finite number above 0")
         for name in ("lora", "early_stopping", "lm_weight"):
@@ -124,12 +131,32 @@ class FinetuneSettings:
         rule = "left out with lora, because blocks that are drawn must be trained"
         require(self.layers is None or not self.lora, "layers", self.layers, rule)
 
+    def check_named(self) -> None:
+        """Check that all is named that a fine-tuning needs.
+
+        Raises:
+            UserError: something is missing.
+        """
+        for name, what in (("run", "RUN"), ("data", "FILE"), ("task", ", ".join(get_args(Task))), ("out", "FOLDER")):
+            if not getattr(self, name):
+                example = hints.command("finetune", "RUN", "--data", "FILE", "--task", "classify", "--out", "FOLDER")
+                raise UserError(f"finetune needs {name} ({what}), as in: {example}")
+        rule = "0 without --val, because it looks at the validation loss"
+        require(not self.early_stopping or bool(self.val), "early_stopping", self.early_stopping, rule)
+
     @property
     def has_head(self) -> bool:
         return self.task in HEADS
+
+    def batch_of(self, rows: int) -> int:
+        """Return the examples of a step, for some training examples or packed rows of them."""
+        if self.batch_size is not None:
+            return self.batch_size
+        most = min(GPT1_BATCH, max(1, int(self.epochs * rows / FITTING_STEPS)))
+        return 1 << (most.bit_length() - 1)  # a power of two, of which micro_batch is a divisor
 
     def rate(self, width: int) -> float:
         """Return the learning rate for a model of this width."""
         if self.learning_rate is not None:
             return self.learning_rate
-        return GPT1_RATE * GPT1_WIDTH / width * (LORA_RATE if self.lora else 1.0)
+        return GPT1_RATE * (GPT1_WIDTH / width) ** 2 * (LORA_RATE if self.lora else 1.0)

@@ -91,7 +91,7 @@ class TextObjective(Finetuning):
     def _batches(self, config: TrainConfig, rank: int, world_size: int) -> PackedBatches:
         rows = [[self.examples["train"][number] for number in row] for row in self.packed_rows]
         lengths = [sum(len(example.tokens) for example in row) for row in rows]
-        size = self.settings.batch_size, config.micro_batch, config.seed, rank, world_size
+        size = self.batch_size, config.micro_batch, config.seed, rank, world_size
         return PackedBatches(rows, NumberedExamples(lengths, *size, self.train.path.name))
 
     def validate(self, model: torch.nn.Module, config: TrainConfig, runtime: Runtime) -> dict[str, Loss]:
@@ -127,6 +127,6 @@ class TextObjective(Finetuning):
     def windows(self, batches: PackedBatches, step: int) -> list[dict[str, Any]]:
         """Return the examples that this process reads in a step."""
         order = batches.order
-        steps = self.settings.batch_size // (order.micro_batch * order.world_size)
+        steps = self.batch_size // (order.micro_batch * order.world_size)
         rows = [row for micro in range(steps) for row in order.chosen(step, micro)]
         return [{"example": self.train.examples[n].where} for row in rows for n in self.packed_rows[row]]

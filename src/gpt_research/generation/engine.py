@@ -118,7 +118,7 @@ class GenerationEngine(Protocol):
 
 def stream_samples(
     engine: GenerationEngine,
-    prompts: str | Sequence[str],
+    prompts: str | Sequence[str | list[int]],
     config: GenerateConfig,
     *,
     logprobs: int | None = None,
@@ -129,6 +129,7 @@ def stream_samples(
     The engine must be idle. If the iterator is closed early, the unfinished samples are cancelled.
 
     Args:
+        prompts: one text, or several prompts, each text or token ids.
         logprobs: as in `Request`.
         notice: is called once, with a sentence for the user, if a text outgrows the context.
 

@@ -8,11 +8,13 @@ Modules:
     label_study  what pretraining buys: accuracy by labelled examples, with and without it
     lr_range    one run whose learning rate rises until the loss does
     outcome     what one run came to
+    overlap     test examples that stand in the data a run was trained on
     records     what an experiment asks
     results     what an ablation found, for reports
     search      a sweep whose points optuna chooses
     sequential  intervals that hold although the result is looked at after each pair
     sweep       runs over values of settings, and where the best lies
+    trial_pool  processes that take trials of label_study side by side
     trials      one run of an experiment, and what came of it
     tuning      the best value of a setting for each arm
     workers     runs side by side, each in a process of its own

@@ -1,13 +1,17 @@
 """What did pretraining buy? Accuracy against the number of labelled examples, with and without it.
 
 Both sides have the same shape, the same examples and their own learning rate. The rate is chosen by
-the same procedure: each of `rates` at `tune_at` examples on two seeds of their own, the best mean
-score on the validation examples wins, and it is used at all sizes. Then each size is trained with
-the same seeds on both sides, a seed being one draw of the examples and of everything else. Each
-result is on the test examples. A study that was stopped goes on where it stopped.
+the same procedure: three rates around that of the settings are tried at `tune_at` examples on two
+seeds of their own, and further ones until the best has a worse one on each side, judged on the
+validation examples. It is used at all sizes. Then each size is trained with the same seeds on both
+sides, a seed being one draw of the examples and of everything else. Each result is on the test
+examples. A study that was stopped goes on where it stopped.
 
+    STUDY/study.json     what is compared
     STUDY/trials.jsonl   one line for each trial that is done
-    STUDY/result.json    the scores and the differences
+    STUDY/trials/        those that are under way
+    STUDY/overlap.json   which test examples stand in the pretraining data
+    STUDY/result.json    the scores and the differences, of the sizes that are done
     STUDY/study.html     one plot with bands, and the tables
 """
 
@@ -17,7 +21,7 @@ import dataclasses
 import json
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -25,24 +29,26 @@ from typing import Any
 
 import numpy as np
 
-from gpt_research.base import hints
+from gpt_research.base import hints, plugins
 from gpt_research.base.errors import UserError, require
 from gpt_research.base.files import file_sha256, write_json, write_text
 from gpt_research.base.seeds import seed_for
 from gpt_research.evaluation.statistics import student_quantile
 from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.finetuning.tables import Row, read_rows
+from gpt_research.lab.tuning import Bracket
 from gpt_research.report.charts import Chart, Line, figure
-from gpt_research.report.html import element, page, section, table
+from gpt_research.report.html import Html, element, page, section, table
 
 SIDES = ("pretrained", "from scratch")
 CONFIDENCE = 0.95
 MAIN_SCORE = {"similarity": "spearman", "complete": "exact", "chat": "exact"}
 """The score of a study by task; accuracy for the others."""
-
-Trainer = Callable[[FinetuneSettings], Any]
-Judge = Callable[[str, str], Mapping[str, float | None]]
-"""Takes a run folder and a file of examples; returns the scores."""
+SAVES_EVERY = 100
+"""Steps between two checkpoints of a trial, which nobody wants once it is done."""
+TUNING_SEEDS = 2
+TUNING_SEEDS_FROM = 1000
+"""Distance of the seeds of tuning from those of the comparison."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +56,17 @@ class LabelStudy:
     """What a study compares."""
 
     settings: FinetuneSettings
-    """Of the fine-tunings; `data` is drawn from, `val` chooses the rates, `out` is the study."""
+    """Of the fine-tunings; `data` is drawn from, `val` chooses the rates, `out` is the study. The
+    search for rates begins with `learning_rate`."""
     test: str
     sizes: Sequence[int]
     seeds: int
-    rates: Sequence[float]
     tune_at: int
 
     def __post_init__(self) -> None:
         require(len(self.sizes) > 0 and min(self.sizes) > 1, "sizes", list(self.sizes), "numbers of 2 or more")
         require(self.seeds >= 2, "seeds", self.seeds, "2 or more, because intervals need several")
+        require(self.tune_at >= 2, "tune_at", self.tune_at, "2 or more")
         for name in ("val", "data", "out"):
             require(bool(getattr(self.settings, name)), name, "", "given with --study")
         require(bool(self.test), "test", "", "given with --study: the examples that the scores are of")
@@ -69,37 +76,99 @@ class LabelStudy:
         return MAIN_SCORE.get(self.settings.task or "", "accuracy")
 
 
-def run_study(study: LabelStudy, train: Trainer, judge: Judge, say: Callable[[str], None]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Trial:
+    """One fine-tuning of a study."""
+
+    side: str
+    size: int
+    seed: int
+    rate: float
+    judged_on: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.side}, {self.size} examples, seed {self.seed}, rate {self.rate:.3g}, on {self.judged_on}"
+
+    @property
+    def folder(self) -> str:
+        """Its name as that of a folder."""
+        return f"{self.side.replace(' ', '-')}-{self.size}-seed-{self.seed}-rate-{self.rate:.3g}"
+
+
+@dataclass(frozen=True)
+class TrialJob:
+    """What a process is told of a trial."""
+
+    name: str
+    settings: FinetuneSettings
+    judged_on: str
+    """File of examples."""
+    score: str
+    plugins: tuple[str, ...] = ()
+    """Files of plugins that the model needs."""
+
+
+@dataclass(frozen=True)
+class TrialScore:
+    """What came of a trial."""
+
+    score: float
+    """0 if it is not defined, or if training diverged."""
+    steps: int
+    train_s: float
+    judge_s: float
+
+
+Run = Callable[[Iterable[TrialJob]], Iterable[tuple[TrialJob, TrialScore]]]
+"""Takes trials, side by side or one after another; yields each with its score as it ends."""
+
+
+def run_study(
+    study: LabelStudy, run: Run, start: float, say: Callable[[str], None], overlap: Callable[[], Mapping[str, Any]]
+) -> dict[str, Any]:
     """Take all trials that are not done yet, and write the result; return it.
 
     Args:
-        train: fine-tunes.
-        judge: measures a run on a file.
+        run: takes trials.
+        start: the learning rate around which the best ones are looked for.
         say: is called with a line for each trial.
+        overlap: says which test examples stand in the pretraining data; called once in the life of
+            a study.
 
     Raises:
-        UserError: a file cannot be used, a size is larger than the training examples, or the folder
-            holds another study.
+        UserError: a file cannot be used, a size is smaller than the number of classes, or the
+            folder holds another study.
     """
-    work = _Work(study, train, judge, say)
-    work.begin()
-    rates = {side: work.best_rate(side) for side in SIDES}
-    scores: dict[str, dict[int, list[float]]] = {side: {} for side in SIDES}
-    for size in work.sizes:
-        for side in SIDES:
-            seeds = range(study.seeds)
-            scores[side][size] = [work.trial(side, size, seed, rates[side], study.test) for seed in seeds]
-    result = {
+    work = _Work(study, run, say)
+    work.begin({"start": start})
+    found = work.kept("overlap.json", overlap)
+    say(found["in_words"])
+    brackets = work.best_rates(start)
+    result: dict[str, Any] = {
         "score": study.score,
         "task": study.settings.task,
-        "rates": rates,
+        "rates": {side: bracket.best for side, bracket in brackets.items()},
+        "tuning": {
+            side: {"scores": {f"{rate:.3g}": -cost for rate, cost in sorted(bracket.scores.items())},
+                   "best_is_inside": bracket.is_bracketed}
+            for side, bracket in brackets.items()
+        },
         "seeds": study.seeds,
-        "sizes": [_of_size(size, *(scores[side][size] for side in SIDES)) for size in work.sizes],
+        "sizes": [],
+        "overlap": found,
         "asked": work.asked,
-    }
+    }  # fmt: skip
     folder = Path(study.settings.out)
-    write_json(folder / "result.json", result)
-    write_text(folder / "study.html", study_page(result))
+    for size in work.sizes:
+        trials = [
+            Trial(side, size, seed, result["rates"][side], study.test) for seed in range(study.seeds) for side in SIDES
+        ]
+        scores = work.scores(trials)
+        of_sides = ([scores[trial] for trial in trials if trial.side == side] for side in SIDES)
+        result["sizes"].append(_of_size(size, *of_sides))
+        write_json(folder / "result.json", result)
+        write_text(folder / "study.html", study_page(result))
     return result
 
 
@@ -119,76 +188,105 @@ def _interval(values: Sequence[float]) -> dict[str, Any]:
 class _Work:
     """The trials of a study, and those that are done."""
 
-    def __init__(self, study: LabelStudy, train: Trainer, judge: Judge, say: Callable[[str], None]) -> None:
-        self.study, self.train, self.judge, self.say = study, train, judge, say
+    def __init__(self, study: LabelStudy, run: Run, say: Callable[[str], None]) -> None:
+        self.study, self.run, self.say = study, run, say
         self.folder = Path(study.settings.out)
         self.rows = read_rows(Path(study.settings.data), study.settings.task or "")
         self.sizes = sorted({min(size, len(self.rows)) for size in study.sizes})
+        self.tune_at = min(study.tune_at, len(self.rows))
         files = {name: file_sha256(Path(name)) for name in (study.settings.data, study.settings.val, study.test)}
-        own = {"out", "data", "val", "learning_rate", "seed", "from_scratch", "resume", "device"}
+        own = {"out", "data", "val", "learning_rate", "from_scratch", "resume", "device"}
         settings = {name: value for name, value in dataclasses.asdict(study.settings).items() if name not in own}
-        numbers = {"tune_at": min(study.tune_at, len(self.rows)), "rates": list(study.rates)}
-        self.asked: dict[str, Any] = {"settings": settings, "files": files, **numbers}
+        self.asked: dict[str, Any] = {"settings": settings, "files": files, "tune_at": self.tune_at}
+        self.lines: list[str] = []
+        """Of trials.jsonl."""
         self.done: dict[str, float] = {}
 
-    def begin(self) -> None:
+    def begin(self, facts: Mapping[str, Any]) -> None:
         """Read what is done.
 
+        Args:
+            facts: what else makes the study what it is.
+
         Raises:
-            UserError: the folder holds another study.
+            UserError: the folder holds another study, or a draw cannot have all classes.
         """
+        self.asked |= facts
+        classes = len(self._firsts(self.rows))
+        if (smallest := min(*self.sizes, self.tune_at)) < classes:
+            raise UserError(
+                f"{self.study.settings.data} has {classes} classes, and {smallest} examples cannot have one of each. "
+                "Raise --sizes and --tune_at."
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "study.json"
-        if path.is_file():
-            if json.loads(path.read_text(encoding="utf-8")) != json.loads(json.dumps(self.asked)):
-                raise UserError(
-                    f"{self.folder} holds a study with other settings, files or rates. Name another folder with --out."
-                )
-        else:
-            write_json(path, self.asked)
+        before = self.kept("study.json", lambda: self.asked)
+        if before != json.loads(json.dumps(self.asked)):
+            raise UserError(
+                f"{self.folder} holds a study with other settings or files. Name another folder with --out."
+            )
         lines = self.folder / "trials.jsonl"
-        for line in lines.read_text(encoding="utf-8").splitlines() if lines.is_file() else []:
-            found = json.loads(line)
-            self.done[found["trial"]] = found["score"]
+        if lines.is_file():
+            self.lines = lines.read_text(encoding="utf-8").splitlines(keepends=True)
+        self.done = {found["trial"]: found["score"] for found in map(json.loads, self.lines)}
 
-    def best_rate(self, side: str) -> float:
-        """Return the rate with the best mean score on the validation examples."""
-        study, size = self.study, self.asked["tune_at"]
+    def kept(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what a file of the study holds; make it if it is not there."""
+        path = self.folder / name
+        if not path.is_file():
+            write_json(path, dict(make()))
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return found
+
+    def best_rates(self, start: float) -> dict[str, Bracket]:
+        """Look for the rate of each side with the best mean score on the validation examples."""
+        study = self.study
         # Their draws are not those of the comparison.
-        seeds = (study.seeds + 1000, study.seeds + 1001)
-        means = {
-            rate: fmean(self.trial(side, size, seed, rate, study.settings.val) for seed in seeds)
-            for rate in study.rates
-        }
-        return max(means, key=lambda rate: means[rate])
+        seeds = range(study.seeds + TUNING_SEEDS_FROM, study.seeds + TUNING_SEEDS_FROM + TUNING_SEEDS)
+        brackets = {side: Bracket(start) for side in SIDES}
+        while wanted := [(side, rate) for side in SIDES for rate in brackets[side].wanted()]:
+            trials = {
+                (side, rate): [Trial(side, self.tune_at, seed, rate, study.settings.val) for seed in seeds]
+                for side, rate in wanted
+            }
+            scores = self.scores([trial for own in trials.values() for trial in own])
+            for (side, rate), own in trials.items():
+                brackets[side].scores[rate] = -fmean(scores[trial] for trial in own)
+        for side, bracket in brackets.items():
+            edge = "" if bracket.is_bracketed else ", the end of what was tried"
+            self.say(f"{side}: learning rate {bracket.best:.3g}{edge}")
+        return brackets
 
-    def trial(self, side: str, size: int, seed: int, rate: float, judged_on: str) -> float:
-        """Return the score of a trial; take it if it is not done yet."""
-        name = f"{side}, {size} examples, seed {seed}, rate {rate:g}, on {judged_on}"
-        if name in self.done:
-            return self.done[name]
-        run = self.folder / "trial"
-        shutil.rmtree(run, ignore_errors=True)
-        data = self.folder / "examples.jsonl"
-        write_text(data, "".join(json.dumps(dict(row.values)) + "\n" for row in self.drawn(size, seed)))
+    def scores(self, trials: Sequence[Trial]) -> dict[Trial, float]:
+        """Return the score of each trial; take those that are not done yet."""
+        jobs = (self._job(trial) for trial in trials if trial.name not in self.done)
+        for job, found in self.run(jobs):
+            self.done[job.name] = found.score
+            self.lines.append(json.dumps({"trial": job.name, **dataclasses.asdict(found)}) + "\n")
+            write_text(self.folder / "trials.jsonl", "".join(self.lines), durable=True)
+            shutil.rmtree(Path(job.settings.data).parent, ignore_errors=True)
+            seconds = f"{found.steps:,} steps in {found.train_s:.0f} s, measured in {found.judge_s:.0f} s"
+            self.say(f"{job.name}: {self.study.score} {found.score:.4f} ({seconds})")
+        return {trial: self.done[trial.name] for trial in trials}
+
+    def _job(self, trial: Trial) -> TrialJob:
+        """Write the examples of a trial; return what a process is told."""
+        folder = self.folder / "trials" / trial.folder
+        folder.mkdir(parents=True, exist_ok=True)
+        data = folder / "examples.jsonl"
+        write_text(data, "".join(json.dumps(dict(row.values)) + "\n" for row in self.drawn(trial.size, trial.seed)))
         settings = dataclasses.replace(
             self.study.settings,
             data=str(data),
             val="",
-            out=str(run),
-            from_scratch=side == SIDES[1],
-            learning_rate=rate,
-            seed=seed_for(self.study.settings.seed, "study", seed) % 2**31,
+            out=str(folder / "run"),
+            from_scratch=trial.side == SIDES[1],
+            learning_rate=trial.rate,
+            early_stopping=0,
+            save_interval=self.study.settings.save_interval or SAVES_EVERY,
+            seed=seed_for(self.study.settings.seed, "study", trial.seed) % 2**31,
         )
-        self.train(settings)
-        score = self.judge(str(run), judged_on).get(self.study.score)
-        shutil.rmtree(run)  # only its score is wanted
-        self.done[name] = 0.0 if score is None else float(score)
-        lines = self.folder / "trials.jsonl"
-        before = lines.read_text(encoding="utf-8") if lines.is_file() else ""
-        write_text(lines, before + json.dumps({"trial": name, "score": self.done[name]}) + "\n", durable=True)
-        self.say(f"{name}: {self.study.score} {self.done[name]:.4f}")
-        return self.done[name]
+        files = tuple(str(path) for path in plugins.LOADED.values())
+        return TrialJob(trial.name, settings, trial.judged_on, self.study.score, files)
 
     def drawn(self, size: int, seed: int) -> list[Row]:
         """Return the examples of a trial: both sides get the same, and a larger size holds those of
@@ -196,16 +294,20 @@ class _Work:
         """
         stream = np.random.default_rng(seed_for(self.study.settings.seed, "examples of a study", seed))
         order = [self.rows[number] for number in stream.permutation(len(self.rows))]
-        label = self.study.settings.columns.get("label", "label")
-        if self.study.settings.task not in ("classify", "pairs"):
-            return order[:size]
-        firsts = list({str(row.values.get(label)): row for row in reversed(order)}.values())
+        firsts = self._firsts(order)
         chosen = {id(row) for row in firsts}
         return [*firsts, *(row for row in order if id(row) not in chosen)][:size]
 
+    def _firsts(self, rows: Sequence[Row]) -> list[Row]:
+        """Return the first row of each class; none of a task without classes."""
+        if self.study.settings.task not in ("classify", "pairs"):
+            return []
+        label = self.study.settings.columns.get("label", "label")
+        return list({str(row.values.get(label)): row for row in reversed(rows)}.values())
 
-def study_page(result: Mapping[str, Any]) -> str:
-    """Return the page of a study."""
+
+def study_chart(result: Mapping[str, Any], title: str = "") -> Html:
+    """Return the plot of a study: a line and its band for each side."""
     sizes, score = result["sizes"], result["score"]
     x = np.array([float(one["examples"]) for one in sizes])
     lines = []
@@ -213,19 +315,36 @@ def study_page(result: Mapping[str, Any]) -> str:
         mean, low, high = (np.array([one[side][name] for one in sizes]) for name in ("mean", "low", "high"))
         lines.append(Line(side, (x, mean), number, (low, high), dots=True))
     note = f"Means over {result['seeds']} seeds, with the 95% interval of the mean as a band."
-    chart = Chart(f"{score} by labelled examples", "labelled examples", score, lines, note, log_x=True)
+    title = title or f"{score} by labelled examples"
+    return figure(Chart(title, "labelled examples", score, lines, note, log_x=True), 64)
+
+
+def study_page(result: Mapping[str, Any]) -> str:
+    """Return the page of a study."""
+    sizes, score = result["sizes"], result["score"]
     rows = [[f"{one['examples']:,}", *(shown(one[name]) for name in (*SIDES, "difference"))] for one in sizes]
     headings = ["examples", *SIDES, "difference (paired)"]
     last = sizes[-1]["difference"]
     clear = "more than chance" if last["low"] > 0 or last["high"] < 0 else "not told from chance"
     lead = f"With {sizes[-1]['examples']:,} examples pretraining changes {score} by {shown(last)}: {clear}."
-    chosen = [[side, f"{result['rates'][side]:g}"] for side in SIDES]
     parts = [
-        ("Scores", section("Scores", figure(chart, 64), table("Scores with 95% intervals", headings, rows))),
-        ("Learning rates", section("Learning rates", table("Chosen on other seeds", ["side", "rate"], chosen))),
+        ("Scores", section("Scores", study_chart(result), table("Scores with 95% intervals", headings, rows))),
+        ("Learning rates", section("Learning rates", _rates(result))),
+        ("Test texts", section("Test texts in the pretraining data", element("p", result["overlap"]["in_words"]))),
     ]
     foot = f"Written by {hints.command('finetune', '--study')}."
     return page("What pretraining buys", element("p", lead, class_="lead"), parts, foot)
+
+
+def _rates(result: Mapping[str, Any]) -> Html:
+    """Return the table of the learning rates that were tried."""
+    rows = []
+    for side in SIDES:
+        tuned = result["tuning"][side]
+        tried = ", ".join(f"{rate}: {score:.4f}" for rate, score in tuned["scores"].items())
+        rate = f"{result['rates'][side]:.3g}" + ("" if tuned["best_is_inside"] else " (at the end of what was tried)")
+        rows.append([side, rate, tried])
+    return table("Chosen on other seeds, by the validation examples", ["side", "rate", "tried"], rows)
 
 
 def shown(found: Mapping[str, Any]) -> str:

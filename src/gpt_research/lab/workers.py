@@ -21,6 +21,7 @@ from gpt_research.base import machine, parent, plugins
 from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
 from gpt_research.lab.outcome import Outcome
+from gpt_research.lab.trial_pool import environments
 from gpt_research.lab.trials import Trial, last_words
 
 LOOKS_EVERY_S = 0.2
@@ -51,7 +52,8 @@ class Workers:
         Args:
             cards: give each a GPU of its own, in place of one thread.
         """
-        self.count, self.cards, self.keep_checkpoints = count, cards, keep_checkpoints
+        self.count, self.keep_checkpoints = count, keep_checkpoints
+        self._environments = environments(count, cards)
         self._running: list[Running] = []
         self._tries: dict[str, int] = {}
 
@@ -74,7 +76,7 @@ class Workers:
         settings = trial.prepare()
         taken = {running.slot for running in self._running}
         slot = next(str(number) for number in range(self.count) if str(number) not in taken)
-        environment = {**os.environ, **self._resources(slot)}
+        environment = {**os.environ, **self._environments[int(slot)]}
         arguments = ["-m", "gpt_research", "train", "--config", str(settings)]
         for plugin in plugins.LOADED.values():
             arguments += ["--plugin", str(plugin)]
@@ -161,13 +163,6 @@ class Workers:
             while waiting and self.has_room:
                 self.start(waiting.pop(0))
             yield self.finished()
-
-    def _resources(self, slot: str) -> dict[str, str]:
-        if not self.cards:
-            return {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        cards = visible.split(",") if visible else [str(number) for number in range(self.count)]
-        return {"CUDA_VISIBLE_DEVICES": cards[int(slot)]}
 
 
 def usual_workers(config: TrainConfig, asked: int) -> tuple[int, bool]:

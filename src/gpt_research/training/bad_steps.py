@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gpt_research.base import hints
-from gpt_research.base.errors import UserError
+from gpt_research.base.errors import NotFiniteError, UserError
 from gpt_research.checkpoint.weights import held_rows
 from gpt_research.training.black_box import write_black_box
 from gpt_research.training.health import MOST_BAD_STEPS, Finding
@@ -73,7 +73,7 @@ class BadSteps:
         else:
             what = "No step before them changed the weights, so nothing was saved."
         saving.wait()
-        return UserError(
+        return NotFiniteError(
             f"{MOST_BAD_STEPS} steps in a row, up to step {at}, had a gradient that is not finite. {what} "
             f"Look with: {hints.command('replay', self._run, '--step', at)}; then lower learning_rate, or use bf16 or "
             "fp32."

@@ -22,6 +22,7 @@ from gpt_research.checkpoint.files import (
     tensor_files,
     validation_loss,
     verify_checkpoint,
+    weight_files,
 )
 from gpt_research.config import TrainConfig
 from gpt_research.run_reference import RunReference
@@ -135,7 +136,7 @@ def _checkpoint(run: Path, step: int, *, hashes: bool) -> CheckpointSummary:
     try:
         if hashes:
             verify_checkpoint(folder, optimizer=has_optimizer(folder))
-        weights, optimizer = (_count(tensor_files(folder, kind)) for kind in ("model", "optimizer"))
+        weights, optimizer = (_count(files) for files in (weight_files(folder), tensor_files(folder, "optimizer")))
         weights += ", and their average" if tensor_files(folder, "ema") else ""
         loss = validation_loss(run, step)
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6

@@ -50,7 +50,8 @@ class RunState:
         tensors = model_tensors(model), optimizer_tensors(optimizer, model)
         rows = first_rows(model) | optimizer_first_rows(optimizer, model)
         ema = self.train_step.average.tensors() if self.train_step.average is not None else None
-        return Checkpoint(step, *tensors, self.small_values(), rows, ema=ema)
+        frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+        return Checkpoint(step, *tensors, self.small_values(), rows, ema=ema, frozen=frozen)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """Return weights, their average and optimizer state by name, as they are on the device."""

@@ -37,6 +37,8 @@ class BenchmarkIndex:
     """(m,) uint64: sorted hashes of the 13-grams, each once."""
     members: np.ndarray
     """(m,) uint64: bit j is set if benchmark j contains the 13-gram."""
+    words: int = WORDS
+    """Words in a row that make an overlap."""
 
     @classmethod
     def from_texts(cls, benchmarks: Mapping[str, Iterable[str]]) -> BenchmarkIndex:
@@ -44,13 +46,17 @@ class BenchmarkIndex:
         return cls.from_grams({name: grams_of(texts) for name, texts in benchmarks.items()})
 
     @classmethod
-    def from_grams(cls, benchmarks: Mapping[str, np.ndarray]) -> BenchmarkIndex:
-        """Join the results of `grams_of` for each benchmark, by its name."""
+    def from_grams(cls, benchmarks: Mapping[str, np.ndarray], words: int = WORDS) -> BenchmarkIndex:
+        """Join the results of `grams_of` for each benchmark, by its name.
+
+        Args:
+            words: of each of these grams.
+        """
         grams = _different(np.concatenate([np.empty(0, dtype=np.uint64), *benchmarks.values()]))
         members = np.zeros(len(grams), dtype=np.uint64)
         for j, part in enumerate(benchmarks.values()):
             members[np.searchsorted(grams, part)] |= np.uint64(1 << j)
-        return cls(tuple(benchmarks), grams, members)
+        return cls(tuple(benchmarks), grams, members, words)
 
     def overlaps(self, words: Words) -> np.ndarray:
         """Return (n_texts, n_benchmarks) int64: the number of different 13-grams that both
@@ -60,7 +66,7 @@ class BenchmarkIndex:
     def hits(self, words: Words) -> np.ndarray:
         """Return (m, 2) int64: text and index in `grams` of each different 13-gram that is
         shared."""
-        grams = words.ngrams(WORDS)
+        grams = words.ngrams(self.words)
         texts, indices = np.empty((2, len(grams.hashes)), dtype=np.int64)
         key_bits, sieve, starts = self._lookup
         count = compiled.find_known(grams.hashes, grams.offsets, self.grams, key_bits, sieve, starts, texts, indices)

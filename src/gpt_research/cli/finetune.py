@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpt_research.base import hints
 from gpt_research.base.errors import require
 from gpt_research.finetuning.settings import FinetuneSettings
+
+if TYPE_CHECKING:
+    from gpt_research.lab.label_study import TrialJob, TrialScore
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,6 @@ def _study(command: FinetuneCommand) -> int:
     from gpt_research.base.errors import UserError
     from gpt_research.base.locks import take_lock
     from gpt_research.checkpoint.files import find_step
-    from gpt_research.cli.label_trial import take_trial
     from gpt_research.finetuning.examples import Classes, ExampleFile
     from gpt_research.lab.label_study import SIDES, LabelStudy, run_study, shown
     from gpt_research.lab.overlap import overlap
@@ -140,3 +142,41 @@ def _study(command: FinetuneCommand) -> int:
         print(f"  {one['examples']:>6,} examples: {', '.join(sides)}")
     print(f"Page: {command.out}/study.html")
     return 0
+
+
+def take_trial(job: TrialJob) -> TrialScore:
+    """Take one trial of a study, in a process of its own: fine-tune, measure and clear up. It goes on
+    from its checkpoint if it was stopped, and its run folder is gone when it is done.
+
+    Raises:
+        UserError: a file or a setting is wrong.
+    """
+    import math
+    import shutil
+    import time
+
+    from gpt_research.base import plugins, startup
+    from gpt_research.base.errors import NotFiniteError
+    from gpt_research.finetuning.fine_tuned import open_fine_tuned, score_of
+    from gpt_research.finetuning.finetune import finetune
+    from gpt_research.lab.label_study import TrialScore
+    from gpt_research.run_reference import RunReference
+
+    for path in job.plugins:
+        plugins.load(path)
+    out, started_at = Path(job.settings.out), time.perf_counter()
+    steps, score, trained_at = 0, 0.0, None
+    try:
+        outcome = finetune(job.settings)
+        if outcome.stopped_by is not None:
+            raise KeyboardInterrupt
+        steps, trained_at = outcome.step, time.perf_counter()
+        runtime = startup.start(job.settings.device, "fp32")
+        found = score_of(open_fine_tuned(RunReference(out), job.judged_on, runtime.device), runtime, job.score)
+        score = found if math.isfinite(found) else 0.0
+    except NotFiniteError:  # this learning rate is too high, which is an answer
+        pass
+    ended_at = time.perf_counter()
+    trained_at = trained_at or ended_at
+    shutil.rmtree(out, ignore_errors=True)
+    return TrialScore(score, steps, trained_at - started_at, ended_at - trained_at)

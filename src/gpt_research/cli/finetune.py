@@ -145,8 +145,9 @@ def _study(command: FinetuneCommand) -> int:
 
 
 def take_trial(job: TrialJob) -> TrialScore:
-    """Take one trial of a study, in a process of its own: fine-tune, measure and clear up. It goes on
-    from its checkpoint if it was stopped, and its run folder is gone when it is done.
+    """Take one trial of a study, in a process of its own: fine-tune, measure and clear up.
+
+    It goes on from its checkpoint if it was stopped, and its run folder is gone when it is done.
 
     Raises:
         UserError: a file or a setting is wrong.

@@ -57,7 +57,9 @@ def test_planted_texts_are_found_and_others_not(
     assert "1 shorter ones were not looked for." in found.in_words
 
 
-def test_data_that_is_gone_is_said_to_be_unread(pretrained: Path, words: list[str], tmp_path: Path) -> None:
+def test_data_that_is_gone_is_said_to_be_unread(
+    pretrained: Path, dataset_folder: Path, words: list[str], tmp_path: Path
+) -> None:
     run = tmp_path / "moved"
     run.mkdir()
     for path in pretrained.iterdir():
@@ -67,4 +69,5 @@ def test_data_that_is_gone_is_said_to_be_unread(pretrained: Path, words: list[st
     write_yaml(dataclasses.replace(run_config(pretrained), data=str(tmp_path / "gone")), run / "config.yaml")
     found = overlap(run_reference(run), examples(tmp_path, words))
     assert found.in_words.startswith("Not looked for in the pretraining data.")
-    assert "gone" in found.in_words
+    assert f"data set {tmp_path / 'gone'} is not here: say where it is with --pretrained_on." in found.in_words
+    assert overlap(run_reference(run), examples(tmp_path, words), str(dataset_folder)).found == 3

@@ -30,6 +30,9 @@ class FinetuneCommand(FinetuneSettings):
     """With --study: seeds of each size, the same on both sides."""
     tune_at: int = 500
     """With --study: training examples of the trials that choose the learning rates."""
+    pretrained_on: str = ""
+    """With --study: the data set of the run, in which test texts are looked for, if it is not where
+    the run found it."""
     workers: int = 0
     """With --study: fine-tunings at a time, each with one core or card; 0 takes all of them."""
 
@@ -125,7 +128,7 @@ def _study(command: FinetuneCommand) -> int:
             classes.check(file, str(data.path))
 
     def looked_for() -> dict[str, Any]:
-        found = overlap(reference, test)
+        found = overlap(reference, test, command.pretrained_on)
         return {**dataclasses.asdict(found), "in_words": found.in_words}
 
     def say(line: str) -> None:

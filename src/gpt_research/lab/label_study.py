@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class Trial:
     size: int
     seed: int
     rate: float
-    judged_on: str
+    judged_on: Literal["validation", "test"]
 
     @property
     def name(self) -> str:
@@ -133,8 +133,8 @@ def run_study(
         run: takes trials.
         start: the learning rate around which the best ones are looked for.
         say: is called with a line for each trial.
-        overlap: says which test examples stand in the pretraining data; called once in the life of
-            a study.
+        overlap: says which test examples stand in the pretraining data; called until the data
+            could be read.
 
     Raises:
         UserError: a file cannot be used, a size is smaller than the number of classes, or the
@@ -143,6 +143,8 @@ def run_study(
     work = _Work(study, run, say)
     work.begin({"start": start})
     found = work.kept("overlap.json", overlap)
+    if not found.get("data", True):  # the data set was not there, and may be now
+        found = work.keep("overlap.json", overlap())
     say(found["in_words"])
     brackets = work.best_rates(start)
     result: dict[str, Any] = {
@@ -162,7 +164,7 @@ def run_study(
     folder = Path(study.settings.out)
     for size in work.sizes:
         trials = [
-            Trial(side, size, seed, result["rates"][side], study.test) for seed in range(study.seeds) for side in SIDES
+            Trial(side, size, seed, result["rates"][side], "test") for seed in range(study.seeds) for side in SIDES
         ]
         scores = work.scores(trials)
         of_sides = ([scores[trial] for trial in trials if trial.side == side] for side in SIDES)
@@ -233,9 +235,14 @@ class _Work:
         """Return what a file of the study holds; make it if it is not there."""
         path = self.folder / name
         if not path.is_file():
-            write_json(path, dict(make()))
+            return self.keep(name, make())
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return found
+
+    def keep(self, name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+        """Write a file of the study, and return what it holds."""
+        write_json(self.folder / name, dict(found))
+        return dict(found)
 
     def best_rates(self, start: float) -> dict[str, Bracket]:
         """Look for the rate of each side with the best mean score on the validation examples."""
@@ -245,7 +252,7 @@ class _Work:
         brackets = {side: Bracket(start) for side in SIDES}
         while wanted := [(side, rate) for side in SIDES for rate in brackets[side].wanted()]:
             trials = {
-                (side, rate): [Trial(side, self.tune_at, seed, rate, study.settings.val) for seed in seeds]
+                (side, rate): [Trial(side, self.tune_at, seed, rate, "validation") for seed in seeds]
                 for side, rate in wanted
             }
             scores = self.scores([trial for own in trials.values() for trial in own])
@@ -286,7 +293,8 @@ class _Work:
             seed=seed_for(self.study.settings.seed, "study", trial.seed) % 2**31,
         )
         files = tuple(str(path) for path in plugins.LOADED.values())
-        return TrialJob(trial.name, settings, trial.judged_on, self.study.score, files)
+        judged_on = self.study.test if trial.judged_on == "test" else self.study.settings.val
+        return TrialJob(trial.name, settings, judged_on, self.study.score, files)
 
     def drawn(self, size: int, seed: int) -> list[Row]:
         """Return the examples of a trial: both sides get the same, and a larger size holds those of

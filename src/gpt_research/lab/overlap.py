@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ from gpt_research.finetuning.examples import Example, ExampleFile
 from gpt_research.preprocessing.text.contamination import WORDS, BenchmarkIndex
 from gpt_research.preprocessing.text.words import Words, hash_words
 from gpt_research.run_reference import RunReference
+from gpt_research.settings_history import run_config
 from gpt_research.training.run_readings import RunReadings
 
 FEWEST_WORDS = 8
@@ -62,15 +64,22 @@ class Overlap:
         return " ".join([said, *self.remarks])
 
 
-def overlap(reference: RunReference, file: ExampleFile) -> Overlap:
+def overlap(reference: RunReference, file: ExampleFile, data: str = "") -> Overlap:
     """Look for the examples of a file in the training split of a run's data set.
+
+    Args:
+        data: where the data set lies; empty if it is where the run found it.
 
     Raises:
         UserError: there is no such run.
     """
     texts = [_texts(example) for example in file.examples]
+    place = data or run_config(reference.folder).data
+    if not Path(place).is_dir():
+        missing = f"The run's data set {place} is not here: say where it is with --pretrained_on."
+        return Overlap(len(texts), 0, 0, [], "", [missing])
     try:
-        read = RunReadings.open(reference)
+        read = RunReadings.open(reference, data)
         found, looked_for = examples_in(read.dataset, Tokenizer.load(reference.folder / "tokenizer.json"), texts)
     except UserError as error:
         return Overlap(len(texts), 0, 0, [], "", [str(error)])

@@ -115,4 +115,7 @@ def write_results(folder: Path, run: str, found: dict[str, dict[str, Any]]) -> N
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:  # the study has said how to go on
+        sys.exit(130)

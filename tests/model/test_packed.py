@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from allocated import allocated_bytes
 from model_shapes import SHAPES
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Precision, Runtime
 from gpt_research.model.fast.norms import rms_normed
-from gpt_research.model.fast.packed import Int8Linear, pack
+from gpt_research.model.fast.packed import BlockedLinear, Int8Linear, pack
 from gpt_research.model.gpt import GPT
 
 CPU = torch.device("cpu")
@@ -94,6 +95,27 @@ def test_the_division_of_rms_norm_is_torchs(scale: float) -> None:
     expected = torch.nn.functional.rms_norm(x.double(), (48,), eps=1e-6).float()
     torch.testing.assert_close(rms_normed(x, 1e-6), expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(rms_normed(x.bfloat16(), 1e-6), expected, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.inference_mode()
+def test_any_number_of_rows_is_the_linear_layer(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    linear, allowed = torch.nn.Linear(24, 40), 1e-6 if dtype == torch.float32 else 2e-2
+    layer = BlockedLinear(linear, dtype, rows=8)
+    for shape in [(1,), (32,), (33,), (2, 17), (5, 13), (3, 1, 71), (300,)]:
+        x = torch.randn(*shape, 24)
+        assert error(layer(x), linear(x)) < allowed, shape
+
+
+@torch.inference_mode()
+def test_texts_of_all_lengths_need_few_kernels() -> None:
+    layer = BlockedLinear(torch.nn.Linear(24, 40), torch.float32, rows=8)
+    before = allocated_bytes()
+    for rows in range(40, 440):
+        layer(torch.zeros(rows, 24))
+    # A kernel takes half a megabyte, so 400 of them take 200.
+    assert allocated_bytes() - before < 30e6
 
 
 @needs_x86

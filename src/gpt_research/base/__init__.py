@@ -14,6 +14,7 @@ Modules:
     machine        cores and memory of the machine, from /proc and /sys
     this_machine   the machine and the versions of the programs, as results name them
     packages       files of packages of the index, downloaded with pip
+    kernel_caches  a bound for the kernels that are kept for products on a CPU
     machine_code   loops compiled by numba, and kept on disk
     parent         processes that end with the one that started them
     peak_flops     the peak speed of a device: the base of MFU

@@ -12,7 +12,7 @@ from typing import cast
 import torch
 import torch.distributed as dist
 
-from gpt_research.base import drivers, machine, ranks, shared_cores, slurm
+from gpt_research.base import drivers, kernel_caches, machine, ranks, shared_cores, slurm
 from gpt_research.base.determinism import compute_deterministically
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Precision, Runtime
@@ -32,6 +32,7 @@ def start(device: str = "auto", precision: str = "auto", *, deterministic: bool 
         UserError: the machine has no such device, the device does not support the precision, or the
             processes do not find each other.
     """
+    kernel_caches.bound()
     if deterministic:
         compute_deterministically()
     os.environ.update(slurm.torchrun_variables(os.environ))

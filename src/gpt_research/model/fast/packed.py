@@ -15,6 +15,7 @@ from typing import Literal, TypeVar
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Runtime
@@ -135,6 +136,20 @@ class TransposedLinear(nn.Module):
         return y if self.bias is None else y + self.bias
 
 
+def padded_rows(rows: int) -> int:
+    """Return to how many rows a product is padded.
+
+    oneDNN compiles a kernel for each number of rows that it meets. That takes as long as the
+    product of some hundred rows, and half a megabyte, which is kept. So the numbers are few: all up
+    to 32, as batches have them, and eight between a power of 2 and the next, which are multiples of
+    32 in the end.
+    """
+    if rows <= 32:
+        return rows
+    step = min(32, 1 << (rows - 1).bit_length() - 4)
+    return -(-rows // step) * step
+
+
 class BlockedLinear(nn.Module):
     """A linear layer in the block layout of oneDNN that fits this number of rows and threads.
 
@@ -149,8 +164,13 @@ class BlockedLinear(nn.Module):
         self.bias = None if linear.bias is None else linear.bias.detach().to(dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "")
-        return y.to(x.dtype)
+        rows = x.numel() // x.size(-1)
+        more = padded_rows(rows) - rows
+        padded = F.pad(x.reshape(rows, -1), (0, 0, 0, more)) if more else x
+        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            padded.to(self.dtype), self.weight, self.bias, "none", [], ""
+        ).to(x.dtype)
+        return y[:rows].view(*x.shape[:-1], -1) if more else y
 
 
 class HalfLinear(nn.Module):

@@ -62,6 +62,22 @@ def test_a_sentence_and_its_losses(page: TestClient, folder: Path) -> None:
     assert [each["step"] for each in ask(page, "/losses", text=text, span=number)["losses"]] == [40]
 
 
+def test_an_index_that_was_opened_waits_for_the_first_question(
+    page: TestClient, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = page.get("/api/trace", params={"run": "tiny"})
+    assert (found.status_code, found.json()) == (200, {"run": "tiny", "last_step": 40})
+
+    def open_again(*given: object) -> None:
+        raise AssertionError("it is open already")
+
+    monkeypatch.setattr(Tracer, "open", open_again)
+    assert ask(page, text="the king and the queen")["last_step"] == 40
+    shutil.rmtree(folder.parent / "data" / "suffix_array")
+    refused = page.get("/api/trace", params={"run": "tiny"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "no_index")
+
+
 def test_what_cannot_be_traced_is_a_sentence(page: TestClient, folder: Path) -> None:
     def refused(what: str = "", **question: Any) -> tuple[int, dict[str, Any]]:
         answer = page.post(f"/api/trace{what}", json={"run": "tiny", **question})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from planted_run import Planted
 
 from gpt_research.checkpoint.files import saved_steps
 from gpt_research.cli.command_line import main
+from gpt_research.data import lineage
 from gpt_research.data.shards import Dataset
 from gpt_research.run import Run
 from gpt_research.tracing.losses import losses_at_checkpoints
@@ -22,6 +24,15 @@ from gpt_research.tracing.trace import Span, Tracer
 @pytest.fixture(scope="module")
 def tracer(planted: Planted) -> Tracer:
     return Tracer.open(planted.run)
+
+
+def test_opening_loads_what_the_first_question_needs(planted: Planted) -> None:
+    lineage._row_group.cache_clear()
+    tracer = Tracer.open(planted.run)
+    # Machine code, the index of both splits and the document index of the shard.
+    assert "gpt_research.tracing.kernels" in sys.modules
+    assert {"train", "val"} <= vars(tracer.index).keys()
+    assert lineage._row_group.cache_info().currsize > 0
 
 
 def span_of(tracer: Tracer, text: str) -> Span:

@@ -19,6 +19,18 @@ from gpt_research.serving.security import Guard
 from gpt_research.serving.worker import Worker
 from gpt_research.version import __version__
 
+TAGS = [
+    {"name": "openai", "description": "OpenAI's API."},
+    {"name": "tokenizer", "description": "The tokenizer, as vLLM offers it."},
+    {
+        "name": "page",
+        "description": "What the page asks for: runs, what is inside a model, training, data, traces. "
+        "The answers may change from one version to the next.",
+    },
+    {"name": "operation", "description": "For supervisors and Prometheus."},
+]
+"""What the OpenAPI document says about the groups of addresses."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -51,6 +63,7 @@ def build_app(parts: Parts, routers: Iterable[APIRouter], *, key: str = "", name
         docs_url=None,
         redoc_url=None,
         lifespan=life,
+        openapi_tags=TAGS,
         responses=errors.RESPONSES,
     )
     app.state.models, app.state.worker, app.state.batch = parts.models, parts.worker, parts.batch

@@ -27,6 +27,9 @@ from gpt_research.training.run_readings import RunReadings
 LOOKED_AT = 64
 """Places of a part of which it is computed when they were read, to find the first of them."""
 
+FIRST_WORDS = 16
+"""Tokens of the data that are traced when a run is opened."""
+
 
 @dataclass(frozen=True)
 class Dated:
@@ -117,7 +120,8 @@ class Tracer:
 
     @classmethod
     def open(cls, run: RunReference | Path | str, data: str = "", index: str = "") -> Tracer:
-        """Open a run, up to its checkpoint if one is named, and the index of its data set.
+        """Open a run, up to its checkpoint if one is named, and the index of its data set. What
+        questions need besides, such as machine code, is loaded here too.
 
         Args:
             data: where the data set lies; empty if it is where the run found it.
@@ -130,7 +134,13 @@ class Tracer:
         readings = RunReadings.open(reference, data)
         tokenizer = Tokenizer.load(reference.folder / "tokenizer.json")
         check_same_tokens(readings.dataset, tokenizer, reference.folder)
-        return cls(reference, tokenizer, readings, Index(readings.dataset, index), roots_of(readings.dataset.folder))
+        index_of_data = Index(readings.dataset, index)
+        opened = cls(reference, tokenizer, readings, index_of_data, roots_of(readings.dataset.folder))
+        # The first question takes a second more than others, so it is asked here.
+        train = index_of_data.train.text
+        if words := tokenizer.decode(train.tokens(0, min(FIRST_WORDS, train.count))):
+            opened.trace(words)
+        return opened
 
     def trace(self, text: str, *, before: str | None = None, limit: int = 5, minimum: int = 2) -> Trace:
         """Return the parts of a text that the data has.

@@ -84,10 +84,12 @@ class Trace {
     });
   }
 
-  // Whether there is an index, before anyone asks.
+  // Whether there is an index, before anyone asks; the server opens it while the reader types.
   async ready(signal) {
-    const { views } = await get("/api/data", { run: this.page.run().name }, signal);
+    const run = this.page.run().name;
+    const { views } = await get("/api/data", { run }, signal);
     if (views.trace && !views.trace.ok) return problem({ name: "ApiError", message: views.trace.why });
+    get("/api/trace", { run }, signal).catch(() => {}); // the question itself will say what is wrong
     return paragraph(
       "Type words, or choose some in any text of the other views. You see the longest pieces of them " +
         "that stand in the training data, each with its document, and the steps at which " +

@@ -29,7 +29,7 @@ from gpt_research.serving.page_api.run_data import OpenDocuments, RunData, data_
 from gpt_research.training.metrics import METRICS
 from gpt_research.training.run_readings import Part, RunReadings
 
-router = APIRouter(prefix="/api/data", include_in_schema=False)
+router = APIRouter(prefix="/api/data", tags=["page"])
 MOST_READS = 200_000
 """Windows of a span over all passes that are looked up at once."""
 SEARCH_S = 1.0

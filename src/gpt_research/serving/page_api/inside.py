@@ -40,7 +40,7 @@ from gpt_research.serving.page_api.asking import (
 )
 from gpt_research.serving.worker import Work
 
-router = APIRouter(prefix="/api", include_in_schema=False)
+router = APIRouter(prefix="/api", tags=["page"])
 LONGEST_TEXT = 4096
 """Tokens of a text that is analysed in windows."""
 LONGEST_GRID = 1024

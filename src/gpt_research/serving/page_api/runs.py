@@ -28,7 +28,7 @@ from gpt_research.training.live_metrics import LiveMetrics
 from gpt_research.training.metrics import read_samples
 from gpt_research.training.run_folder import OWNER
 
-router = APIRouter(prefix="/api", include_in_schema=False)
+router = APIRouter(prefix="/api", tags=["page"])
 CURVES = ("learning_rate", "grad_norm", "tokens_per_s", "elapsed_s")
 SHAPE = ("n_layer", "n_head", "n_embd", "vocab_size", "positions", "norm", "activation", "attention", "tie_weights")
 Line = Mapping[str, Any]

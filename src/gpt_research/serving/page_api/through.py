@@ -36,7 +36,7 @@ from gpt_research.serving.page_api.asking import (
 )
 from gpt_research.serving.worker import Work
 
-router = APIRouter(prefix="/api/through", include_in_schema=False)
+router = APIRouter(prefix="/api/through", tags=["page"])
 LONGEST_TEXT = 1024
 MOST_STEPS = 100
 MOST_WRITING = 20

@@ -55,26 +55,38 @@ def trace_router(open_tracer: Callable[[Path], Tracer]) -> APIRouter:
     """Return the router.
 
     Args:
-        open_tracer: opens a run with the index of its data; it is called when the first question
-            comes, because opening takes a moment.
+        open_tracer: opens a run with the index of its data; it is called when the page is about to
+            ask, because opening takes a moment.
     """
-    router = APIRouter(prefix="/api/trace", include_in_schema=False)
+    router = APIRouter(prefix="/api/trace", tags=["page"])
     checkpoints = Checkpoints()
 
     @lru_cache(maxsize=4)
     def opened(run: Path, changed: tuple[object, ...]) -> Tracer:
         return open_tracer(run)
 
-    def traced(run: Path, question: TraceQuestion) -> tuple[Tracer, Trace]:
+    def tracer_of(run: Path) -> Tracer:
         changed = _changed(run)
         try:
-            tracer = opened(run, changed)
+            return opened(run, changed)
         except UserError as error:
             raise ApiError(404, str(error), param="run", code="no_index") from None
+
+    def traced(run: Path, question: TraceQuestion) -> tuple[Tracer, Trace]:
+        tracer = tracer_of(run)
         found = tracer.trace(
             question.text, before=question.before or None, limit=question.limit, minimum=question.minimum
         )
         return tracer, found
+
+    @router.get("")
+    async def ready(models: Models, work: Work, run: str = "") -> Response:
+        """Open a run with the index of its data, so that the first question does not wait for that;
+        return the last step that is looked at.
+        """
+        model = models.find_run(run)
+        tracer = await work.run(tracer_of, model.folder)
+        return answer({"run": model.name, "last_step": tracer.readings.last_step})
 
     @router.post("")
     async def trace(models: Models, work: Work, question: TraceQuestion) -> Response:

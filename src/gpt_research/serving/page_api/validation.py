@@ -26,7 +26,7 @@ from gpt_research.serving.page_api.asking import about, answer, find_model, numb
 from gpt_research.serving.page_api.run_data import OpenDocuments, open_documents
 from gpt_research.serving.worker import Work, Worker
 
-router = APIRouter(prefix="/api", include_in_schema=False)
+router = APIRouter(prefix="/api", tags=["page"])
 GROUPS = 64
 """Places of the curve over positions."""
 KEPT = 32

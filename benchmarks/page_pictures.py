@@ -9,10 +9,11 @@ that each of them can be made.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,15 +115,22 @@ def in_few_colours(png: bytes) -> bytes:
     return small.getvalue()
 
 
-def main() -> None:
+@contextlib.contextmanager
+def chromium() -> Iterator[Any]:
+    """Yield a running browser."""
     from playwright.sync_api import sync_playwright
 
     path = next(found for name in BROWSERS if (found := shutil.which(name)))
     with sync_playwright() as started:
         browser = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+def main() -> None:
+    with chromium() as browser:
         for made in take(browser, sys.argv[1].rstrip("/"), IMAGES):
             print(f"{made}: {made.stat().st_size // 1024} kB")
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -98,9 +98,13 @@ class HarnessModel(TemplateLM):
         device: str = "auto",
         precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32",
         batch_size: int = 8,
-        step: str = "newest",
+        step: str = "",
     ) -> HarnessModel:
-        """Return the model of a run's newest checkpoint, or of another step.
+        """Return the model of a run's newest checkpoint, or of another one.
+
+        Args:
+            run: the run, or `RUN@STEP`.
+            step: newest, best, or a number; by default what `RUN@STEP` names, else newest.
 
         Raises:
             UserError: there is no such run, or it is damaged.

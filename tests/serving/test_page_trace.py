@@ -71,8 +71,9 @@ def test_an_index_that_was_opened_waits_for_the_first_question(
     def open_again(*given: object) -> None:
         raise AssertionError("it is open already")
 
-    monkeypatch.setattr(Tracer, "open", open_again)
-    assert ask(page, text="the king and the queen")["last_step"] == 40
+    with monkeypatch.context() as patch:
+        patch.setattr(Tracer, "open", open_again)
+        assert ask(page, text="the king and the queen")["last_step"] == 40
     shutil.rmtree(folder.parent / "data" / "suffix_array")
     refused = page.get("/api/trace", params={"run": "tiny"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (404, "no_index")

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from runs_of_six_steps import six_steps
 
+import gpt_research
 from gpt_research.checkpoint import files
 from gpt_research.checkpoint.files import checkpoint_path, find_step
 from gpt_research.cli.command_line import main, parse
@@ -22,12 +23,14 @@ from gpt_research.training.loop import train
 
 BEST = 4
 NAMED = {"2": 2, "best": BEST}
+SLOW = {"train", "finetune"}
+"""Commands that are given the best checkpoint alone."""
 SHORT = "--max_steps 1 --tokens_per_step 128 --micro_batch 4 --eval_tokens 64 --device cpu"
 OPEN_WEIGHTS = {
     "generate": "{run} --prompt the --max_new_tokens 2 --device cpu",
     "evaluate": "{run} --max_tokens 128 --device cpu",
     "export": "{run} --format safetensors --out {new}",
-    "average": "{run} {run} --out {new}",
+    "average": "{run} {folder}@6 --out {new}",
     "memorisation": "{run} --num_samples 1 --max_new_tokens 8 --index {index} --device cpu",
     "finetune": "{run} --data {examples} --task complete --epochs 1 --out {new} --device cpu",
     "train": "--init_from {run} --out {new} --data {data} " + SHORT,
@@ -35,20 +38,19 @@ OPEN_WEIGHTS = {
 """What each command is given that opens weights."""
 SHOW_STEP = {
     "inspect": ("{run}", "at step {step}"),
-    "compare": ("{run} {folder}@6", "one@{step}"),
+    "compare": ("{run} {folder}@6", "A 1 {step} "),
     "report": ("{run} --compressors false --out {new}", "at step {step} of 6"),
     "trace": ("{run} the --index {index} --json", '"last_step": {step}'),
     "replay": ("{run} --device cpu", "step {step}, in fp32"),
-    "where": ("--run {run} --json", '"step": {step}'),
 }
 """What each command is given that opens none, and what it then shows."""
 TAKE_SETTINGS = {
     "train": "--resume {run}",
     "plan": "--init_from {run} --data {data}",
-    "verify-resume": "--resume {run}",
+    "verify-resume": "--resume {run} --steps 2",
 }
 """What each command is given that takes a run's settings."""
-ELSEWHERE = {"serve"}
+ELSEWHERE = {"serve", "where"}
 """Commands with a test of their own."""
 
 
@@ -100,13 +102,16 @@ def test_the_tables_have_every_command_that_takes_a_run() -> None:
     assert taking == {*OPEN_WEIGHTS, *SHOW_STEP, *TAKE_SETTINGS, *ELSEWHERE}
 
 
-@pytest.mark.parametrize("named", NAMED)
-@pytest.mark.parametrize("name", OPEN_WEIGHTS)
+@pytest.mark.parametrize(
+    ("name", "named"),
+    [(name, named) for name in OPEN_WEIGHTS for named in NAMED if named == "best" or name not in SLOW],
+)
 def test_its_weights_are_opened(name: str, named: str, places: dict[str, Any], opened: set[Path]) -> None:
     run = f"{places['folder']}@{named}"
     assert main([name, *OPEN_WEIGHTS[name].format(run=run, **places).split()]) == 0
     of_run = {folder for folder in opened if places["folder"] in folder.parents}
-    assert of_run == {checkpoint_path(places["folder"], NAMED[named])}
+    steps = {NAMED[named], 6} if name == "average" else {NAMED[named]}
+    assert of_run == {checkpoint_path(places["folder"], step) for step in steps}
 
 
 @pytest.mark.parametrize("named", NAMED)
@@ -122,7 +127,17 @@ def test_its_step_is_shown(name: str, named: str, places: dict[str, Any], capsys
 @pytest.mark.parametrize("name", TAKE_SETTINGS)
 def test_its_settings_are_taken(name: str, named: str, places: dict[str, Any]) -> None:
     command = parse(name, TAKE_SETTINGS[name].format(run=f"{places['folder']}@{named}", **places).split())
-    assert command.model == run_config(places["folder"]).model
+    own = run_config(places["folder"]).model
+    assert dataclasses.replace(command.model, vocab_size=own.vocab_size) == own
+    assert "@" not in command.resume + command.init_from
+
+
+@pytest.mark.parametrize("named", NAMED)
+def test_what_its_step_read_is_found(named: str, places: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["where", "--run", f"{places['folder']}@{named}", "--json"]) == 0
+    found = capsys.readouterr().out
+    assert main(["where", "--run", str(places["folder"]), "--step", str(NAMED[named]), "--json"]) == 0
+    assert found == capsys.readouterr().out
 
 
 @pytest.mark.parametrize("named", NAMED)
@@ -130,6 +145,12 @@ def test_it_is_served(named: str, places: dict[str, Any]) -> None:
     app = build(ServeCommand(runs=[f"{places['folder']}@{named}", f"short={places['folder']}@{named}"], device="cpu"))
     served = app.state.models.named
     assert {name: model.step for name, model in served.items()} == {f"one@{named}": NAMED[named], "short": NAMED[named]}
+
+
+@pytest.mark.parametrize("named", NAMED)
+def test_python_gets_it(named: str, places: dict[str, Any], opened: set[Path]) -> None:
+    gpt_research.load(f"{places['folder']}@{named}")
+    assert opened == {checkpoint_path(places["folder"], NAMED[named])}
 
 
 @pytest.mark.parametrize("named", NAMED)
@@ -141,9 +162,8 @@ def test_lm_eval_gets_it(named: str, places: dict[str, Any], opened: set[Path]) 
     assert opened == {checkpoint_path(places["folder"], NAMED[named])}
 
 
-@pytest.mark.parametrize("named", NAMED)
-def test_llama_cpp_gets_it(named: str, places: dict[str, Any], opened: set[Path]) -> None:
+def test_llama_cpp_gets_it(places: dict[str, Any], opened: set[Path]) -> None:
     pytest.importorskip("xllamacpp")
-    run, asked = f"{places['folder']}@{named}", "--engine llamacpp --prompt the --max_new_tokens 2"
+    run, asked = f"{places['folder']}@best", "--engine llamacpp --prompt the --max_new_tokens 2"
     assert main(["generate", run, *asked.split()]) == 0
-    assert opened == {checkpoint_path(places["folder"], NAMED[named])}
+    assert opened == {checkpoint_path(places["folder"], BEST)}

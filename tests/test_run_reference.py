@@ -12,9 +12,9 @@ import pytest
 from small_training import small_training
 
 from gpt_research.base.errors import UserError
-from gpt_research.checkpoint.files import find_step, saved_steps
+from gpt_research.checkpoint.files import saved_steps
 from gpt_research.cli.command_line import main, parse
-from gpt_research.run import Run, load_model, named_or_newest
+from gpt_research.run import Run, named_or_newest
 from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.settings_history import run_config
 from gpt_research.training.loop import train
@@ -77,17 +77,6 @@ def test_what_names_no_checkpoint_or_two_is_a_sentence(
     assert message in str(refused.value)
 
 
-def test_commands_that_load_weights_take_the_checkpoint(run: Path, tmp_path: Path) -> None:
-    best = find_step(run, "best")
-    assert load_model(f"{run}@best")[0].state_dict().keys() == Run.open(run, step=str(best)).model.state_dict().keys()
-    for step in (2, best):
-        name = "best" if step == best else str(step)
-        assert main(["evaluate", f"{run}@{name}", *CPU]) == 0
-        assert json.loads((run / "evaluation.json").read_text())["step"] == step
-    assert main(["export", f"{run}@2", "--format", "safetensors", "--out", str(tmp_path / "out")]) == 0
-    assert "step 2" in (tmp_path / "out" / "README.md").read_text()
-
-
 def test_generate_and_inspect_take_the_checkpoint(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,13 +126,9 @@ def test_average_takes_the_checkpoints_that_are_named(
     assert "Leave --last out" in capsys.readouterr().err
 
 
-def test_replay_and_where_take_a_step_of_training(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replay_takes_a_step_that_has_no_checkpoint(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", f"{run}@3", *CPU]) == 0
     assert "step 3, in fp32" in " ".join(capsys.readouterr().out.split())
-    assert main(["where", "--run", f"{run}@3", "--json"]) == 0
-    by_reference = capsys.readouterr().out
-    assert main(["where", "--run", str(run), "--step", "3", "--json"]) == 0
-    assert by_reference == capsys.readouterr().out
     assert main(["where", "--run", str(run)]) == 2
     assert "together with --run" in capsys.readouterr().err
 

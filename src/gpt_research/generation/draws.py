@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
+import torch.nn.functional as F
 
 from gpt_research.config import GenerateConfig
 from gpt_research.generation.sampling import choose_by_row, rows_by_settings
@@ -59,25 +60,23 @@ class Drawing:
         chosen = choose_by_row(logits, self._groups, uniforms.to(logits.device), self._seen)
         if self._seen is not None:
             self._seen.scatter_(1, chosen[:, None], True)
-        totals = logits.logsumexp(1)
-        logprobs = logits.gather(1, chosen[:, None]).squeeze(1) - totals
-        alternatives = self._alternatives(logits, totals)
+        logprobs = -F.cross_entropy(logits, chosen, reduction="none")
+        alternatives = self._alternatives(logits)
         return [
             Draw(token, logprob, alternatives.get(row))
             for row, (token, logprob) in enumerate(zip(chosen.tolist(), logprobs.tolist(), strict=True))
         ]
 
-    def _alternatives(self, logits: torch.Tensor, totals: torch.Tensor) -> dict[int, dict[int, float]]:
+    def _alternatives(self, logits: torch.Tensor) -> dict[int, dict[int, float]]:
         """Return the log-probabilities of the likeliest tokens, for each row that asks for them."""
         counts = {row: own.alternatives for row, own in enumerate(self._rows) if own.alternatives}
         if not counts:
             return {}
         rows = list(counts)
-        likeliest = logits[rows].topk(min(max(counts.values()), logits.size(1)))
-        values = (likeliest.values - totals[rows, None]).tolist()
+        likeliest = logits[rows].log_softmax(1).topk(min(max(counts.values()), logits.size(1)))
         return {
             row: dict(zip(ids[: counts[row]], scores, strict=False))
-            for row, ids, scores in zip(rows, likeliest.indices.tolist(), values, strict=True)
+            for row, ids, scores in zip(rows, likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
         }
 
 

@@ -13,7 +13,7 @@ from model_shapes import SHAPES
 from gpt_research.base.errors import UserError
 from gpt_research.base.runtime import Precision, Runtime
 from gpt_research.model.fast.norms import rms_normed
-from gpt_research.model.fast.packed import BlockedLinear, Int8Linear, pack
+from gpt_research.model.fast.packed import BlockedLinear, Int8Linear, SmallLinear, pack
 from gpt_research.model.gpt import GPT
 
 CPU = torch.device("cpu")
@@ -106,6 +106,20 @@ def test_any_number_of_rows_is_the_linear_layer(dtype: torch.dtype) -> None:
     for shape in [(1,), (32,), (33,), (2, 17), (5, 13), (3, 1, 71), (300,)]:
         x = torch.randn(*shape, 24)
         assert error(layer(x), linear(x)) < allowed, shape
+
+
+@torch.inference_mode()
+def test_a_small_layer_gives_a_row_what_it_gives_many() -> None:
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(256, 512)
+    x = torch.randn(20, 256)
+    for dtype, differ in ((torch.float32, 1.0), (torch.bfloat16, 0.01)):
+        layer = SmallLinear(linear, dtype, rows=8)
+        assert 1 <= layer.few < 20
+        many, single = layer(x), torch.cat([layer(row[None]) for row in x])
+        # A sum in another order may round to the neighbour, of 8 bits.
+        assert error(single, many) < (1e-6 if dtype == torch.float32 else 1e-3)
+        assert (single != many).float().mean() < differ
 
 
 @torch.inference_mode()

@@ -17,8 +17,9 @@ from gpt_research.cli.serve import ServeCommand, build
 ADDRESS = "http://127.0.0.1:8000"
 POSTS = ["tokenize", "analysis", "attention", "attention/head", "lens", "switch_off", "switch_off/each",
          "through/losses", "through/samples", "trace", "trace/losses"]  # fmt: skip
-GETS = ["runs", "runs/tiny", "runs/tiny/metrics", "runs/tiny/samples", "runs/tiny/settings", "positions", "trace",
-        "data", "data/card", "data/documents", "data/document", "data/reads", "data/search", "data/validation"]  # fmt: skip
+GETS = ["runs", "runs/tiny", "runs/tiny/metrics", "runs/tiny/samples", "runs/tiny/settings", "positions",
+        "data", "data/card", "data/documents", "data/document", "data/reads", "data/search", "data/validation",
+        "trace"]  # fmt: skip
 
 texts = st.sampled_from(["king", "", "\ud800 alone", "\0", "naïve ☃", "a" * 3000, "<|endoftext|>", "tiny@20"])
 numbers = st.sampled_from([0, 1, 2, -1, 40, 10**9, 2**63, 10**300])

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gpt_research.base.errors import UserError, closest
@@ -185,7 +186,7 @@ def source_of(path: Path, row: int) -> tuple[str, int]:
     group = int(np.searchsorted(ends, row, side="right"))
     sources, positions = _row_group(path, group)
     inside = row - (int(ends[group - 1]) if group else 0)
-    return sources[inside], positions[inside]
+    return sources[inside].as_py(), positions[inside].as_py()
 
 
 @lru_cache(maxsize=1024)
@@ -195,15 +196,16 @@ def _group_ends(path: Path) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
-def _row_group(path: Path, group: int) -> tuple[list[str], list[int]]:
+def _row_group(path: Path, group: int) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
     with _opened(path) as file:
-        table = file.read_row_group(group, columns=["source", "position"])
-    return table["source"].to_pylist(), table["position"].to_pylist()
+        # Two columns are read in the time in which other threads would begin to.
+        table = file.read_row_group(group, columns=["source", "position"], use_threads=False)
+    return table["source"], table["position"]
 
 
 def _opened(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, pre_buffer=False)
     except (OSError, ValueError) as error:  # pyarrow's errors are among these
         raise UserError(
             f"The document index {path} cannot be read ({str(error)[:100]}). Run preprocessing again."

@@ -99,7 +99,7 @@ def profile(chromium: Any) -> Iterator[Callable[[int, str], Any]]:
         if (width, scheme) not in made:
             size = {"width": width, "height": 900}
             context = chromium.new_context(viewport=size, color_scheme=scheme, locale="en-US")
-            context.set_default_timeout(10_000)
+            context.set_default_timeout(30_000)  # of a busy machine
             made[width, scheme] = context
         return made[width, scheme]
 

@@ -4,6 +4,7 @@ import { button, choice, element, field, moveByArrows, paragraph, shown } from "
 import { AttentionPart } from "./attention.js";
 import { exampleText } from "./example.js";
 import { CurvesPart, PositionsPart } from "./curves.js";
+import { inputSection, textToAsk } from "./input.js";
 import { inspector } from "./inspector.js";
 import { LensPart } from "./lens.js";
 import { Slot } from "./problems.js";
@@ -27,15 +28,7 @@ export function show(page) {
 class Inside {
   constructor(page) {
     this.page = page;
-    this.text = element("textarea", {
-      id: "text",
-      rows: "3",
-      value: page.values.text ?? "",
-      placeholder: "A text to look into",
-      onkeydown: (event) => {
-        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.look();
-      },
-    });
+    this.text = textToAsk(page.values.text ?? "", "A text to look into", () => this.look());
     this.aside = element("aside", { class: "beside", "aria-label": "What is chosen" });
     this.analysis = new Slot();
     this.strip = new TokenStrip({
@@ -55,19 +48,15 @@ class Inside {
     this.node = element(
       "div",
       { class: "view with-aside" },
-      element(
-        "section",
-        { class: "controls", "aria-label": "Input" },
-        element("label", { class: "field", for: "text" }, element("span", {}, "Text")),
-        this.text,
-        element(
-          "div",
-          { class: "row middle" },
+      inputSection({
+        label: "Text",
+        text: this.text,
+        buttons: [
           button("Look", () => this.look(), { class: "main" }),
           button("Take a validation text", () => this.take()),
-          element("span", { class: "quiet keys" }, "Ctrl + Enter looks"),
-        ),
-      ),
+        ],
+        keys: "Ctrl + Enter looks",
+      }),
       element("section", { class: "texts", "aria-label": "Tokens" }, this.analysis.node),
       this.aside,
       this.below,

@@ -2,6 +2,7 @@
 import { get, post } from "./api.js";
 import { button, element, heading, paragraph, shown, table, visible } from "./dom.js";
 import { lineFigure } from "./figure.js";
+import { inputSection, textToAsk } from "./input.js";
 import { problem, Slot, withCommands } from "./problems.js";
 import { address } from "./route.js";
 import { piece } from "./shares.js";
@@ -18,30 +19,17 @@ class Trace {
     this.page = page;
     this.slot = new Slot();
     this.detail = new Slot();
-    this.text = element("textarea", {
-      id: "text",
-      rows: "3",
-      placeholder: "Words to look for in the training data",
-      value: page.values.q ?? page.values.text ?? "",
-      onkeydown: (event) => {
-        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.look();
-      },
-    });
+    const asked = page.values.q ?? page.values.text ?? "";
+    this.text = textToAsk(asked, "Words to look for in the training data", () => this.look());
     this.node = element(
       "div",
       { class: "view trace" },
-      element(
-        "section",
-        { class: "controls", "aria-label": "Input" },
-        element("label", { class: "field", for: "text" }, element("span", {}, "Text")),
-        this.text,
-        element(
-          "div",
-          { class: "row middle" },
-          button("Trace", () => this.look(), { class: "main" }),
-          element("span", { class: "quiet keys" }, "Ctrl + Enter traces"),
-        ),
-      ),
+      inputSection({
+        label: "Text",
+        text: this.text,
+        buttons: button("Trace", () => this.look(), { class: "main" }),
+        keys: "Ctrl + Enter traces",
+      }),
       this.slot.node,
       this.detail.node,
     );

@@ -6,6 +6,7 @@ import { colour } from "./attention.js";
 import { progress } from "./curves.js";
 import { exampleText } from "./example.js";
 import { lineFigure } from "./figure.js";
+import { inputFields, textToAsk } from "./input.js";
 import { Slot } from "./problems.js";
 import { RunCurves } from "./run_curves.js";
 import { Samples } from "./samples.js";
@@ -23,15 +24,7 @@ export function show(page) {
 class Training {
   constructor(page) {
     this.page = page;
-    this.text = element("textarea", {
-      id: "text",
-      rows: "2",
-      value: page.values.text ?? "",
-      placeholder: "A text to follow through training",
-      onkeydown: (event) => {
-        if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) this.follow();
-      },
-    });
+    this.text = textToAsk(page.values.text ?? "", "A text to follow through training", () => this.follow(), 2);
     this.through = new Slot();
     this.curves = new RunCurves(page);
     this.samples = new Samples(page);
@@ -46,14 +39,12 @@ class Training {
         element(
           "div",
           { class: "controls" },
-          element("label", { class: "field", for: "text" }, element("span", {}, "Text")),
-          this.text,
-          element(
-            "div",
-            { class: "row middle" },
-            button("Follow it", () => this.follow(), { class: "main" }),
-            element("span", { class: "quiet keys" }, "Ctrl + Enter follows it"),
-          ),
+          inputFields({
+            label: "Text",
+            text: this.text,
+            buttons: button("Follow it", () => this.follow(), { class: "main" }),
+            keys: "Ctrl + Enter follows it",
+          }),
         ),
         this.through.node,
       ),

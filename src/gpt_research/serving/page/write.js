@@ -4,6 +4,7 @@ import { exampleText } from "./example.js";
 import { asCommand, asCurl, asPython, copyAs, copyButton } from "./copy.js";
 import { SETTINGS, requestOf } from "./completions.js";
 import { textOf } from "./branches.js";
+import { inputSection } from "./input.js";
 import { inspector } from "./inspector.js";
 import { Pane } from "./pane.js";
 import { chanceLegend } from "./tokens.js";
@@ -71,19 +72,14 @@ class Write {
     const compare = choice(names, this.page.values.compare ?? "", (name) =>
       this.page.go("write", { ...this.page.values, ...this.values(), compare: name }),
     );
-    return element(
-      "section",
-      { class: "controls", "aria-label": "Input" },
-      element("label", { class: "field", for: "prompt" }, element("span", {}, "Prompt")),
-      this.prompt,
-      this.example,
-      element(
-        "div",
-        { class: "row middle" },
-        this.writeButton,
-        this.stopButton,
-        element("span", { class: "quiet keys" }, "Ctrl + Enter writes, Escape stops"),
-      ),
+    return inputSection(
+      {
+        label: "Prompt",
+        text: this.prompt,
+        offer: this.example,
+        buttons: [this.writeButton, this.stopButton],
+        keys: "Ctrl + Enter writes, Escape stops",
+      },
       element(
         "details",
         // A phone has no room for them above the text.

@@ -21,7 +21,8 @@ def pretrained(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
     """A run of two steps, tied weights, learned positions, value embeddings."""
     out = tmp_path_factory.mktemp("pretrained") / "run"
     shape = GPTConfig(n_layer=2, n_head=2, n_embd=32, block_size=32, value_embeddings=True)
-    train(small_training(dataset_folder, out=str(out), model=shape, max_steps=2, tokens_per_step=256, warmup_steps=0))
+    sizes = {"max_steps": 2, "tokens_per_step": 256, "warmup_steps": 0}
+    train(small_training(dataset_folder, out=str(out), model=shape, learning_rate=6e-4, **sizes))
     return out
 
 

@@ -153,7 +153,7 @@ def test_answers_are_those_of_lm_evals_own_model(evaluated: EvaluatedModel, harn
     asked = [ask("loglikelihood", before, after) for before, after in
              [("", "the king"), ("the king ", "takes"), (long, " the crown"), ("Zürich – né", "e\n\n x")]]  # fmt: skip
     for ours, other in zip(adapter.loglikelihood(asked), theirs.loglikelihood(asked), strict=True):
-        assert ours[0] == pytest.approx(other[0], rel=1e-5, abs=1e-6)
+        assert ours[0] == pytest.approx(other[0], rel=1e-6, abs=1e-6)
         assert ours[1] == other[1]
     rolling = [ask("loglikelihood_rolling", text) for text in ("a", "the queen gives", long, long[:90])]
     expected = theirs.loglikelihood_rolling(rolling)

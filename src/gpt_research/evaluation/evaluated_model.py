@@ -27,7 +27,7 @@ from gpt_research.base.errors import UserError, not_finite
 from gpt_research.base.runtime import Runtime
 from gpt_research.config import GenerateConfig
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.evaluation.packing import Row, Trees, batches, can_share, pack
+from gpt_research.evaluation.packing import Beginning, Kept, Row, Trees, batches, can_share, pack
 from gpt_research.evaluation.task import Continuations, RunningText
 from gpt_research.evaluation.windows import Scores, Window, rolling_windows, sliding_windows
 from gpt_research.model.fast.attention import for_any_length
@@ -244,15 +244,28 @@ def score(
     """
     model.eval()
     done: dict[int, Scores] = {}
-    rows = pack(windows, share=can_share(model))
+    rows, beginning, kept = pack(windows, share=can_share(model)), None, None
     for batch in batches(rows, tokens_per_batch, FULL_BATCH.get(runtime.device.type)):
-        done |= _score_batch(model, windows, batch, runtime)
+        if batch[0].beginning is not beginning:
+            beginning = batch[0].beginning
+            kept = None if beginning is None else _read(model, beginning, runtime)
+        done |= _score_batch(model, windows, batch, runtime, kept)
         if progress is not None:
             progress(sum(len(row.windows) for row in batch))
     return [done[index] for index in range(len(windows))]
 
 
-def _score_batch(model: GPT, windows: Sequence[Window], batch: Sequence[Row], runtime: Runtime) -> dict[int, Scores]:
+def _read(model: GPT, beginning: Beginning, runtime: Runtime) -> Kept:
+    """Return the keys and values of a beginning."""
+    kept = Kept(len(model.blocks), runtime.device)
+    with runtime.autocast(), for_any_length(runtime.device):
+        model.hidden(torch.from_numpy(beginning.tokens)[None].to(runtime.device), kept)
+    return kept
+
+
+def _score_batch(
+    model: GPT, windows: Sequence[Window], batch: Sequence[Row], runtime: Runtime, before: Kept | None
+) -> dict[int, Scores]:
     longest = max(len(row.tokens) for row in batch)
     # The padding is on the right, where causal attention keeps it from every scored token.
     tokens = np.zeros((len(batch), longest), dtype=np.int64)
@@ -265,7 +278,7 @@ def _score_batch(model: GPT, windows: Sequence[Window], batch: Sequence[Row], ru
             members.append(index)
             places.append(number * longest + way[-window.scored :])
             targets.append(np.asarray(window.tokens[-window.scored :], dtype=np.int64))
-    cache = Trees(batch, len(model.blocks), runtime.device) if batch[0].is_tree else None
+    cache = Trees(batch, len(model.blocks), runtime.device, before) if batch[0].needs_mask else None
     # Continuations of one context ask the same place for their first tokens.
     asked, which = np.unique(np.concatenate(places), return_inverse=True)
     inputs, at = (torch.from_numpy(numbers).to(runtime.device) for numbers in (tokens, asked))

@@ -8,21 +8,25 @@ So every sequence gets the numbers that it would get alone.
     context: 0 1 2    choices: 3 4 | 3    becomes the row    0 1 2 3 4 3
                                           at the positions   0 1 2 3 4 3
 
-A row of one sequence needs no mask, because plain causality is enough. This module knows nothing of
-text.
+A row of one sequence needs no mask, because plain causality is enough.
+
+A long beginning of many sequences, such as the solved examples of a few-shot task, is computed
+before them, and their rows attend to its keys and values. In one tree with it, attention would cost
+more than all the rest. This module knows nothing of text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
 
 from gpt_research.evaluation.windows import Window
 from gpt_research.model.gpt import GPT
-from gpt_research.model.kv_cache import Cache, OwnKeys
+from gpt_research.model.kv_cache import Cache, LayerCache, OwnKeys
 from gpt_research.model.parts.attention import CausalSelfAttention
 from gpt_research.model.parts.positions import Positions
 
@@ -33,10 +37,25 @@ LEAST_SHARED = 0.1
 """Share of a sequence that its row must hold already. A mask costs more than a few tokens."""
 
 
+LEAST_BEGINNING = 128
+"""Tokens of a beginning that is computed before its rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Beginning:
+    """What the sequences of several rows begin with."""
+
+    tokens: np.ndarray
+    order: int
+    """Where it stands among the others."""
+
+
 @dataclass
 class Row:
     """A tree of tokens, and the way of each sequence through it."""
 
+    beginning: Beginning | None = None
+    """What stands before all of its sequences, and is not in the row."""
     tokens: list[int] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
     """Number of tokens before each token on its way."""
@@ -48,15 +67,16 @@ class Row:
     """How many inputs of each window were in the row before it."""
 
     @property
-    def is_tree(self) -> bool:
-        return len(self.windows) > 1
+    def needs_mask(self) -> bool:
+        return len(self.windows) > 1 or self.beginning is not None
 
     def add(self, window: int, inputs: np.ndarray, shared: int) -> None:
         """Add a window, of whose inputs the first `shared` are those of the window before it."""
         begin, new = len(self.tokens), len(inputs) - shared
         before = self.ways[-1][:shared] if shared else np.empty(0, dtype=np.int64)
         self.tokens += inputs[shared:].tolist()
-        self.depths += range(shared, len(inputs))
+        before_row = 0 if self.beginning is None else len(self.beginning.tokens)
+        self.depths += range(before_row + shared, before_row + len(inputs))
         self.windows.append(window)
         self.ways.append(np.concatenate([before, np.arange(begin, begin + new)]))
         self.branches.append(shared)
@@ -75,29 +95,58 @@ def pack(windows: Sequence[Window], *, share: bool = True) -> list[Row]:
         share: put windows with a common beginning into one row; False gives each a row of its own.
     """
     inputs = [np.asarray(window.tokens[:-1], dtype=np.int64) for window in windows]
+    rows: list[Row] = []
     if not share:
-        return [_row_of(index, tokens) for index, tokens in enumerate(inputs)]
+        for index, tokens in enumerate(inputs):
+            _add_row(rows, index, tokens)
+        return rows
     # In the order of a dictionary, the neighbour of a sequence shares the most with it.
     # The bytes of big-endian numbers have the order of the numbers.
     keys = [tokens.astype(">i8").tobytes() for tokens in inputs]
-    rows: list[Row] = []
-    last = np.empty(0, dtype=np.int64)
-    for index in sorted(range(len(windows)), key=keys.__getitem__):
-        tokens = inputs[index]
-        shared = _common(last, tokens)
-        fits = bool(rows) and len(rows[-1].tokens) + len(tokens) - shared <= max(LARGEST_TREE, 3 * len(tokens))
-        if fits and shared >= max(1, LEAST_SHARED * len(tokens)):
-            rows[-1].add(index, tokens, shared)
-        else:
-            rows.append(_row_of(index, tokens))
-        last = tokens
+    order = sorted(range(len(windows)), key=keys.__getitem__)
+    for number, (members, length) in enumerate(_beginnings(order, inputs, windows)):
+        beginning = Beginning(inputs[members[0]][:length], number) if length else None
+        last = np.empty(0, dtype=np.int64)
+        for index in members:
+            tokens = inputs[index][length:]
+            shared = _common(last, tokens)
+            fits = shared > 0 and len(rows[-1].tokens) + len(tokens) - shared <= max(LARGEST_TREE, 3 * len(tokens))
+            if fits and shared >= LEAST_SHARED * len(tokens):
+                rows[-1].add(index, tokens, shared)
+            else:
+                _add_row(rows, index, tokens, beginning)
+            last = tokens
     return rows
 
 
-def _row_of(index: int, tokens: np.ndarray) -> Row:
-    row = Row()
-    row.add(index, tokens, 0)
-    return row
+def _add_row(rows: list[Row], index: int, tokens: np.ndarray, beginning: Beginning | None = None) -> None:
+    rows.append(Row(beginning))
+    rows[-1].add(index, tokens, 0)
+
+
+def _beginnings(
+    order: Sequence[int], inputs: Sequence[np.ndarray], windows: Sequence[Window]
+) -> list[tuple[list[int], int]]:
+    """Return the windows in runs, and how many tokens of each run are to be computed before it."""
+    runs: list[tuple[list[int], int]] = [([], 0)]
+    shared = [0, *(_common(inputs[a], inputs[b]) for a, b in pairwise(order))]
+    # What is scored must be asked in a row, so it is in no beginning.
+    most = [len(inputs[index]) - windows[index].scored for index in order]
+    begin = 0
+    while begin < len(order):
+        end, length = begin + 1, most[begin]
+        while end < len(order):
+            both = min(length, shared[end], most[end])
+            if both < max(LEAST_BEGINNING, length / 2):
+                break
+            end, length = end + 1, both
+        new = sum(len(inputs[order[n]]) - max(length, shared[n]) for n in range(begin + 1, end))
+        if length >= LEAST_BEGINNING and new >= 2 * length:
+            runs += [(list(order[begin:end]), length), ([], 0)]
+        else:
+            runs[-1][0].extend(order[begin:end])
+        begin = end
+    return [run for run in runs if run[0]]
 
 
 def _common(a: np.ndarray, b: np.ndarray) -> int:
@@ -118,22 +167,58 @@ def can_share(model: GPT) -> bool:
     return ours and positions.bias is Positions.bias and positions.__module__ == Positions.__module__
 
 
+class Kept(Cache):
+    """Keeps the keys and values of one beginning."""
+
+    def __init__(self, layers: int, device: torch.device) -> None:
+        self.device = device
+        self.layers = [_KeptKeys(self) for _ in range(layers)]
+
+    def extend(self, new_tokens: int) -> torch.Tensor:
+        """Return the positions of the tokens, (T,)."""
+        self.end = new_tokens
+        return torch.arange(new_tokens, device=self.device)
+
+
+class _KeptKeys(OwnKeys):
+    def append(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        self.keys, self.values = k, v
+        return k, v, None
+
+
+class _KeysAfter(OwnKeys):
+    """Puts the keys and values of a beginning before those of each row."""
+
+    def __init__(self, cache: Cache, before: LayerCache | None) -> None:
+        super().__init__(cache)
+        self.before = before
+
+    def append(self, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        if self.before is not None:
+            rows = k.size(0)
+            k = torch.cat((self.before.keys.expand(rows, -1, -1, -1), k), 2)
+            v = torch.cat((self.before.values.expand(rows, -1, -1, -1), v), 2)
+        return k, v, self.cache.mask
+
+
 class Trees(Cache):
     """What a step of trees gives to attention: positions and a mask, and no tokens from before."""
 
-    def __init__(self, rows: Sequence[Row], layers: int, device: torch.device) -> None:
-        longest = max(len(row.tokens) for row in rows)
+    def __init__(self, rows: Sequence[Row], layers: int, device: torch.device, before: Kept | None) -> None:
+        longest, begin = max(len(row.tokens) for row in rows), 0 if before is None else before.end
         depths = np.zeros((len(rows), longest), dtype=np.int64)
+        mask = np.ones((len(rows), longest, begin + longest), dtype=bool)
         # A token of the padding attends to itself, because no weights at all would be NaN.
-        mask = np.broadcast_to(np.eye(longest, dtype=bool), (len(rows), longest, longest)).copy()
+        mask[:, :, begin:] = np.eye(longest, dtype=bool)
         for number, row in enumerate(rows):
             depths[number, : len(row.depths)] = row.depths
-            row.mask(mask[number])
+            row.mask(mask[number, :, begin:])
         self.depths = torch.from_numpy(depths).to(device)
-        self.mask = torch.from_numpy(mask)[:, None].to(device)  # (B, 1, N, N)
+        self.mask = torch.from_numpy(mask)[:, None].to(device)  # (B, 1, N, S): S = N and the beginning
         # The mask as numbers to add, once for all layers.
         self.bias = torch.zeros(self.mask.shape, device=device).masked_fill_(~self.mask, -torch.inf)
-        self.layers = [OwnKeys(self) for _ in range(layers)]
+        kept = [None] * layers if before is None else before.layers
+        self.layers = [_KeysAfter(self, layer) for layer in kept]
 
     def extend(self, new_tokens: int) -> torch.Tensor:
         """Return the positions of the tokens, (B, N)."""
@@ -149,11 +234,15 @@ def batches(rows: Iterable[Row], tokens_per_batch: int, least: int | None = None
     Args:
         least: tokens from which on a batch is closed rather than padded by more than a twentieth.
     """
-    order = sorted(rows, key=lambda row: (-row.is_tree, -len(row.tokens)))
+
+    def place(row: Row) -> tuple[int, int, int]:
+        return -1 if row.beginning is None else row.beginning.order, -row.needs_mask, -len(row.tokens)
+
+    order = sorted(rows, key=place)
     found: list[list[Row]] = []
     for row in order:
         batch = found[-1] if found else []
-        fits = bool(batch) and batch[0].is_tree == row.is_tree
+        fits = bool(batch) and (batch[0].needs_mask, batch[0].beginning) == (row.needs_mask, row.beginning)
         if fits and _takes(batch, row, tokens_per_batch, least):
             batch.append(row)
         else:

@@ -96,6 +96,8 @@ def test_as_many_digits_count_as_were_published(value: str, measured: float, agr
         ('{"task": "lambada", "metrics": "acc", "value": 0.3}', 'there is no field "metrics"'),
         ('{"task": "lambada", "variant": "rc", "shots": 5, "value": 0.3}', "could not be fetched"),
         ("", "holds no score"),
+        ('{"task": "lambada", "shots": "five", "value": 0.3}', "shots is five, but it must be a whole number"),
+        ('{"task": "lambada", "value": 1e999}', "with task, metric and value, which is a number"),
     ],
 )
 def test_a_mistake_in_the_file_is_one_sentence(line: str, says: str, tmp_path: Path) -> None:

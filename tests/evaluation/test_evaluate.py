@@ -240,6 +240,7 @@ def test_a_damaged_benchmark_is_one_sentence(
         (["--context", "1"], "context is 1, but it must be 2 or more"),
         (["--limit", "-1"], "limit is -1"),
         (["--tasks", "corpora"], "No data set at"),
+        (["--benchmarks", "nowhere"], "There is no folder nowhere (--benchmarks)"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(

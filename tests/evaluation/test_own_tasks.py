@@ -107,8 +107,15 @@ def test_each_form_is_measured_shown_and_compared(
     [
         ("{form: chioce, file: rows.jsonl}", "form is 'chioce', but it must be one of choice"),
         ("{form: choice, file: rows.jsonl, prompt: a}", "choices is None, but it must be set for the form choice"),
-        ("{form: answer, file: rows.jsonl, promt: a}", 'there is no setting "promt". Did you mean "prompt"?'),
-        ("{form: answer}", "form and file must be set"),
+        ("{form: answer, file: rows.jsonl, promt: a}", 'unknown setting "promt". Did you mean "prompt"?'),
+        ("{form: answer}", "file must be set"),
+        ("{file: rows.jsonl}", "form must be set"),
+        ("{form: answer, file: 3, prompt: a, continuation: b}", "file is '3', but it must be a text"),
+        ("{form: answer, file: rows.jsonl, prompt: a, continuation: b, shots: two}", "shots is 'two', but it must be"),
+        ("{form: answer, file: empty.jsonl, prompt: a, continuation: b}", "empty.jsonl is empty"),
+        ("{form: answer, file: rows.jsonl, prompt: a, continuation: b, shots: 1, shots_file: n.jsonl}", "There is no"),
+        ("{form: pairs, file: rows.jsonl, good: a, bad: '{{q if false}}'}", "row 1: bad of task quiz is empty"),
+        ("{form: choice, file: rows.jsonl, prompt: a, choices: [a, ' '], answer: 0}", "choice 1 of task quiz is"),
         ("- quiz", "must hold tasks by name"),
         ("quiz: [", "is not YAML"),
         ("a/b: {form: answer, file: rows.jsonl, prompt: a, continuation: b}", 'a task cannot be called "a/b"'),
@@ -118,7 +125,7 @@ def test_each_form_is_measured_shown_and_compared(
             "'quest' is undefined. The row has q",
         ),
         ("{form: answer, file: rows.jsonl, prompt: '{{q', continuation: b}", "row 1: prompt of task quiz"),
-        ("{form: answer, file: rows.jsonl, prompt: a, continuation: ' '}", "the continuation of task quiz is empty"),
+        ("{form: answer, file: rows.jsonl, prompt: a, continuation: ' '}", "continuation of task quiz is empty"),
         ("{form: choice, file: rows.jsonl, prompt: a, choices: q, answer: 0}", "needs two choices or more"),
         ("{form: choice, file: rows.jsonl, prompt: a, choices: number, answer: 0}", "must give a list of texts"),
         ("{form: choice, file: rows.jsonl, prompt: a, choices: options, answer: q}", "the letter or the text of one"),
@@ -133,6 +140,7 @@ def test_each_form_is_measured_shown_and_compared(
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(task: str, says: str, file: Path) -> None:
+    (file.parent / "empty.jsonl").touch()
     file.write_text(f"quiz: {task}" if task.startswith("{") else task)
 
     def read() -> Any:

@@ -94,13 +94,13 @@ def _compare_two(runs: Sequence[ComparedRun], command: CompareCommand) -> dict[s
 def _print_pair(titles: Sequence[str], compared: Comparison, confidence: float, units: Mapping[str, str]) -> None:
     from gpt_research.cli.tables import print_table
     from gpt_research.evaluation.comparison import better
-    from gpt_research.evaluation.statistics import number
+    from gpt_research.evaluation.statistics import counted, number
 
     _print_lines(f"{letter}: {title}" for letter, title in zip("AB", titles, strict=True))
     marks = []
     for task in dict.fromkeys(task for task, _ in compared.differences):
         of_task = {name: d for (other, name), d in compared.differences.items() if other == task}
-        title = f"{task}: {_count(next(iter(of_task.values())).items, units[task])}"
+        title = f"{task}: {counted(next(iter(of_task.values())).items, units[task])}"
         table = _table(title, "A", "B", "B - A", f"{confidence:.4g} interval", "better")
         for name, d in of_task.items():
             marks.append(better(d) or _mark(d))
@@ -161,12 +161,12 @@ def _training_table(groups: Sequence[RunGroup], ema: bool | None) -> Table:
 
 
 def _task_table(task: str, scores: Scores, confidence: float) -> Table:
-    from gpt_research.evaluation.statistics import number
+    from gpt_research.evaluation.statistics import counted, number
 
     of_task = {name: of_score for (other, name), of_score in scores.items() if other == task}
     first = next(iter(of_task.values()))
     facts = first[0].group.runs[0].results[task].facts
-    title = f"{task}: {_count(len(first[0].mean.influence), facts['unit'])}"
+    title = f"{task}: {counted(len(first[0].mean.influence), facts['unit'])}"
     table = _table(title, "", "score ", f"- {first[0].base.letter}", f"{confidence:.4g} interval", "better")
     for name, of_score in of_task.items():
         for place, score in enumerate(of_score):
@@ -232,11 +232,6 @@ def _spread(values: Sequence[float]) -> str:
     if not values:
         return ""
     return number(fmean(values)) + (f" ± {number(stdev(values))}" if len(values) > 1 else "")
-
-
-def _count(number: int, unit: str) -> str:
-    """Return a number of things, whose name is given in the plural."""
-    return f"{number:,} {unit if number != 1 else unit.removesuffix('s')}"
 
 
 def _range(values: Sequence[float]) -> str:

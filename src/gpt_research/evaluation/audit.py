@@ -13,6 +13,7 @@ published digits are named.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -144,6 +145,8 @@ def read_published(path: Path) -> list[Published]:
     """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path} (--audit).") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read ({error}). Name a file of JSON lines with --audit.") from None
     found = [_published(f"{path}, line {n}", line, n) for n, line in enumerate(lines, 1) if line.strip()]
@@ -157,12 +160,16 @@ def _published(where: str, line: str, number: int) -> Published:
         row = json.loads(line, parse_float=Decimal, parse_int=Decimal)
     except ValueError as error:
         raise UserError(f"{where} is not JSON ({error}).") from None
-    if not isinstance(row, dict) or not isinstance(row.get("value"), Decimal) or not isinstance(row.get("task"), str):
+    value = row.get("value") if isinstance(row, dict) else None
+    if not isinstance(value, Decimal) or not math.isfinite(float(value)) or not isinstance(row.get("task"), str):
         raise UserError(f"{where} must be a JSON object with task, metric and value, which is a number.")
     unknown = [name for name in row if name not in FIELDS]
     if unknown:
         raise UserError(f'{where}: there is no field "{unknown[0]}". Fields: {", ".join(FIELDS)}.')
-    name = _task_name(where, row["task"], str(row.get("variant") or ""), row.get("shots"))
+    shots = row.get("shots")
+    if shots is not None and not (isinstance(shots, Decimal) and shots == int(shots) >= 0):
+        raise UserError(f"{where}: shots is {shots}, but it must be a whole number, such as 5.")
+    name = _task_name(where, row["task"], str(row.get("variant") or ""), shots)
     known = task_named(name).metrics
     metric = str(row.get("metric") or next(iter(known)))
     metric = ALIASES.get(metric, metric)

@@ -101,8 +101,12 @@ def read_file(path: Path, *, may_lack_last_end: bool = False) -> Source:
     """
     try:
         text = _unpacked(path).decode("utf-8")
+    except FileNotFoundError:
+        raise UserError(f"There is no file {path}.") from None
     except (OSError, EOFError, ValueError, zlib.error) as error:
         raise UserError(f"{path} cannot be read ({error}): it is damaged or was cut short. Fetch it again.") from None
+    if not text.strip("\n"):
+        raise UserError(f"{path} is empty. Fetch it again.")
     if unpacked_name(path).suffix == ".json":
         return Source(str(path), _json_list(path, text), {"file": str(path), "sha256": file_sha256(path)})
     is_json = unpacked_name(path).suffix == ".jsonl"

@@ -82,6 +82,8 @@ def choose(settings: EvaluationSettings, trained_on: str = "") -> Chosen:
     Raises:
         UserError: a task is unknown, or a file of tasks is wrong.
     """
+    if settings.benchmarks and not Path(settings.benchmarks).is_dir():
+        raise UserError(f"There is no folder {settings.benchmarks} (--benchmarks).")
     tasks: dict[str, Task] = {}
     names: list[str] = []
     limits: dict[str, int] = {}

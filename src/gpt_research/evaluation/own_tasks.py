@@ -24,7 +24,8 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from gpt_research.base.errors import UserError, closest, require
+from gpt_research.base.errors import UserError, require
+from gpt_research.base.settings import from_dict
 from gpt_research.evaluation.benchmark_files import BenchmarkFiles, Source, read_file
 from gpt_research.evaluation.forms import (
     MATCHES,
@@ -127,21 +128,13 @@ def read_own_tasks(path: Path) -> dict[str, Task]:
 
 
 def _task(path: Path, name: str, settings: Mapping[str, Any]) -> Task:
-    known = OwnTask.__dataclass_fields__
-    for field in settings:
-        if field not in known:
-            raise UserError(
-                f'{path}, task {name}: there is no setting "{field}".{closest(str(field), list(known))} '
-                f"Settings: {', '.join(known)}."
-            )
     if any(mark in name for mark in "/:,") or name.endswith((".yaml", ".yml")):
         raise UserError(f'{path}: a task cannot be called "{name}". Use letters, digits and _.')
-    try:
-        own = OwnTask(**settings)
-    except TypeError as error:
-        raise UserError(f"{path}, task {name}: form and file must be set ({error}).") from None
-    except UserError as error:
-        raise UserError(f"{path}, task {name}: {error}") from None
+    where = f"{path}, task {name}"
+    for field in ("form", "file"):
+        if field not in settings:
+            raise UserError(f"{where}: {field} must be set.")
+    own = from_dict(OwnTask, {str(field): value for field, value in settings.items()}, where)
     more: dict[str, Any] = {}
     if own.form == "generate":
         more["measure"] = partial(
@@ -206,7 +199,11 @@ class _Reader:
     def _item(self, where: str, row: Mapping[str, Any], examples: str) -> Any:
         own = self.own
         if own.form == "pairs":
-            return Pair(*(self._text(where, getattr(own, name), row, name) for name in ("good", "bad", "group")))
+            good, bad = (
+                self._not_blank(where, self._text(where, getattr(own, name), row, name), name)
+                for name in ("good", "bad")
+            )
+            return Pair(good, bad, self._text(where, own.group, row, "group"))
         if own.form == "schema":
             contexts = self._list(where, own.contexts, row, "contexts")
             continuation = self._text(where, own.continuation, row, "continuation")
@@ -215,13 +212,18 @@ class _Reader:
         prompt = examples + self._text(where, own.prompt, row, "prompt")
         if own.form == "choice":
             choices = self._list(where, own.choices, row, "choices")
+            for number, choice in enumerate(choices):
+                self._not_blank(where, choice, f"choice {number}")
             return checked_question(where, prompt, choices, self._label(where, row, choices))
         if own.form == "generate":
             return Prompt(prompt, tuple(self._list(where, own.answers, row, "answers")))
-        continuation = self._text(where, own.continuation, row, "continuation")
-        if not continuation.strip():
-            raise UserError(f"{where}: the continuation of task {self.name} is empty, so there is nothing to score.")
+        continuation = self._not_blank(where, self._text(where, own.continuation, row, "continuation"), "continuation")
         return Completion(prompt, continuation if continuation[0].isspace() else spaced(prompt, continuation))
+
+    def _not_blank(self, where: str, text: str, name: str) -> str:
+        if not text.strip():
+            raise UserError(f"{where}: {name} of task {self.name} is empty, so there is nothing to score.")
+        return text
 
     def _solved(self, where: str, row: Mapping[str, Any]) -> str:
         item = self._item(where, row, "")
@@ -278,7 +280,8 @@ class _Reader:
             return do()
         except TemplateError as error:
             raise UserError(
-                f"{where}: {name} of task {self.name} ({template!r}): {error}. The row has {', '.join(row)}."
+                f"{where}: {name} of task {self.name} ({template!r}): {str(error).rstrip('.')}. The row has "
+                f"{', '.join(row)}."
             ) from None
         except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
             raise UserError(f"{where}: {name} of task {self.name} ({template!r}): {error}.") from None

@@ -87,9 +87,11 @@ def read(name: str, folder: str = "") -> Source:
     member = f"{FOLDER}{name}/{FILE}"
     with zipfile.ZipFile(path) as archive:
         if member not in archive.namelist():
-            raise MissingBenchmarkError(
-                f"{NAME} has no requests {name}.{closest(name, names(folder))} It has: {', '.join(names(folder))}."
-            )
+            known, task = names(folder), name.partition("/")[0]
+            of_task = [one for one in known if one.startswith(f"{task}/")]
+            # There are more than a hundred variants, so only those of the task are listed.
+            listed = ", ".join(of_task or sorted({one.partition("/")[0] for one in known}))
+            raise MissingBenchmarkError(f"{NAME} has no requests {name}.{closest(name, known)} It has: {listed}.")
         try:
             data = archive.read(member)
             rows = [json.loads(line) for line in gzip.decompress(data).decode("utf-8").splitlines()]

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from gpt_research.evaluation.forms import FORMS
 from gpt_research.evaluation.results import Result, corpus_losses
-from gpt_research.evaluation.statistics import Estimate, number
+from gpt_research.evaluation.statistics import Estimate, counted, number
 from gpt_research.evaluation.task import Figure
 from gpt_research.evaluation.tasks import core
 from gpt_research.evaluation.tasks.table import CORPORA, TASKS
@@ -151,15 +151,15 @@ def _without_error(results: Mapping[str, Result]) -> Iterator[str]:
 
 
 def _not_encoded(found: Mapping[str, Any]) -> str:
-    count = len(found["items"])
-    items = "1 item is" if count == 1 else f"{count:,} items are"
-    return f"{items} left out, because the tokenizer has no token for a character ({found['why']})"
+    count, why = len(found["items"]), found["why"]
+    left_out = f"{counted(count, 'items')} {'is' if count == 1 else 'are'} left out"
+    return f"{left_out}, because the tokenizer has no token for a character ({why})"
 
 
 def _footnote(task: str, facts: Mapping[str, Any]) -> str:
     """Return a line about a task: its items, lm-eval's scores, overlap with training data."""
     of = f" (the first of {facts['first_of']:,})" if "first_of" in facts else ""
-    parts = [f"{task}: {facts['items']:,} {facts['unit']}{of}"]
+    parts = [f"{task}: {counted(facts['items'], facts['unit'])}{of}"]
     parts += [facts["about"]] if "about" in facts else []
     parts += [facts["variant"]] if "variant" in facts else []
     if facts.get("shots"):
@@ -171,9 +171,10 @@ def _footnote(task: str, facts: Mapping[str, Any]) -> str:
     if "stride" in facts:
         parts.append(f"{facts['tokens']:,} tokens, stride {facts['stride']:,}")
     if facts.get("cut"):
-        parts.append(f"{facts['cut']:,} texts were longer than the context and cut on the left")
+        were = "was" if facts["cut"] == 1 else "were"
+        parts.append(f"{counted(facts['cut'], 'texts')} {were} longer than the context and cut on the left")
     if facts.get("ties"):
-        parts.append(f"{len(facts['ties']):,} ties, each shared")
+        parts.append(f"{counted(len(facts['ties']), 'ties')}, shared")
     if facts.get("fused"):
         parts.append(f"a token crosses the border of {len(facts['fused']):,} contexts and continuations")
     if "lm_eval" in facts:

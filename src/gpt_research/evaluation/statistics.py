@@ -194,6 +194,11 @@ def number(value: float, sign: str = "") -> str:
     return format(value, sign + digits)
 
 
+def counted(number: int, unit: str) -> str:
+    """Return a number of things, whose name is given in the plural."""
+    return f"{number:,} {unit if number != 1 else unit.removesuffix('s')}"
+
+
 def student_quantile(probability: float, freedom: float) -> float:
     """Return the quantile of Student's t distribution, to about 5 digits."""
     if freedom > 1e5:

@@ -10,11 +10,14 @@ import shlex
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from report.written_runs import HOSTILE, text_of, titles, write_run
 from small_training import small_training
 
 from gpt_research.cli.command_line import main, parse
+from gpt_research.evaluation import results
+from gpt_research.evaluation.results import Result
 from gpt_research.evaluation.statistics import number
 from gpt_research.report.known_run import train_command
 from gpt_research.report.open_run import open_run
@@ -206,6 +209,36 @@ def test_a_result_file_alone_has_a_report(evaluated: Path, tmp_path: Path) -> No
     seen = text_of(report(tmp_path / "evaluation.json", out=str(tmp_path / "r.html")))
     assert f"{summary['overall']['bits_per_byte']:.4f} bits per byte of validation text." in seen
     assert "corpora/plays loss" in seen
+
+
+def test_a_named_result_file_of_a_run_is_shown_alone(evaluated: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(evaluated / "run", tmp_path / "run"))
+    summary = json.loads((run / "evaluation.json").read_text())
+    summary |= {"run": str(run), "step": 1, "items": {**summary["items"], "file": "kept.items.jsonl"}}
+    (run / "kept.json").write_text(json.dumps(summary))
+    shutil.copy(run / "evaluation.items.jsonl", run / "kept.items.jsonl")
+    seen = text_of(report(run / "kept.json", out=str(tmp_path / "r.html")))
+    assert seen.count("corpora/plays loss") == 1, "and not that of evaluation.json"
+    known, _ = open_run(str(run / "kept.json"))
+    assert known.lines.last_step <= 1, "the training of that step, though the run went on"
+
+
+def test_scores_of_runs_and_groups_of_items_stand_side_by_side(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        run = tmp_path / name
+        write_run(run, stop=100)
+        group, correct = np.repeat([0, 1], 40), np.arange(80) % (3 + seed) < 2
+        groups = {name: {"accuracy": 0.5, "items": 40} for name in ("binding", "islands")}
+        facts = {"form": "pairs", "context": 8, "items_sha256": "0", "unit": "pairs", "groups": groups}
+        columns = {"correct": correct.astype(float), "chance": np.full(80, 0.5), "group": group}
+        measured = [Result(task, columns, facts) for task in ("blimp", "more")]
+        tasks = {one.task: one.as_json() for one in measured}
+        results.write(run / "evaluation.json", {"run": str(run), "step": 7, "tasks": tasks}, measured)
+    seen = " ".join(text_of(report(tmp_path / "a", tmp_path / "b", out=str(tmp_path / "r.html"))).split())
+    table = seen[seen.rindex("Accuracy above chance") :]
+    assert re.search(r"blimp, accuracy A .{0,300}blimp, accuracy B .{0,300}more, accuracy A .{0,300}more, acc", table)
+    change = f"{np.mean(np.arange(40, 80) % 4 < 2) - np.mean(np.arange(40, 80) % 3 < 2):+.4f}"
+    assert re.search(rf"blimp: accuracy .*binding, B .*islands, B [\d.]+ \{change} ", table)
 
 
 def test_benchmarks_stand_beside_chance_with_how_they_were_measured(tmp_path: Path) -> None:

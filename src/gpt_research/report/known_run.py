@@ -42,6 +42,8 @@ class KnownRun:
     lineage: Mapping[str, Any] = field(default_factory=dict)
     """Of its newest checkpoint or its evaluation."""
     remarks: Sequence[str] = ()
+    is_file: bool = False
+    """The user named a result file and not its run, so no other result is shown."""
 
     @cached_property
     def lines(self) -> RunLines:
@@ -92,7 +94,7 @@ def evaluations(known: KnownRun) -> list[tuple[str, dict[str, Any]]]:
     run's own first.
     """
     own = [("", dict(known.evaluation))] if known.evaluation else []
-    if known.folder is None:
+    if known.folder is None or known.is_file:
         return own
     folder = known.folder.resolve()
     found = []

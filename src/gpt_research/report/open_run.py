@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,5 +55,8 @@ def open_run(named: str) -> tuple[KnownRun, Mapping[str, Result]]:
     data = summary.get("lineage", {}).get("data") or trained.lineage.get("data", "")
     lineage = trained.lineage or summary.get("lineage", {})
     settings = by_flag(deciding_settings(trained.config))
-    known = KnownRun(named, folder, trained.config, settings, data, summary, trained.metrics, lineage, remarks)
+    lines = trained.metrics
+    if not is_run:  # the run may have gone on since
+        lines = [line for line in lines if line["step"] <= summary.get("step", math.inf)]
+    known = KnownRun(named, folder, trained.config, settings, data, summary, lines, lineage, remarks, not is_run)
     return known, measured

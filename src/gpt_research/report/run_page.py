@@ -60,6 +60,8 @@ class SettingScore:
     """The interval of the difference; None if there is none."""
     high: float | None
     verdict: str
+    items: str = ""
+    """The group of items that it is about, such as a phenomenon of BLiMP; empty for all."""
 
 
 @dataclass(frozen=True)
@@ -253,7 +255,8 @@ def _comparison(runs: Runs) -> Html:
             difference = "–" if score.difference is None else number(score.difference, "+")
             cells = [_spread(score.values), difference, interval, verdict(score.verdict)]
             value = score.difference or 0.0
-            rows.append(Row(score.letter, value, score.low, score.high, cells=cells, colour=colours[score.letter]))
+            label = f"{score.items}, {score.letter}" if score.items else score.letter
+            rows.append(Row(label, value, score.low, score.high, cells=cells, colour=colours[score.letter]))
         headings = ["setting", f"difference to {scores[0].letter}", "score", "difference", "interval", "verdict"]
         parts.append(interval_table(title, headings, rows, texts=(3,)))
     return joined(parts)
@@ -274,7 +277,7 @@ def _scores(labelled: Sequence[tuple[str, KnownRun]]) -> Html:
     if not rows:
         return paragraph("No run was evaluated yet; the validation losses above come from training.")
     headings = ["run", "step", "task", "score", "value", "± standard error", "context"]
-    return table("Scores", headings, rows, texts=(0, 2, 3))
+    return details("All scores", table("Scores", headings, rows, texts=(0, 2, 3)))
 
 
 def _settings(runs: Runs) -> Html:

@@ -42,13 +42,32 @@ def _benchmarks(summary: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, 
 
 def _shown(task: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield the scores of a task that tables show."""
+    for name, score in task.get("scores", {}).items():
+        if score.get("value") is not None and is_shown(task, name):
+            yield name, score
+
+
+def is_shown(task: Mapping[str, Any], score: str) -> bool:
+    """Return whether tables show a score of a task, by the facts in its result."""
     form = FORMS.get(str(task.get("form", "")))
     of_core = "baseline" in task  # CORE compares the choices by their mean nats of a token
-    for name, score in task.get("scores", {}).items():
-        if score.get("value") is not None and (
-            form is None or name in form.shown or (of_core and name == "accuracy_tokens")
-        ):
-            yield name, score
+    return form is None or score in form.shown or (of_core and score == "accuracy_tokens")
+
+
+def _side_by_side(
+    measured: Sequence[tuple[str, Mapping[str, Any]]],
+) -> list[tuple[int, str, str, str, Mapping[str, Any]]]:
+    """Return the scores, with those of all evaluations beside one another: number and name of the
+    evaluation, task, score, and what is known of it.
+    """
+    found = [
+        (number, who, name, metric, score)
+        for number, (who, summary) in enumerate(measured)
+        for name, task in _benchmarks(summary)
+        for metric, score in _shown(task)
+    ]
+    names = list(dict.fromkeys((name, metric) for _, _, name, metric, _ in found))
+    return sorted(found, key=lambda one: names.index((one[2], one[3])))
 
 
 def _row(label: str, score: Mapping[str, Any], cells: Sequence[object], colour: int, base: float = 0.0) -> Row:
@@ -59,20 +78,18 @@ def _row(label: str, score: Mapping[str, Any], cells: Sequence[object], colour: 
 
 def _above_chance(measured: Sequence[tuple[str, Mapping[str, Any]]]) -> Html:
     rows = []
-    for colour, (who, summary) in enumerate(measured):
-        for name, task in _benchmarks(summary):
-            for metric, score in _shown(task):
-                if "chance" not in score:
-                    continue
-                error = score.get("standard_error")
-                cells = [
-                    *([who] if len(measured) > 1 else []),
-                    number(score["value"]),
-                    "–" if error is None else number(error),
-                    number(score["chance"]),
-                    "" if score.get("signal") else "no signal at this size",
-                ]
-                rows.append(_row(f"{name}, {metric}", score, cells, colour, score["chance"]))
+    for colour, who, name, metric, score in _side_by_side(measured):
+        if "chance" not in score:
+            continue
+        error = score.get("standard_error")
+        cells = [
+            *([who] if len(measured) > 1 else []),
+            number(score["value"]),
+            "–" if error is None else number(error),
+            number(score["chance"]),
+            "" if score.get("signal") else "no signal at this size",
+        ]
+        rows.append(_row(f"{name}, {metric}", score, cells, colour, score["chance"]))
     if not rows:
         return Html("")
     run = ["run"] if len(measured) > 1 else []
@@ -87,13 +104,11 @@ def _above_chance(measured: Sequence[tuple[str, Mapping[str, Any]]]) -> Html:
 
 def _bits(measured: Sequence[tuple[str, Mapping[str, Any]]]) -> Html:
     rows = []
-    for colour, (who, summary) in enumerate(measured):
-        for name, task in _benchmarks(summary):
-            for metric, score in _shown(task):
-                if metric == "bits_per_byte":
-                    error = score.get("standard_error")
-                    cells = [*([who] if len(measured) > 1 else []), number(score["value"])]
-                    rows.append(_row(name, score, [*cells, "–" if error is None else number(error)], colour))
+    for colour, who, name, metric, score in _side_by_side(measured):
+        if metric == "bits_per_byte":
+            error = score.get("standard_error")
+            cells = [*([who] if len(measured) > 1 else []), number(score["value"])]
+            rows.append(_row(name, score, [*cells, "–" if error is None else number(error)], colour))
     if not rows:
         return Html("")
     run = ["run"] if len(measured) > 1 else []
@@ -146,8 +161,9 @@ def _how(measured: Sequence[tuple[str, Mapping[str, Any]]]) -> Html:
                 items += f", {task['about']}"
             shown = [(metric, score["normalisation"]) for metric, score in _shown(task) if "normalisation" in score]
             facts = (task.get("variant", "–"), task.get("shots", 0), "; ".join(": ".join(one) for one in shown) or "–")
-            counts = (task.get("context", "–"), len(task.get("ties", [])), task.get("cut", 0))
+            counts = (task.get("context", "–"), len(task.get("ties", [])), task.get("cut", 0),
+                      len(task.get("not_encoded", {}).get("items", [])))  # fmt: skip
             rows.append([who, name, items, *facts, *counts, str(task.get("source", {}).get("sha256", "–"))[:12]])
     first = ["run", "task", "items", "variant", "shots", "normalised by"]
-    headings = [*first, "context", "ties", "cut", "SHA-256"]
-    return table("How each score was measured", headings, rows, texts=(0, 1, 2, 3, 5, 9))
+    headings = [*first, "context", "ties", "cut", "not encoded", "SHA-256"]
+    return table("How each score was measured", headings, rows, texts=(0, 1, 2, 3, 5, 10))

@@ -27,6 +27,7 @@ from gpt_research.report.open_run import open_run
 from gpt_research.report.response_page import response_sections
 from gpt_research.report.run_page import Runs, SettingScore, run_page
 from gpt_research.report.series import Setting
+from gpt_research.report.suite import is_shown
 from gpt_research.run_reference import run_reference
 
 NAME = "report.html"
@@ -108,7 +109,13 @@ def _runs(folders: Sequence[str], confidence: float) -> Runs:
     ]
     is_evaluated = any(run.results for run in compared)
     scores, remarks = compare_groups(groups, confidence) if is_evaluated else ({}, [])
-    compared_scores = {f"{task}: {name}": _scores(task, name, s) for (task, name), s in scores.items() if len(s) > 1}
+    compared_scores: dict[str, list[SettingScore]] = {}
+    for (task, name), of_score in scores.items():
+        score, _, items = name.partition(": ")
+        if len(of_score) > 1 and is_shown(of_score[0].group.runs[0].results[task].facts, score):
+            rows = compared_scores.setdefault(f"{task}: {score}", [])
+            # The scores of groups of items stand under Benchmarks; here are their differences.
+            rows += [row for row in _scores(task, name, of_score) if not items or row.difference is not None]
     remarks = list(dict.fromkeys([*_remarks(known), *remarks]))
     return Runs(known, settings, members, differing, compared_scores, remarks, confidence)
 
@@ -132,7 +139,8 @@ def _scores(task: str, name: str, scores: Sequence[GroupScore]) -> list[SettingS
         if change is not None:
             verdict = {"A": "worse", "B": "better", "": "not decided"}[better(change)]
         value = None if change is None else change.value
-        found.append(SettingScore(score.group.letter, score.values, value, low, high, verdict))
+        items = name.partition(": ")[2]
+        found.append(SettingScore(score.group.letter, score.values, value, low, high, verdict, items))
     return found
 
 

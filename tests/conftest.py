@@ -52,6 +52,10 @@ def pytest_collection() -> Iterator[None]:
         gc.enable()
 
 
+modules_set_aside = 0
+"""Modules that had been imported when garbage was last looked for in all of them."""
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol() -> Iterator[None]:
     """Leave what has been imported out of all later searches for garbage. In a process of tests it
@@ -65,12 +69,11 @@ def pytest_runtest_protocol() -> Iterator[None]:
     return (yield)
 
 
-modules_set_aside = 0
-
-
 @pytest.fixture(scope="session", autouse=True)
 def imports_stay_set_aside() -> Iterator[None]:
-    """Training sets everything aside while it runs, and takes it back at its end."""
+    """Training sets everything aside while it runs, and at its end takes back all that is set
+    aside, so here it only looks for garbage.
+    """
     with pytest.MonkeyPatch.context() as patch:
         nothing = SimpleNamespace(collect=gc.collect, freeze=lambda: None, unfreeze=lambda: None)
         patch.setattr(loop, "gc", nothing)

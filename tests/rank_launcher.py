@@ -37,6 +37,7 @@ from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.training.loop import train
 
 LOOKS_EVERY_S = 0.05
+"""Seconds between two looks whether a request has ended, or the tests have."""
 LONGEST_S = 300
 """Seconds until the jobs of a request are given up."""
 Settings = TrainConfig | FinetuneSettings

@@ -209,9 +209,6 @@ def audit(
         folder: folder of official benchmark files; empty for none.
         limit: number of items of each task; 0 takes all.
         notice: called with a sentence before what takes long.
-
-    Raises:
-        UserError: a benchmark is missing or damaged.
     """
     known: dict[str, tuple[Items, Measurement]] = {}
 

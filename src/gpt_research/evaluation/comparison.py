@@ -32,11 +32,7 @@ class Comparison:
 
 
 def compare(a: Mapping[str, Result], b: Mapping[str, Result], confidence: float = 0.95) -> Comparison:
-    """Return B minus A of each score, for each task that both measured on the same items.
-
-    Raises:
-        UserError: a task belongs to a plugin that is not loaded.
-    """
+    """Return B minus A of each score, for each task that both measured on the same items."""
     differences, remarks = {}, []
     for task in [*a, *(task for task in b if task not in a)]:
         if task not in a or task not in b:

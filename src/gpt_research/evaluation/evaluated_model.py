@@ -97,11 +97,7 @@ class EvaluatedModel:
         return score(self.model, windows, self.runtime, self.batch_size * self.context, advance)
 
     def continuations(self, pairs: Sequence[tuple[str, str]]) -> Continuations:
-        """Return how likely the second text of each pair is after the first.
-
-        Raises:
-            UserError: a second text is empty.
-        """
+        """Return how likely the second text of each pair is after the first."""
         encoded = [encode_pair(self.tokenizer, *pair) for pair in pairs]
         found = self.token_continuations([(pair.before, pair.after) for pair in encoded])
         return replace(found, fused=np.array([pair.is_fused for pair in encoded], dtype=bool))
@@ -158,9 +154,6 @@ class EvaluatedModel:
         """Join the pieces to one text, score its tokens, and return the sums for each piece.
 
         A token that lies in two pieces counts for the first.
-
-        Raises:
-            UserError: the stride is longer than the context.
         """
         stride = self.context if self.stride is None else self.stride
         if not 1 <= stride <= self.context:
@@ -298,12 +291,10 @@ def _ask_head(model: GPT, h: torch.Tensor, which: np.ndarray, targets: np.ndarra
         h: hidden states (P, C).
         which: (N,) the number of the hidden state of each target.
         targets: (N,) tokens.
-
-    Raises:
-        UserError: a number is not finite.
     """
     rows = max(1, HEAD_BYTES.get(h.device.type, 1 << 30) // (4 * model.config.padded_vocab_size))
     nats, greedy = np.empty(len(targets)), np.empty(len(targets), dtype=bool)
+    # Targets of one hidden state stand together, so that its logits are computed once.
     order = np.argsort(which, kind="stable")
     for begin, part in zip(range(0, len(h), rows), h.split(rows), strict=True):
         these = order[slice(*np.searchsorted(which[order], [begin, begin + rows]))]

@@ -55,11 +55,7 @@ class HarnessModel(TemplateLM):
 
     @classmethod
     def create_from_arg_string(cls, arg_string: str, additional_config: dict[str, Any] | None = None) -> HarnessModel:
-        """Return the model that lm-eval's --model_args name, such as run=runs/demo,step=best.
-
-        Raises:
-            UserError: an argument is unknown, or there is no such run.
-        """
+        """Return the model that lm-eval's --model_args name, such as run=runs/demo,step=best."""
         given = dict(part.partition("=")[::2] for part in arg_string.split(",") if part.strip())
         return cls.create_from_arg_obj(
             {name.strip(): value.strip() for name, value in given.items()}, additional_config
@@ -69,11 +65,7 @@ class HarnessModel(TemplateLM):
     def create_from_arg_obj(
         cls, arg_dict: dict[str, Any], additional_config: dict[str, Any] | None = None
     ) -> HarnessModel:
-        """Return the same for arguments as a dictionary.
-
-        Raises:
-            UserError: an argument is unknown, or there is no such run.
-        """
+        """Return the same for arguments as a dictionary."""
         known = ("run", "step", "device", "precision", "batch_size")
         for name in arg_dict:
             if name not in known:
@@ -105,9 +97,6 @@ class HarnessModel(TemplateLM):
         Args:
             run: the run, or `RUN@STEP`.
             step: newest, best, or a number; by default what `RUN@STEP` names, else newest.
-
-        Raises:
-            UserError: there is no such run, or it is damaged.
         """
         runtime = startup.start(device, precision)
         opened = Run.open(run, runtime.device, step)
@@ -178,11 +167,7 @@ class HarnessModel(TemplateLM):
 
 
 def run_command() -> None:
-    """Run lm-eval's own command, to which our models are known by `NAME`.
-
-    Raises:
-        UserError: the run is missing or damaged.
-    """
+    """Run lm-eval's own command, to which our models are known by `NAME`."""
     from lm_eval.__main__ import cli_evaluate
     from lm_eval.api.registry import register_model
 

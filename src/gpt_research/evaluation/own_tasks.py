@@ -169,11 +169,7 @@ class _Reader:
         return SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 
     def items(self, source: Source) -> list[Any]:
-        """Return the items of all rows.
-
-        Raises:
-            UserError: a template does not fit a row; the message names task, row and field.
-        """
+        """Return the items of all rows."""
         if not source.rows:
             raise UserError(f"{source.where} is empty, so the task {self.name} has no items.")
         own = self.own

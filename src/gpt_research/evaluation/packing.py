@@ -137,10 +137,12 @@ def _beginnings(
         end, length = begin + 1, most[begin]
         while end < len(order):
             both = min(length, shared[end], most[end])
+            # One sequence that shares little would shorten the beginning of all others.
             if both < max(LEAST_BEGINNING, length / 2):
                 break
             end, length = end + 1, both
         new = sum(len(inputs[order[n]]) - max(length, shared[n]) for n in range(begin + 1, end))
+        # A pass of its own pays only if the rows after it are much longer than it is.
         if length >= LEAST_BEGINNING and new >= 2 * length:
             runs += [(list(order[begin:end]), length), ([], 0)]
         else:

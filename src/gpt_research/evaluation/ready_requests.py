@@ -67,11 +67,7 @@ def _check(path: Path) -> None:
 
 
 def names(folder: str = "") -> list[str]:
-    """Return the task folders of the package, such as arc_easy/rc_0shot.
-
-    Raises:
-        UserError: as `package` does.
-    """
+    """Return the task folders of the package, such as arc_easy/rc_0shot."""
     with zipfile.ZipFile(package(folder)) as archive:
         files = [name for name in archive.namelist() if name.startswith(FOLDER) and name.endswith(FILE)]
     return sorted(name.removeprefix(FOLDER).removesuffix(f"/{FILE}") for name in files)
@@ -137,9 +133,5 @@ def completions(source: Source) -> list[Completion]:
 
 
 def items(source: Source, form: str) -> list[Any]:
-    """Return the items of requests of a form, "choice", "answer" or "cloze".
-
-    Raises:
-        UserError: as `questions` does.
-    """
+    """Return the items of requests of a form, "choice", "answer" or "cloze"."""
     return [*questions(source)] if form == "choice" else [*completions(source)]

@@ -51,11 +51,7 @@ class Result:
 
     @property
     def metrics(self) -> dict[str, Metric]:
-        """The metrics whose columns were measured, by name. Older results lack newer metrics.
-
-        Raises:
-            UserError: the task belongs to a plugin that is not loaded.
-        """
+        """The metrics whose columns were measured, by name. Older results lack newer metrics."""
         known = metrics_of(self.task, self.facts.get("form", ""))
         return {name: metric for name, metric in known.items() if metric.columns <= self.columns.keys()}
 

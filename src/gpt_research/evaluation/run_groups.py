@@ -133,6 +133,7 @@ def grouped(runs: Sequence[ComparedRun], *, by_settings: bool = True) -> list[Ru
         by_settings: put seeds of one setting together; False makes each run a group of its own.
     """
     groups: dict[str, list[ComparedRun]] = {}
+    # Where the settings are not known, as in a result file of 0.1, a run is a group of its own.
     for number, run in enumerate(runs):
         key = _key(run) if by_settings and run.settings else str(number)
         # Two runs with the same seed are one run, measured twice.
@@ -168,9 +169,6 @@ def compare_groups(
     """Return the scores by the names of task and score, and remarks about what does not compare.
 
     A task is compared for the groups all of whose runs measured it on the same items as the first.
-
-    Raises:
-        UserError: a task belongs to a plugin that is not loaded.
     """
     scores: dict[tuple[str, str], list[GroupScore]] = {}
     remarks: list[str] = []

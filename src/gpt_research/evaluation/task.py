@@ -110,7 +110,10 @@ class RunningText:
 
 
 class LanguageModel(Protocol):
-    """What a task may ask of a model. `evaluated_model.EvaluatedModel` implements it."""
+    """What a task may ask of a model. `evaluated_model.EvaluatedModel` implements it.
+
+    A UserError says that a text is empty or cannot be encoded, or that the stride does not fit.
+    """
 
     @property
     def context(self) -> int:
@@ -126,11 +129,7 @@ class LanguageModel(Protocol):
         """
 
     def running_text(self, pieces: Sequence[str]) -> RunningText:
-        """Join the pieces to one text, score its tokens, and return the sums for each piece.
-
-        Raises:
-            UserError: the stride is longer than the context.
-        """
+        """Join the pieces to one text, score its tokens, and return the sums for each piece."""
 
 
 @dataclass(frozen=True)

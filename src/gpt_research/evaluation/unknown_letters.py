@@ -39,6 +39,7 @@ def without_unknown(model: EvaluatedModel, asked: Items) -> Items:
     """
     if model.tokenizer.knows_all_text:
         return asked
+    # The task itself asks, because only it knows which texts it makes of an item.
     dry = model.quiet.as_a(_OnlyEncodes)
     if _unknown(dry, asked.task, asked.items) is None:
         return asked

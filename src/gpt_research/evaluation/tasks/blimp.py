@@ -25,9 +25,6 @@ def read(source: Source) -> list[Pair]:
     """Return the pairs of all sets in turn: the first of each set, then the second of each.
 
     So the first N pairs, which `--limit N` takes, are spread over the sets.
-
-    Raises:
-        UserError: a set has not 1,000 pairs, or a row lacks a sentence.
     """
     sets: dict[str, list[Pair]] = {}
     for number in range(len(source.rows)):

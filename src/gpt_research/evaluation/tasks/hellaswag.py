@@ -39,11 +39,7 @@ _UNFINISHED = re.compile(r"(.*[.?!\"')]\s+)([^.?!]*[^.?!\s])", re.DOTALL)
 
 
 def read(source: Source) -> list[Question]:
-    """Return the questions, from either layout.
-
-    Raises:
-        UserError: the source is not the whole validation set, or a row is damaged.
-    """
+    """Return the questions, from either layout."""
     if source.rows and isinstance(source.rows[0], str):
         count, rest = divmod(len(source.rows), LINES)
         if rest:
@@ -96,9 +92,6 @@ def passages(source: Source) -> Iterator[str]:
 
     The false endings do not count, because a machine wrote them for the benchmark: a document that
     holds one of them does not give an answer away.
-
-    Raises:
-        UserError: a JSON row lacks the fields of HellaSwag.
     """
     if _has_six_lines(source):
         for start in range(0, len(source.rows), LINES):

@@ -25,20 +25,12 @@ FILES = BenchmarkFiles(
 
 
 def passages(source: Source) -> list[str]:
-    """Return the passages, each with its last word.
-
-    Raises:
-        UserError: a row has no text.
-    """
+    """Return the passages, each with its last word."""
     return [text_of(source, number, "text") for number in range(len(source.rows))]
 
 
 def read(source: Source) -> list[str]:
-    """Return the passages of the whole test set.
-
-    Raises:
-        UserError: the source is not the whole test set, or a row has no text.
-    """
+    """Return the passages of the whole test set."""
     FILES.check_rows(source.where, len(source.rows))
     return passages(source)
 

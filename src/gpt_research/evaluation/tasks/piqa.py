@@ -19,11 +19,7 @@ FILES = BenchmarkFiles(
 
 
 def read(source: Source) -> list[Question]:
-    """Return the questions of the whole validation set.
-
-    Raises:
-        UserError: the source is not the whole set, or a row is damaged.
-    """
+    """Return the questions of the whole validation set."""
     FILES.check_rows(source.where, len(source.rows))
     return [_question(source, number) for number in range(len(source.rows))]
 

@@ -19,11 +19,7 @@ CHOICES = ("distractor1", "distractor2", "distractor3", "correct_answer")
 
 
 def read(source: Source) -> list[Question]:
-    """Return the questions of a whole split.
-
-    Raises:
-        UserError: the source is not a whole split, or a row lacks a text.
-    """
+    """Return the questions of a whole split."""
     FILES.check_rows(source.where, len(source.rows))
     return [_question(source, number) for number in range(len(source.rows))]
 

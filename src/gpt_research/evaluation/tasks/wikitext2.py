@@ -32,11 +32,7 @@ _SEPARATOR = "\n\n"
 
 
 def read(source: Source) -> list[str]:
-    """Return the articles; joined without a separator, they are the whole text.
-
-    Raises:
-        UserError: the source is not the whole test set, or a row has no text.
-    """
+    """Return the articles; joined without a separator, they are the whole text."""
     FILES.check_rows(source.where, len(source.rows))
     rows = [_row(source, number) for number in range(len(source.rows))]
     neighbours = zip(["", *rows], rows, [*rows[1:], ""], strict=False)
@@ -55,11 +51,7 @@ def _row(source: Source, number: int) -> str:
 
 
 def measure(model: LanguageModel, items: Sequence[str]) -> Measurement:
-    """Return nats, scored tokens, words and bytes of each article.
-
-    Raises:
-        UserError: the stride is longer than the context.
-    """
+    """Return nats, scored tokens, words and bytes of each article."""
     text = model.running_text(items)
     share = text.scored / np.maximum(text.tokens, 1)
     columns = {

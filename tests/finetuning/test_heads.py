@@ -189,7 +189,9 @@ def test_other_settings_or_data_are_not_mixed_into_a_run(
     assert state["lineage"]["finetune"]["task"] == "classify"
 
 
-def test_narrow_models_get_a_higher_rate_and_few_examples_smaller_steps(settings: Settings) -> None:
+def test_narrow_models_get_a_higher_rate_and_few_examples_smaller_steps(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     default = FinetuneSettings()
     assert [default.batch_of(rows) for rows in (10, 100, 500, 1066, 1067, 9999)] == [1, 2, 8, 16, 32, 32]
     assert FinetuneSettings(batch_size=16, micro_batch=4).batch_of(10) == 16
@@ -197,3 +199,8 @@ def test_narrow_models_get_a_higher_rate_and_few_examples_smaller_steps(settings
     assert FinetuneSettings(lora=8).rate(768) == pytest.approx(6.25e-4)
     config, objective = prepared(settings(batch_size=None, micro_batch=8, epochs=17.0))  # 24 examples
     assert (objective.batch_size, config.micro_batch, config.max_steps) == (4, 4, 102)
+    # Devices divide a step among them.
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    assert prepared(settings(batch_size=8))[0].micro_batch == 2
+    with pytest.raises(UserError, match=r"batch_size is 1, but it must be a multiple of the devices \(4\)"):
+        prepared(settings(batch_size=None))

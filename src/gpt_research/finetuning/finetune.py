@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 from pathlib import Path
 from typing import Any
 
+from gpt_research.base import slurm
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import OptimizerConfig, TrainConfig
@@ -130,6 +132,11 @@ def _check_settings(settings: FinetuneSettings, out: Path) -> None:
         )
 
 
+def _devices() -> int:
+    """Return the processes that `torchrun` or `srun` started for this run."""
+    return int({**os.environ, **slurm.torchrun_variables(os.environ)}.get("WORLD_SIZE", "1"))
+
+
 def _train_config(settings: FinetuneSettings, objective: Finetuning, source: RunReference) -> TrainConfig:
     model, rows = objective.model, objective.rows
     batch_size = objective.batch_size
@@ -147,7 +154,7 @@ def _train_config(settings: FinetuneSettings, objective: Finetuning, source: Run
         model=model,
         max_steps=steps,
         tokens_per_step=batch_size * model.block_size,
-        micro_batch=objective.micro_batch,
+        micro_batch=objective.micro_batch(_devices()),
         optimizer=OptimizerConfig(settings.optimizer),
         learning_rate=settings.rate(model.n_embd),
         schedule=settings.schedule,

@@ -150,10 +150,16 @@ class Finetuning(abc.ABC):
         """Examples or rows of a step."""
         return self.settings.batch_of(self.rows)
 
-    @property
-    def micro_batch(self) -> int:
-        """Examples or rows of one forward and backward pass."""
-        return math.gcd(self.settings.micro_batch, self.batch_size)
+    def micro_batch(self, devices: int) -> int:
+        """Return the examples or rows of one forward and backward pass on each device.
+
+        Raises:
+            UserError: a step cannot be divided among the devices.
+        """
+        size = self.batch_size
+        if size % devices:
+            raise UserError(f"batch_size is {size}, but it must be a multiple of the devices ({devices}).")
+        return math.gcd(self.settings.micro_batch, size // devices)
 
     @property
     @abc.abstractmethod

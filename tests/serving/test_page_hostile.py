@@ -95,3 +95,12 @@ def test_bodies_that_are_no_question(page: TestClient, content: bytes) -> None:
     answer = page.post("/api/analysis", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     check(answer)
+
+
+@pytest.mark.parametrize(("address", "field"), [("/api/analysis", "text"), ("/v1/completions", "prompt")])
+def test_half_a_character_in_a_name_is_refused(page: TestClient, address: str, field: str) -> None:
+    for status, question in ((404, {"model": "\ud800"}), (400, {"\ud800": 1})):
+        content = json.dumps({field: "a", **question})
+        answer = page.post(address, content=content, headers={"Content-Type": "application/json"})
+        assert answer.status_code == status, answer.text
+        check(answer)

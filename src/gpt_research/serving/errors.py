@@ -64,7 +64,9 @@ def body(error: ApiError) -> dict[str, Any]:
     """Return the JSON of an error."""
     kind = TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
     about = {"message": error.message, "type": kind, "param": error.param, "code": error.code}
-    return {"error": {**about, **error.details}}
+    # What was asked for may hold half a character, which JSON can ask for and UTF-8 cannot answer.
+    whole = {name: text and text.encode("utf-8", "replace").decode() for name, text in about.items()}
+    return {"error": {**whole, **error.details}}
 
 
 def answer(error: ApiError) -> JSONResponse:

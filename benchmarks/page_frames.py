@@ -77,6 +77,7 @@ def main() -> None:
     rates = []
     with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(300_000)
         for seed in range(given.rounds + 1):
             moving, still, rate = measure(page, given.address.rstrip("/"), given.tokens, seed)
             if seed:  # the first round warms up

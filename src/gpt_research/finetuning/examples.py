@@ -101,7 +101,7 @@ def _lacks(row: Row, task: str, missing: Sequence[str]) -> str:
     if others:
         return (
             f"{row.where} is of another task: it has the columns {there}, which are those of {others[0]}, and not "
-            f"{', '.join(missing)} of {task}. One file holds one task: split it, or give --task {others[0]}."
+            f"{', '.join(missing)} of {task}. One file holds one task: split it, or fine-tune with --task {others[0]}."
         )
     return f"{row.where} has no {missing[0]!r} for the task {task} (its columns: {there}). Name it with --columns."
 

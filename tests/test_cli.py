@@ -51,7 +51,7 @@ from gpt_research.config import USUAL_MICRO_BATCH, TrainConfig
         (["train", "--learning_rate", "nan"], "learning_rate is 'nan', but it must be a number."),
         (
             ["train", "--config", "nowhere.yaml"],
-            "no config file nowhere.yaml. Presets: demo, demo-gpt2, gpt2-124m, modern-124m, tiny-cpu.",
+            "no config file nowhere.yaml. Presets: demo, demo-gpt2, gpt2-124m, limited-data, modern-124m, tiny-cpu.",
         ),
         (["train", "--config", "tiny"], 'no config file tiny. Did you mean "tiny-cpu"? Presets: demo, demo-gpt2,'),
         (["demo", "--max_stepz", "5"], 'unknown setting "max_stepz". Did you mean "max_steps"?'),

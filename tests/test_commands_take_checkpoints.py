@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs_of_six_steps import six_steps
+from small_training import small_training
 
 import gpt_research
 from gpt_research.checkpoint import files
@@ -58,7 +58,7 @@ ELSEWHERE = {"serve", "where"}
 def trained(dataset_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with the checkpoints of the steps 2, 4 and 6, of which that of step 4 is the best."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    config = six_steps(dataset_folder, folder / "one", log_interval=1, eval_interval=2)
+    config = small_training(dataset_folder, out=str(folder / "one"), eval_interval=2, save_interval=2, keep_last=5)
     train(config)
     state = checkpoint_path(folder / "one", BEST) / "state.json"
     content = json.loads(state.read_text())

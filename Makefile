@@ -52,7 +52,7 @@ demo: $(INSTALLED)
 
 test: $(WITH_EVAL)
 	$(PYTEST) $(ON_ALL_CORES) -m "not faults and not alone and not clusters"
-	$(PYTEST) -m "alone and not faults and not clusters" $$(grep -rl pytest.mark.alone tests)
+	$(PYTEST) -m "alone and not faults and not clusters" $$(grep -rl --include=*.py pytest.mark.alone tests)
 
 test-faults: $(INSTALLED)
 	$(PYTEST) -o faulthandler_timeout=1900 -m "faults or not faults" tests/faults tests/training tests/test_checkpoint.py tests/data/test_shards.py \

@@ -4,7 +4,7 @@
 
 For each parametrization and width it runs one sweep of learning rates on a grid of factor 2 (the same seeds at all
 widths), and prints the validation loss of each rate. Under muP the best rate may move by one step of the grid; under
-the standard parametrization it falls as the width grows. About an hour on two cores; it goes on where it was.
+the standard parametrization it falls as the width grows. It goes on where it was.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import statistics
-from dataclasses import dataclass
 from typing import Any
 
 from page_pictures import chromium
@@ -30,20 +29,15 @@ WATCH = """
 END = "() => { cancelAnimationFrame(window.watched); return window.frames_at; }"
 
 
-@dataclass(frozen=True)
-class Frames:
-    """The milliseconds between frames of one kind, of all rounds."""
-
-    gaps: list[float]
-
-    def __str__(self) -> str:
-        late = sum(gap > 1.5 * FRAME_MS for gap in self.gaps)
-        ordered = sorted(self.gaps)
-        return (
-            f"{1000 * len(self.gaps) / sum(self.gaps):5.1f} frames/s, median {statistics.median(self.gaps):.1f} ms, "
-            f"99th percentile {ordered[int(0.99 * len(ordered))]:.1f} ms, slowest {ordered[-1]:.1f} ms, "
-            f"{100 * late / len(self.gaps):.1f}% late, of {len(self.gaps):,}"
-        )
+def described(gaps: list[float]) -> str:
+    """Return a line about the milliseconds between frames, of all rounds."""
+    late = sum(gap > 1.5 * FRAME_MS for gap in gaps)
+    ordered = sorted(gaps)
+    return (
+        f"{1000 * len(gaps) / sum(gaps):5.1f} frames/s, median {statistics.median(gaps):.1f} ms, "
+        f"99th percentile {ordered[int(0.99 * len(ordered))]:.1f} ms, slowest {ordered[-1]:.1f} ms, "
+        f"{100 * late / len(gaps):.1f}% late, of {len(gaps):,}"
+    )
 
 
 def gaps_of(times: list[float]) -> list[float]:
@@ -84,8 +78,8 @@ def main() -> None:
                 streaming += moving
                 at_rest += still
                 rates.append(rate)
-    print(f"streaming, {statistics.median(rates):,.0f} tokens/s: {Frames(streaming)}")
-    print(f"at rest:   {Frames(at_rest)}")
+    print(f"streaming, {statistics.median(rates):,.0f} tokens/s: {described(streaming)}")
+    print(f"at rest:   {described(at_rest)}")
 
 
 if __name__ == "__main__":

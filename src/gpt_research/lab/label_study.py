@@ -45,7 +45,7 @@ CONFIDENCE = 0.95
 MAIN_SCORE = {"similarity": "spearman", "complete": "exact", "chat": "exact"}
 """The score of a study by task; accuracy for the others."""
 SAVES_EVERY = 100
-"""Steps between two checkpoints of a trial, which nobody wants once it is done."""
+"""Steps between two checkpoints of a trial. They are removed when the trial is done."""
 TUNING_SEEDS = 2
 TUNING_SEEDS_FROM = 1000
 """Distance of the seeds of tuning from those of the comparison."""
@@ -98,7 +98,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class TrialJob:
-    """What a process is told of a trial."""
+    """The order for a process to take one trial."""
 
     name: str
     settings: FinetuneSettings
@@ -276,7 +276,7 @@ class _Work:
         return {trial: self.done[trial.name] for trial in trials}
 
     def _job(self, trial: Trial) -> TrialJob:
-        """Write the examples of a trial; return what a process is told."""
+        """Write the examples of a trial; return the order to take it."""
         folder = self.folder / "trials" / trial.folder
         folder.mkdir(parents=True, exist_ok=True)
         data = folder / "examples.jsonl"

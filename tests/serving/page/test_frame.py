@@ -68,6 +68,24 @@ def test_the_views_are_reached_by_keyboard_and_back_returns(visit: Visit) -> Non
     assert page.get_by_label("Prompt", exact=True).input_value() == "the king"
 
 
+def test_a_view_asks_with_its_own_values_while_the_address_already_names_the_next(visit: Visit) -> None:
+    """The browser tells the page of a new address a moment later. An answer that came within this
+    moment once made the old view ask for the text of the new one, which had none.
+    """
+    page = visit()
+    held = []
+    page.route("**/api/analysis", lambda route: held.append(route))
+    page.evaluate("location.hash = '#/inside?text=the king'")
+    page.locator("h1:text-is('Look inside')").wait_for(state="attached")
+    page.locator(".texts .waiting").wait_for()
+    page.evaluate("history.replaceState(null, '', '#/data')")  # the event does not come at all
+    with page.expect_request("**/api/attention") as asked:
+        held[0].continue_()
+    assert asked.value.post_data_json["text"] == "the king"
+    assert asked.value.response().status == 200
+    assert page.url.endswith("#/data")
+
+
 def test_reload_keeps_prompt_settings_checkpoint_and_text(visit: Visit) -> None:
     page = visit("#/write?prompt=the king")
     page.get_by_label("Checkpoint").select_option("30")

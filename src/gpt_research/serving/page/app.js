@@ -2,7 +2,7 @@
 import { get } from "./api.js";
 import { button, choice, element, field, say } from "./dom.js";
 import { problem, waiting } from "./problems.js";
-import { address, go, here, note } from "./route.js";
+import { address, go, here, replace } from "./route.js";
 
 const VIEWS = {
   write: ["Write", () => import("./write.js")],
@@ -21,10 +21,17 @@ class Page {
     this.runs = [];
     this.shown = null;
     this.serverGone = false;
+    this.enter();
+  }
+
+  // The address changes a moment before the page follows it. Until then the old view still works, with its own values.
+  enter() {
+    this.hash = location.hash;
+    this.at = here();
   }
 
   get values() {
-    return here().values;
+    return this.at.values;
   }
 
   // The run that is looked at, as the server describes it.
@@ -65,8 +72,11 @@ class Page {
     return { run: this.values.run, step: this.values.step };
   }
 
+  // Notes values of the view: reload keeps them, and the back button does not stop at each.
   note(values) {
-    note(values);
+    const noted = address(this.at.view, { ...this.at.values, ...values });
+    if (location.hash === this.hash) this.hash = replace(noted);
+    this.at = here(noted);
   }
 
   go(view, values) {
@@ -140,8 +150,9 @@ class Page {
   }
 
   async arrive() {
-    const { view } = here();
-    if (!VIEWS[view]) return (history.replaceState(null, "", address("write", this.values)), this.arrive());
+    this.enter();
+    const { view } = this.at;
+    if (!VIEWS[view]) return (replace(address("write", this.values)), this.arrive());
     const run = this.run();
     document.title = `${VIEWS[view][0]} · ${run?.name ?? ""} · gpt-research`;
     this.drawHeader();
@@ -163,7 +174,7 @@ class Page {
   // A run or a checkpoint that the address names and that is not there, or a run that cannot be looked at.
   unknown() {
     const run = this.run();
-    const { view, values } = here();
+    const { view, values } = this.at;
     const message = (text, ...rest) =>
       element("div", { class: "problem", role: "alert" }, element("p", {}, text), ...rest);
     if (!run) return message("The server serves no run.");
@@ -183,7 +194,7 @@ class Page {
   }
 
   drawHeader() {
-    const { view, values } = here();
+    const { view, values } = this.at;
     const run = this.run();
     document
       .getElementById("views")

@@ -1,8 +1,8 @@
 // The state of the page is in its address, after the #: "#/write?run=demo&prompt=ROMEO". So reload, bookmarks and the
 // back button work, and the server learns nothing of it.
 
-export function here() {
-  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+export function here(hash = location.hash) {
+  const [path, query = ""] = hash.replace(/^#\/?/, "").split("?");
   return { view: decodeURIComponent(path), values: Object.fromEntries(new URLSearchParams(query)) };
 }
 
@@ -19,8 +19,8 @@ export function go(view, values) {
   else location.hash = target;
 }
 
-// Notes values of the place where one is: reload keeps them, and the back button does not stop at each.
-export function note(values) {
-  const now = here();
-  history.replaceState(null, "", address(now.view, { ...now.values, ...values }));
+// Writes another address in place of this one, so that the back button does not stop here. Returns it as it now stands.
+export function replace(target) {
+  history.replaceState(null, "", target);
+  return location.hash;
 }

@@ -34,6 +34,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
+def test_a_vocabulary_size_for_a_tokenizer_that_is_not_trained_changes_nothing_and_is_said(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["preprocess", f"own={folder}", "--dry_run", "--vocab_size", "8192"]
+    said = {}
+    for name in ("char", "train"):
+        assert main([*given, "--tokenizer", name]) == 0
+        said[name] = " ".join(capsys.readouterr().err.split())
+    assert "vocab_size is 8,192, but only a tokenizer that is trained takes it. The tokenizer char" in said["char"]
+    assert "only a tokenizer" not in said["train"]
+
+
 def test_files_that_no_reader_takes_are_counted_by_kind(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

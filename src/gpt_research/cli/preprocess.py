@@ -43,7 +43,7 @@ def run(config: PreprocessConfig) -> int:
 
     from gpt_research.cli.tables import print_table
     from gpt_research.preprocessing.pipeline import look_at, preprocess
-    from gpt_research.preprocessing.remarks import empty_corpora, remarks
+    from gpt_research.preprocessing.remarks import empty_corpora, remarks, without_effect
     from gpt_research.preprocessing.worker import rarely_collect_garbage
 
     rarely_collect_garbage()
@@ -51,6 +51,8 @@ def run(config: PreprocessConfig) -> int:
     console = Console(file=sys.stderr, soft_wrap=True, highlight=False)
     if not config.corpora:
         config = dataclasses.replace(config, corpora=find_corpora(console, fetch=not config.dry_run))
+    for remark in without_effect(config):
+        console.print(remark, markup=False)
     if config.dry_run:
         if config.corpora:
             preprocess_dry_run.show(config, look_at(config), console)

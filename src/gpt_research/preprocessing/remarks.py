@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from gpt_research.data.shards import Manifest
 from gpt_research.preprocessing.formats.remedies import remedies
+from gpt_research.preprocessing.settings import PreprocessConfig
 
 _KINDS_SHOWN = 8
 _COPIES = {"exact_duplicate", "near_duplicate"}
@@ -31,6 +32,16 @@ def left_out_files(counts: Mapping[str, int]) -> str:
 def empty_corpora(manifests: Mapping[str, Manifest]) -> list[str]:
     """Return the names of the corpora of which no document is left."""
     return [name for name, manifest in manifests.items() if not _documents(manifest, "train", "val")]
+
+
+def without_effect(config: PreprocessConfig) -> list[str]:
+    """Return a sentence for each setting that the user gave and that changes nothing."""
+    if config.tokenizer == "train" or config.vocab_size == PreprocessConfig.vocab_size:
+        return []
+    return [
+        f"vocab_size is {config.vocab_size:,}, but only a tokenizer that is trained takes it. The tokenizer "
+        f"{config.tokenizer} has its own entries; add --tokenizer train to train one."
+    ]
 
 
 def remarks(manifests: Mapping[str, Manifest], val_fraction: float) -> list[str]:

@@ -1,6 +1,6 @@
 """How fast tasks are scored, beside lm-eval with its model `hf` over the same weights.
 
-    python benchmarks/evaluation.py runs/demo --benchmarks ../shared/benchmarks --limit 300
+    python benchmarks/evaluation.py runs/demo --benchmarks DIR --limit 300
     python benchmarks/evaluation.py runs/demo --benchmarks DIR --tasks blimp,arc_easy:mc_5shot --rounds 3
 
 The run is exported for transformers, and both score the same items: ours as `evaluate` does, theirs

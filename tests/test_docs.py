@@ -40,8 +40,9 @@ PARSED = {
     r"--micro_batch (auto|64)": "measures for some seconds, or needs a card",
     r"^gpt-research (ablate|sweep|lr-range) ": "trains for minutes; tests/lab/test_experiments.py runs smaller ones",
     r"^gpt-research serve ": "serves until it is stopped; tests/serving asks such servers",
+    r"=FOLDER ": "needs a corpus of the reader's own; docs/corpora.md has such commands that are run",
     r"tasks/author": "needs books of ten authors; tests/finetuning/test_author_task.py makes the task",
-    r"^gpt-research finetune |runs/sentiment": "needs labelled examples; tests/finetuning fine-tunes on small ones",
+    r"^gpt-research finetune |runs/(sentiment|chat)": "needs labelled examples; tests/finetuning has small ones",
     r"^gpt-research doctor$": "times this machine; tests/estimate/test_doctor.py runs it",
     r"^gpt-research demo$": "fetches a corpus; tests/test_demo.py runs it",
     r"--allow_pickle": "needs nanoGPT's checkpoint; tests/export/test_importing.py imports one",
@@ -356,7 +357,7 @@ def is_known_file(path: str, page: str) -> bool:
     """Return whether a file that the prose names exists, or is one that a reader or a command
     writes.
     """
-    written = {"config.yaml", "mine.py", "endings.py", "my.yaml", "data_card.md", "README.md"}
+    written = {"config.yaml", "mine.py", "endings.py", "my.yaml", "data_card.md", "README.md", "ARM/seed-N.yaml"}
     roots = (ROOT, ROOT / "src/gpt_research", (ROOT / page).parent, *(ROOT / "src/gpt_research").iterdir())
     return path in written or any((root / path).exists() for root in roots)
 

@@ -87,7 +87,7 @@ def test_a_recipe_is_short(title: str) -> None:
         ("An optimizer", "--optimizer.name=sgd"),
         ("A schedule", "--schedule=inverse_square_root"),
         ("A position encoding", "--model.positions=rotary"),
-        ("A norm", "--model.norm=rmsnorm"),
+        ("A norm", "--model.norm=my_rmsnorm"),
         ("An activation", "--model.activation=squared_relu"),
     ],
 )
@@ -128,7 +128,7 @@ def test_a_plan_measures_a_part_of_ones_own_too(
     """The steps are measured in another process, which must load the plugin too."""
     write_yaml(tiny_run, tmp_path / "tiny.yaml")
     arguments = ["plan", "--config", str(tmp_path / "tiny.yaml"), "--seconds", "1", "--json"]
-    assert main([*arguments, "--plugin", plugin("A norm"), "--model.norm=rmsnorm"]) == 0
+    assert main([*arguments, "--plugin", plugin("A norm"), "--model.norm=my_rmsnorm"]) == 0
     assert json.loads(capsys.readouterr().out)["tokens_per_s"] > 0
 
 
@@ -136,7 +136,7 @@ def test_a_run_asks_for_its_plugin_again_and_refuses_another(
     plugin: Plugin, train: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = plugin("A norm")
-    run = train("--plugin", file, "--model.norm=rmsnorm")
+    run = train("--plugin", file, "--model.norm=my_rmsnorm")
     recorded = json.loads((run / "checkpoints/step_00000012/state.json").read_text())["lineage"]["plugins"]
     assert recorded == plugins.hashes()
     plugins.LOADED.clear()

@@ -147,7 +147,7 @@ COMMANDS = {
     "import": Command(
         "gpt_research.cli.import_",
         "ImportCommand",
-        "Make a run of a GPT-2 from the Hugging Face hub, from a folder or from nanoGPT.",
+        "Make a run of a GPT-2, Llama or Qwen3 from the Hugging Face hub, from a folder or from nanoGPT.",
         "source",
         examples=("import openai-community/gpt2 --out runs/gpt2",),
         page="docs/export.md",

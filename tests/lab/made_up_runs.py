@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,13 +26,18 @@ Loss = Callable[[Trial], float | None]
 
 
 class MadeUpRuns(Workers):
-    """Workers of which each run ends at once."""
+    """Workers of which each run ends at once, on a clock of their own by which it took its time."""
 
-    def __init__(self, loss: Loss, count: int = 2, seconds: float = 60.0) -> None:
+    def __init__(self, loss: Loss, count: int = 2, seconds: float = 60.0, start_s: float = 0.0) -> None:
         super().__init__(count)
-        self.loss, self.seconds = loss, seconds
+        self.loss, self.seconds, self.start_s = loss, seconds, start_s
+        self.now = 0.0
         self.begun: list[str] = []
         self._waiting: list[Trial] = []
+        self._ends: dict[str, float] = {}
+
+    def clock(self) -> float:
+        return self.now
 
     @property
     def has_room(self) -> bool:
@@ -44,9 +50,12 @@ class MadeUpRuns(Workers):
     def start(self, trial: Trial) -> None:
         self.begun.append(trial.name)
         self._waiting.append(trial)
+        self._ends[trial.name] = self.now + self.start_s + self.seconds * trial.horizon
 
     def finished(self, meanwhile: Callable[[], None] = lambda: None) -> tuple[Trial, Outcome]:
-        trial = self._waiting.pop(0)
+        trial = min(self._waiting, key=lambda trial: self._ends[trial.name])
+        self._waiting.remove(trial)
+        self.now = self._ends[trial.name]
         bits, config = self.loss(trial), trial.config
         outcome = Outcome(
             trial.seed, trial.horizon, trial.name, "done" if bits is not None else "diverged", "", config.max_steps,
@@ -81,4 +90,5 @@ def ablation(
     )
     experiment.begin()
     question = Question(arms, pairs, budget_s, horizons, tune, all_pairs=all_pairs)
-    return Ablation(question, folder, workers, experiment, lambda _: None, lambda _: None)
+    clock = workers.clock if isinstance(workers, MadeUpRuns) else time.monotonic
+    return Ablation(question, folder, workers, experiment, lambda _: None, lambda _: None, clock)

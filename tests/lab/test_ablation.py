@@ -4,6 +4,7 @@ was.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -103,6 +104,12 @@ def test_another_question_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false")
     with pytest.raises(UserError, match=r"another arms.*the command"):
         ablation(tmp_path, MadeUpRuns(losses({})), "model.qk_norm=true")
+    with pytest.raises(UserError, match=r"another eval_tokens\)"):
+        other = dataclasses.replace(BASE, eval_tokens=64)
+        ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false", base=other)
+    with pytest.raises(UserError, match=r"another device\)"):
+        other = dataclasses.replace(BASE, device="mps")
+        ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false", base=other)
     with pytest.raises(UserError, match="another pairs"):
         ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false", pairs=9)
     with pytest.raises(UserError, match="The data set d is not the one"):
@@ -110,6 +117,20 @@ def test_another_question_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "experiment.json").write_text("{")
     with pytest.raises(UserError, match="is damaged"):
         ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false")
+
+
+def test_an_experiment_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
+    ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false")
+    record = tmp_path / "experiment.json"
+    before = json.loads(record.read_text())
+    for settings in before["asked"]["arms"].values():
+        del settings["eval_tokens"], settings["device"]
+    del before["spent_s"]
+    record.write_text(json.dumps(before))
+    ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false")
+    with pytest.raises(UserError, match=r"another eval_tokens\)"):
+        other = dataclasses.replace(BASE, eval_tokens=64)
+        ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false", base=other)
 
 
 def test_an_arm_that_diverges_is_reported(tmp_path: Path) -> None:
@@ -148,6 +169,56 @@ def test_a_budget_of_both_kinds_ends_by_the_first(tmp_path: Path) -> None:
     assert finding.comparison.pairs == 3
 
 
+@pytest.mark.parametrize(
+    ("workers", "start_s", "budget_s"), [(2, 0, 240), (2, 7, 280), (3, 0, 200), (3, 5, 240), (16, 0, 240), (16, 5, 240)]
+)
+def test_a_budget_is_kept_on_any_number_of_workers(
+    tmp_path: Path, workers: int, start_s: float, budget_s: float
+) -> None:
+    runs = MadeUpRuns(losses({}), workers, start_s=start_s)
+    one = ablation(tmp_path, runs, "plain: model.bias=false", pairs=None, budget_s=budget_s)
+    (finding,) = one.run()
+    assert finding.comparison.pairs == one.most_pairs, "all pairs that were planned"
+    assert 0.6 * budget_s <= runs.now <= budget_s
+
+
+def test_the_time_of_earlier_sessions_counts(tmp_path: Path) -> None:
+    class Interrupted(MadeUpRuns):
+        def finished(self, *arguments: object) -> object:
+            if len(self.begun) > 5:
+                raise KeyboardInterrupt
+            return super().finished()
+
+    first = Interrupted(losses({}))
+    question = {"pairs": 8, "budget_s": 330.0}
+    with pytest.raises(KeyboardInterrupt):
+        ablation(tmp_path, first, "plain: model.bias=false", **question).run()
+    second = MadeUpRuns(losses({}))
+    (finding,) = ablation(tmp_path, second, "plain: model.bias=false", **question).run()
+    assert (first.now, second.now, finding.comparison.pairs) == (120, 180, 5)
+    # A folder of an earlier version has not noted it: the time of the runs stands for it.
+    record = tmp_path / "experiment.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "spent_s": None}))
+    third = MadeUpRuns(losses({}))
+    (finding,) = ablation(tmp_path, third, "plain: model.bias=false", **question).run()
+    assert (third.begun, finding.comparison.pairs) == ([], 5)
+
+
+@pytest.mark.parametrize("horizons", [(1.0,), (0.5, 1.0)])
+def test_the_answer_does_not_depend_on_which_runs_were_quick(tmp_path: Path, horizons: tuple[float, ...]) -> None:
+    changes = ("rope: model.positions=rope", "plain: model.bias=false", "norm: model.qk_norm=true")
+    found = []
+    for workers in (1, 3, 64):
+        folder = tmp_path / str(workers)
+        folder.mkdir()
+        for again in (False, True):
+            runs = MadeUpRuns(losses({"rope": -0.2, "norm": -0.02}), workers)
+            one = ablation(folder, runs, *changes, horizons=horizons)
+            found.append((one.run(), [list(one.counted(arm.name)) for arm in one.arms]))
+            assert again <= (not runs.begun), "nothing is trained again"
+    assert all(other == found[0] for other in found)
+
+
 def test_a_budget_below_one_pair_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="budget is 61 seconds, but one pair"):
         ablation(tmp_path, MadeUpRuns(losses({})), "plain: model.bias=false", pairs=None, budget_s=61).run()
@@ -175,7 +246,7 @@ def test_each_arm_is_tuned_on_seeds_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_is_no_number_cannot_be_tuned(tmp_path: Path) -> None:
-    for name in ("schedule", "model.bias", "model.nothing"):
+    for name in ("schedule", "model.bias", "model.nothing", "eval_tokens", "keep_last"):
         (tmp_path / name).mkdir()
         with pytest.raises(UserError, match=name):
             ablation(tmp_path / name, MadeUpRuns(losses({})), "model.qk_norm=true", tune=name).run()

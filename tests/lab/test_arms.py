@@ -9,6 +9,7 @@ from made_up_runs import BASE
 
 from gpt_research.base.errors import UserError
 from gpt_research.lab.arms import at_horizon, folder_name, make_arms
+from gpt_research.lab.sweep import parse_axis
 
 
 def test_an_arm_changes_what_it_names_and_nothing_else() -> None:
@@ -29,6 +30,8 @@ def test_an_arm_changes_what_it_names_and_nothing_else() -> None:
         (["learning_rate=6e-4"], "the base has already"),
         (["seed=3"], "Leave seed out"),
         (["data=other"], "--set"),
+        (["x: weight_decay=0.3,eval_tokens=4096"], "--set"),
+        (["x: weight_decay=0.3,early_stopping=2"], "early_stopping=0, so nothing would differ"),
         (["max_steps=50"], "400 tokens, and the base reads 800"),
         (["model.positons=rope"], "positions"),
         (["positions"], "SETTING=VALUE"),
@@ -46,6 +49,12 @@ def test_what_makes_no_sense_is_refused(changes: list[str], said: str) -> None:
         make_arms(BASE, changes)
     assert said in str(raised.value)
     assert changes[-1].split(":")[-1].strip()[:10] in str(raised.value)
+
+
+@pytest.mark.parametrize("over", ["seed=1,2,3", "eval_tokens=1024,2048", "keep_best=true,false", "tracker=none,wandb"])
+def test_a_sweep_is_over_what_its_runs_may_differ_in(over: str) -> None:
+    with pytest.raises(UserError, match=f"--over {over}: "):
+        parse_axis(over, 5)
 
 
 def test_a_batch_may_change_if_the_tokens_do_not() -> None:

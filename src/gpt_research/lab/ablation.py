@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import by_flag, to_dict
 from gpt_research.estimate.time_estimate import in_words as time_in_words
-from gpt_research.lab.arms import BASE, Arm, at_horizon
+from gpt_research.lab.arms import BASE, Arm, at_horizon, check_may_differ
 from gpt_research.lab.findings import Finding, compare_arms, in_words
 from gpt_research.lab.horizons import ratios
 from gpt_research.lab.outcome import Outcome
@@ -63,21 +63,32 @@ class Ablation:
         experiment: Experiment,
         tell: Callable[[str], None],
         publish: Callable[[Ablation], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin without a run.
 
         Args:
             tell: takes a line for the user.
             publish: called after each look, to write what is known.
+            clock: returns the time in seconds.
         """
         self.question, self.folder, self.workers = question, folder, workers
-        self.experiment, self.tell, self.publish = experiment, tell, publish
+        self.experiment, self.tell, self.publish, self.clock = experiment, tell, publish, clock
         self.arms = list(question.arms)
         self.first_seed = self.arms[0].config.seed
         self.tuning: dict[str, Bracket] = {}
         self.outcomes: dict[str, dict[tuple[int, float], Outcome]] = {arm.name: {} for arm in self.arms}
         self.findings: list[Finding] = []
+        self._pairs_of = {arm.name: 0 for arm in self.arms}
+        """Pairs that the finding of each arm is made from. A run may end before its pair is looked at,
+        and what a look says must not depend on which runs were quick."""
         self.most_pairs = experiment.most_pairs or question.pairs
+        self._session_began = clock()
+        self._spent_before = experiment.seconds_of_sessions(workers.count)
+        self._begun: dict[str, float] = {}
+        """When each run of this session was started, by its name."""
+        self._took: dict[str, float] = {}
+        """How long each run of this session took, its start included."""
         self._looked_at_speed = 0.0
 
     def run(self) -> list[Finding]:
@@ -95,6 +106,7 @@ class Ablation:
                 self._look(looked)
                 continue
             while self.workers.has_room and (trial := self._next(looked)) is not None:
+                self._begun[trial.name] = self.clock()
                 self.workers.start(trial)
             self._take(*self.workers.finished(self._check_budget))
         self.workers.drop(lambda _: True)
@@ -109,8 +121,7 @@ class Ablation:
             return False
         if looked == 0 or self._is_complete(looked) or self.question.budget_s is None:
             return True
-        # A pair that has begun in an earlier session is finished.
-        return self._spent() + self._seconds_of_pair() <= self.question.budget_s
+        return self._spent() + self._seconds_until(looked) <= self.question.budget_s
 
     @property
     def _unsettled(self) -> set[str]:
@@ -154,6 +165,8 @@ class Ablation:
 
     def _take(self, trial: Trial, outcome: Outcome) -> None:
         self.outcomes[trial.arm.name][trial.seed, trial.horizon] = outcome
+        self._took[trial.name] = self.clock() - self._begun[trial.name]
+        self.experiment.keep_spent(self._spent())
         what = f"{outcome.bits_per_byte:.4f} bits per byte" if outcome.bits_per_byte is not None else outcome.why
         self.tell(f"{trial.name}: {what}, {time_in_words(outcome.seconds)}")
 
@@ -163,6 +176,7 @@ class Ablation:
             self.most_pairs = self._pairs_in_budget()
             self.experiment.keep_most_pairs(self.most_pairs)
         settled = set() if self.question.all_pairs else {f.comparison.arm for f in self.findings} - self._unsettled
+        self._pairs_of |= dict.fromkeys((BASE, *self._wanted), pairs)
         self.findings = self._findings()
         self.publish(self)
         for finding in self.findings:
@@ -187,39 +201,60 @@ class Ablation:
             found.append(Finding(by_length[self.question.horizons[-1]][index], shorter, tokens, seconds))
         return found
 
+    def counted(self, arm: str) -> dict[tuple[int, float], Outcome]:
+        """Return the outcomes of an arm that its finding is made from, by seed and length."""
+        end = self.first_seed + self._pairs_of[arm]
+        return {key: run for key, run in sorted(self.outcomes[arm].items()) if key[0] < end}
+
     def _at(self, arm: str, length: float) -> dict[int, Outcome]:
-        return {seed: run for (seed, horizon), run in self.outcomes[arm].items() if horizon == length}
+        return {seed: run for (seed, horizon), run in self.counted(arm).items() if horizon == length}
 
     def _by_seed(self, arm: str) -> dict[int, dict[float, Outcome]]:
         found: dict[int, dict[float, Outcome]] = {}
-        for (seed, length), run in self.outcomes[arm].items():
+        for (seed, length), run in self.counted(arm).items():
             found.setdefault(seed, {})[length] = run
         return found
 
     # ----------------------------------------------------------------- budget
 
     def _spent(self) -> float:
-        """Return the seconds of all runs so far, shared among the workers."""
-        tuned = [run for arm in self.tuning for run in self._tuning_outcomes(arm)]
-        runs = [*tuned, *(run for arm in self.outcomes.values() for run in arm.values())]
-        return sum(run.seconds for run in runs) / self.workers.count
+        """Return the seconds that the experiment has worked, in all its sessions."""
+        return self._spent_before + self.clock() - self._session_began
+
+    def _seconds_of(self, trial: Trial) -> float:
+        """Return the time of a run, as the first pair took it."""
+        first = replace(trial, seed=self.first_seed)
+        run = self.outcomes[trial.arm.name][first.seed, first.horizon]
+        return max(run.seconds, self._took.get(first.name, 0.0))
 
     def _seconds_of_pair(self) -> float:
-        """Return the time of the next pair, as the first one took it."""
-        first = [self.outcomes[trial.arm.name].get((self.first_seed, trial.horizon)) for trial in self._trials(0)]
-        return sum(run.seconds for run in first if run is not None) / self.workers.count
+        """Return the time for which the workers have a pair, if pairs follow each other."""
+        trials = self._trials(0)
+        # A worker that the pair does not need begins the next one, but none after that.
+        return sum(self._seconds_of(trial) for trial in trials) / min(self.workers.count, 2 * len(trials))
+
+    def _seconds_until(self, pair: int) -> float:
+        """Return the time until all runs of a pair are done, of which some may be under way."""
+        running = {trial.name for trial in self.workers.running}
+        left = [0.0]
+        for trial in self._trials(pair):
+            if (trial.seed, trial.horizon) not in self.outcomes[trial.arm.name]:
+                passed = self.clock() - self._begun[trial.name] if trial.name in running else 0.0
+                left.append(max(0.0, self._seconds_of(trial) - passed))
+        return max(*left, sum(left) / self.workers.count)
 
     def _pairs_in_budget(self) -> int:
         assert self.question.budget_s is not None
-        left = self.question.budget_s - self._spent()
-        pairs = 1 + int(left / max(self._seconds_of_pair(), 1e-9))
-        if pairs < FEWEST_PAIRS:
-            raise self._too_small(self._seconds_of_pair())
-        return min(pairs, MOST_PAIRS)
+        # Beside the last pair no other one is under way, so it may take longer.
+        alone = self._seconds_until(1)
+        left = self.question.budget_s - self._spent() - alone
+        if left < 0:
+            raise self._too_small(alone)
+        return min(FEWEST_PAIRS + int(left / max(self._seconds_of_pair(), 1e-9)), MOST_PAIRS)
 
     def _check_budget(self) -> None:
         """Stop soon if the budget does not hold one pair, before a whole run was waited for."""
-        now = time.monotonic()
+        now = self.clock()
         if self.question.budget_s is None or any(self.outcomes.values()) or now - self._looked_at_speed < 5:
             return
         self._looked_at_speed = now
@@ -228,8 +263,8 @@ class Ablation:
             if trial.group or not lines or lines[-1]["elapsed_s"] < LOOKS_AT_SPEED_AFTER_S:
                 continue
             tokens_per_s = lines[-1]["step"] * trial.config.tokens_per_step / lines[-1]["elapsed_s"]
-            of_pair = sum(t.config.max_steps * t.config.tokens_per_step for t in self._trials(0))
-            seconds = of_pair / tokens_per_s / self.workers.count
+            of_runs = [t.config.max_steps * t.config.tokens_per_step for t in self._trials(0)]
+            seconds = max(*of_runs, sum(of_runs) / self.workers.count) / tokens_per_s
             if seconds > self.question.budget_s:
                 raise self._too_small(seconds)
 
@@ -255,6 +290,7 @@ class Ablation:
             for trial, outcome in self.workers.all_of(trials):
                 what = "diverged" if outcome.bits_per_byte is None else f"{outcome.bits_per_byte:.4f} bits per byte"
                 self.tell(f"tuning {trial.name}: {what}")
+                self.experiment.keep_spent(self._spent())
             for arm in self.arms:
                 bracket = self.tuning[arm.name]
                 for value in bracket.wanted():
@@ -273,11 +309,6 @@ class Ablation:
         group = f"tuning/{setting}={value:g}"
         return [Trial(tuned, first + i, 1.0, self.folder, group) for i in range(self.question.tune_seeds)]
 
-    def _tuning_outcomes(self, arm_name: str) -> list[Outcome]:
-        arm = next(arm for arm in self.question.arms if arm.name == arm_name)
-        trials = [t for value in self.tuning[arm_name].scores for t in self._tuning_trials(arm, value)]
-        return [outcome for trial in trials if (outcome := trial.outcome()) is not None]
-
     def _score(self, arm: Arm, value: float) -> float:
         """Return the mean bits per byte of a value; infinite if a run diverged."""
         bits = []
@@ -292,8 +323,9 @@ def _value(arm: Arm, setting: str) -> float:
     """Return the number that an arm gives a setting.
 
     Raises:
-        UserError: it has no such setting, or it is no number above 0.
+        UserError: it has no such setting, it is no number above 0, or all runs have it in common.
     """
+    check_may_differ(setting, f"--tune {setting}")
     value = by_flag(to_dict(arm.config)).get(setting)
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         raise UserError(f"tune is {setting!r}, but it must be a setting whose value is a number above 0.")

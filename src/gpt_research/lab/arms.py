@@ -22,7 +22,17 @@ BASE = "base"
 """Name of the arm with which all others are compared."""
 _NAMED = re.compile(r"([^=:,]+):\s+(.+)")
 _NEXT_SETTING = re.compile(r",\s*(?=[A-Za-z_][\w.]*=)")
-_SHARED = ("seed", "data", "out", "resume", "init_from", "step")
+_SHARED = ("seed", "data", "out", "resume", "init_from", "step", "eval_tokens")
+"""Settings that all runs of an experiment have in common, so no arm and no axis may change them."""
+_OF_EACH_RUN: dict[str, Any] = {
+    # One checkpoint is enough to go on, and results need none.
+    "keep_last": 1,
+    "keep_every": 0,
+    "keep_best": False,
+    "early_stopping": 0,  # all arms read the same tokens
+    "tracker": "none",
+}
+"""Settings that an experiment gives each of its runs."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +125,8 @@ def make_arms(base: TrainConfig, changes: Sequence[str]) -> list[Arm]:
         name, assignments = (named[1].strip(), named[2]) if named else (text.strip(), text)
         where = f"--change {text!r}"
         values = parse_assignments(assignments, where)
-        for setting in _SHARED:
-            if setting in values:
-                raise UserError(f"{where}: {_why_shared(setting)}")
+        for setting in values:
+            check_may_differ(setting, where)
         config = changed(base, values, where)
         if tokens(config) != tokens(base):
             raise UserError(
@@ -141,10 +150,24 @@ def make_arms(base: TrainConfig, changes: Sequence[str]) -> list[Arm]:
     return arms
 
 
-def _why_shared(setting: str) -> str:
+def check_may_differ(setting: str, where: str) -> None:
+    """Refuse a setting in which runs that are compared may not differ.
+
+    Raises:
+        UserError: it is one; the message begins with `where`.
+    """
     if setting == "seed":
-        return "the seeds of all arms are the same, so that runs are paired. Leave seed out."
-    return f"{setting} is the same for all arms. Set it for all with --set."
+        raise UserError(
+            f"{where}: the seeds are the same for all that is compared, so that runs are paired. Leave seed out; "
+            "--seeds says how many there are."
+        )
+    if setting in _SHARED:
+        raise UserError(f"{where}: {setting} is the same for all that is compared. Set it for all with --set.")
+    if setting in _OF_EACH_RUN:
+        raise UserError(
+            f"{where}: an experiment trains each run with {setting}={_OF_EACH_RUN[setting]}, so nothing would differ. "
+            f"Leave {setting} out."
+        )
 
 
 def tokens(config: TrainConfig) -> int:
@@ -162,10 +185,5 @@ def at_horizon(config: TrainConfig, share: float, seed: int, out: Path) -> Train
         out=str(out),
         max_steps=max(1, round(config.max_steps * share)),
         warmup_steps=round(config.warmup_steps * share),
-        # One checkpoint is enough to go on, and results need none.
-        keep_last=1,
-        keep_every=0,
-        keep_best=False,
-        early_stopping=0,  # all arms read the same tokens
-        tracker="none",
+        **_OF_EACH_RUN,
     )

@@ -112,7 +112,7 @@ def _arm(arm: Arm, ablation: Ablation, vocab_size: int) -> dict[str, Any]:
             for value, bits in sorted(bracket.scores.items())
         ]
         tuned = {"setting": ablation.question.tune, "tried": tried, "chosen": bracket.best}
-    runs = [dataclasses.asdict(run) for _, run in sorted(ablation.outcomes[arm.name].items())]
+    runs = [dataclasses.asdict(run) for run in ablation.counted(arm.name).values()]
     settings = {name: value for name, value in by_flag(deciding_settings(arm.config)).items() if name != "seed"}
     return {
         "name": arm.name,

@@ -15,7 +15,7 @@ import numpy as np
 from gpt_research.base.errors import UserError
 from gpt_research.config import TrainConfig
 from gpt_research.evaluation.statistics import student_quantile
-from gpt_research.lab.arms import Arm, changed, read_value
+from gpt_research.lab.arms import Arm, changed, check_may_differ, read_value
 from gpt_research.lab.outcome import Outcome
 from gpt_research.lab.trials import Trial
 
@@ -68,12 +68,13 @@ def parse_axis(text: str, points: int) -> Axis:
     """Return the setting and values of `NAME=A..B` (points of equal ratio) or `NAME=A,B,C`.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is neither, or runs that are compared may not differ in the setting.
     """
     name, equals, values = text.partition("=")
     name = name.strip()
     if not equals or not name or not values.strip():
         raise UserError(f"over is {text!r}, but it must be SETTING=LOW..HIGH, or SETTING=VALUE,VALUE,...")
+    check_may_differ(name, f"--over {text}")
     if ".." in values:
         try:
             low, high = (float(end) for end in values.split(".."))

@@ -13,8 +13,9 @@ from finetuning.conftest import rows_of, write_rows
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.finetuning.examples import ExampleFile
-from gpt_research.finetuning.finetune import prepared
+from gpt_research.finetuning import examples
+from gpt_research.finetuning.examples import Classes, ExampleFile
+from gpt_research.finetuning.finetune import finetune, prepared
 from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.settings_history import run_config
 
@@ -121,6 +122,9 @@ def test_a_model_and_a_tokenizer_that_do_not_fit(settings: Settings, pretrained:
         ("a.jsonl", b"[1]", "line 1 is no JSON object, but list"),
         ("a.csv", b"text,label\na\n", r"line 2 has 1 fields, but the header names 2"),
         ("a.csv", b"text,label\n\xff,b\n", "is not UTF-8"),
+        ("a.csv", b'label,text\n\nneg,"bad start\npos,fine\nneg,so-so\n', "line 3 begins a row that cannot be read"),
+        ("a.csv", b'label,text\npos,fine\nneg,"bad" start\npos,fine\n', "line 3 begins a row that cannot be read"),
+        ("a.csv", b'label,text\nneg,"bad\npos,fine"\n"neg,bad\npos,"fine"\n', "line 4 begins a row"),
         ("a.txt", b"a", "is no file of examples that is known"),
     ],
 )
@@ -130,10 +134,31 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, mess
         ExampleFile.read(str(tmp_path / name), "classify", {})
 
 
+def test_classes_that_are_numbers_go_by_their_value(tmp_path: Path) -> None:
+    rows = [{"text": f"a fool {number}", "label": label} for number, label in enumerate(["1", "-1", "10", "0.5", "nan"])]
+    file = ExampleFile.read(write_rows(tmp_path / "a.jsonl", rows), "classify", {})
+    assert Classes.of(file, []).names == ("-1", "0.5", "1", "10", "nan")
+
+
+def test_a_head_that_was_begun_in_another_order_keeps_it(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"text": f"a fool {number}", "label": ["-1", "1"][number % 2]} for number in range(8)]
+    begun = settings(data=write_rows(tmp_path / "a.jsonl", rows), val="", epochs=1.0)
+    with monkeypatch.context() as earlier_version:
+        earlier_version.setattr(examples, "_sorting_key", lambda name: name != "1")
+        finetune(begun)
+    _, objective = prepared(begun)
+    assert objective.classes.names == ("1", "-1")
+
+
 def test_tables_hold_what_json_lines_hold(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('kind,text\ngood,"a, ""b""\nc"\nbad,d\n', encoding="utf-8-sig")
     read = ExampleFile.read(str(tmp_path / "a.csv"), "classify", {"label": "kind"})
     assert [(e.texts[0], e.label) for e in read.examples] == [('a, "b"\nc', "good"), ("d", "bad")]
+    long = "many words, " * 20_000
+    (tmp_path / "a.csv").write_text(f'label,text\ngood,"{long}"\n')
+    assert ExampleFile.read(str(tmp_path / "a.csv"), "classify", {}).examples[0].texts == (long,)
     (tmp_path / "a.tsv").write_text('text\tlabel\n"a\tgood\n', encoding="utf-8")
     assert ExampleFile.read(str(tmp_path / "a.tsv"), "classify", {}).examples[0].texts == ('"a',)
 

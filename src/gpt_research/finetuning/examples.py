@@ -200,6 +200,12 @@ class Classes:
             raise UserError(f"{train.path} holds one class only ({names[0]!r}), and two are needed to tell apart.")
         return classes
 
+    def in_order_of(self, names: Sequence[str]) -> Classes:
+        """Return these classes in the order of a head that has them already; as they are if it has
+        others.
+        """
+        return Classes(tuple(names)) if sorted(names) == sorted(self.names) else self
+
     def check(self, file: ExampleFile, source: str) -> None:
         """Refuse an example of a class that is not among these.
 
@@ -229,4 +235,8 @@ class Classes:
 
 def _sorting_key(name: str) -> tuple[bool, float, str]:
     """Sort numbers by their value, and before other names."""
-    return (False, float(name), name) if name.isdecimal() else (True, 0.0, name)
+    try:
+        value = float(name)
+    except ValueError:
+        value = math.nan
+    return (False, value, name) if math.isfinite(value) else (True, 0.0, name)

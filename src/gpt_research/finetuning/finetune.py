@@ -81,7 +81,8 @@ def _objective(settings: FinetuneSettings, source: RunReference) -> Finetuning:
     model = dataclasses.replace(shape, vocab_size=tokenizer.vocab_size, dropout=settings.dropout)
     shared: dict[str, Any] = {"source_vocabulary": vocabulary}
     if task in ("classify", "pairs"):
-        classes = Classes.of(train_file, settings.labels)
+        before = _begun(out) or {}
+        classes = Classes.of(train_file, settings.labels).in_order_of(before.get("labels", ()))
         if val_file is not None:
             classes.check(val_file, str(train_file.path))
         shared["classes"] = classes
@@ -95,12 +96,17 @@ def _objective(settings: FinetuneSettings, source: RunReference) -> Finetuning:
     return kind(settings, tokenizer, model, train_file, val_file, **shared)
 
 
+def _begun(out: Path) -> dict[str, Any] | None:
+    """Return what the lineage says of the fine-tuning that a folder holds; None if it has none."""
+    return finetuning_of(RunReference(out, "newest")) if saved_steps(out) else None
+
+
 def _model_of(settings: FinetuneSettings, source: RunReference) -> tuple[GPTConfig, Tokenizer, int]:
     """Return shape and tokenizer, and the vocabulary of the source: of a fine-tuning that has
     begun, those in its folder.
     """
     out = Path(settings.out)
-    if saved_steps(out) and (before := finetuning_of(RunReference(out, "newest"))) is not None:
+    if (before := _begun(out)) is not None:
         return run_config(out).model, Tokenizer.load(out / "tokenizer.json"), int(before["source_vocabulary"])
     folder = source.folder
     shape, tokenizer = run_config(folder).model, Tokenizer.load(folder / "tokenizer.json")
@@ -116,7 +122,7 @@ def _check_settings(settings: FinetuneSettings, out: Path) -> None:
     """Refuse other settings than those with which the folder was begun, where the training loop
     does not see them.
     """
-    if not saved_steps(out) or (before := finetuning_of(RunReference(out, "newest"))) is None:
+    if (before := _begun(out)) is None:
         return
     changes = [
         f"{field.name}: {before['settings'].get(field.name)!r} -> {getattr(settings, field.name)!r}"

@@ -41,7 +41,7 @@ class FinetuneSettings:
     """Name that a column of the task has in your files, such as --columns.text sentence."""
     labels: list[str] = field(default_factory=list)
     """A class, in the order of the head; give it again for more. Default: the labels of the data,
-    sorted."""
+    sorted, numbers by their value."""
     out: str = changeable("")
     """Run folder of the fine-tuned model."""
     resume: str = changeable("auto")

@@ -18,6 +18,10 @@ from gpt_research.base.errors import UserError
 from gpt_research.finetuning import official
 
 
+LARGEST_FIELD = 2**31 - 1
+"""Characters of a field of a table; more than any file of examples has."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One row, with the names that the file gives its columns."""
@@ -73,14 +77,28 @@ def _json_lines(path: Path) -> Iterator[Row]:
 
 def _table(path: Path, delimiter: str) -> Iterator[Row]:
     text = path.read_bytes().decode("utf-8-sig")
-    # Quotes in a TSV are text; in a CSV they hold fields with commas and line breaks.
-    quotes: dict[str, Any] = {} if delimiter == "," else {"quoting": csv.QUOTE_NONE}
+    # Quotes in a TSV are text; in a CSV they hold fields with commas and line breaks. The lenient
+    # parser would take a stray quote for the beginning of such a field, and all rows after it.
+    quotes: dict[str, Any] = {"strict": True} if delimiter == "," else {"quoting": csv.QUOTE_NONE}
+    csv.field_size_limit(LARGEST_FIELD)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, **quotes)
-    header = next(rows, [])
-    for values in rows:
+    header: list[str] | None = None
+    while True:
+        where = f"{path}, line {rows.line_num + 1}"
+        try:
+            values = next(rows, None)
+        except csv.Error as error:
+            raise UserError(
+                f"{where} begins a row that cannot be read ({error}). A field that begins with a quote ends with one, "
+                "and a quote inside it is written twice."
+            ) from None
+        if values is None:
+            return
+        if header is None:
+            header = values
+            continue
         if not values:
             continue
-        where = f"{path}, line {rows.line_num}"
         if len(values) != len(header):
             raise UserError(f"{where} has {len(values)} fields, but the header names {len(header)}.")
         yield Row(dict(zip(header, values, strict=True)), where)

@@ -14,9 +14,11 @@ from gpt_research.evaluation.labelled import (
     f1,
     interval,
     matthews,
+    metrics_for,
     pearson,
     spearman,
 )
+from gpt_research.evaluation.results import Result
 from gpt_research.evaluation.statistics import ACCURACY
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
@@ -36,6 +38,21 @@ def test_three_classes() -> None:
     assert f1(labels, said, np.ones(6)) == pytest.approx((2 / 4 + 4 / 5 + 2 / 3) / 3)
     # Gorodkin 2004: (c s - sum t p) / sqrt((s^2 - sum p^2) (s^2 - sum t^2)), with 4 hits of 6.
     assert matthews(labels, said, np.ones(6)) == pytest.approx((24 - 12) / math.sqrt((36 - 14) * (36 - 12)))
+
+
+def test_f1_is_of_the_classes_that_were_trained() -> None:
+    never = np.zeros(60)
+    assert math.isnan(f1(never, never, np.ones(60), 2)), "no item of the class that counts"
+    assert math.isnan(f1(never, never, np.ones(60)))
+    rare = np.r_[np.ones(2), np.zeros(58)]
+    of_two = metrics_for("classify", 2)["f1"]
+    assert of_two.estimate({"label": rare, "predicted": never}).value == 0
+    assert interval(of_two, {"label": rare, "predicted": never}) == (0, 0)
+    # Where the third class does not occur, F1 stays the mean over the classes.
+    labels, said = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
+    assert f1(labels, said, np.ones(4), 3) == pytest.approx((2 / 3 + 4 / 5) / 2)
+    found = Result("finetuned/pairs", {"label": labels, "predicted": said}, {"labels": ["a", "b", "c"]})
+    assert found.estimates["f1"].value == pytest.approx((2 / 3 + 4 / 5) / 2)
 
 
 def test_correlations() -> None:

@@ -135,7 +135,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, mess
 
 
 def test_classes_that_are_numbers_go_by_their_value(tmp_path: Path) -> None:
-    rows = [{"text": f"a fool {number}", "label": label} for number, label in enumerate(["1", "-1", "10", "0.5", "nan"])]
+    rows = [
+        {"text": f"a fool {number}", "label": label} for number, label in enumerate(["1", "-1", "10", "0.5", "nan"])
+    ]
     file = ExampleFile.read(write_rows(tmp_path / "a.jsonl", rows), "classify", {})
     assert Classes.of(file, []).names == ("-1", "0.5", "1", "10", "nan")
 

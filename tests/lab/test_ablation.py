@@ -104,12 +104,10 @@ def test_another_question_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false")
     with pytest.raises(UserError, match=r"another arms.*the command"):
         ablation(tmp_path, MadeUpRuns(losses({})), "model.qk_norm=true")
-    with pytest.raises(UserError, match=r"another eval_tokens\)"):
-        other = dataclasses.replace(BASE, eval_tokens=64)
-        ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false", base=other)
-    with pytest.raises(UserError, match=r"another device\)"):
-        other = dataclasses.replace(BASE, device="mps")
-        ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false", base=other)
+    for change in ({"eval_tokens": 64}, {"device": "mps"}):
+        base = dataclasses.replace(BASE, **change)
+        with pytest.raises(UserError, match=rf"another {next(iter(change))}\)"):
+            ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false", base=base)
     with pytest.raises(UserError, match="another pairs"):
         ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false", pairs=9)
     with pytest.raises(UserError, match="The data set d is not the one"):
@@ -128,9 +126,9 @@ def test_an_experiment_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
     del before["spent_s"]
     record.write_text(json.dumps(before))
     ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false")
+    base = dataclasses.replace(BASE, eval_tokens=64)
     with pytest.raises(UserError, match=r"another eval_tokens\)"):
-        other = dataclasses.replace(BASE, eval_tokens=64)
-        ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false", base=other)
+        ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false", base=base)
 
 
 def test_an_arm_that_diverges_is_reported(tmp_path: Path) -> None:

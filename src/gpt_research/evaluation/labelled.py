@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -54,11 +55,15 @@ class ItemScore(Metric):
         return Estimate(value, (n - 1) / n * (left_out.mean() - left_out))
 
 
-def f1(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> float:
+def f1(labels: np.ndarray, predicted: np.ndarray, weights: np.ndarray, classes: int = 0) -> float:
     """Return 2 TP / (2 TP + FP + FN): with two classes that of the second one, as it is published,
-    with more the mean over the classes.
+    with more the mean over the classes. It is nan where no class that counts occurs.
+
+    Args:
+        classes: the number of classes that can be predicted, of which items need not have all; 0
+            takes those up to the last one that the items have.
     """
-    classes = int(max(labels.max(), predicted.max())) + 1
+    classes = classes or max(2, int(max(labels.max(), predicted.max())) + 1)
     table = _confusion(labels, predicted, weights, classes)
     hits, both = table.diagonal(), table.sum(0) + table.sum(1)
     if classes == 2:
@@ -120,6 +125,13 @@ METRICS: Mapping[str, Mapping[str, Metric]] = {
     "chat": _TEXTS,
 }
 """The scores of each task of fine-tuning."""
+
+
+def metrics_for(task: str, classes: int) -> Mapping[str, Metric]:
+    """Return the scores of a task of fine-tuning whose head has so many classes; 0: not known."""
+    if METRICS[task] is not _CLASSES:
+        return METRICS[task]
+    return {**_CLASSES, "f1": _of(partial(f1, classes=classes))}
 
 
 def interval(metric: Metric, columns: Columns, confidence: float = 0.95) -> tuple[float, float]:

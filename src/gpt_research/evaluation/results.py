@@ -52,7 +52,7 @@ class Result:
     @property
     def metrics(self) -> dict[str, Metric]:
         """The metrics whose columns were measured, by name. Older results lack newer metrics."""
-        known = metrics_of(self.task, self.facts.get("form", ""))
+        known = metrics_of(self.task, self.facts.get("form", ""), len(self.facts.get("labels", [])))
         return {name: metric for name, metric in known.items() if metric.columns <= self.columns.keys()}
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from gpt_research.config import TrainConfig
-from gpt_research.evaluation.labelled import METRICS
+from gpt_research.evaluation.labelled import metrics_for
 from gpt_research.finetuning.batches import HeadBatches, NumberedExamples, Sequences, head_batch
 from gpt_research.finetuning.examples import Classes, ExampleFile
 from gpt_research.finetuning.forms import HeadForm
@@ -86,9 +86,8 @@ class HeadObjective(Finetuning):
             return {}
         measured = self.measure(model, "val", config.micro_batch, runtime)
         nats = float(measured["nats"].sum())
-        scores = {
-            name: metric.estimate(measured).value for name, metric in METRICS[self.task].items() if name != "loss"
-        }
+        metrics = metrics_for(self.task, len(self.facts.get("labels", [])))
+        scores = {name: metric.estimate(measured).value for name, metric in metrics.items() if name != "loss"}
         return {"val": Loss(nats, len(measured["nats"]), 0, scores)}
 
     @torch.no_grad()

@@ -17,7 +17,6 @@ import orjson
 from gpt_research.base.errors import UserError
 from gpt_research.finetuning import official
 
-
 LARGEST_FIELD = 2**31 - 1
 """Characters of a field of a table; more than any file of examples has."""
 

@@ -80,8 +80,8 @@ class Ablation:
         self.outcomes: dict[str, dict[tuple[int, float], Outcome]] = {arm.name: {} for arm in self.arms}
         self.findings: list[Finding] = []
         self._pairs_of = {arm.name: 0 for arm in self.arms}
-        """Pairs that the finding of each arm is made from. A run may end before its pair is looked at,
-        and what a look says must not depend on which runs were quick."""
+        """Pairs that the finding of each arm is made from. A run may end before its pair is looked
+        at, and what a look says must not depend on which runs were quick."""
         self.most_pairs = experiment.most_pairs or question.pairs
         self._session_began = clock()
         self._spent_before = experiment.seconds_of_sessions(workers.count)

@@ -125,8 +125,8 @@ def _measured_by(config: TrainConfig) -> dict[str, Any]:
 
 
 def _complete(asked: dict[str, Any], now: Mapping[str, Any]) -> bool:
-    """Give the question of a folder what earlier versions did not note, as it is now; return whether
-    it lacked something.
+    """Give the question of a folder what earlier versions did not note, as it is now; return
+    whether it lacked something.
     """
     lacked = False
     for name, settings in asked["arms"].items():
@@ -136,7 +136,7 @@ def _complete(asked: dict[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def _differences(asked: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the names of what differs between two questions: settings, if the arms are the same."""
+    """Return what differs between two questions, by name: settings, if the arms are the same."""
     names = {name for name in {*asked, *now} if asked.get(name) != now.get(name)}
     if names == {"arms"} and asked["arms"].keys() == now["arms"].keys():
         pairs = [(by_flag(asked["arms"][arm]), by_flag(now["arms"][arm])) for arm in asked["arms"]]

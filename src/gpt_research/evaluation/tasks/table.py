@@ -12,7 +12,7 @@ from functools import cache
 
 from gpt_research.base.errors import UserError, closest
 from gpt_research.evaluation.forms import FORMS, requests_task
-from gpt_research.evaluation.labelled import FINETUNED, METRICS
+from gpt_research.evaluation.labelled import FINETUNED, metrics_for
 from gpt_research.evaluation.statistics import BITS_PER_BYTE, LOSS, PERPLEXITY, Metric
 from gpt_research.evaluation.task import Task
 from gpt_research.evaluation.tasks import answers, arc_easy, blimp, core, hellaswag, lambada, piqa, sciq, wikitext2
@@ -81,12 +81,13 @@ def _of_ready_requests(task: str, variant: str) -> Task:
     return requests_task(form, f"{task}, {variant}", f"{task}/{variant}", variant, int(shots) if shots.isdigit() else 0)
 
 
-def metrics_of(result: str, form: str = "") -> Mapping[str, Metric]:
+def metrics_of(result: str, form: str = "", classes: int = 0) -> Mapping[str, Metric]:
     """Return the metrics of a result.
 
     Args:
         result: the name of a task, or corpora/NAME for a corpus.
         form: the form of the task, if its result file names one.
+        classes: the number of classes of a task of fine-tuning, if its result file names them.
 
     Raises:
         UserError: there is no such task, because a plugin is not loaded.
@@ -94,7 +95,7 @@ def metrics_of(result: str, form: str = "") -> Mapping[str, Metric]:
     if result.partition("/")[0] == CORPORA:
         return CORPUS_METRICS
     if result.partition("/")[0] == FINETUNED:
-        return METRICS[result.partition("/")[2]]
+        return metrics_for(result.partition("/")[2], classes)
     if form in FORMS:
         return FORMS[form].metrics
     if result not in TASKS:

@@ -49,3 +49,5 @@ def test_openais_client_has_a_conversation(chat_server: Running) -> None:
             client.chat.completions.create(model="tuned", messages=[{"role": "user", "content": "a b c " * 60}])
         with pytest.raises(openai.BadRequestError, match="messages: Input should be 'system', 'user' or 'assistant'"):
             client.chat.completions.create(model="tuned", messages=[{"role": "bot", "content": "a"}])
+        with pytest.raises(openai.BadRequestError, match=r"stop: .* at most 16 items"):
+            client.chat.completions.create(**asked, stop=[str(number) for number in range(17)])

@@ -122,6 +122,18 @@ def test_echo_with_logprobs_scores_the_prompt_as_the_model_does(
     assert choice["finish_reason"] == "length"
 
 
+def test_half_a_character_is_echoed_as_its_tokens_stand_for_it(client: httpx.Client) -> None:
+    for prompt in ("a\ud83d", ["a\ud83d"]):
+        asked = {"prompt": prompt, "max_tokens": 1, "echo": True}
+        for fields in (asked, asked | {"stream": True}):
+            answer = client.post(
+                "/v1/completions", content=json.dumps(fields), headers={"content-type": "application/json"}
+            )
+            assert answer.status_code == 200, answer.text
+            assert "a\ufffd" in answer.text
+            assert "[DONE]" in answer.text or not fields.get("stream")
+
+
 def test_logprobs_cover_every_token_and_their_places_in_the_text(client: httpx.Client) -> None:
     (choice,) = ask(client, prompt="the", max_tokens=40, logprobs=0, echo=True, seed=1)["choices"]
     found = choice["logprobs"]

@@ -5,6 +5,7 @@ deadline, and out of the batch within a second.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import os
 import socket
@@ -19,7 +20,7 @@ from serving.conftest import READ_S, Running, running, wait_until
 
 from gpt_research.cli.serve import ServeCommand
 from gpt_research.serving.body_limit import MOST_BYTES
-from gpt_research.serving.connections import HEAD_BYTES
+from gpt_research.serving.connections import HEAD_BYTES, DeadlineProtocol
 
 QUICK_S = 0.1
 LONG = {"prompt": "a", "max_tokens": 16_384, "temperature": 0}
@@ -86,10 +87,16 @@ def test_memory_stays_flat(client: httpx.Client, server: Running) -> None:
     for _ in range(5):
         attack()
     assert resident() < 1.1 * before
+    # No connection that has ended is kept, such as by the traceback of an error that was raised.
+    assert wait_until(lambda: gc.collect() + 1 and connections() <= len(server.server.server_state.connections), 5)
 
 
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def connections() -> int:
+    return sum(isinstance(found, DeadlineProtocol) for found in gc.get_objects())
 
 
 def connect(server: Running) -> socket.socket:

@@ -43,12 +43,16 @@ def test_a_sentence_and_its_losses(page: TestClient, folder: Path) -> None:
     data = folder.parent / "data"
     tokenizer = Tokenizer.load(data / "tokenizer.json")
     documents = Documents(read_manifests(data))
-    [document] = documents.get("plays", "train", [3])
+    [document] = documents.get("tales", "train", [3])  # of the second corpus
     text = tokenizer.decode(documents.tokens(document, 20, 12).tolist())
     found = ask(page, text=text)
     assert found == Tracer.open(folder).trace(text).as_json()
     number = max(range(len(found["spans"])), key=lambda n: len(found["spans"][n]["tokens"]))
-    assert "plays" in {place["corpus"] for place in found["spans"][number]["places"]}
+    assert "tales" in {place["corpus"] for place in found["spans"][number]["places"]}
+    for place in found["spans"][number]["places"]:
+        where = {"run": "tiny", **{name: place[name] for name in ("corpus", "split")}, "number": place["document"]}
+        there = page.get("/api/data/document", params=where | {"offset": place["token_in_document"]}).json()
+        assert "".join(token["text"] for token in there["pieces"]).lstrip().startswith(text.strip())
     losses = ask(page, "/losses", text=text, span=number)
     assert [each["step"] for each in losses["losses"]] == [20, 40]
     tracer = Tracer.open(folder)

@@ -74,6 +74,7 @@ def test_every_address_but_health_asks_for_the_key(locked: TestClient) -> None:
         (basic("wrong"), 401),
         ("Basic !!", 401),
         ("Basic ", 401),
+        ("Basic é", 401),
     ],
 )
 def test_a_key_is_sent_as_a_bearers_or_as_a_browsers_password(locked: TestClient, sent: str, status: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,22 @@ def test_the_loss_of_a_span_is_that_of_the_window_that_read_it(planted: Planted,
     at_9 = next(loss for loss in losses if loss.step == 9)
     assert at_9.token_losses == pytest.approx(expected.tolist(), abs=1e-4)
     assert at_9.loss == pytest.approx(expected.mean().item(), abs=1e-4)
+
+
+def test_the_loss_of_a_span_is_that_of_the_tokens_that_stand_at_its_place(planted: Planted, tracer: Tracer) -> None:
+    """The data may write one text as other tokens elsewhere, such as a word behind a blank."""
+    others, split = 0, tracer.index.train.text
+    for word in sorted({word for sentence in planted.sentences for word in sentence.split()}):
+        for span in tracer.trace(word, limit=50).spans:
+            for place in span.places:
+                tokens, first = tracer.in_context(replace(span, places=[place]))
+                array = split.files[place.corpus].arrays[place.shard]
+                there = array[place.token_in_shard : place.token_in_shard + place.length].tolist()
+                assert tokens[-place.length :] == there
+                assert tracer.tokenizer.decode(there).strip() == span.text.strip()
+                assert first == max(1, len(tokens) - place.length)
+                others += place.length != len(span.tokens)
+    assert others
 
 
 def test_the_command_prints_places_steps_and_losses(

@@ -139,7 +139,7 @@ class Tokenizer:
             UserError: the vocabulary is one of characters, and the text has another character.
         """
         if isinstance(text, str):
-            return self._encode_text(_without_surrogates(text))
+            return self._encode_text(without_surrogates(text))
         ids: list[int] = []
         # surrogateescape marks each byte that is not UTF-8 by a lone surrogate, which UTF-8 never
         # has.
@@ -184,7 +184,7 @@ class Tokenizer:
             try:
                 ids, counts = self._characters.encode(texts)
             except UnicodeEncodeError:
-                ids, counts = self._characters.encode([_without_surrogates(text) for text in texts])
+                ids, counts = self._characters.encode([without_surrogates(text) for text in texts])
             return ids.astype(self.dtype), counts
         if self._added is not None or self.vocabulary.rules != GPT2_RULES:
             rows = [self.encode(text) for text in texts]
@@ -194,7 +194,7 @@ class Tokenizer:
             data, offsets = self._encoder.encode_batch_flat(list(texts))
         except UnicodeEncodeError:
             # To look for surrogates in every text would take longer than to encode it.
-            data, offsets = self._encoder.encode_batch_flat([_without_surrogates(text) for text in texts])
+            data, offsets = self._encoder.encode_batch_flat([without_surrogates(text) for text in texts])
         bounds = np.frombuffer(offsets, dtype="<u8").astype(np.int64)
         return np.frombuffer(data, dtype="<u4").astype(self.dtype), bounds[1:] - bounds[:-1]
 
@@ -292,7 +292,7 @@ def _gpt2() -> Tokenizer:
     return Tokenizer(read_gpt2())
 
 
-def _without_surrogates(text: str) -> str:
+def without_surrogates(text: str) -> str:
     """Return `text` as Unicode: surrogate pairs joined, lone surrogates replaced by U+FFFD."""
     try:
         # To encode is the quickest way to find out.
@@ -307,7 +307,7 @@ def _training_texts(texts: Iterable[str]) -> Iterator[str]:
 
     Training takes time that is quadratic in the length of such a piece.
     """
-    for text in map(_without_surrogates, texts):
+    for text in map(without_surrogates, texts):
         parts = _LONG_SPACE.split(text)
         # The pattern for words is slow, so it is used only if there is a long word.
         if max(map(len, text.split()), default=0) > 1000:

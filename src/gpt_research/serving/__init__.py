@@ -7,6 +7,7 @@ Modules:
     thread_count       how many threads a model generates fastest with
     worker             the thread of other work that takes longer than a moment
     disconnects        work that ends when its client goes away
+    texts              the type of the texts that clients send
     errors             errors as JSON, in OpenAI's shape
     security           who may ask: keys, host names, origins; headers for browsers
     body_limit         the largest body

@@ -23,7 +23,6 @@ HEAD_BYTES = 32 << 10
 """The longest request line and headers."""
 MOST_CONNECTIONS = 1000
 """Connections at a time; more are closed at once. Each takes a file of the process."""
-HEAD_TOO_LONG = ApiError(431, f"The headers have more than {HEAD_BYTES:,} bytes.")
 
 
 class DeadlineProtocol(HttpToolsProtocol):
@@ -60,7 +59,7 @@ class DeadlineProtocol(HttpToolsProtocol):
             # A header whose end has not come yet is held by the parser.
             self._head_bytes += len(data)
             if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
-                self._refuse(HEAD_TOO_LONG)
+                self._refuse(_head_too_long())
 
     def on_message_begin(self) -> None:
         self._in_head, self._head_bytes = True, 0
@@ -78,7 +77,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         """Count what the parser has read of a head; an error ends the parsing."""
         self._head_bytes += len(part)
         if self._head_bytes > HEAD_BYTES:
-            raise HEAD_TOO_LONG
+            raise _head_too_long()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
@@ -89,7 +88,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(HEAD_TOO_LONG if self._head_bytes > HEAD_BYTES else ApiError(400, "This is no HTTP request."))
+        self._refuse(_head_too_long() if self._head_bytes > HEAD_BYTES else ApiError(400, "This is no HTTP request."))
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -123,3 +122,8 @@ class DeadlineProtocol(HttpToolsProtocol):
             head = [STATUS_LINE[error.status], b"content-type: application/json\r\ncontent-length: ", length]
             self.transport.write(b"".join([*head, b"\r\nconnection: close\r\n\r\n", content]))
         self.transport.close()
+
+
+def _head_too_long() -> ApiError:
+    """Return a new error each time: one that is raised holds its traceback, and so the request."""
+    return ApiError(431, f"The headers have more than {HEAD_BYTES:,} bytes.")

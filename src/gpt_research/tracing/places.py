@@ -21,7 +21,7 @@ class Located:
 
     corpus: str
     document: int
-    """Number of the document in the split, over all corpora."""
+    """Number of the document among those of the corpus and split."""
     source: str
     """Source file of the document, `!` before a member of an archive; empty if it is not known."""
     position: int | None
@@ -31,6 +31,8 @@ class Located:
     token: int
     """Number among the tokens of the corpus and split, as `where --token` takes it."""
     token_in_document: int
+    length: int
+    """Tokens that stand there. The same text may stand elsewhere as more or fewer."""
     before: str
     after: str
     """The text around."""
@@ -52,18 +54,19 @@ def locate(split: SplitIndex, position: int, length: int, tokenizer: Tokenizer) 
     path = index_path(files.folder, files.shards[number])
     row = document - int(np.searchsorted(split.documents, text.first[shard]))
     source, position_in_source = source_of(path, row) if path.is_file() else ("", None)
-    first_of_corpus = next(i for i, (name, _) in enumerate(text.shards) if name == corpus)
+    first_of_corpus = int(text.first[next(i for i, (name, _) in enumerate(text.shards) if name == corpus)])
     lengths = tokenizer.byte_lengths
     before = text.tokens(max(begin, position - CONTEXT), position)
     after = text.tokens(position + length, min(end, position + length + CONTEXT))
     return Located(
         corpus=corpus,
-        document=document,
+        document=document - int(np.searchsorted(split.documents, first_of_corpus)),
         source=source,
         position=position_in_source,
         byte=split.bytes_before(position, lengths) - split.bytes_before(begin, lengths),
-        token=position - int(text.first[first_of_corpus]),
+        token=position - first_of_corpus,
         token_in_document=position - begin,
+        length=length,
         before=tokenizer.decode(before),
         after=tokenizer.decode(after),
     )

@@ -75,6 +75,7 @@ class Span:
     """Its characters in the text, from `start` to before `stop`."""
     text: str
     tokens: list[int]
+    """One of the ways in which the data writes the text; a place may hold another one."""
     count: int
     """How often the training split has it."""
     validation_count: int
@@ -184,8 +185,8 @@ class Tracer:
         )
 
     def in_context(self, span: Span) -> tuple[list[int], int]:
-        """Return the tokens of a span behind those that stand before it at its first place, and the
-        first of them that these predict.
+        """Return the tokens of a span at its first place behind those that stand before it there,
+        and the first of them that these predict.
 
         Before it stands what the window held in which a step first read it whole. If none did, or
         the span is of the validation split, it is its document, as far as the context holds it.
@@ -193,12 +194,12 @@ class Tracer:
         place = (span.places or span.validation_places)[0]
         split = self.index.train if span.places else self.index.val
         whole = next((reading for reading in place.readings if reading.is_whole), None)
-        lead = self.readings.dataset.block_size + 1 - len(span.tokens) if whole is None else whole.in_window
+        lead = self.readings.dataset.block_size + 1 - place.length if whole is None else whole.in_window
         # With shuffle_documents, what stood before the document was another one in each pass.
         shuffled = any(part.loader.shuffle_documents for part in self.readings.parts)
         lead = min(lead, place.token_in_document if whole is None or shuffled else place.token_in_shard)
         array, start = split.text.files[place.corpus].arrays[place.shard], place.token_in_shard
-        tokens = array[start - max(0, lead) : start + len(span.tokens)].astype(int).tolist()
+        tokens = array[start - max(0, lead) : start + place.length].astype(int).tolist()
         return tokens, max(1, lead)
 
     def _candidates(self, parts: Sequence[Found]) -> list[tuple[int, Found]]:

@@ -20,14 +20,9 @@ from gpt_research.serving.batch import RunningBatch
 from gpt_research.serving.errors import ApiError
 from gpt_research.serving.models import Models, ServedModel
 from gpt_research.serving.openai_api.answer import Answer, Json
-from gpt_research.serving.openai_api.schemas import (
-    MOST_SAMPLES,
-    MOST_TOKENS,
-    STOP_TEXT,
-    CompletionRequest,
-    StreamOptions,
-)
+from gpt_research.serving.openai_api.schemas import MOST_TOKENS, CompletionRequest, Sampling
 from gpt_research.serving.openai_api.written import written
+from gpt_research.serving.texts import WholeText
 from gpt_research.training.inspect_run import training_of
 
 router = APIRouter(prefix="/v1", tags=["openai"])
@@ -39,7 +34,7 @@ class TextPart(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     type: Literal["text"]
-    text: str
+    text: WholeText
 
 
 class Message(BaseModel):
@@ -48,48 +43,21 @@ class Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     role: Literal["system", "user", "assistant"]
-    content: str | list[TextPart]
+    content: WholeText | list[TextPart]
 
     @property
     def text(self) -> str:
         return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
 
 
-class ChatRequest(BaseModel):
-    """A conversation to go on with. Unknown fields are refused: a setting that is ignored would
-    mislead.
-    """
+class ChatRequest(Sampling):
+    """A conversation to go on with."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
-
-    model: str = ""
-    """Name of a model, or NAME@STEP. Empty: the first model."""
     messages: list[Message] = Field(min_length=1, max_length=1 << 10)
     max_completion_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     """Tokens of an answer at most. Default: what the context has room for."""
     max_tokens: int | None = Field(None, ge=1, le=MOST_TOKENS)
     """The older name of max_completion_tokens."""
-    temperature: float | None = Field(1.0, ge=0, le=100, allow_inf_nan=False)
-    """Divides the logits; 0 always takes the likeliest token."""
-    top_p: float | None = Field(1.0, gt=0, le=1)
-    """Draw from the fewest tokens whose probabilities add up to p."""
-    n: int | None = Field(1, ge=1, le=MOST_SAMPLES)
-    """Answers."""
-    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
-    """The same seed gives the same answers."""
-    stop: STOP_TEXT | list[STOP_TEXT] | None = None
-    """Texts at which an answer ends, without the text itself."""
-    stream: bool | None = False
-    """Send pieces while they are written."""
-    stream_options: StreamOptions | None = None
-    user: str | None = None
-    """Ignored."""
-    top_k: int = Field(0, ge=0)
-    """Ours: draw from the k likeliest tokens; 0 draws from all."""
-    min_p: float = Field(0.0, ge=0, le=1)
-    """Ours: draw from tokens that are at least this share as likely as the likeliest."""
-    repetition_penalty: float = Field(1.0, gt=0, le=100)
-    """Ours: make tokens that the text holds already less likely."""
 
     def as_completion(self, tokens: list[int], room: int) -> CompletionRequest:
         """Return the request that writes the answer.

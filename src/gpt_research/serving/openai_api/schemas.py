@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, field_validator
 
 from gpt_research.config import GenerateConfig
+from gpt_research.serving.texts import WHOLE, WholeText
 
 MOST_TOKENS = 16_384
 """The most tokens of one sample."""
 MOST_SAMPLES = 128
 """The most samples of a request: prompts times `n`."""
 MOST_ALTERNATIVES = 100
-STOP_TEXT = Annotated[str, Field(min_length=1, max_length=200)]
+STOP_TEXTS = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=200), WHOLE]],
+    Field(max_length=16),
+    # A union would say of a wrong list that it is no text.
+    BeforeValidator(lambda given: [given] if isinstance(given, str) else given, json_schema_input_type=str | list[str]),
+]
 TOKEN_IDS = Annotated[list[StrictInt], Field(min_length=1, max_length=1 << 17, fail_fast=True)]
 PROMPT_RULE = "must be a text, a list of texts, a list of token ids, or a list of lists of token ids; no list is empty"
 
@@ -27,22 +33,15 @@ class StreamOptions(BaseModel):
     """Send the numbers of tokens in a last chunk."""
 
 
-class CompletionRequest(BaseModel):
-    """A text to continue. Unknown fields are refused: a setting that is ignored would mislead."""
+class Sampling(BaseModel):
+    """What all requests for text have in common. Unknown fields are refused: a setting that is
+    ignored would mislead.
+    """
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     model: str = ""
     """Name of a model, or NAME@STEP. Empty: the first model."""
-    prompt: (
-        str
-        | Annotated[list[str], Field(fail_fast=True)]
-        | TOKEN_IDS
-        | Annotated[list[TOKEN_IDS], Field(fail_fast=True)]
-    ) = ""
-    """Text or token ids to continue, or several. An empty text begins a document."""
-    max_tokens: int | None = Field(16, ge=0, le=MOST_TOKENS)
-    """Tokens to write. 0 writes none, which is of use with `echo`."""
     temperature: float | None = Field(1.0, ge=0, le=100, allow_inf_nan=False)
     """Divides the logits; 0 always takes the likeliest token."""
     top_p: float | None = Field(1.0, gt=0, le=1)
@@ -52,11 +51,33 @@ class CompletionRequest(BaseModel):
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     """The same seed gives the same samples, which are those of the command `generate`. Without it
     they differ each time."""
-    stop: STOP_TEXT | Annotated[list[STOP_TEXT], Field(max_length=16)] | None = None
+    stop: STOP_TEXTS | None = None
     """Texts at which a sample ends, without the text itself."""
     stream: bool | None = False
     """Send pieces while they are written."""
     stream_options: StreamOptions | None = None
+    user: str | None = None
+    """Ignored."""
+    top_k: int = Field(0, ge=0)
+    """Ours: draw from the k likeliest tokens; 0 draws from all."""
+    min_p: float = Field(0.0, ge=0, le=1)
+    """Ours: draw from tokens that are at least this share as likely as the likeliest."""
+    repetition_penalty: float = Field(1.0, gt=0, le=100)
+    """Ours: make tokens that the text holds already less likely."""
+
+
+class CompletionRequest(Sampling):
+    """A text to continue."""
+
+    prompt: (
+        WholeText
+        | Annotated[list[WholeText], Field(fail_fast=True)]
+        | TOKEN_IDS
+        | Annotated[list[TOKEN_IDS], Field(fail_fast=True)]
+    ) = ""
+    """Text or token ids to continue, or several. An empty text begins a document."""
+    max_tokens: int | None = Field(16, ge=0, le=MOST_TOKENS)
+    """Tokens to write. 0 writes none, which is of use with `echo`."""
     logprobs: int | None = Field(None, ge=0, le=MOST_ALTERNATIVES)
     """Report each token's log-probability, and those of so many of the likeliest tokens. They are
     the model's own, before temperature and filters."""
@@ -73,14 +94,6 @@ class CompletionRequest(BaseModel):
     """Only 0 is supported; see `repetition_penalty`."""
     logit_bias: dict[str, float] | None = Field(None, max_length=0)
     """Not supported."""
-    user: str | None = None
-    """Ignored."""
-    top_k: int = Field(0, ge=0)
-    """Ours: draw from the k likeliest tokens; 0 draws from all."""
-    min_p: float = Field(0.0, ge=0, le=1)
-    """Ours: draw from tokens that are at least this share as likely as the likeliest."""
-    repetition_penalty: float = Field(1.0, gt=0, le=100)
-    """Ours: make tokens that the text holds already less likely."""
     return_token_ids: bool = False
     """Ours: return the ids of tokens and of alternatives too."""
 
@@ -118,7 +131,6 @@ class CompletionRequest(BaseModel):
 
     def generate_config(self, seed: int) -> GenerateConfig:
         """Return the settings of each sample. Null stands for OpenAI's default."""
-        stop = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return GenerateConfig(
             max_new_tokens=max(1, self.tokens_to_write),
             temperature=1.0 if self.temperature is None else self.temperature,
@@ -128,7 +140,7 @@ class CompletionRequest(BaseModel):
             repetition_penalty=self.repetition_penalty,
             num_samples=self.samples,
             seed=seed if self.seed is None else self.seed,
-            stop=stop,
+            stop=self.stop or [],
         )
 
     @property

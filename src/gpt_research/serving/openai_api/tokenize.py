@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, StrictInt
 
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.serving.models import Models
+from gpt_research.serving.texts import WHOLE
 from gpt_research.serving.worker import Work
 
 MOST_CHARACTERS = 1_000_000
@@ -22,7 +23,7 @@ class TokenizeRequest(BaseModel):
     """A text to encode. The name of a special token alone, such as <|endoftext|>, is that token."""
 
     model: str = ""
-    prompt: str = Field(max_length=MOST_CHARACTERS)
+    prompt: Annotated[str, Field(max_length=MOST_CHARACTERS), WHOLE]
     add_special_tokens: bool = False
     """Changes nothing: our tokenizers add no tokens."""
 

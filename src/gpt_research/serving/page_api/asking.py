@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import orjson
@@ -15,6 +15,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import checkpoint_path, saved_steps
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.serving.errors import ApiError
+from gpt_research.serving.texts import WHOLE
 
 if TYPE_CHECKING:
     from gpt_research.run import Run
@@ -33,7 +34,7 @@ class Question(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str = ""
-    text: str | None = Field(default=None, max_length=MOST_CHARACTERS)
+    text: Annotated[str, Field(max_length=MOST_CHARACTERS), WHOLE] | None = None
     tokens: list[int] | None = Field(default=None, max_length=MOST_TOKENS)
     start: bool = True
     """Put the end-of-text token before the text, as before each document in training."""

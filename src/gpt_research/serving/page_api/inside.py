@@ -38,6 +38,7 @@ from gpt_research.serving.page_api.asking import (
     tokens_of,
     too_long,
 )
+from gpt_research.serving.texts import WHOLE
 from gpt_research.serving.worker import Work
 
 router = APIRouter(prefix="/api", tags=["page"])
@@ -57,7 +58,7 @@ class Text(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str = ""
-    text: str = Field(max_length=MOST_CHARACTERS)
+    text: Annotated[str, Field(max_length=MOST_CHARACTERS), WHOLE]
 
 
 class AnalysisQuestion(Question):

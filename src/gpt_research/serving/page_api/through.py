@@ -34,6 +34,7 @@ from gpt_research.serving.page_api.asking import (
     ranks,
     tokens_of,
 )
+from gpt_research.serving.texts import WHOLE
 from gpt_research.serving.worker import Work
 
 router = APIRouter(prefix="/api/through", tags=["page"])
@@ -57,7 +58,7 @@ class SampleQuestion(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     run: str = ""
-    prompt: str = Field(default="", max_length=MOST_CHARACTERS)
+    prompt: Annotated[str, Field(max_length=MOST_CHARACTERS), WHOLE] = ""
     steps: Steps = None
     max_tokens: int = Field(default=60, ge=1, le=MOST_NEW_TOKENS)
     temperature: float = Field(default=0.8, ge=0, le=10)

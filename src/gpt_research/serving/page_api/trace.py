@@ -24,6 +24,7 @@ from gpt_research.serving.errors import ApiError
 from gpt_research.serving.models import Models
 from gpt_research.serving.page_api.asking import answer, number, numbers
 from gpt_research.serving.page_api.run_data import data_of
+from gpt_research.serving.texts import WHOLE
 from gpt_research.serving.worker import Work
 from gpt_research.training.metrics import METRICS
 
@@ -39,8 +40,8 @@ class TraceQuestion(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     run: str = ""
-    text: str = Field(min_length=1, max_length=LONGEST_TEXT)
-    before: str = Field(default="", max_length=LONGEST_TEXT)
+    text: Annotated[str, Field(min_length=1, max_length=LONGEST_TEXT), WHOLE]
+    before: Annotated[str, Field(max_length=LONGEST_TEXT), WHOLE] = ""
     """What stands before the text, such as the text from which words were chosen."""
     limit: Annotated[int, Field(ge=1, le=50)] = 5
     minimum: Annotated[int, Field(ge=1, le=1000)] = 2

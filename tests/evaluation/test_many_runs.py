@@ -29,7 +29,7 @@ from gpt_research.evaluation.statistics import (
     student_quantile,
 )
 from gpt_research.model_config import GPTConfig
-from gpt_research.training.lineage import deciding_settings
+from gpt_research.training.lineage import deciding_settings, settings_with_origin
 
 Make = Callable[..., Path]
 
@@ -146,6 +146,14 @@ def test_runs_that_were_not_evaluated_are_compared_by_their_metrics(
 def test_two_runs_with_one_seed_are_no_two_seeds(make: Make) -> None:
     runs = [open_run(str(make(name, 1, 4.0))) for name in ("a", "b")]
     assert [len(group.runs) for group in grouped(runs)] == [1, 1]
+
+
+def test_runs_that_began_with_other_checkpoints_are_no_seeds_of_one_setting() -> None:
+    settings = {"init_from": "runs/before", "seed": 1}
+    origins = [{"init_from": {"run": "runs/before", "step": step}} for step in (600, 1000)]
+    assert settings_with_origin(settings, origins[0]) == {**settings, "step": 600}
+    assert settings_with_origin(settings, origins[0]) != settings_with_origin(settings, origins[1])
+    assert settings_with_origin({}, origins[0]) == {}
 
 
 def test_a_seed_that_was_not_evaluated_belongs_to_its_setting(

@@ -17,6 +17,8 @@ from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import checkpoint_path, load_newest, saved_steps
 from gpt_research.cli import main
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.evaluation import run_groups
+from gpt_research.evaluation.run_groups import differing_settings, grouped
 from gpt_research.finetuning.examples import Example
 from gpt_research.finetuning.fine_tuned import evaluate_fine_tuned, open_fine_tuned, settings_of
 from gpt_research.finetuning.finetune import finetune, prepared
@@ -24,8 +26,10 @@ from gpt_research.finetuning.forms import HEAD_TOKENS, HeadForm, with_special_to
 from gpt_research.finetuning.head_objective import HeadObjective
 from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.model.gpt import GPT
+from gpt_research.report import open_run
 from gpt_research.run import Run
 from gpt_research.run_reference import run_reference
+from gpt_research.training.lineage import NOT_OF_A_FINE_TUNING
 from gpt_research.training.loop import Trainer
 from gpt_research.training.metrics import read_metrics
 from gpt_research.training.reporter import Reporter
@@ -154,6 +158,21 @@ def test_the_result_is_a_run_that_knows_where_it_comes_from(settings: Settings, 
     assert best["step"] == run.step
     assert best["val_loss"] == pytest.approx(scores["loss"]["value"], rel=1e-6)
     assert best["val_accuracy"] == scores["accuracy"]["value"]
+
+
+def test_seeds_of_a_fine_tuning_are_those_that_differ_in_nothing_else(settings: Settings, tmp_path: Path) -> None:
+    changes = [{}, {}, {"lm_weight": 0.0}]
+    runs = []
+    for seed, change in enumerate(changes):
+        out = tmp_path / str(seed)
+        finetune(settings(epochs=0.1, val="", seed=seed, out=str(out), learning_rate=1e-4, **change))
+        runs.append(str(out))
+    groups = grouped([run_groups.open_run(run) for run in runs])
+    assert [len(group.runs) for group in groups] == [2, 1]
+    assert differing_settings(groups) == {"lm_weight": [0.5, 0.0]}
+    assert open_run.open_run(runs[2])[0].settings["lm_weight"] == 0
+    own = {field.name for field in dataclasses.fields(FinetuneSettings) if field.metadata.get("changeable")}
+    assert own | {"run", "step", "seed"} == NOT_OF_A_FINE_TUNING
 
 
 def test_the_first_layers_alone_may_be_transferred(settings: Settings, pretrained: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_large_effect_is_decided_early_and_a_missing_one_never(tmp_path: Path)
     assert 3 <= rope.pairs < 8
     assert abs(rope.bits_per_byte.mean + 0.2) < 0.05
     assert (plain.verdict, plain.pairs) == ("not decided", 8)
-    assert f"an effect smaller than {plain.smallest_visible:.4f} cannot be seen" in in_words(plain, 8)
+    assert f"an effect smaller than {plain.smallest_visible:.4f} is seen in fewer than half" in in_words(plain, 8)
     assert plain.seed_noise > 0.02
     assert plain.pairing_gain > 5, "the noise of a seed is in both runs of a pair"
     # No run of an arm that is settled was begun, but those beside which a worker would have idled.
@@ -136,6 +136,31 @@ def test_an_arm_that_diverges_is_reported(tmp_path: Path) -> None:
     (finding,) = ablation(tmp_path, runs, "hot: learning_rate=1").run()
     assert finding.comparison.verdict == "diverged"
     assert "diverged (1 run" in in_words(finding.comparison, 8)
+
+
+def test_a_base_that_diverges_is_reported(tmp_path: Path) -> None:
+    def loss(trial: Trial) -> float | None:
+        diverges = trial.arm.name == "base" and trial.seed in (2, 4)
+        return None if diverges else 2.0 + trial.seed / 100 - 0.1 * (trial.arm.name == "calm")
+
+    (finding,) = ablation(tmp_path, MadeUpRuns(loss), "calm: learning_rate=1e-5").run()
+    found = finding.comparison
+    assert (found.verdict, found.holm, found.base_diverged, found.pairs) == ("base diverged", "base diverged", 1, 1)
+    said = in_words(found, 8)
+    assert said == (
+        "calm: the base diverged (1 run of it did not end with finite numbers, and those of calm did). "
+        "In the other 1 pair: -0.1000 bits per byte."
+    )
+    (tmp_path / "all").mkdir()
+    runs = MadeUpRuns(loss)
+    (finding,) = ablation(tmp_path / "all", runs, "calm: learning_rate=1e-5", all_pairs=True).run()
+    assert (finding.comparison.base_diverged, finding.comparison.pairs) == (2, 6)
+    assert "(2 runs of it" in in_words(finding.comparison, 8)
+    assert "In the other 6 pairs: -0.1000 bits per byte (95%: " in in_words(finding.comparison, 8)
+    both = MadeUpRuns(lambda trial: None)
+    (tmp_path / "both").mkdir()
+    (finding,) = ablation(tmp_path / "both", both, "hot: learning_rate=1").run()
+    assert in_words(finding.comparison, 8).startswith("hot: diverged (1 run of it, and 1 run of the base did not")
 
 
 def test_runs_that_are_equal_to_the_bit_say_so(tmp_path: Path) -> None:
@@ -267,6 +292,16 @@ def test_tokens_to_the_same_loss(tmp_path: Path) -> None:
     assert (faster.beyond, faster.in_words()) == ("more", "more than 2.00")
     assert found[0].time.mean == pytest.approx(fast.mean)  # the runs are of one speed
     assert found[0].shorter[0].horizon == 0.5
+
+
+def test_a_ratio_of_two_pairs_has_no_interval(tmp_path: Path) -> None:
+    one = ablation(tmp_path, MadeUpRuns(curve), "fast: model.positions=rope", horizons=(0.5, 1.0))
+    seen = []
+    one.publish = lambda ablation: seen.extend(finding.tokens for finding in ablation.findings)
+    one.run()
+    assert [ratio.low is None for ratio in seen[:3]] == [True, True, False]
+    assert seen[0].in_words() == f"{seen[0].mean:.2f} (no interval yet)"
+    assert seen[2].low < 1.6 < seen[2].high
 
 
 def test_the_result_is_whole_json(tmp_path: Path, dataset_folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from report.written_runs import HOSTILE, text_of, titles, write_ablation, write_lr_range, write_run, write_sweep
 
 from gpt_research.cli.command_line import main
+from gpt_research.report.verdicts import ratios
 from gpt_research.report.write import write_report
 
 
@@ -166,3 +168,13 @@ def test_an_experiment_is_reported_by_itself(tmp_path: Path, capsys: pytest.Capt
     write_run(tmp_path / "run")
     assert main(["report", str(tmp_path / "run"), str(tmp_path / "range")]) == 2
     assert "Name it alone, or name runs alone." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("low", "high"), [(None, None), (0.0, math.exp(700))])
+def test_a_ratio_without_an_interval_shows_none(low: float | None, high: float | None) -> None:
+    """The second is how 0.1 wrote it."""
+    ratio = {"mean": 1.5, "low": low, "high": high, "beyond": None}
+    result = {"arms": [{"name": "base"}], "comparisons": [{"arm": "rope", "tokens_ratio": ratio}]}
+    page = ratios(result, 0.95)
+    assert "rope 1.50 –" in text_of(page)
+    assert 'class="line"' not in page

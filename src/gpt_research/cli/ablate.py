@@ -156,7 +156,7 @@ def _table(findings: Sequence[Finding]) -> Table:
             found.arm,
             str(found.pairs),
             f"{bits.mean:+.4f}" if bits else "",
-            f"{bits.low:+.4f} to {bits.high:+.4f}" if bits else "",
+            f"{bits.low:+.4f} to {bits.high:+.4f}" if bits and math.isfinite(bits.half_width) else "",
             f"{nats.mean:+.4f}" if nats else "",
             found.verdict,
             found.holm,

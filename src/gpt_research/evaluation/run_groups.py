@@ -15,7 +15,6 @@ from pathlib import Path
 from string import ascii_uppercase
 from typing import Any
 
-from gpt_research.base.settings import by_flag
 from gpt_research.evaluation import results
 from gpt_research.evaluation.comparison import comparable, few_items, infinite_score, many_groups
 from gpt_research.evaluation.results import Result
@@ -23,7 +22,7 @@ from gpt_research.evaluation.statistics import Difference, Estimate, Metric, dif
 from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.training.curves import GroupCurves
 from gpt_research.training.inspect_run import training_of
-from gpt_research.training.lineage import deciding_settings
+from gpt_research.training.lineage import deciding_settings, settings_with_origin
 from gpt_research.training.metrics import read_metrics
 
 LONGEST_LABEL = 70
@@ -123,7 +122,9 @@ def open_run(named: str) -> ComparedRun:
         trained = training_of(reference)
         settings, lines = deciding_settings(trained.config), [n for n in trained.metrics if n["step"] <= last]
         lineage = lineage if lineage.get("data") else trained.lineage
-    return ComparedRun(named, by_flag(settings), lineage.get("data", ""), summary, measured, lines)
+    return ComparedRun(
+        named, settings_with_origin(settings, lineage), lineage.get("data", ""), summary, measured, lines
+    )
 
 
 def grouped(runs: Sequence[ComparedRun], *, by_settings: bool = True) -> list[RunGroup]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gpt_research.lab.horizons import Ratio
     from gpt_research.lab.outcome import Outcome
 
-Verdict = Literal["better", "worse", "not decided", "equal to the bit", "diverged"]
+Verdict = Literal["better", "worse", "not decided", "equal to the bit", "diverged", "base diverged"]
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Comparison:
     """The difference in bits per byte that all pairs together would show in half of all cases."""
     diverged: int
     """Runs of the arm that diverged."""
+    base_diverged: int
+    """Runs of the base that diverged with a seed of the arm's; their pairs have no difference."""
 
     @property
     def is_settled(self) -> bool:
@@ -77,6 +79,7 @@ def compare_arm(
     """
     horizon = next(iter(runs.values())).horizon if runs else 1.0
     diverged = sum(run.state == "diverged" for run in runs.values())
+    base_diverged = sum(base[seed].state == "diverged" for seed in base if seed in runs)
     seeds = [seed for seed in base if seed in runs and base[seed].state == runs[seed].state == "done"]
     pairs = [(base[seed], runs[seed]) for seed in sorted(seeds)]
     bits = [_bits(arm_run) - _bits(base_run) for base_run, arm_run in pairs]
@@ -84,8 +87,11 @@ def compare_arm(
     equal = bool(pairs) and all(a.weights_sha256 == b.weights_sha256 != "" for a, b in pairs)
     found = interval(bits, most_pairs) if bits else None
     verdict, holm = verdict_of(found), verdict_of(interval(bits, most_pairs, ERROR / arms)) if bits else "not decided"
-    if equal and not diverged:
+    if equal:
         verdict = holm = "equal to the bit"
+    # The other pairs alone would say what holds where nothing diverges, and leave out where it did.
+    if base_diverged:
+        verdict = holm = "base diverged"
     if diverged:
         verdict = holm = "diverged"
     of_base = [_bits(run) for run in base.values() if run.state == "done"]
@@ -104,6 +110,7 @@ def compare_arm(
         pairing_gain=gain,
         smallest_visible=smallest_visible(bits, most_pairs) if several else None,
         diverged=diverged,
+        base_diverged=base_diverged,
     )
 
 
@@ -138,18 +145,38 @@ def in_words(comparison: Comparison, most_pairs: int) -> str:
     arm, bits = comparison.arm, comparison.bits_per_byte
     pairs = f"{comparison.pairs} pair" + ("s" if comparison.pairs != 1 else "")
     if comparison.verdict == "diverged":
-        plural = "s" if comparison.diverged != 1 else ""
-        return f"{arm}: diverged ({comparison.diverged} run{plural} of it did not end with finite numbers)."
+        of_base = f", and {_runs(comparison.base_diverged)} of the base" if comparison.base_diverged else ""
+        return f"{arm}: diverged ({_runs(comparison.diverged)} of it{of_base} did not end with finite numbers)."
+    if comparison.verdict == "base diverged":
+        others = ""
+        if bits is not None:
+            size = f"{bits.mean:+.4f} bits per byte" + (f" ({_ends(bits)})" if math.isfinite(bits.half_width) else "")
+            others = f" In the other {pairs}: {size}."
+        return (
+            f"{arm}: the base diverged ({_runs(comparison.base_diverged)} of it did not end with finite numbers, and "
+            f"those of {arm} did).{others}"
+        )
     if comparison.verdict == "equal to the bit":
         return f"{arm}: the weights are those of the base to the last bit ({pairs}); what it changes decides nothing."
     if bits is None or not math.isfinite(bits.half_width):
         return f"{arm}: no interval can be made from {pairs} yet."
-    size = f"{bits.mean:+.4f} bits per byte (95%: {bits.low:+.4f} to {bits.high:+.4f}; {pairs})"
+    size = f"{bits.mean:+.4f} bits per byte ({_ends(bits)}; {pairs})"
     if comparison.verdict == "not decided":
         seen = comparison.smallest_visible
-        limit = f"; with {most_pairs} pairs an effect smaller than {seen:.4f} cannot be seen" if seen else ""
+        limit = ""
+        if seen:
+            share = "in fewer than half of such experiments"
+            limit = f"; with {most_pairs} pairs an effect smaller than {seen:.4f} is seen {share}"
         return f"{arm}: not decided, {size}{limit}."
     return f"{arm}: {comparison.verdict} than the base, {size}."
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" + ("s" if count != 1 else "")
+
+
+def _ends(found: Interval) -> str:
+    return f"95%: {found.low:+.4f} to {found.high:+.4f}"
 
 
 def _bits(run: Outcome) -> float:

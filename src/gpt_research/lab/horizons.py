@@ -26,17 +26,19 @@ class Ratio:
     """
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    """Ends of the 95% interval; None while there are too few pairs for one."""
+    high: float | None
     beyond: Literal["more", "less"] | None
     """In some pairs the runs were not short (or long) enough to see it: the ratio is more (or less)
     than the numbers say."""
 
     def in_words(self) -> str:
-        if self.low == self.high:
+        if self.low is not None and self.low == self.high:
             return f"{'more' if self.beyond == 'more' else 'less'} than {self.mean:.2f}"
         bound = {"more": "at least ", "less": "at most ", None: ""}[self.beyond]
-        return f"{bound}{self.mean:.2f} (95%: {self.low:.2f} to {self.high:.2f})"
+        ends = "no interval yet" if self.low is None else f"95%: {self.low:.2f} to {self.high:.2f}"
+        return f"{bound}{self.mean:.2f} ({ends})"
 
 
 @dataclass(frozen=True)
@@ -100,4 +102,8 @@ def _mean(values: Sequence[float], crossings: Sequence[Crossing], most_pairs: in
         return None
     found = interval([math.log(value) for value in values], most_pairs)
     beyond: Literal["more", "less"] | None = next((crossing.beyond for crossing in crossings if crossing.beyond), None)
-    return Ratio(math.exp(found.mean), math.exp(found.low), math.exp(min(found.high, 700.0)), beyond)
+    mean = math.exp(found.mean)
+    if not math.isfinite(found.half_width):
+        return Ratio(mean, None, None, beyond)
+    # The logarithm of the largest number: a wide interval of few pairs may reach beyond it.
+    return Ratio(mean, math.exp(found.low), math.exp(min(found.high, 709.0)), beyond)

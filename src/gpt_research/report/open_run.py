@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from gpt_research.base.errors import UserError
-from gpt_research.base.settings import by_flag
 from gpt_research.evaluation import results
 from gpt_research.evaluation.results import Result
 from gpt_research.report.known_run import KnownRun
 from gpt_research.run_reference import RunReference, run_reference
 from gpt_research.training.inspect_run import training_of
-from gpt_research.training.lineage import deciding_settings
+from gpt_research.training.lineage import deciding_settings, settings_with_origin
 
 
 def open_run(named: str) -> tuple[KnownRun, Mapping[str, Result]]:
@@ -49,12 +48,12 @@ def open_run(named: str) -> tuple[KnownRun, Mapping[str, Result]]:
     folder = reference.folder
     if not (folder / "config.yaml").is_file():
         lineage = summary.get("lineage", {})
-        settings = by_flag(summary.get("trained_with", {}))
+        settings = settings_with_origin(summary.get("trained_with", {}), lineage)
         return KnownRun(named, None, None, settings, lineage.get("data", ""), summary, [], lineage), measured
     trained = training_of(reference)
     data = summary.get("lineage", {}).get("data") or trained.lineage.get("data", "")
     lineage = trained.lineage or summary.get("lineage", {})
-    settings = by_flag(deciding_settings(trained.config))
+    settings = settings_with_origin(deciding_settings(trained.config), lineage)
     lines = trained.metrics
     if not is_run:  # the run may have gone on since
         lines = [line for line in lines if line["step"] <= summary.get("step", math.inf)]

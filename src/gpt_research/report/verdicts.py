@@ -12,6 +12,8 @@ from gpt_research.report.numbers import number_of
 from gpt_research.report.scales import short
 
 Arm = Mapping[str, Any]
+NO_END = 1e300
+"""Above this the end of a ratio stands for none, as results of 0.1 wrote it."""
 
 
 def verdicts(result: Mapping[str, Any], confidence: float) -> Html:
@@ -48,8 +50,9 @@ def verdicts(result: Mapping[str, Any], confidence: float) -> Html:
         "Below 0 is better than the base. A pair is two runs with the same seed: the same batches in the same order "
         "and, wherever shapes and names agree, the same initial weights. The whisker is the interval, pale dots are "
         "single pairs. Intervals hold although the result was looked at after each pair. “After Holm” is the verdict "
-        "if all arms of this experiment count as one question. “Smallest visible” is the effect in bits per byte below "
-        "which this many pairs decide nothing. “Pairing helped” is how many times more seeds it takes without pairs."
+        "if all arms of this experiment count as one question. “Smallest visible” is the effect in bits per byte that "
+        "this many pairs show in half of such experiments. “Pairing helped” is how many times more seeds it takes "
+        "without pairs."
     )
     return joined([*parts, element("p", note, class_="quiet")])
 
@@ -120,6 +123,8 @@ def ratios(result: Mapping[str, Any], confidence: float) -> Html:
             if not ratio:
                 continue
             mean, low, high = (number_of(ratio, end) for end in ("mean", "low", "high"))
+            if high is not None and high > NO_END:
+                low = high = None
             beyond = ratio.get("beyond")
             shown = (
                 f"{beyond} than {mean:.2f}" if beyond and mean is not None else "–" if mean is None else f"{mean:.2f}"

@@ -11,13 +11,21 @@ import torch
 
 from gpt_research.base import plugins
 from gpt_research.base.errors import UserError
-from gpt_research.base.settings import to_dict
+from gpt_research.base.settings import by_flag, to_dict
 from gpt_research.config import TrainConfig
 from gpt_research.version import __version__
 
 ORIGIN = ("imported_from", "init_from", "mean_of")
 """Entries that say where the weights of step 0 came from, if not from the seed. All later
 checkpoints of the run repeat them."""
+
+
+NOT_OF_A_FINE_TUNING = {
+    "run", "step", "data", "val", "out", "resume", "allow_change", "micro_batch", "early_stopping", "eval_interval",
+    "log_interval", "save_interval", "keep_last", "seed", "device", "parallel", "gradient_checkpointing", "tracker",
+}  # fmt: skip
+"""Settings of a fine-tuning that decide nothing, or that stand in the settings of its training or
+in its lineage, where they are resolved."""
 
 
 def lineage(config: TrainConfig, tokenizer: str, data: str) -> dict[str, Any]:
@@ -56,6 +64,21 @@ def deciding_settings(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that decide what a run learns from its data, the seed among them."""
     changeable = TrainConfig.changeable_fields()
     return {name: value for name, value in to_dict(config).items() if name not in changeable}
+
+
+def settings_with_origin(settings: Mapping[str, Any], origin: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that decide what a run learns, by the names of flags, with those that
+    only its lineage knows: the checkpoint with whose weights it began, and those of a fine-tuning.
+
+    Args:
+        settings: as `deciding_settings` returns them.
+        origin: its lineage; empty if it is not known.
+    """
+    fine_tuning = origin.get("finetune", {}).get("settings", {})
+    own = {name: value for name, value in fine_tuning.items() if name not in NOT_OF_A_FINE_TUNING}
+    began = {"step": origin["init_from"]["step"]} if "init_from" in origin else {}
+    # The settings of the training loop come last, because they are resolved.
+    return by_flag({**own, **began, **settings}) if settings else {}
 
 
 def check_lineage(before: Mapping[str, Any], now: Mapping[str, Any], where: str, config: TrainConfig) -> None:

@@ -13,7 +13,7 @@ from gpt_research.report.scales import short
 
 Arm = Mapping[str, Any]
 NO_END = 1e300
-"""Above this the end of a ratio stands for none, as results of 0.1 wrote it."""
+"""Above this the end of a ratio stands for none, as earlier results have it."""
 
 
 def verdicts(result: Mapping[str, Any], confidence: float) -> Html:

@@ -225,6 +225,22 @@ def test_a_result_without_phenomena_is_compared_as_a_whole(six: list[str], capsy
     assert main(["compare", six[3], six[0]]) == 0
 
 
+def test_scores_are_of_the_steps_that_were_evaluated(
+    six: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Training may have gone on since."""
+    summary, measured = results.read(Path(six[3]) / "evaluation.json")
+    results.write(Path(six[3]) / "evaluation.json", {**summary, "step": 20}, measured.values())
+    assert main(["compare", six[0], six[3]]) == 0
+    printed = capsys.readouterr().out
+    assert f"A: {six[0]}, step 40\n" in printed
+    assert f"B: {six[3]}, step 20\n" in printed
+    assert main(["compare", *six, "--json", str(tmp_path / "many.json")]) == 0
+    assert "The scores are of these steps: A 40, B 20 and 40." in capsys.readouterr().out
+    groups = json.loads((tmp_path / "many.json").read_text())["groups"]
+    assert [(run["step"], run["evaluated_step"]) for run in groups["B"]] == [(40, 20), (40, 40), (40, 40)]
+
+
 def test_the_training_of_a_result_file_ends_at_its_step(six: list[str], tmp_path: Path) -> None:
     for name in ("evaluation.json", "evaluation.items.jsonl"):
         text = (Path(six[0]) / name).read_text().replace("evaluation.items", "kept.items")

@@ -12,11 +12,14 @@ from finetuning.conftest import rows_of, write_rows
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.settings import write_yaml
+from gpt_research.cli.evaluate import EvaluateCommand
+from gpt_research.cli.evaluate_examples import evaluate_examples, is_of_examples
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.finetuning import examples
+from gpt_research.finetuning import examples, fine_tuned
 from gpt_research.finetuning.examples import Classes, ExampleFile
 from gpt_research.finetuning.finetune import finetune, prepared
 from gpt_research.finetuning.settings import FinetuneSettings
+from gpt_research.run_reference import RunReference
 from gpt_research.settings_history import run_config
 
 Settings = Callable[..., FinetuneSettings]
@@ -152,6 +155,23 @@ def test_a_head_that_was_begun_in_another_order_keeps_it(
         finetune(begun)
     _, objective = prepared(begun)
     assert objective.classes.names == ("1", "-1")
+
+
+def test_evaluate_measures_what_was_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(fine_tuned, "finetuning_of", lambda chosen: {"task": "classify"})
+    run = RunReference(tmp_path)
+    assert is_of_examples(EvaluateCommand(), run)
+    for other in ({"suite": "small"}, {"memorisation": 3}, {"tasks": "blimp"}, {"benchmarks": "here"}):
+        assert not is_of_examples(EvaluateCommand(**other), run)
+
+
+@pytest.mark.parametrize(
+    "ignored", [{"limit": 5}, {"ema": True}, {"harness": True}, {"context": 16}, {"stride": 8}, {"max_tokens": 10}]
+)
+def test_a_setting_that_examples_know_nothing_of_is_refused(ignored: dict[str, Any], tmp_path: Path) -> None:
+    (name,) = ignored
+    with pytest.raises(UserError, match=f"^{name} is .* Leave --{name} out"):
+        evaluate_examples(EvaluateCommand(**ignored), RunReference(tmp_path))
 
 
 def test_tables_hold_what_json_lines_hold(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import html
 import json
@@ -9,17 +10,23 @@ import re
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from report.written_runs import HOSTILE, text_of, titles, write_run
 from small_training import small_training
 
+from gpt_research.base.settings import to_dict
 from gpt_research.cli.command_line import main, parse
+from gpt_research.cli.evaluate import EvaluateCommand
+from gpt_research.config import TrainConfig
 from gpt_research.evaluation import results
 from gpt_research.evaluation.results import Result
+from gpt_research.evaluation.settings import EvaluationSettings
 from gpt_research.evaluation.statistics import number
-from gpt_research.report.known_run import train_command
+from gpt_research.finetuning.settings import FinetuneSettings
+from gpt_research.report.known_run import evaluate_command, train_command
 from gpt_research.report.open_run import open_run
 from gpt_research.report.write import write_report
 from gpt_research.training.loop import train
@@ -318,9 +325,43 @@ def test_other_data_in_the_folder_is_not_shown_as_that_of_the_run(evaluated: Pat
 )
 def test_the_command_of_a_run_gives_its_settings_again(flags: list[str]) -> None:
     config = parse("train", flags)
-    words = shlex.split(train_command(config).replace("\\\n", ""))  # as a shell joins lines
+    words = shlex.split(train_command(config, {}).replace("\\\n", ""))  # as a shell joins lines
     assert words[:2] == ["gpt-research", "train"]
     assert parse("train", words[2:]) == config
+
+
+def test_the_command_of_an_evaluation_repeats_it() -> None:
+    settings = to_dict(EvaluationSettings(data="data/mix", suite="small", limit=5, stride=16, benchmarks="files"))
+    summary = {
+        "step": 600, "settings": {"run": "runs/demo", **settings}, "precision": "bf16", "averaged_weights": True,
+        "trained_with": {"ema_decay": 0.99}, "tasks": {"lambada": {"lm_eval": {}}},
+        "memorisation": {"samples": {"count": 7}},
+    }  # fmt: skip
+    asked = parsed_evaluation(summary)
+    assert asked == EvaluateCommand(
+        run="runs/demo@600", data="data/mix", suite="small", limit=5, stride=16, benchmarks="files", precision="bf16",
+        ema=True, harness=True, memorisation=7,
+    )  # fmt: skip
+    assert parsed_evaluation({**summary, "averaged_weights": False}).ema is False
+    old = {"settings": {"data": "x", "tasks": "corpora"}}
+    assert parsed_evaluation(old) == EvaluateCommand(run="runs/demo", data="x", tasks="corpora")
+
+
+def parsed_evaluation(summary: dict[str, Any]) -> object:
+    words = shlex.split(evaluate_command("runs/demo", summary).replace("\\\n", ""))
+    return parse("evaluate", words[2:])
+
+
+def test_the_command_of_a_fine_tuning_gives_its_settings_again() -> None:
+    asked = FinetuneSettings(
+        run="runs/demo", data="a.jsonl", out="runs/tuned", task="classify", lora=4, columns={"text": "sentence"},
+        labels=["b", "a"], from_scratch=False, lm_weight=0.0,
+    )  # fmt: skip
+    command = train_command(TrainConfig(), {"finetune": {"settings": dataclasses.asdict(asked)}})
+    words = shlex.split(command.replace("\\\n", ""))
+    assert words[:3] == ["gpt-research", "finetune", "runs/demo"]
+    again = parse("finetune", words[2:])
+    assert all(getattr(again, field.name) == getattr(asked, field.name) for field in dataclasses.fields(asked))
 
 
 def test_the_same_runs_give_the_same_bytes(tmp_path: Path) -> None:

@@ -85,7 +85,9 @@ def _compare_two(runs: Sequence[ComparedRun], command: CompareCommand) -> dict[s
     if not compared.differences:
         raise UserError(f"{runs[0].name} and {runs[1].name} have no items in common. {' '.join(compared.remarks)}")
     averaged = [", averaged weights" if run.evaluation.get("averaged_weights") else "" for run in runs]
-    titles = [f"{run.evaluation.get('run')}, step {run.step}{of}" for run, of in zip(runs, averaged, strict=True)]
+    titles = [
+        f"{run.evaluation.get('run')}, step {run.evaluated_step}{of}" for run, of in zip(runs, averaged, strict=True)
+    ]
     units = {task: result.facts["unit"] for task, result in runs[0].results.items()}
     _print_pair(titles, compared, command.confidence, units)
     return _pair_json(compared, command)
@@ -299,6 +301,7 @@ def _groups_json(
                     "run": run.name,
                     "seed": run.seed,
                     "step": run.step,
+                    "evaluated_step": run.evaluated_step if run.results else None,
                     **{name: run.last(name) for name in training},
                     "settings": dict(run.settings),
                 }

@@ -71,7 +71,7 @@ def run(command: EvaluateCommand) -> int:
         return _audit(command)
     chosen = named_or_newest(command.run, command.step)
     if is_of_examples(command, chosen):
-        return evaluate_examples(chosen, command.data, command.json, command.device, command.precision)
+        return evaluate_examples(command, chosen)
     rescore: Rescore | None = None
     if command.harness:  # lm-eval is an optional dependency
         from gpt_research.evaluation.harness import rescore_model

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gpt_research.base.errors import UserError
+
 if TYPE_CHECKING:
-    from gpt_research.evaluation.settings import EvaluationSettings
+    from gpt_research.cli.evaluate import EvaluateCommand
     from gpt_research.run_reference import RunReference
 
 
-def is_of_examples(command: EvaluationSettings, chosen: RunReference) -> bool:
+NOT_FOR_EXAMPLES = ("split", "max_tokens", "limit", "context", "stride", "ema", "harness")
+"""Settings that the examples of a fine-tuned run know nothing of."""
+
+
+def is_of_examples(command: EvaluateCommand, chosen: RunReference) -> bool:
     """Return whether the examples of a fine-tuned run are to be measured, and not a data set or
     benchmarks.
     """
     from gpt_research.finetuning.fine_tuned import finetuning_of
 
-    if command.named_tasks or command.benchmarks or (command.data and not Path(command.data).is_file()):
+    others = command.named_tasks or command.suite or command.benchmarks or command.memorisation
+    if others or (command.data and not Path(command.data).is_file()):
         return False
     return bool(command.data) or finetuning_of(chosen) is not None
 
 
-def evaluate_examples(chosen: RunReference, data: str, json: str, device: str, precision: str) -> int:
+def evaluate_examples(command: EvaluateCommand, chosen: RunReference) -> int:
     """Measure the run, print its scores with intervals and write the result; return the exit
     code.
+
+    Raises:
+        UserError: as `open_fine_tuned` does, or a setting means nothing here.
     """
     from rich import box
     from rich.table import Table
@@ -34,9 +45,17 @@ def evaluate_examples(chosen: RunReference, data: str, json: str, device: str, p
     from gpt_research.evaluation.statistics import number
     from gpt_research.finetuning.fine_tuned import evaluate_fine_tuned, open_fine_tuned
 
-    runtime = startup.start(device, precision)
-    opened = open_fine_tuned(chosen, data, runtime.device)
-    summary, result = evaluate_fine_tuned(opened, runtime)
+    usual = {field.name: field.default for field in dataclasses.fields(command)}
+    for name in NOT_FOR_EXAMPLES:
+        if (value := getattr(command, name)) != usual[name]:
+            raise UserError(
+                f"{name} is {value}, which means nothing here: what is measured are all examples of a file, with the "
+                f"whole context of the fine-tuned run {chosen}. Leave --{name} out, or name benchmarks with --tasks, "
+                "or a data set with --data."
+            )
+    runtime = startup.start(command.device, command.precision)
+    opened = open_fine_tuned(chosen, command.data, runtime.device)
+    summary, result = evaluate_fine_tuned(opened, runtime, command.batch_size)
     found = summary["tasks"][result.task]
     title = f"{opened.folder}, step {opened.step:,}, on {found['items']:,} examples of {found['source']['file']}"
     table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
@@ -49,8 +68,8 @@ def evaluate_examples(chosen: RunReference, data: str, json: str, device: str, p
     print_table(table)
     if found["cut"]:
         print(f"{found['cut']:,} examples are longer than the context and were cut.")
-    path = Path(json) if json else chosen.folder / results.RESULT_NAME
-    if not json:
+    path = Path(command.json) if command.json else chosen.folder / results.RESULT_NAME
+    if not command.json:
         results.keep_that_of_another_step(chosen.folder, summary["step"])
     results.write(path, summary, [result])
     print(f"Result: {path}")

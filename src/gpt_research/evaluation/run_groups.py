@@ -52,8 +52,13 @@ class ComparedRun:
 
     @property
     def step(self) -> int:
-        """The newest step that is known."""
-        return max([self.evaluation.get("step", 0), *(line["step"] for line in self.lines)])
+        """The newest step that is known, which training may have reached after the evaluation."""
+        return max([self.evaluated_step, *(line["step"] for line in self.lines)])
+
+    @property
+    def evaluated_step(self) -> int:
+        """The step whose weights the results are of; 0 if it is not known."""
+        return int(self.evaluation.get("step", 0))
 
     def last(self, name: str) -> float | None:
         """Return the newest value of a number in metrics.jsonl."""
@@ -201,6 +206,7 @@ def compare_groups(
                 scores[task, name] = _scores(fitting, task, name, confidence)
                 for score in scores[task, name]:
                     remarks += infinite_score(task, name, score.difference) if score.difference else []
+    remarks += _evaluated_steps(groups)
     single = [group.letter for group in groups if len(group.runs) == 1]
     if any(len(group.runs) > 1 for group in groups) and single:
         remarks.append(
@@ -208,6 +214,18 @@ def compare_groups(
             "nothing about other seeds."
         )
     return scores, remarks
+
+
+def _evaluated_steps(groups: Sequence[RunGroup]) -> list[str]:
+    """Return a remark if the scores are of other steps than each other, or than the training."""
+    # Results of 0.1 do not name their step.
+    evaluated = [(g.letter, [run for run in g.runs if run.results and run.evaluated_step]) for g in groups]
+    runs = [run for _, of_group in evaluated for run in of_group]
+    if len({run.evaluated_step for run in runs}) < 2 and all(run.evaluated_step == run.step for run in runs):
+        return []
+    steps = {letter: sorted({run.evaluated_step for run in of_group}) for letter, of_group in evaluated if of_group}
+    listed = ", ".join(f"{letter} {' and '.join(f'{step:,}' for step in found)}" for letter, found in steps.items())
+    return [f"The scores are of these steps: {listed}."]
 
 
 def curves_of(groups: Sequence[RunGroup]) -> list[GroupCurves]:

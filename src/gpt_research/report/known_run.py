@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,6 +14,8 @@ from typing import Any
 from gpt_research.base.settings import by_flag, to_dict
 from gpt_research.base.this_machine import TRAINED_ON
 from gpt_research.config import TrainConfig
+from gpt_research.evaluation.settings import EvaluationSettings
+from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.report.series import RunLines
 
 RESULT, VERSION = "evaluation.json", 1
@@ -122,13 +124,48 @@ def _result(path: Path) -> dict[str, Any] | None:
     return summary if is_result and isinstance(summary.get("run"), str) else None
 
 
-def train_command(config: TrainConfig) -> str:
-    """Return the command that trains with these settings, which needs no file but the data."""
-    usual = by_flag(to_dict(TrainConfig()))
-    left_out = {"resume", "step", "allow_change"}
-    words = ["gpt-research", "train"]
-    for name, value in by_flag(to_dict(config)).items():
-        if value == usual[name] or name in left_out:
+def train_command(config: TrainConfig, lineage: Mapping[str, Any]) -> str:
+    """Return the command that trains with these settings, which needs no file but the data.
+
+    Args:
+        lineage: that of the run, which says whether it is a fine-tuning.
+    """
+    fine_tuning = lineage.get("finetune", {}).get("settings")
+    if fine_tuning is not None:
+        usual, run = to_dict(FinetuneSettings()), fine_tuning.get("run", "")
+        words = _flags(fine_tuning, usual, {"run", "resume", "allow_change"})
+        return in_lines(["gpt-research", "finetune", run, *words])
+    words = _flags(by_flag(to_dict(config)), by_flag(to_dict(TrainConfig())), {"resume", "step", "allow_change"})
+    return in_lines(["gpt-research", "train", *words])
+
+
+def evaluate_command(run: str, summary: Mapping[str, Any]) -> str:
+    """Return the command that repeats an evaluation.
+
+    Args:
+        run: the run folder.
+        summary: of its result file.
+    """
+    words = ["gpt-research", "evaluate", f"{run}@{summary['step']}" if "step" in summary else run]
+    settings, usual = summary.get("settings", {}), to_dict(EvaluationSettings())
+    words += _flags({name: value for name, value in settings.items() if name in usual}, usual)
+    if summary.get("precision", "fp32") != "fp32":
+        words += ["--precision", summary["precision"]]
+    averaged = bool(summary.get("averaged_weights"))
+    if averaged or summary.get("trained_with", {}).get("ema_decay"):
+        words += ["--ema", json.dumps(averaged)]
+    if any("lm_eval" in of_task for of_task in summary.get("tasks", {}).values()):
+        words += ["--harness"]
+    if samples := summary.get("memorisation", {}).get("samples"):
+        words += ["--memorisation", str(samples["count"])]
+    return in_lines(words)
+
+
+def _flags(settings: Mapping[str, Any], usual: Mapping[str, Any], left_out: Collection[str] = ()) -> list[str]:
+    """Return the flags that give settings, but for those that are as usual."""
+    words: list[str] = []
+    for name, value in settings.items():
+        if value == usual.get(name) or name in left_out:
             continue
         if isinstance(value, dict):
             words += [word for key, own in value.items() for word in (f"--{name}.{key}", str(own))]
@@ -136,18 +173,7 @@ def train_command(config: TrainConfig) -> str:
             words += [word for own in value for word in (f"--{name}", str(own))]
         else:
             words += [f"--{name}", value if isinstance(value, str) else json.dumps(value)]
-    return in_lines(words)
-
-
-def evaluate_command(run: str, summary: dict[str, Any]) -> str:
-    """Return the command that repeats an evaluation."""
-    words = ["gpt-research", "evaluate", run]
-    usual: dict[str, Any] = {"split": "val", "max_tokens": 0, "batch_size": 8, "limit": 0}
-    for name in ("data", "split", "max_tokens", "tasks", "benchmarks", "limit", "context", "stride", "batch_size"):
-        value = summary.get("settings", {}).get(name)
-        if value not in (None, "", usual.get(name)):
-            words += [f"--{name}", str(value)]
-    return in_lines(words)
+    return words
 
 
 def in_lines(words: Sequence[str]) -> str:

@@ -306,8 +306,9 @@ def _commands(labelled: Sequence[tuple[str, KnownRun]], names: Sequence[str]) ->
         )
     ]
     for _, known in labelled:
-        commands = [train_command(known.config)] if known.config is not None else []
-        commands += [evaluate_command(known.name, summary) for _, summary in evaluations(known)]
+        commands = [train_command(known.config, known.lineage)] if known.config is not None else []
+        for _, summary in evaluations(known):
+            commands.append(evaluate_command(str(known.folder or summary.get("run", known.name)), summary))
         if commands:
             parts.append(details(known.name, code("\n".join(commands), f"Commands of {known.name}"), printed=True))
     parts.append(code(in_lines(["gpt-research", "report", *names]), "The command that made this page"))

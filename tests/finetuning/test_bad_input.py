@@ -160,9 +160,10 @@ def test_a_head_that_was_begun_in_another_order_keeps_it(
 def test_evaluate_measures_what_was_asked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(fine_tuned, "finetuning_of", lambda chosen: {"task": "classify"})
     run = RunReference(tmp_path)
-    assert is_of_examples(EvaluateCommand(), run)
-    for other in ({"suite": "small"}, {"memorisation": 3}, {"tasks": "blimp"}, {"benchmarks": "here"}):
-        assert not is_of_examples(EvaluateCommand(**other), run)
+    assert is_of_examples(EvaluateCommand(), run, 0)
+    assert not is_of_examples(EvaluateCommand(), run, 3)
+    for other in ({"suite": "small"}, {"tasks": "blimp"}, {"benchmarks": "here"}):
+        assert not is_of_examples(EvaluateCommand(**other), run, 0)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_evaluate_measures_what_was_asked_for(monkeypatch: pytest.MonkeyPatch, t
 def test_a_setting_that_examples_know_nothing_of_is_refused(ignored: dict[str, Any], tmp_path: Path) -> None:
     (name,) = ignored
     with pytest.raises(UserError, match=f"^{name} is .* Leave --{name} out"):
-        evaluate_examples(EvaluateCommand(**ignored), RunReference(tmp_path))
+        evaluate_examples(EvaluateCommand(**ignored), RunReference(tmp_path), json="", device="cpu", precision="fp32")
 
 
 def test_tables_hold_what_json_lines_hold(tmp_path: Path) -> None:

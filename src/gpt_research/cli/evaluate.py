@@ -70,8 +70,9 @@ def run(command: EvaluateCommand) -> int:
     if command.audit:
         return _audit(command)
     chosen = named_or_newest(command.run, command.step)
-    if is_of_examples(command, chosen):
-        return evaluate_examples(command, chosen)
+    if is_of_examples(command, chosen, command.memorisation):
+        how = {"json": command.json, "device": command.device, "precision": command.precision}
+        return evaluate_examples(command, chosen, **how)
     rescore: Rescore | None = None
     if command.harness:  # lm-eval is an optional dependency
         from gpt_research.evaluation.harness import rescore_model

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gpt_research.base.errors import UserError
 
 if TYPE_CHECKING:
-    from gpt_research.cli.evaluate import EvaluateCommand
+    from gpt_research.evaluation.settings import EvaluationSettings
     from gpt_research.run_reference import RunReference
 
 
@@ -17,19 +17,21 @@ NOT_FOR_EXAMPLES = ("split", "max_tokens", "limit", "context", "stride", "ema", 
 """Settings that the examples of a fine-tuned run know nothing of."""
 
 
-def is_of_examples(command: EvaluateCommand, chosen: RunReference) -> bool:
-    """Return whether the examples of a fine-tuned run are to be measured, and not a data set or
-    benchmarks.
+def is_of_examples(command: EvaluationSettings, chosen: RunReference, memorisation: int) -> bool:
+    """Return whether the examples of a fine-tuned run are to be measured, and not a data set,
+    benchmarks or so many samples of its own.
     """
     from gpt_research.finetuning.fine_tuned import finetuning_of
 
-    others = command.named_tasks or command.suite or command.benchmarks or command.memorisation
+    others = command.named_tasks or command.suite or command.benchmarks or memorisation
     if others or (command.data and not Path(command.data).is_file()):
         return False
     return bool(command.data) or finetuning_of(chosen) is not None
 
 
-def evaluate_examples(command: EvaluateCommand, chosen: RunReference) -> int:
+def evaluate_examples(
+    command: EvaluationSettings, chosen: RunReference, *, json: str, device: str, precision: str
+) -> int:
     """Measure the run, print its scores with intervals and write the result; return the exit
     code.
 
@@ -53,7 +55,7 @@ def evaluate_examples(command: EvaluateCommand, chosen: RunReference) -> int:
                 f"whole context of the fine-tuned run {chosen}. Leave --{name} out, or name benchmarks with --tasks, "
                 "or a data set with --data."
             )
-    runtime = startup.start(command.device, command.precision)
+    runtime = startup.start(device, precision)
     opened = open_fine_tuned(chosen, command.data, runtime.device)
     summary, result = evaluate_fine_tuned(opened, runtime, command.batch_size)
     found = summary["tasks"][result.task]
@@ -68,8 +70,8 @@ def evaluate_examples(command: EvaluateCommand, chosen: RunReference) -> int:
     print_table(table)
     if found["cut"]:
         print(f"{found['cut']:,} examples are longer than the context and were cut.")
-    path = Path(command.json) if command.json else chosen.folder / results.RESULT_NAME
-    if not command.json:
+    path = Path(json) if json else chosen.folder / results.RESULT_NAME
+    if not json:
         results.keep_that_of_another_step(chosen.folder, summary["step"])
     results.write(path, summary, [result])
     print(f"Result: {path}")

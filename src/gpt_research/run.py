@@ -70,14 +70,17 @@ class Run:
         run_config(reference.folder)  # it says what a folder lacks that is no run
         return cls._open(reference.folder, reference.step, device, ema, None)
 
-    def at(self, step: int) -> Run:
+    def at(self, step: int, ema: bool | None = None) -> Run:
         """Open another checkpoint of the run, on the same device. The tokenizer is read once for
         all of them.
+
+        Args:
+            ema: as in `open`.
 
         Raises:
             UserError: as `open` does.
         """
-        return self._open(self.folder, str(step), self.model.token_embedding.weight.device, None, self.tokenizer)
+        return self._open(self.folder, str(step), self.model.token_embedding.weight.device, ema, self.tokenizer)
 
     @classmethod
     def _open(

@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -180,6 +181,21 @@ def test_a_client_that_leaves_frees_its_rows_within_a_second(
 ) -> None:
     leave(client)
     assert wait_until(lambda: server.batch.in_flight == server.batch.running == 0, seconds=1)
+
+
+def test_a_question_whose_client_left_is_not_worked_on(server: Running, client: httpx.Client) -> None:
+    worker, free = server.app.state.worker, threading.Event()
+    running = worker._executor.submit(free.wait, 20)
+    try:
+        for what, question in (("/api/analysis", {"text": "the king"}), ("/tokenize", {"prompt": "the king"})):
+            with pytest.raises(httpx.ReadTimeout):
+                client.post(what, json=question, timeout=0.3)
+        with pytest.raises(httpx.ReadTimeout):
+            client.get("/api/positions", timeout=0.3)
+        assert wait_until(lambda: worker.waiting == 0, 5)
+    finally:
+        free.set()
+        running.result()
 
 
 def test_a_client_that_takes_nothing_of_its_stream_is_cut_off(server: Running, client: httpx.Client) -> None:

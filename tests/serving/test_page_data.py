@@ -12,10 +12,17 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from gpt_research.base.errors import UserError
 from gpt_research.data.documents import Documents
 from gpt_research.data.loader import shards_by_array
 from gpt_research.data.shards import Dataset, read_manifests
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.inspection.validation import ValidationPass
+from gpt_research.run import Run
+from gpt_research.serving.errors import ApiError
+from gpt_research.serving.page_api import validation
+from gpt_research.serving.page_api.validation import Job, Jobs
+from gpt_research.serving.worker import Worker
 from gpt_research.settings_history import run_config
 from gpt_research.training.inputs import loader_of_run
 
@@ -162,6 +169,86 @@ def test_a_data_set_that_is_gone_says_which_views_are_missing(page: TestClient, 
         status, error = refused(page, what, **({"q": "king"} if "search" in what else {}))
         assert (status, error["code"]) == (404, "data_missing")
         assert "nowhere is not there" in error["message"]
+
+
+def test_a_pass_that_failed_says_so_once_and_a_busy_worker_is_waited_for(
+    page: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*given: object) -> None:
+        raise UserError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(validation, "_begin", fail)
+        found = wait(page, "data/validation")
+    assert (found["state"], found["why"]) == ("failed", "the disk is full")
+    run, refused = Worker.run, set()
+
+    async def run_later(self: Worker, function: Any, *given: Any) -> Any:
+        name = function.__name__
+        if name in ("read_losses", "_begin", "advance", "keep_losses") and name not in refused:
+            refused.add(name)
+            raise ApiError(429, "busy")
+        return await run(self, function, *given)
+
+    monkeypatch.setattr(validation, "BUSY_S", 0.01)
+    monkeypatch.setattr(Worker, "run", run_later)
+    assert wait(page, "data/validation")["state"] == "ready"
+    assert len(refused) == 4
+
+
+def test_a_pass_that_nobody_asks_for_any_more_gives_way(page: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def read_losses(run: Run, fingerprint: str) -> None:
+        read.append(run.step)
+
+    def both_wait() -> tuple[Jobs, Job, Job]:
+        """Ask for both checkpoints while another pass has its turn."""
+        app: Any = page.app
+        app.state.validation = jobs = Jobs(app.state.worker, app.state.models)
+        page.portal.call(jobs._turn.acquire)  # type: ignore[union-attr]
+        for model in ("tiny", "tiny@20"):
+            page.get("/api/data/validation", params={"model": model})
+        newest, other = jobs._jobs.values()
+        return jobs, newest, other
+
+    monkeypatch.setattr(validation, "read_losses", read_losses)
+    jobs, newest, other = both_wait()
+    other.asked_at -= 60
+    page.portal.call(jobs._turn.release)  # type: ignore[union-attr]
+    assert wait(page, "data/validation")["state"] == "ready"
+    assert wait(page, "data/validation", model="tiny@20")["state"] == "ready"
+    assert read == [40, 20]
+    assert other not in jobs._jobs.values(), "it began anew when it was asked for"
+
+    read.clear()
+    jobs, newest, other = both_wait()
+    advance = ValidationPass.advance
+
+    def forgotten_at_first(going: ValidationPass) -> bool:
+        if newest.asked_at > 0:
+            newest.asked_at = 0.0
+            return True
+        return advance(going)
+
+    monkeypatch.setattr(ValidationPass, "advance", forgotten_at_first)
+    page.portal.call(jobs._turn.release)  # type: ignore[union-attr]
+    assert wait(page, "data/validation", model="tiny@20")["state"] == "ready"
+    assert (read, newest.state) == ([40, 20], "running")
+    assert list(jobs._jobs.values()) == [other]
+
+
+def test_a_shard_that_goes_and_comes_back_is_noticed(page: TestClient, folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(run_config(folder).data, data)
+    use_data(folder, data)
+    assert ask(page)["state"] == "ok"
+    shard = next(data.rglob("*val*.bin"))
+    shard.rename(tmp_path / "away")
+    found = ask(page)
+    assert (found["state"], str(shard) in found["why"]) == ("damaged", True)
+    (tmp_path / "away").rename(shard)
+    assert ask(page)["state"] == "ok"
 
 
 def test_other_data_shows_its_documents_but_not_their_steps(page: TestClient, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from starlette.testclient import TestClient
 
 from gpt_research.base.locks import is_locked, take_lock
 from gpt_research.checkpoint.files import checkpoint_path
+from gpt_research.cli.serve import ServeCommand, build
 from gpt_research.run import Run
 from gpt_research.training.live_metrics import LiveMetrics
 from gpt_research.training.metrics import read_metrics
@@ -26,10 +28,34 @@ def about(page: TestClient) -> dict[str, Any]:
     return dict(found)
 
 
+def test_a_checkpoint_that_is_saved_again_is_opened_again(page: TestClient, folder: Path) -> None:
+    def asked() -> object:
+        assert page.post("/api/analysis", json={"model": "tiny@20", "text": "the king"}).status_code == 200
+        return page.app.state.models.runs.by_name["tiny@20"]  # type: ignore[attr-defined]
+
+    first = asked()
+    assert asked() is first
+    os.utime(checkpoint_path(folder, 20) / "state.json", ns=(0, 10**9))
+    again = asked()
+    assert again is not first
+    assert asked() is again
+
+
+def test_the_whole_training_is_seen_with_the_weights_that_the_server_takes(folder: Path) -> None:
+    with TestClient(build(ServeCommand(runs=[str(folder)], device="cpu", ema=True), "")) as page:
+        answer = page.post("http://localhost/api/through/losses", json={"text": "the king"})
+    assert answer.status_code == 404
+    assert "average" in answer.json()["error"]["message"]
+
+
 def test_a_finished_run(page: TestClient, folder: Path) -> None:
     found = about(page)
     assert (found["name"], found["step"], found["max_steps"], found["training"]) == ("tiny", 40, 40, False)
     assert (found["ended"], found["problem"], found["data"]["state"]) == ("finished", "", "ok")
+    assert (found["served_step"], found["step_is_named"]) == (40, False)
+    with TestClient(build(ServeCommand(runs=[f"{folder}@20"], device="cpu"), "")) as named:
+        [run] = named.get("http://localhost/api/runs").json()["runs"]
+        assert (run["name"], run["served_step"], run["step_is_named"]) == ("tiny@20", 20, True)
     assert found["tokens_seen"] == 40 * 1024
     assert found["shape"]["context"] == 64
     assert found["shape"]["parameters"] == Run.open(folder).model.num_parameters()

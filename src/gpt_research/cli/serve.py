@@ -159,6 +159,7 @@ def _served(reference: str, ema: bool | None) -> ServedModel:
     """Return the model that RUN or NAME=RUN names."""
     from gpt_research.checkpoint.files import find_step
     from gpt_research.run import named_or_newest
+    from gpt_research.run_reference import NEWEST
     from gpt_research.serving.models import ServedModel, written_at
     from gpt_research.settings_history import run_config
 
@@ -171,7 +172,8 @@ def _served(reference: str, ema: bool | None) -> ServedModel:
     run_config(folder)  # it says what a folder lacks that is no run
     step = find_step(folder, chosen.step)
     own = folder.resolve().name + (f"@{chosen.step}" if chosen.is_named else "")
-    return ServedModel(name or own, folder, step, written_at(folder, step), ema)
+    is_named = chosen.is_named and chosen.step != NEWEST
+    return ServedModel(name or own, folder, step, written_at(folder, step), ema, is_named)
 
 
 def _is_of_this_machine(host: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from functools import lru_cache
 from pathlib import Path
 
 from gpt_research.base.errors import UserError
@@ -35,11 +36,13 @@ class CheckpointGone(CheckpointLost):
 class Checkpoints:
     """Opened checkpoints of any number of runs. Several threads may ask."""
 
-    def __init__(self, room: int = ROOM) -> None:
-        """Keep at most `room` bytes of weights, but always the checkpoint that was asked for
-        last.
+    def __init__(self, room: int = ROOM, ema: bool | None = None) -> None:
+        """Keep at most `room` bytes of weights, but always the checkpoint that was asked for last.
+
+        Args:
+            ema: as in `Run.open`.
         """
-        self._room = room
+        self._room, self._ema = room, ema
         self._lock = threading.Lock()
         self._open: OrderedDict[tuple[Path, int], tuple[int, Run]] = OrderedDict()
         """By run and step: when the checkpoint was written, and the opened run."""
@@ -66,13 +69,23 @@ class Checkpoints:
 
     def _opened(self, folder: Path, step: int) -> Run:
         other = next((run for (of, _), (_, run) in self._open.items() if of == folder), None)
-        return Run.open(folder, step=str(step)) if other is None else other.at(step)
+        return Run.open(folder, step=str(step), ema=self._ema) if other is None else other.at(step, self._ema)
 
     def _drop(self) -> None:
         sizes = [sum(p.nbytes for p in run.model.parameters()) for _, run in self._open.values()]
         while len(sizes) > 1 and sum(sizes) > self._room:
             self._open.popitem(last=False)
             del sizes[0]
+
+
+@lru_cache
+def shared_checkpoints(ema: bool | None = None) -> Checkpoints:
+    """Return the opened checkpoints of this process.
+
+    Args:
+        ema: as in `Run.open`.
+    """
+    return Checkpoints(ema=ema)
 
 
 def _written(folder: Path, step: int) -> int:

@@ -1,22 +1,37 @@
-"""Work for a client that ends when the client goes away."""
+"""Work for a client, which ends when the client goes away before its turn."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from fastapi import Request
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
 
 from gpt_research.serving.errors import ApiError
 
 T = TypeVar("T")
 
 
-async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` returns; cancel it if the client closes its connection first.
+class WhileConnected(APIRoute):
+    """The class of routes whose handler is cancelled if its client closes the connection before the
+    response begins.
+    """
 
-    The body of the request must have been read.
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_while_connected(request: Request) -> Response:
+            await request.body()  # the request keeps it for its handler
+            return await _unless_disconnected(request, handle(request))
+
+        return handle_while_connected
+
+
+async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns; cancel it if the client closes its connection first.
 
     Raises:
         ApiError: the client is gone, so that nobody reads the answer.

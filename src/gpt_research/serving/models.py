@@ -41,6 +41,8 @@ class ServedModel:
     """When the checkpoint was written, in seconds since 1970."""
     ema: bool | None = None
     """As in `Run.open`."""
+    is_named: bool = False
+    """True if the user named this checkpoint, False if it was the newest."""
 
 
 T = TypeVar("T")
@@ -58,6 +60,8 @@ class Opened(Generic[T]):
         self._worker, self._open, self._kept = worker, open, kept
         self.by_name: OrderedDict[str, T] = OrderedDict()
         """What is open, the one that was used last at the end."""
+        self._written: dict[str, int] = {}
+        """When the checkpoint of each was written, in nanoseconds."""
 
     async def get(self, model: ServedModel) -> T:
         """Return what was opened of a model; open it if this is the first time.
@@ -66,24 +70,35 @@ class Opened(Generic[T]):
             ApiError: 404, the checkpoint was deleted since the server started.
             UserError: it is damaged, or there is no room for it.
         """
-        if model.name not in self.by_name:
+        if not self._is_open(model):
             return await self._worker.run(self._opened, model)
         self.by_name.move_to_end(model.name)
         return self.by_name[model.name]
 
+    def _is_open(self, model: ServedModel) -> bool:
+        """Return whether a model is open as its checkpoint stands: a run that was resumed before it
+        may have saved it again. One that was deleted stays open.
+        """
+        if model.name not in self.by_name:
+            return False
+        return _written_ns(model.folder, model.step) in (0, self._written.get(model.name))
+
     def _opened(self, model: ServedModel) -> T:
         """Open a model, in the worker's thread. Another request may have done so meanwhile."""
-        if model.name not in self.by_name:
+        if not self._is_open(model):
+            written = _written_ns(model.folder, model.step)
             try:
-                self.by_name[model.name] = self._worker.on_all_cores(self._open, model)
+                opened = self._worker.on_all_cores(self._open, model)
             except UserError:
                 if checkpoint_path(model.folder, model.step).is_dir():
                     raise
                 message = f"The checkpoint of {model.name} (step {model.step}) was deleted since the server started."
                 raise ApiError(404, message, param="model", code="checkpoint_gone") from None
+            self._written[model.name], self.by_name[model.name] = written, opened
+            self.by_name.move_to_end(model.name)
             others = [name for name in self.by_name if name not in self._kept]
             for name in others[:-MOST_OPEN]:
-                del self.by_name[name]
+                del self.by_name[name], self._written[name]
         return self.by_name[model.name]
 
 
@@ -170,8 +185,8 @@ class ServedModels:
 
     def _open_run(self, model: ServedModel) -> Run:
         others = [run for run in self.runs.by_name.values() if run.folder == model.folder]
-        if others and model.ema is None:
-            return others[0].at(model.step)  # the tokenizer is read once
+        if others:
+            return others[0].at(model.step, model.ema)  # the tokenizer is read once
         return Run.open(model.folder, self._device, str(model.step), model.ema)
 
 
@@ -181,8 +196,12 @@ def _not_found(message: str) -> ApiError:
 
 def written_at(run: Path, step: int) -> int:
     """Return when a checkpoint was written, in seconds since 1970; 0 if it is gone."""
+    return _written_ns(run, step) // 10**9
+
+
+def _written_ns(run: Path, step: int) -> int:
     try:
-        return int((checkpoint_path(run, step) / "state.json").stat().st_mtime)
+        return (checkpoint_path(run, step) / "state.json").stat().st_mtime_ns
     except OSError:
         return 0
 

@@ -41,8 +41,8 @@ class Worker:
         """Calls that wait or run."""
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what a function returns, which is called in the thread. If the client goes away
-        before its turn, it is not called.
+        """Return what a function returns, which is called in the thread. If the caller is
+        cancelled before its turn, because the client went away, it is not called.
 
         Raises:
             ApiError: 429, too many calls wait.

@@ -103,6 +103,42 @@ def test_reload_keeps_prompt_settings_checkpoint_and_text(visit: Visit) -> None:
     assert page.get_by_label("Checkpoint").input_value() == "30"
 
 
+def test_the_header_keeps_what_was_typed_and_follows_the_run(visit: Visit) -> None:
+    page = visit("#/write?prompt=the king")
+    page.get_by_label("Prompt", exact=True).fill("a horse")
+    page.get_by_label("Checkpoint").select_option("30")
+    page.wait_for_function("document.querySelector('.pane-title').textContent.includes('step 30')")
+    assert page.get_by_label("Prompt", exact=True).input_value() == "a horse"
+    run = page.locator("#pick select").first
+    run.focus()
+    run.select_option("mortal")
+    page.wait_for_function("document.querySelector('.pane-title').textContent === 'mortal'")
+    assert page.evaluate("document.activeElement.value") == "mortal"
+    page.get_by_label("Checkpoint").select_option("12")
+    page.get_by_role("heading", name="mortal, step 12").wait_for()
+    assert page.get_by_label("Prompt", exact=True).input_value() == "a horse"
+
+
+def test_a_view_that_does_not_come_is_told_and_asked_for_again(visit: Visit) -> None:
+    page = visit("#/write", errors=("ERR_FAILED",))
+    held: list[Any] = []
+    page.route("**/trace.js", lambda route: held.append(route))
+    for asked in (1, 2):
+        page.evaluate("location.hash = '#/trace'")
+        while len(held) < asked:
+            page.wait_for_timeout(20)
+        if asked == 1:
+            page.evaluate("location.hash = '#/write'")
+            page.wait_for_timeout(400)  # more than it takes until a view says that it comes
+            assert page.get_by_label("Prompt", exact=True).is_visible()
+        held[-1].abort()
+    alert = page.get_by_role("alert").filter(has_text="Trace could not be loaded")
+    alert.wait_for()
+    page.unroute("**/trace.js")
+    alert.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name="Trace", exact=True).wait_for()
+
+
 def test_dark_comes_from_the_system_or_from_the_switch_and_stays(visit: Visit) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     page = visit(scheme="dark")
@@ -160,6 +196,28 @@ def test_the_header_names_every_run_and_checkpoint(visit: Visit) -> None:
     assert steps[0] == "newest (60)"
     assert re.fullmatch(r"step 60 \((best, )?validation \d\.\d+\)", steps[1])
     assert len(steps) == 11
+
+
+def test_the_newest_checkpoint_is_asked_also_if_the_server_started_with_another(visit: Visit) -> None:
+    page = visit()
+    changed: dict[str, Any] = {}
+
+    def runs(route: Any) -> None:
+        found = route.fetch().json()
+        found["runs"][0] |= changed
+        route.fulfill(json=found)
+
+    page.route("**/api/runs", runs)
+    page.evaluate(f"location.hash = '#/inside?text={TEXT}'")
+    for found, model, label in (
+        ({"served_step": 30}, "tiny@newest", "newest (60)"),
+        ({"served_step": 30, "step_is_named": True}, "tiny", "step 30 (served)"),
+    ):
+        changed.update(found)
+        with page.expect_request("**/api/analysis") as asked:
+            page.reload()
+        assert asked.value.post_data_json["model"] == model
+        assert page.get_by_label("Checkpoint").locator("option").first.text_content() == label
 
 
 @pytest.mark.alone

@@ -133,7 +133,13 @@ def test_switching_parts_off_changes_the_text_and_switching_on_brings_it_back(si
         shown = [float(text) for text in re.findall(r"([\d.]+)%", words)]
         assert shown == pytest.approx([100 * chance for chance in chances], rel=0.06, abs=0.02)
     page.reload()
-    page.get_by_role("heading", name=f"→ {found['after']['loss']:.4g} nats").wait_for()
+    heading = page.get_by_role("heading", name=f"→ {found['after']['loss']:.4g} nats")
+    heading.wait_for()
+    page.get_by_label("Checkpoint").select_option("30")
+    page.locator(".summary", has_text="step 30").wait_for()
+    page.go_back()
+    page.locator(".summary", has_text="step 60").wait_for()
+    heading.wait_for()
     page.get_by_role("button", name="Switch all on").click()
     assert page.locator(".strip .t").nth(5).get_attribute("aria-label") == before
     assert page.locator(".switch[aria-pressed=true]").count() == 0
@@ -182,3 +188,4 @@ def test_a_validation_text_is_taken_for_those_who_have_none(visit: Visit) -> Non
     page.get_by_role("button", name="Take a validation text").click()
     page.locator(".strip .t").nth(10).wait_for()
     assert len(page.get_by_label("Text", exact=True).input_value()) > 40
+    assert "text=" in page.get_by_role("link", name="Trace", exact=True).get_attribute("href")

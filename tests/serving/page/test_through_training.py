@@ -74,6 +74,30 @@ def test_a_text_of_the_training_language_is_learnt(visit: Visit) -> None:
     assert float(re.search(r"won ([\d.]+) nats", said)[1]) > 0.5  # type: ignore[index]
 
 
+def test_of_many_checkpoints_a_hundred_are_followed(site: Site, visit: Visit) -> None:
+    page = visit()
+    asked = []
+
+    def runs(route: Any) -> None:
+        found = route.fetch().json()
+        one = found["runs"][0]["checkpoints"][0]
+        found["runs"][0]["checkpoints"] = [one | {"step": step} for step in range(1, 251)]
+        route.fulfill(json=found)
+
+    def answer(route: Any) -> None:
+        asked.append(route.request.post_data_json["steps"])
+        route.fulfill(json=answers)
+
+    answers = losses(site)
+    page.route("**/api/runs", runs)
+    page.route("**/api/through/losses", answer)
+    page.evaluate(f"location.hash = '#/training?text={TEXT}'")
+    page.reload()
+    page.get_by_text("150 checkpoints between these are left out").wait_for()
+    assert (len(asked[-1]), asked[-1][0], asked[-1][-1]) == (100, 1, 250)
+    assert [step for steps in asked[-26:-1] for step in steps] == asked[-1]
+
+
 def test_samples_are_written_at_each_checkpoint(visit: Visit) -> None:
     page = visit("#/training")
     page.get_by_label("Prompt", exact=True).fill("the king")

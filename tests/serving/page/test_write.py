@@ -125,6 +125,27 @@ def test_a_branch_goes_on_from_an_alternative_and_the_first_text_stays(visit: Vi
     branches.first.click()
     assert tokens(section) == first
     assert branches.first.get_attribute("aria-current") == "true"
+    # The ids of its tokens mean something else to another run.
+    page.locator("#pick select").first.select_option("mortal")
+    other = page.get_by_role("region", name="mortal", exact=True)
+    other.wait_for()
+    assert tokens(other) == []
+    page.go_back()
+    assert tokens(ended(page)) == first
+
+
+def test_of_many_branches_the_newest_are_kept_with_all_that_they_come_from(visit: Visit) -> None:
+    kept = """async ([parent, place]) => {
+        const { Branches } = await import("./branches.js");
+        const made = new Branches(place);
+        for (let at = 0; at < 60; at++) made.add({ parent: at ? parent ?? at : null, at: at && 1, tokens: [{}, {}] });
+        made.save();
+        const { all, chosen } = new Branches(place);
+        return [...all.values()].every((one) => one.parent === null || all.has(one.parent)) && [all.size, chosen];
+    }"""
+    page = visit()
+    assert page.evaluate(kept, [1, "star"]) == [41, 60]
+    assert page.evaluate(kept, [None, "chain"]) == [60, 60]
 
 
 def test_a_branch_of_a_branch_hangs_below_it_and_goes_with_it(visit: Visit) -> None:
@@ -180,9 +201,10 @@ def test_two_checkpoints_write_side_by_side(site: Site, visit: Visit) -> None:
 
 
 def test_the_request_is_copied_in_three_forms_that_work(site: Site, visit: Visit) -> None:
-    prompt = 'it\'s "the" king\nand $HOME'
+    prompt = '--it\'s "the" king\nand $HOME, true or null'
     page = visit("#/write?max_tokens=12&temperature=0")
     page.get_by_label("Prompt", exact=True).fill(prompt)
+    page.get_by_label("Stop at").fill("zq\\n")
     page.get_by_text("Copy as curl, Python or a command").click()
     expected = complete(site, prompt=prompt, max_tokens=12, temperature=0)["text"]
     code = page.locator(".copy-as code")
@@ -193,6 +215,7 @@ def test_the_request_is_copied_in_three_forms_that_work(site: Site, visit: Visit
     command = parse("generate", arguments)
     assert command is not None
     assert (command.prompt, command.max_new_tokens, command.temperature) == (prompt, 12, 0)
+    assert command.stop == ["zq\n"]
     page.get_by_role("button", name="Python").click()
     namespace = {"__name__": "copied"}
     pytest.importorskip("openai", reason="the openai client is not installed")

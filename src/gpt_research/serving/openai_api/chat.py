@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,7 @@ from gpt_research.base.errors import UserError
 from gpt_research.data.chat_format import encode_chat, has_chat_format
 from gpt_research.run_reference import RunReference
 from gpt_research.serving.batch import RunningBatch
+from gpt_research.serving.disconnects import WhileConnected
 from gpt_research.serving.errors import ApiError
 from gpt_research.serving.models import Models, ServedModel
 from gpt_research.serving.openai_api.answer import Answer, Json
@@ -25,7 +26,7 @@ from gpt_research.serving.openai_api.written import written
 from gpt_research.serving.texts import WholeText
 from gpt_research.training.inspect_run import training_of
 
-router = APIRouter(prefix="/v1", tags=["openai"])
+router = APIRouter(prefix="/v1", tags=["openai"], route_class=WhileConnected)
 
 
 class TextPart(BaseModel):
@@ -71,7 +72,7 @@ class ChatRequest(Sampling):
 
 
 @router.post("/chat/completions", response_model=None)
-async def chat(asked: ChatRequest, request: Request, models: Models, batch: RunningBatch) -> Response:
+async def chat(asked: ChatRequest, models: Models, batch: RunningBatch) -> Response:
     """Answer a conversation."""
     model = models.find(asked.model)
     if not has_chat_format(_lineage(model)):
@@ -98,7 +99,7 @@ async def chat(asked: ChatRequest, request: Request, models: Models, batch: Runn
         )
     completion = asked.as_completion(tokens, room)
     answer = ChatAnswer(completion, model.name, engine, [tokens], [tokens], None)
-    return await written(request, answer, batch, streamed=bool(asked.stream))
+    return await written(answer, batch, streamed=bool(asked.stream))
 
 
 def _lineage(model: ServedModel) -> dict[str, Any]:

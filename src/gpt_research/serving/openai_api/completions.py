@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 from fastapi.responses import Response
 
 from gpt_research.serving.batch import RunningBatch
-from gpt_research.serving.disconnects import unless_disconnected
+from gpt_research.serving.disconnects import WhileConnected
 from gpt_research.serving.errors import ApiError
 from gpt_research.serving.models import Models
 from gpt_research.serving.openai_api.answer import Answer
@@ -16,7 +16,7 @@ from gpt_research.serving.openai_api.schemas import Completion, CompletionReques
 from gpt_research.serving.openai_api.written import written
 from gpt_research.serving.worker import Work
 
-router = APIRouter(prefix="/v1", tags=["openai"])
+router = APIRouter(prefix="/v1", tags=["openai"], route_class=WhileConnected)
 
 
 @router.post(
@@ -24,16 +24,14 @@ router = APIRouter(prefix="/v1", tags=["openai"])
     response_model=None,
     responses={200: {"model": Completion, "content": {"text/event-stream": {}}}},
 )
-async def complete(
-    asked: CompletionRequest, request: Request, models: Models, batch: RunningBatch, work: Work
-) -> Response:
+async def complete(asked: CompletionRequest, models: Models, batch: RunningBatch, work: Work) -> Response:
     """Continue one or several prompts."""
     if asked.best_of not in (None, asked.samples):
         raise ApiError(400, "best_of: only the value of n is supported. Leave it out.", param="best_of")
-    answer = await unless_disconnected(request, _begin(asked, models, batch, work))
+    answer = await _begin(asked, models, batch, work)
     if asked.tokens_to_write == 0:
         return Response(answer.without_samples(), media_type="application/json")
-    return await written(request, answer, batch, streamed=bool(asked.stream))
+    return await written(answer, batch, streamed=bool(asked.stream))
 
 
 async def _begin(asked: CompletionRequest, models: Models, batch: RunningBatch, work: Work) -> Answer:

@@ -11,12 +11,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field, StrictInt
 
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.serving.disconnects import WhileConnected
 from gpt_research.serving.models import Models
 from gpt_research.serving.texts import WHOLE
 from gpt_research.serving.worker import Work
 
 MOST_CHARACTERS = 1_000_000
-router = APIRouter(tags=["tokenizer"])
+router = APIRouter(tags=["tokenizer"], route_class=WhileConnected)
 
 
 class TokenizeRequest(BaseModel):

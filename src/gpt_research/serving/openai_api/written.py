@@ -6,15 +6,13 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import orjson
-from fastapi import Request
 from fastapi.responses import Response
 from sse_starlette import EventSourceResponse
 from starlette.types import Receive, Scope, Send
 
 from gpt_research.base.errors import UserError
 from gpt_research.serving import errors
-from gpt_research.serving.batch import Fresh, Job, RunningBatch
-from gpt_research.serving.disconnects import unless_disconnected
+from gpt_research.serving.batch import Job, RunningBatch
 from gpt_research.serving.errors import ApiError
 
 if TYPE_CHECKING:
@@ -24,18 +22,14 @@ PING_S = 60
 """Seconds of silence after which a comment keeps a stream open."""
 
 
-async def written(request: Request, answer: Answer, batch: RunningBatch, *, streamed: bool) -> Response:
+async def written(answer: Answer, batch: RunningBatch, *, streamed: bool) -> Response:
     """Let the batch write the samples of an answer, and return it whole or as events."""
     job = batch.submit(answer.engine, answer.requests(), streamed=streamed)
     if streamed:
         return Stream(job, answer)
     with job:
-        fresh = await unless_disconnected(request, _all(job))
+        fresh = [entry async for fresh in job for entry in fresh]
     return Response(answer.whole(fresh), media_type="application/json")
-
-
-async def _all(job: Job) -> Fresh:
-    return [entry async for fresh in job for entry in fresh]
 
 
 class Stream(EventSourceResponse):

@@ -1,5 +1,5 @@
 // The page: which view is shown, of which run and checkpoint, and what all views share.
-import { get } from "./api.js";
+import { ApiError, get } from "./api.js";
 import { button, choice, element, field, say } from "./dom.js";
 import { problem, waiting } from "./problems.js";
 import { address, go, here, replace } from "./route.js";
@@ -18,6 +18,9 @@ class Page {
   constructor() {
     this.main = document.getElementById("main");
     this.notice = document.getElementById("notice");
+    this.pick = document.getElementById("pick");
+    this.links = Object.entries(VIEWS).map(([name, [title]]) => [name, element("a", {}, title)]);
+    document.getElementById("views").replaceChildren(...this.links.map(([, link]) => element("li", {}, link)));
     this.runs = [];
     this.shown = null;
     this.serverGone = false;
@@ -39,16 +42,24 @@ class Page {
     return this.runs.find((run) => run.name === this.values.run) ?? this.runs[0];
   }
 
-  // The name of the model for requests: the run's name, and the checkpoint's step if one is chosen. Of a run that
-  // trains, the newest checkpoint is another one every few minutes.
-  model(step = this.values.step) {
-    const run = this.run();
-    return step ? `${run.name}@${step}` : run.training ? `${run.name}@newest` : run.name;
+  // The name of the model for requests: the run's name, and the checkpoint's step if one is chosen. The run's name
+  // alone is the checkpoint that was the newest when the server started.
+  model(step = this.values.step, run = this.run()) {
+    if (step) return `${run.name}@${step}`;
+    if (run.step_is_named) return run.name;
+    const newest = run.checkpoints.at(-1)?.step ?? run.served_step;
+    return run.training || newest !== run.served_step ? `${run.name}@newest` : run.name;
+  }
+
+  // The run of a model. A run's own name may hold an @, and the name of another before it.
+  runOf(model) {
+    const named = this.runs.filter((run) => model === run.name || model.startsWith(`${run.name}@`));
+    return named.sort((a, b) => b.name.length - a.name.length)[0];
   }
 
   title(model = this.model()) {
-    const at = this.runs.some((run) => run.name === model) ? -1 : model.lastIndexOf("@");
-    const [name, step] = at < 0 ? [model, ""] : [model.slice(0, at), model.slice(at + 1)];
+    const name = this.runOf(model)?.name ?? model;
+    const step = model.slice(name.length + 1);
     return step
       ? `${name}, ${step === "newest" ? "newest checkpoint" : `step ${Number(step).toLocaleString("en")}`}`
       : name;
@@ -56,13 +67,12 @@ class Page {
 
   // The checkpoint that an answer of the server is about.
   checkpoint({ model, step }) {
-    const run = this.runs.find((one) => model === one.name || model.startsWith(`${one.name}@`));
-    return `${run?.name ?? model}, step ${step.toLocaleString("en")}`;
+    return `${this.runOf(model)?.name ?? model}, step ${step.toLocaleString("en")}`;
   }
 
   everyModel() {
     return this.runs.flatMap((run) => [
-      [run.name, run.name],
+      [this.model("", run), run.name],
       ...run.checkpoints.map(({ step }) => [`${run.name}@${step}`, this.title(`${run.name}@${step}`)]),
     ]);
   }
@@ -77,6 +87,7 @@ class Page {
     const noted = address(this.at.view, { ...this.at.values, ...values });
     if (location.hash === this.hash) this.hash = replace(noted);
     this.at = here(noted);
+    this.drawLinks();
   }
 
   go(view, values) {
@@ -117,7 +128,8 @@ class Page {
       this.runs = (await get("/api/runs")).runs;
       if (!this.shown) await this.arrive();
       else if (JSON.stringify(this.runs) !== before) {
-        this.drawHeader();
+        // A list that someone has open is left alone; the next change of the runs draws it.
+        if (!this.pick.contains(document.activeElement)) this.drawPick();
         this.shown.view.runsChanged?.();
       }
     } catch {
@@ -155,20 +167,35 @@ class Page {
     if (!VIEWS[view]) return (replace(address("write", this.values)), this.arrive());
     const run = this.run();
     document.title = `${VIEWS[view][0]} · ${run?.name ?? ""} · gpt-research`;
-    this.drawHeader();
+    this.drawLinks();
+    this.drawPick();
     const turn = (this.turn = (this.turn ?? 0) + 1);
     if (this.shown?.name === view && this.shown.view.change?.()) return;
     this.shown?.view.leave?.();
     this.shown = null;
     const unknown = this.unknown();
     if (unknown) return this.main.replaceChildren(unknown);
-    const timer = setTimeout(() => this.main.replaceChildren(waiting("Loading…")), 300);
-    const module = await VIEWS[view][1]();
-    clearTimeout(timer);
-    if (turn !== this.turn) return;
+    const module = await this.loaded(view, turn);
+    if (!module || turn !== this.turn) return;
     this.shown = { name: view, view: module.show(this) };
     this.main.replaceChildren(element("h1", { class: "said" }, VIEWS[view][0]), this.shown.view.node);
     this.shown.view.shown?.();
+  }
+
+  // The module of a view; null if it did not come, which the page says.
+  async loaded(view, turn) {
+    const shown = (node) => turn === this.turn && this.main.replaceChildren(node);
+    const timer = setTimeout(() => shown(waiting("Loading…")), 300);
+    try {
+      return await VIEWS[view][1]();
+    } catch {
+      // Some browsers keep that a file did not come, so it comes with the whole page, if the server is there.
+      const again = () => get("/api/runs").then(() => location.reload(), () => {});
+      shown(problem(new ApiError(`The view ${VIEWS[view][0]} could not be loaded from the server.`), again));
+      return null;
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   // A run or a checkpoint that the address names and that is not there, or a run that cannot be looked at.
@@ -187,52 +214,44 @@ class Page {
       return message(
         `${run.name} has no checkpoint of step ${values.step} now. It has ` +
           `steps ${run.checkpoints.map((one) => one.step).join(", ")}.`,
-        button("Take the newest checkpoint", () => go(view, { ...values, step: null })),
+        button("Take the newest checkpoint", () =>
+          go(view, { ...values, step: run.step_is_named ? run.checkpoints.at(-1).step : null }),
+        ),
       );
     if (run.problem && view !== "training" && view !== "data") return message(run.problem);
     return null;
   }
 
-  drawHeader() {
+  drawLinks() {
     const { view, values } = this.at;
+    for (const [name, link] of this.links) {
+      link.setAttribute("href", address(name, { ...this.place(), text: values.text }));
+      if (name === view) link.setAttribute("aria-current", "page");
+      else link.removeAttribute("aria-current");
+    }
+  }
+
+  drawPick() {
     const run = this.run();
-    document
-      .getElementById("views")
-      .replaceChildren(
-        ...Object.entries(VIEWS).map(([name, [title]]) =>
-          element(
-            "li",
-            {},
-            element(
-              "a",
-              { href: address(name, { ...this.place(), text: values.text }), "aria-current": name === view && "page" },
-              title,
-            ),
-          ),
-        ),
-      );
     if (!run) return;
-    const other = (found) => go(view, { ...values, ...found });
-    const pick = document.getElementById("pick");
-    const steps = [["", newestOf(run)], ...[...run.checkpoints].reverse().map((one) => [one.step, nameOf(one)])];
-    if (pick.contains(document.activeElement)) return;
-    pick.replaceChildren(
-      ...[
-        field(
-          "Run",
-          choice(
-            this.runs.map((one) => one.name),
-            run.name,
-            (name) => other({ run: name, step: null }),
-          ),
-        ),
-        field(
-          "Checkpoint",
-          choice(steps, values.step ?? "", (step) => other({ step })),
-        ),
-        run.training && element("span", { class: "live" }, "training now"),
-      ].filter(Boolean),
+    // With what the view has noted until then.
+    const other = (found) => go(this.at.view, { ...this.values, ...found });
+    const steps = [["", firstOf(run)], ...[...run.checkpoints].reverse().map((one) => [one.step, nameOf(one)])];
+    const selects = [
+      choice(
+        this.runs.map((one) => one.name),
+        run.name,
+        (name) => other({ run: name, step: null }),
+      ),
+      choice(steps, this.values.step ?? "", (step) => other({ step })),
+    ];
+    const held = [...this.pick.querySelectorAll("select")].indexOf(document.activeElement);
+    this.pick.replaceChildren(
+      field("Run", selects[0]),
+      field("Checkpoint", selects[1]),
+      ...(run.training ? [element("span", { class: "live" }, "training now")] : []),
     );
+    selects[held]?.focus();
   }
 
   drawTheme() {
@@ -246,7 +265,9 @@ class Page {
   }
 }
 
-function newestOf(run) {
+// What is looked at if no checkpoint is chosen.
+function firstOf(run) {
+  if (run.step_is_named) return `step ${run.served_step.toLocaleString("en")} (served)`;
   const newest = run.checkpoints.at(-1);
   return newest ? `newest (${newest.step.toLocaleString("en")})` : "none yet";
 }

@@ -54,16 +54,23 @@ export class Branches {
   }
 
   save() {
-    const kept = [...this.all.values()]
-      .slice(-MOST_KEPT)
-      .map((branch) => ({ ...branch, state: branch.state === "writing" ? "stopped" : branch.state }));
-    const ids = new Set(kept.map((branch) => branch.id));
-    const whole = kept.filter((branch) => branch.parent === null || ids.has(branch.parent));
+    const branches = this.kept().map((branch) => ({
+      ...branch,
+      state: branch.state === "writing" ? "stopped" : branch.state,
+    }));
     try {
-      sessionStorage.setItem(this.place, JSON.stringify({ chosen: this.chosen, branches: whole }));
+      sessionStorage.setItem(this.place, JSON.stringify({ chosen: this.chosen, branches }));
     } catch {
       /* Full: it is not kept. */
     }
+  }
+
+  // The newest branches and the chosen one, each with all that it comes from.
+  kept() {
+    const ids = new Set();
+    for (let id of [...[...this.all.keys()].slice(-MOST_KEPT), this.chosen])
+      for (; this.all.has(id) && !ids.has(id); id = this.all.get(id).parent) ids.add(id);
+    return [...this.all.values()].filter((branch) => ids.has(branch.id));
   }
 
   restore() {

@@ -2,7 +2,8 @@
 import { button, element, say } from "./dom.js";
 
 const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-const python = (value) => JSON.stringify(value).replaceAll("true", "True").replaceAll("null", "None");
+// Texts and numbers are written alike in Python and JSON.
+const python = (value) => JSON.stringify(value);
 
 export function asCurl(request) {
   return (
@@ -25,7 +26,6 @@ export function asPython(request) {
 
 export function asCommand(request, run, step) {
   const settings = {
-    prompt: shell(request.prompt),
     max_new_tokens: request.max_tokens,
     temperature: request.temperature,
     top_p: request.top_p < 1 ? request.top_p : null,
@@ -35,7 +35,13 @@ export function asCommand(request, run, step) {
   };
   const flags = Object.entries(settings).filter(([, value]) => value !== null && value !== undefined && value !== "");
   const folder = shell(run.folder).replace(/^'([\w./-]+)'$/, "$1");
-  return `gpt-research generate ${folder} ${flags.map(([key, value]) => `--${key} ${value}`).join(" ")}`;
+  const texts = ["prompt", "stop"].filter((key) => request[key] !== undefined);
+  return [
+    `gpt-research generate ${folder}`,
+    // A text may begin with a dash, so it stands behind an equals sign.
+    ...texts.map((key) => `--${key}=${shell(request[key])}`),
+    ...flags.map(([key, value]) => `--${key} ${value}`),
+  ].join(" ");
 }
 
 export async function copy(text, what) {

@@ -32,6 +32,7 @@ class Data {
   constructor(page) {
     this.page = page;
     this.slot = new Slot();
+    this.on = new Slot(); // what went wrong while it searched on
     this.tabs = element("nav", { class: "choices tabs", "aria-label": "Parts of the data" });
     this.node = element("div", { class: "view data" }, this.tabs, this.slot.node);
   }
@@ -57,6 +58,7 @@ class Data {
     const { values } = this.page;
     const part = values.part in PARTS || values.part === "document" ? values.part : "corpora";
     clearTimeout(this.timer);
+    this.on.leave();
     this.opened?.leave();
     this.tabs.replaceChildren(
       ...Object.entries(PARTS).map(([name, title]) =>
@@ -241,7 +243,7 @@ class Data {
   list(caption, documents, measured = false) {
     const rows = documents.map((one) => [
       this.link(one, `${one.source}${one.position ? ` (${one.position})` : ""}`),
-      ...(measured ? [+one.loss.toFixed(3), +one.bits_per_byte.toFixed(3)] : []),
+      ...(measured ? [rounded(one.loss), rounded(one.bits_per_byte)] : []),
       one.tokens,
       element("span", { class: "begins" }, one.begins),
     ]);
@@ -282,10 +284,13 @@ class Data {
     if (!values.q) return form;
     const list = element("ol", { class: "matches" });
     const state = element("p", { class: "quiet", role: "status" });
-    const more = button("Search on", () => this.searchOn(values, list, state, more), { class: "small" });
+    const next = (given) => this.searchOn(values, list, state, more, given);
+    // A second press begins again from the same place, instead of the first.
+    const more = button("Search on", () => this.on.fill("", next), { class: "small" });
     list.cursor = "";
-    await this.searchOn(values, list, state, more, signal);
-    return [...form, state, list, more];
+    this.on.node.replaceChildren();
+    await next(signal);
+    return [...form, state, list, more, this.on.node];
   }
 
   // One call looks for about a second; a few of them in a row find something or come to the end.
@@ -371,7 +376,10 @@ class Data {
 
   leave() {
     clearTimeout(this.timer);
+    this.on.leave();
     this.slot.leave();
     this.opened?.leave();
   }
 }
+
+const rounded = (value) => (value === null ? "–" : +value.toFixed(3));

@@ -130,12 +130,12 @@ class Inside {
 
   // Colours the text by one of its numbers.
   paint(name) {
-    const looks = { surprise: chanceLook, entropy: entropyLook, ...(this.change && { change: this.change.look }) };
+    const looks = { surprise: chanceLook, entropy: entropyLook, ...(this.without && { change: this.without.look }) };
     const names = { surprise: "chance", entropy: "uncertainty before it", change: "change by what is off" };
     const chosen = looks[name] ? name : "surprise";
     this.legend ??= element("div");
     this.legend.replaceChildren(
-      { surprise: chanceLegend, entropy: entropyLegend, change: this.change?.legend }[chosen](),
+      { surprise: chanceLegend, entropy: entropyLegend, change: this.without?.legend }[chosen](),
     );
     this.colours.replaceChildren(
       element(

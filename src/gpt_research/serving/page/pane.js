@@ -9,10 +9,11 @@ const ENDS = { length: "It has as many tokens as were asked for, or as fit.", st
 
 export class Pane {
   // `view` has `values()`, `inspect(pane, from, to)` and `changed()`.
-  constructor(view, name, model, title) {
+  // `place` is where its branches are kept: each run has its own, because its token ids are none of another run's.
+  constructor(view, place, model, title) {
     this.view = view;
     this.model = model;
-    this.branches = new Branches(`write:${name}`);
+    this.branches = new Branches(`write:${place}`);
     this.queue = [];
     this.abort = null;
     this.strip = new TokenStrip({ label: `Text of ${title}`, onchoose: (from, to) => view.inspect(this, from, to) });

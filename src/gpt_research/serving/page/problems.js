@@ -6,14 +6,23 @@ import { here, go } from "./route.js";
 export function problem(error, again) {
   if (error.name !== "ApiError" && !error.code) console.error(error);
   const help = [];
-  const { view, values } = here();
-  if (["checkpoint_gone", "unknown_checkpoint", "checkpoint_damaged"].includes(error.code) && values.step)
-    help.push(button("Take the newest checkpoint", () => go(view, { ...values, step: null }), { class: "small" }));
+  // The values are those of the moment at which the button is pressed.
+  const to = (values) => {
+    const { view, values: now } = here();
+    go(view, { ...now, ...values });
+  };
+  const { values } = here();
+  const steps = error.details?.steps ?? [];
+  if (
+    ["checkpoint_gone", "unknown_checkpoint", "checkpoint_damaged"].includes(error.code) &&
+    (values.step || steps.length)
+  )
+    help.push(
+      button("Take the newest checkpoint", () => to({ step: values.step ? null : steps.at(-1) }), { class: "small" }),
+    );
   if (error.code === "text_too_long" && values.text && error.details?.limit)
     help.push(
-      button("Keep its end", () => go(view, { ...values, text: shortened(values.text, error.details) }), {
-        class: "small",
-      }),
+      button("Keep its end", () => to({ text: shortened(values.text, error.details) }), { class: "small" }),
     );
   if (again) help.push(button("Try again", again, { class: "small" }));
   return element(

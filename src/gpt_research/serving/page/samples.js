@@ -59,16 +59,10 @@ export class Samples {
 
   write() {
     const run = this.page.run();
-    const all = run.checkpoints.map((one) => one.step);
-    const count = Math.min(this.count, all.length);
-    const steps = [
-      ...new Set(
-        Array.from(
-          { length: count },
-          (_, at) => all[count > 1 ? Math.round((at * (all.length - 1)) / (count - 1)) : all.length - 1],
-        ),
-      ),
-    ];
+    const steps = spread(
+      run.checkpoints.map((one) => one.step),
+      this.count,
+    );
     this.page.note({ sample: this.prompt.value });
     if (!steps.length) return this.slot.node.replaceChildren(paragraph("This run has no checkpoint yet.", "quiet"));
     const list = element("ol", { class: "samples" });
@@ -111,6 +105,12 @@ export class Samples {
   leave() {
     this.slot.leave();
   }
+}
+
+// At most so many of all, evenly, with the first and the last.
+export function spread(all, most) {
+  if (all.length <= most) return all;
+  return Array.from({ length: most }, (_, at) => all[Math.round((at * (all.length - 1)) / (most - 1))]);
 }
 
 function item({ step, text }, prompt = "") {

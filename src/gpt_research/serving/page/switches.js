@@ -91,7 +91,7 @@ export class SwitchesPart {
 
   apply() {
     if (!this.off.size) {
-      this.inside.change = null;
+      this.inside.without = null;
       this.inside.paint("surprise");
       this.result.leave();
       return this.result.node.replaceChildren();
@@ -106,7 +106,7 @@ export class SwitchesPart {
       const changes = found.after.surprise.map((after, at) =>
         after === null ? null : (after - found.before.surprise[at]) / Math.LN2,
       );
-      this.inside.change = { look: (_, at) => changeLook(changes[at], found, at), legend: changeLegend };
+      this.inside.without = { look: (_, at) => changeLook(changes[at], found, at), legend: changeLegend };
       this.inside.paint("change");
       return this.shown(found, changes);
     });

@@ -18,7 +18,8 @@ class Trace {
   constructor(page) {
     this.page = page;
     this.slot = new Slot();
-    this.detail = new Slot();
+    this.detail = element("div", { class: "slot" });
+    this.ofSpan = new Slot();
     const asked = page.values.q ?? page.values.text ?? "";
     this.text = textToAsk(asked, "Words to look for in the training data", () => this.look());
     this.node = element(
@@ -31,7 +32,7 @@ class Trace {
         keys: "Ctrl + Enter traces",
       }),
       this.slot.node,
-      this.detail.node,
+      this.detail,
     );
   }
 
@@ -64,7 +65,8 @@ class Trace {
   load() {
     const asked = this.question();
     this.key = this.asked(asked.text);
-    this.detail.node.replaceChildren();
+    this.detail.replaceChildren();
+    this.ofSpan.leave();
     this.slot.fill(asked.text ? "Looking through the training data…" : "", async (signal) => {
       if (!asked.text) return this.ready(signal);
       const found = (this.found = await post("/api/trace", asked, signal));
@@ -90,9 +92,10 @@ class Trace {
     const notes = (found.remarks ?? []).map((remark) => element("p", { class: "quiet" }, withCommands(remark)));
     if (!found.spans.length)
       return [...notes, paragraph("No two of its tokens in a row stand in the training data.", "lead")];
+    this.letters = [...found.text]; // the server counts whole characters
     const longest = found.spans.reduce((a, b) => (b.tokens.length > a.tokens.length ? b : a));
     const words =
-      longest.start === 0 && longest.stop === found.text.length
+      longest.start === 0 && longest.stop === this.letters.length
         ? "The whole text stands in the training data."
         : `The longest piece that stands in the training data has ${shown(longest.tokens.length)} ` +
           `of ${shown(found.tokens.length)} tokens.`;
@@ -124,15 +127,11 @@ class Trace {
   open(span, number, noted = true) {
     if (noted) this.page.note({ span: number });
     [...this.list.children].forEach((item, at) => item.setAttribute("aria-pressed", String(at === number)));
-    const { text } = this.found;
-    this.whole.replaceChildren(
-      text.slice(0, span.start),
-      element("mark", {}, text.slice(span.start, span.stop)),
-      text.slice(span.stop),
-    );
-    const losses = new Slot();
-    losses.fill("Asking the checkpoints…", (signal) => this.losses(span, number, signal));
-    this.detail.node.replaceChildren(
+    const part = (start, stop) => this.letters.slice(start, stop).join("");
+    this.whole.replaceChildren(part(0, span.start), element("mark", {}, part(span.start, span.stop)), part(span.stop));
+    this.ofSpan.node.replaceChildren();
+    this.ofSpan.fill("Asking the checkpoints…", (signal) => this.losses(span, number, signal));
+    this.detail.replaceChildren(
       element(
         "div",
         { class: "two-columns block" },
@@ -147,7 +146,7 @@ class Trace {
           this.places(span.places, span.count, "In the training data"),
           this.places(span.validation_places, span.validation_count, "In the validation split"),
         ),
-        losses.node,
+        this.ofSpan.node,
       ),
     );
   }
@@ -256,7 +255,7 @@ class Trace {
 
   leave() {
     this.slot.leave();
-    this.detail.leave();
+    this.ofSpan.leave();
   }
 }
 

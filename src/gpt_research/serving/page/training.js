@@ -9,11 +9,13 @@ import { lineFigure } from "./figure.js";
 import { inputFields, textToAsk } from "./input.js";
 import { Slot } from "./problems.js";
 import { RunCurves } from "./run_curves.js";
-import { Samples } from "./samples.js";
+import { Samples, spread } from "./samples.js";
 import { TokenStrip, chanceLegend, chanceLook, legend } from "./tokens.js";
 
 // Checkpoints that are asked for at a time, so that the page can say how far it is.
 const AT_ONCE = 4;
+// More are not followed: the server takes no more in one question, and a page has no more rows to show.
+const MOST = 100;
 const PLAY_MS = 700;
 const EXAMPLE_TOKENS = 40;
 
@@ -87,7 +89,8 @@ class Training {
         paragraph("This run has no checkpoint yet. The first one comes with its first save.", "quiet"),
       );
     this.through.fill("Asking the checkpoints…", async (signal) => {
-      const steps = run.checkpoints.map((one) => one.step);
+      const all = run.checkpoints.map((one) => one.step);
+      const steps = spread(all, MOST);
       // The answers are kept by the server, so the last question, for all, costs nothing more.
       for (let at = 0; at < steps.length && steps.length > AT_ONCE; at += AT_ONCE) {
         await post("/api/through/losses", { run: run.name, text, steps: steps.slice(at, at + AT_ONCE) }, signal);
@@ -97,6 +100,7 @@ class Training {
           );
       }
       this.found = await post("/api/through/losses", { run: run.name, text, steps }, signal);
+      this.leftOut = all.length - steps.length;
       return this.draw(run);
     });
   }
@@ -171,7 +175,7 @@ class Training {
       paragraph(
         `${learnt} A token counts as learnt from the checkpoint on at which it stays below the middle ` +
           `between its highest and its last ` +
-          `surprise.${found.left_out ? ` ${found.left_out} checkpoints are left out.` : ""}`,
+          `surprise.${this.leftOut ? ` ${shown(this.leftOut)} checkpoints between these are left out.` : ""}`,
         "quiet",
       ),
       this.ofToken,

@@ -51,9 +51,10 @@ class Write {
       oninput: () => this.note(),
     });
     this.aside = element("aside", { class: "beside", "aria-label": "What is chosen" });
-    this.panes = [new Pane(this, "first", page.model(), page.title())];
-    if (page.values.compare)
-      this.panes.push(new Pane(this, "second", page.values.compare, page.title(page.values.compare)));
+    const pane = (place, model) =>
+      new Pane(this, `${place}:${page.runOf(model)?.name ?? model}`, model, page.title(model));
+    this.panes = [pane("first", page.model())];
+    if (page.values.compare) this.panes.push(pane("second", page.values.compare));
     this.copyAs = copyAs(() => this.forms());
     this.node = element(
       "div",
@@ -193,7 +194,8 @@ class Write {
 
   forms() {
     const request = requestOf(this.page.model(), this.prompt.value, this.values());
-    const command = asCommand(request, this.page.run(), this.page.values.step);
+    const run = this.page.run();
+    const command = asCommand(request, run, this.page.values.step ?? (run.step_is_named ? run.served_step : null));
     return { curl: asCurl(request), Python: asPython(request), "Command line": command };
   }
 

@@ -22,6 +22,7 @@ from gpt_research.data.documents import Document
 from gpt_research.data.readings import Stretch
 from gpt_research.data.search import LONGEST, search
 from gpt_research.run_reference import RunReference
+from gpt_research.serving.disconnects import WhileConnected
 from gpt_research.serving.errors import ApiError
 from gpt_research.serving.models import Models, ServedModel
 from gpt_research.serving.page_api.asking import answer, listed, number
@@ -29,7 +30,7 @@ from gpt_research.serving.page_api.run_data import OpenDocuments, RunData, data_
 from gpt_research.training.metrics import METRICS
 from gpt_research.training.run_readings import Part, RunReadings
 
-router = APIRouter(prefix="/api/data", tags=["page"])
+router = APIRouter(prefix="/api/data", tags=["page"], route_class=WhileConnected)
 MOST_READS = 200_000
 """Windows of a span over all passes that are looked up at once."""
 SEARCH_S = 1.0

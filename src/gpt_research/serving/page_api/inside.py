@@ -22,6 +22,7 @@ from gpt_research.inspection.readout import Readout
 from gpt_research.inspection.switching import effects, switch_off
 from gpt_research.inspection.watching import Off
 from gpt_research.run import Run
+from gpt_research.serving.disconnects import WhileConnected
 from gpt_research.serving.models import Models, ServedModel
 from gpt_research.serving.page_api.asking import (
     MOST_CHARACTERS,
@@ -41,7 +42,7 @@ from gpt_research.serving.page_api.asking import (
 from gpt_research.serving.texts import WHOLE
 from gpt_research.serving.worker import Work
 
-router = APIRouter(prefix="/api", tags=["page"])
+router = APIRouter(prefix="/api", tags=["page"], route_class=WhileConnected)
 LONGEST_TEXT = 4096
 """Tokens of a text that is analysed in windows."""
 LONGEST_GRID = 1024

@@ -76,7 +76,10 @@ def data_of(run: Path) -> RunData:
     period = last_period(run)
     folder = Path(period.config.data)
     described = [folder / "dataset.json", *folder.glob("*manifest.json"), *folder.glob("*/manifest.json")]
-    return _read(folder, period.data, _changed(described))
+    changed = _changed(described)
+    # A folder's time changes if a shard goes or comes back.
+    homes = [(str(home), home.stat().st_mtime_ns) for home in _homes(folder, changed) if home.is_dir()]
+    return _read(folder, period.data, (changed, *homes))
 
 
 def _changed(files: Iterable[Path]) -> tuple[tuple[str, int, int], ...]:
@@ -94,6 +97,17 @@ def _settings(run: Path, changed: object) -> TrainConfig:
 @lru_cache(maxsize=64)
 def _last_period(run: Path, changed: object) -> Period:
     return periods(run)[-1]
+
+
+@lru_cache(maxsize=16)
+def _homes(folder: Path, changed: object) -> tuple[Path, ...]:
+    """Return the folders that hold shards; none if the manifests cannot be read."""
+    try:
+        corpora = read_manifests(folder).values()
+    except UserError:
+        return ()
+    shards = [where / shard.path for where, manifest in corpora for each in manifest.splits.values() for shard in each]
+    return tuple(sorted({shard.parent for shard in shards}))
 
 
 @lru_cache(maxsize=16)

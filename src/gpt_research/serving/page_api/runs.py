@@ -21,6 +21,7 @@ from gpt_research.checkpoint.files import checkpoint_path, saved_steps, tensor_f
 from gpt_research.config import TrainConfig
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
+from gpt_research.serving.disconnects import WhileConnected
 from gpt_research.serving.models import Models, ServedModel
 from gpt_research.serving.page_api.asking import answer, number, numbers
 from gpt_research.serving.page_api.run_data import data_of, newest_settings
@@ -28,7 +29,7 @@ from gpt_research.training.live_metrics import LiveMetrics
 from gpt_research.training.metrics import read_samples
 from gpt_research.training.run_folder import OWNER
 
-router = APIRouter(prefix="/api", tags=["page"])
+router = APIRouter(prefix="/api", tags=["page"], route_class=WhileConnected)
 CURVES = ("learning_rate", "grad_norm", "tokens_per_s", "elapsed_s")
 SHAPE = ("n_layer", "n_head", "n_embd", "vocab_size", "positions", "norm", "activation", "attention", "tie_weights")
 Line = Mapping[str, Any]
@@ -103,6 +104,7 @@ def _about(model: ServedModel) -> dict[str, Any]:
         "name": model.name,
         "folder": str(model.folder),
         "served_step": model.step,
+        "step_is_named": model.is_named,
         "training": training,
         "ended": "",
         "step": 0,

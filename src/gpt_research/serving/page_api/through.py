@@ -20,8 +20,9 @@ from gpt_research.checkpoint.files import saved_steps
 from gpt_research.config import GenerateConfig
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.generation.torch_engine import generate
-from gpt_research.inspection.checkpoints import CheckpointLost, Checkpoints
+from gpt_research.inspection.checkpoints import CheckpointLost, Checkpoints, shared_checkpoints
 from gpt_research.inspection.learning import Learnt, LossesThroughTraining, learnt, losses_through_training
+from gpt_research.serving.disconnects import WhileConnected
 from gpt_research.serving.errors import ApiError
 from gpt_research.serving.models import Models
 from gpt_research.serving.page_api.asking import (
@@ -37,7 +38,7 @@ from gpt_research.serving.page_api.asking import (
 from gpt_research.serving.texts import WHOLE
 from gpt_research.serving.worker import Work
 
-router = APIRouter(prefix="/api/through", tags=["page"])
+router = APIRouter(prefix="/api/through", tags=["page"], route_class=WhileConnected)
 LONGEST_TEXT = 1024
 MOST_STEPS = 100
 MOST_WRITING = 20
@@ -66,19 +67,18 @@ class SampleQuestion(BaseModel):
 
 
 class Kept:
-    """Opened checkpoints, and the losses that were computed with them."""
+    """The losses that were computed."""
 
     def __init__(self) -> None:
-        self.checkpoints = Checkpoints()
         self._losses: OrderedDict[tuple[Any, ...], LossesThroughTraining] = OrderedDict()
 
-    def losses(self, folder: Path, step: int, tokens: Sequence[int]) -> LossesThroughTraining:
+    def losses(self, checkpoints: Checkpoints, folder: Path, step: int, tokens: Sequence[int]) -> LossesThroughTraining:
         """Return the losses of tokens at one checkpoint, as `losses_through_training` does."""
-        run = self.checkpoints.open(folder, step)
-        key = (folder, step, run.weights_sha256, tuple(tokens))
+        run = checkpoints.open(folder, step)
+        key = (folder, step, run.weights_sha256, run.averaged, tuple(tokens))
         found = self._losses.pop(key, None)
         if found is None:
-            found = losses_through_training(folder, tokens, [step], self.checkpoints)
+            found = losses_through_training(folder, tokens, [step], checkpoints)
         self._losses[key] = found
         if len(self._losses) > KEPT_LOSSES:
             self._losses.popitem(last=False)
@@ -103,10 +103,11 @@ async def losses(models: Models, work: Work, question: LossQuestion) -> Response
     """Return the losses of a text at the checkpoints of a run, token by token."""
     begun = time.perf_counter()
     model = models.find_run(question.run or question.model)
+    checkpoints = shared_checkpoints(model.ema)
     wanted, left_out = _chosen(model.folder, question.steps, MOST_STEPS)
-    tokenizer = await work.run(_tokenizer, model.folder, wanted)
+    tokenizer = await work.run(_tokenizer, checkpoints, model.folder, wanted)
     ids = tokens_of(tokenizer, question, LONGEST_TEXT, "the page follows")
-    gathered = await _gather(wanted, lambda step: work.run(_kept.losses, model.folder, step, ids))
+    gathered = await _gather(wanted, lambda step: work.run(_kept.losses, checkpoints, model.folder, step, ids))
     seen = _joined(gathered, len(ids))
     return answer(
         {
@@ -129,15 +130,16 @@ async def losses(models: Models, work: Work, question: LossQuestion) -> Response
 async def samples(models: Models, work: Work, question: SampleQuestion) -> Response:
     """Return what the checkpoints of a run write after a prompt, each with the same seed."""
     model = models.find_run(question.run)
+    checkpoints = shared_checkpoints(model.ema)
     wanted, left_out = _chosen(model.folder, question.steps, MOST_WRITING)
-    gathered = await _gather(wanted, lambda step: work.run(_write, model.folder, step, question))
+    gathered = await _gather(wanted, lambda step: work.run(_write, checkpoints, model.folder, step, question))
     written = [{"step": step, "text": text} for step, text in zip(gathered.steps, gathered.found, strict=True)]
     about = {"run": model.name, "prompt": question.prompt}
     return answer({**about, "samples": written, "gone": gathered.gone, "left_out": left_out})
 
 
-def _write(folder: Path, step: int, question: SampleQuestion) -> str:
-    run = _kept.checkpoints.open(folder, step)
+def _write(checkpoints: Checkpoints, folder: Path, step: int, question: SampleQuestion) -> str:
+    run = checkpoints.open(folder, step)
     settings = GenerateConfig(max_new_tokens=question.max_tokens, temperature=question.temperature, seed=question.seed)
     [sample] = generate(run.model, run.tokenizer, question.prompt, settings, notice=lambda message: None)
     return sample.text
@@ -161,11 +163,11 @@ def _chosen(folder: Path, steps: list[int] | None, most: int) -> tuple[list[int]
     return [there[place] for place in places], len(there) - len(places)
 
 
-def _tokenizer(folder: Path, steps: list[int]) -> Tokenizer:
+def _tokenizer(checkpoints: Checkpoints, folder: Path, steps: list[int]) -> Tokenizer:
     """Return the tokenizer of a run, from the first of its checkpoints that can be opened."""
     for step in [*steps, *saved_steps(folder)]:
         try:
-            return _kept.checkpoints.open(folder, step).tokenizer
+            return checkpoints.open(folder, step).tokenizer
         except CheckpointLost as error:
             reason = str(error)
     raise ApiError(404, reason, param="steps", code="checkpoint_gone", details={"steps": saved_steps(folder)})

@@ -18,8 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gpt_research.base.errors import UserError
 from gpt_research.checkpoint.files import saved_steps
-from gpt_research.inspection.checkpoints import CheckpointLost, Checkpoints
+from gpt_research.inspection.checkpoints import CheckpointLost, Checkpoints, shared_checkpoints
 from gpt_research.inspection.validation import token_losses
+from gpt_research.serving.disconnects import WhileConnected
 from gpt_research.serving.errors import ApiError
 from gpt_research.serving.models import Models
 from gpt_research.serving.page_api.asking import answer, number, numbers
@@ -59,8 +60,7 @@ def trace_router(open_tracer: Callable[[Path], Tracer]) -> APIRouter:
         open_tracer: opens a run with the index of its data; it is called when the page is about to
             ask, because opening takes a moment.
     """
-    router = APIRouter(prefix="/api/trace", tags=["page"])
-    checkpoints = Checkpoints()
+    router = APIRouter(prefix="/api/trace", tags=["page"], route_class=WhileConnected)
 
     @lru_cache(maxsize=4)
     def opened(run: Path, changed: tuple[object, ...]) -> Tracer:
@@ -104,7 +104,8 @@ def trace_router(open_tracer: Callable[[Path], Tracer]) -> APIRouter:
         """Return the loss of a span at each checkpoint, in the words around it as the run read
         them.
         """
-        run = models.find_run(question.run).folder
+        model = models.find_run(question.run)
+        run, checkpoints = model.folder, shared_checkpoints(model.ema)
         tracer, seen = await work.run(traced, run, question)
         if question.span >= len(seen.spans):
             raise ApiError(400, f"The text has {len(seen.spans)} spans, numbered from 0.", param="span")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
@@ -20,79 +22,117 @@ from gpt_research.base.errors import UserError
 from gpt_research.data.shards import Dataset
 from gpt_research.inspection.validation import ValidationLosses, ValidationPass, keep_losses, read_losses
 from gpt_research.run import Run
+from gpt_research.serving.disconnects import WhileConnected
 from gpt_research.serving.errors import ApiError
-from gpt_research.serving.models import Models, ServedModels
+from gpt_research.serving.models import Models, ServedModel, ServedModels
 from gpt_research.serving.page_api.asking import about, answer, find_model, number, numbers, open_run
 from gpt_research.serving.page_api.run_data import OpenDocuments, open_documents
 from gpt_research.serving.worker import Work, Worker
 
-router = APIRouter(prefix="/api", tags=["page"])
+router = APIRouter(prefix="/api", tags=["page"], route_class=WhileConnected)
 GROUPS = 64
 """Places of the curve over positions."""
 KEPT = 32
 """Finished passes that stay in memory."""
 BUSY_S = 0.5
+FORGOTTEN_S = 10.0
+"""A pass that nobody has asked for in so many seconds gives way to others; the page asks each
+second while it shows one."""
+Key = tuple[str, bool, str]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass
 class Job:
     """A pass over the validation split for one checkpoint."""
 
+    model: ServedModel
+    opened: OpenDocuments
     state: str = "running"
     """running, ready or failed."""
     progress: float = 0.0
     why: str = ""
     losses: ValidationLosses | None = None
+    asked_at: float = 0.0
+    """When somebody asked for it last, by `time.monotonic`."""
     task: asyncio.Task[None] | None = field(default=None, repr=False)
+
+    @property
+    def is_wanted(self) -> bool:
+        return time.monotonic() - self.asked_at < FORGOTTEN_S
+
+
+class Forgotten(Exception):  # noqa: N818  it is what has happened
+    """Nobody asks for a pass any more, and another one waits."""
 
 
 class Jobs:
-    """The passes of a server, one at a time."""
+    """The passes of a server, one at a time. Only the one whose turn it is holds its model."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    def __init__(self, worker: Worker, models: ServedModels) -> None:
+        self._worker, self._models = worker, models
         self._turn = asyncio.Lock()
-        self._jobs: OrderedDict[tuple[str, str], Job] = OrderedDict()
+        self._jobs: OrderedDict[Key, Job] = OrderedDict()
 
-    def get(self, run: Run, opened: OpenDocuments) -> Job:
-        """Return the pass for a run's weights and data; begin it if this is the first time."""
-        key = run.weights_sha256, opened.data.fingerprint
+    def get(self, model: ServedModel, run: Run, opened: OpenDocuments) -> Job:
+        """Return the pass for a run's weights and data; begin it if this is the first time, or if
+        it is known that it failed.
+        """
+        key = run.weights_sha256, run.averaged, opened.data.fingerprint
         if key not in self._jobs:
-            self._jobs[key] = job = Job()
-            job.task = asyncio.create_task(self._run(job, run, opened))
+            self._jobs[key] = job = Job(model, opened)
+            job.task = asyncio.create_task(self._run(key, job))
             finished = [other for other, known in self._jobs.items() if known.state != "running"]
             for other in finished[:-KEPT]:
                 del self._jobs[other]
         self._jobs.move_to_end(key)
-        return self._jobs[key]
+        job = self._jobs[key]
+        job.asked_at = time.monotonic()
+        if job.state == "failed":
+            del self._jobs[key]
+        return job
 
-    async def _run(self, job: Job, run: Run, opened: OpenDocuments) -> None:
+    async def _run(self, key: Key, job: Job) -> None:
         try:
             async with self._turn:
-                await self._read_split(job, run, opened)
+                if not job.is_wanted:
+                    raise Forgotten
+                await self._read_split(job)
+        except Forgotten:
+            del self._jobs[key]
         except (UserError, ApiError) as error:
             job.state, job.why = "failed", str(error)
         except Exception as error:
             job.state, job.why = "failed", f"The pass over the validation split failed ({error!r})."
             raise
 
-    async def _read_split(self, job: Job, run: Run, opened: OpenDocuments) -> None:
-        fingerprint = opened.data.fingerprint
-        job.losses = await self._worker.run(read_losses, run, fingerprint)
+    async def _read_split(self, job: Job) -> None:
+        run, fingerprint = await _patiently(self._models.runs.get, job.model), job.opened.data.fingerprint
+        job.losses = await _patiently(self._worker.run, read_losses, run, fingerprint)
         if job.losses is None:
-            going = await self._worker.run(_begin, run, opened)
-            while await self._next(going):
+            going = await _patiently(self._worker.run, _begin, run, job.opened)
+            while await _patiently(self._worker.run, going.advance):
                 job.progress = going.done / max(1, going.windows)
+                if not job.is_wanted and self._others_wait(job):
+                    raise Forgotten
             job.losses = going.result()
-            await self._worker.run(keep_losses, run, fingerprint, job.losses)
+            await _patiently(self._worker.run, keep_losses, run, fingerprint, job.losses)
         job.state, job.progress = "ready", 1.0
 
-    async def _next(self, going: ValidationPass) -> bool:
-        while True:
-            try:
-                return await self._worker.run(going.advance)
-            except ApiError:  # too many questions wait
-                await asyncio.sleep(BUSY_S)
+    def _others_wait(self, job: Job) -> bool:
+        return any(other.state == "running" and other.is_wanted for other in self._jobs.values() if other is not job)
+
+
+async def _patiently(ask: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what a call returns, once not too many others wait."""
+    while True:
+        try:
+            return await ask(*args, **kwargs)
+        except ApiError as error:
+            if error.status != 429:
+                raise
+            await asyncio.sleep(BUSY_S)
 
 
 def _begin(run: Run, opened: OpenDocuments) -> ValidationPass:
@@ -109,9 +149,9 @@ async def _job(request: Request, models: ServedModels, work: Worker, name: str) 
     if not any(opened.documents.count(corpus, "val") for corpus in opened.documents.corpora):
         raise ApiError(404, "The data set has no validation split.", param="model", code="data_missing")
     if not hasattr(request.app.state, "validation"):
-        request.app.state.validation = Jobs(work)
+        request.app.state.validation = Jobs(work, models)
     jobs: Jobs = request.app.state.validation
-    return jobs.get(run, opened), run, opened
+    return jobs.get(find_model(models, name), run, opened), run, opened
 
 
 @router.get("/data/validation")

@@ -100,6 +100,13 @@ def test_another_study_is_not_mixed_in(study: LabelStudy) -> None:
         run_study(study, Trainings(most=0), 0.2, print, overlap)
 
 
+@pytest.mark.parametrize("part", [{"lora": 4}, {"layers": 1}])
+def test_what_a_side_from_scratch_cannot_have_is_refused(study: LabelStudy, part: dict[str, int]) -> None:
+    settings = dataclasses.replace(study.settings, **part)
+    with pytest.raises(UserError, match=rf"{next(iter(part))} is \d, but it must be left out with --study, because"):
+        dataclasses.replace(study, settings=settings)
+
+
 def test_a_size_without_room_for_all_classes_is_refused(study: LabelStudy) -> None:
     study = dataclasses.replace(study, sizes=[2, 10])
     with pytest.raises(UserError, match=r"has 3 classes, and 2 examples cannot have one of each"):

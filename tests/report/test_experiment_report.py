@@ -170,6 +170,13 @@ def test_an_experiment_is_reported_by_itself(tmp_path: Path, capsys: pytest.Capt
     assert "Name it alone, or name runs alone." in capsys.readouterr().err
 
 
+def test_a_range_test_without_a_turn_says_why(tmp_path: Path) -> None:
+    write_lr_range(tmp_path / "study", suggestion=None)
+    path = tmp_path / "study" / "result.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "why": "Raise --high."}))
+    assert "No learning rate can be suggested from this test. Raise --high." in text_of(report(tmp_path / "study"))
+
+
 @pytest.mark.parametrize(("low", "high"), [(None, None), (0.0, math.exp(700))])
 def test_a_ratio_without_an_interval_shows_none(low: float | None, high: float | None) -> None:
     """The second is how 0.1 wrote it."""

@@ -65,11 +65,14 @@ def run(command: LrRangeCommand) -> int:
         with Workers(1, cards=cards) as workers:
             for _ in workers.all_of([trial]):
                 pass
-        test = read_range_test(trial.run)
+        test = read_range_test(trial.run, command.steps)
         write_range_test(experiment, test)
         draw(test, folder / "lr_range.png")
-    print(f"The loss turns at a learning rate of {test.turn:.2g}. Suggestion: learning_rate {test.suggestion:g}")
-    print("It is a first guess for a sweep: the best rate of a long run is often lower.")
+    if test.turn is None:
+        print(f"No turn was seen, so no learning rate is suggested. {test.why} Name another folder with --out.")
+    else:
+        print(f"The loss turns at a learning rate of {test.turn:.2g}. Suggestion: learning_rate {test.suggestion:g}")
+        print("It is a first guess for a sweep: the best rate of a long run is often lower.")
     print(f"Curve: {folder / 'lr_range.png'}")
     page = write_report([folder], notice=lambda text: console.print(text, markup=False))
     print(f"Result: {folder / RESULT}\nReport: {page}")

@@ -69,6 +69,10 @@ class LabelStudy:
         require(self.tune_at >= 2, "tune_at", self.tune_at, "2 or more")
         for name in ("val", "data", "out"):
             require(bool(getattr(self.settings, name)), name, "", "given with --study")
+        # A side from scratch has no weights to adapt, and no blocks to keep.
+        rule = "left out with --study, because it compares with a model that begins with no weights"
+        require(not self.settings.lora, "lora", self.settings.lora, rule)
+        require(self.settings.layers is None, "layers", self.settings.layers, rule)
         require(bool(self.test), "test", "", "given with --study: the examples that the scores are of")
 
     @property

@@ -19,6 +19,9 @@ from gpt_research.training.metrics import read_metrics
 
 SMOOTHING = 0.9
 """Weight of the losses before in the moving average."""
+LEAST_RISE = 0.02
+"""Rise of the smoothed loss after its lowest place, as a share of its fall, below which it has not
+turned: the loss of single steps goes up and down as much."""
 BELOW_THE_TURN = 1 / 3
 """The suggestion, as a share of the rate at which the loss turns; beyond it a long run fails."""
 
@@ -31,9 +34,11 @@ class RangeTest:
     losses: Sequence[float]
     """Of each step, in nats a token."""
     smoothed: Sequence[float]
-    turn: float
-    """The rate at which the smoothed loss was lowest."""
-    suggestion: float
+    turn: float | None
+    """The rate at which the smoothed loss was lowest; None if it did not turn."""
+    suggestion: float | None
+    why: str = ""
+    """Why there is no turn, and what shows one."""
 
 
 def rising(base: TrainConfig, low: float, high: float, steps: int) -> Arm:
@@ -47,13 +52,18 @@ def rising(base: TrainConfig, low: float, high: float, steps: int) -> Arm:
         max_steps=steps,
         log_interval=1,
         eval_interval=0,
+        keep_best=False,
+        early_stopping=0,
         save_interval=0,
     )
     return Arm("rising", config, {"schedule": "rising"})
 
 
-def read_range_test(run: Path) -> RangeTest:
+def read_range_test(run: Path, steps: int) -> RangeTest:
     """Return what a run with a rising rate shows.
+
+    Args:
+        steps: those that it was to take; it takes fewer if its loss is not finite any more.
 
     Raises:
         UserError: it is too short.
@@ -64,6 +74,14 @@ def read_range_test(run: Path) -> RangeTest:
     rates, losses = [line["learning_rate"] for line in lines], [line["loss"] for line in lines]
     smoothed = _smooth(losses)
     index = int(np.argmin(smoothed))
+    rise, fall = smoothed[-1] - smoothed[index], smoothed[0] - smoothed[index]
+    why = ""
+    if fall == 0:
+        why = f"The loss never fell below that of the first learning rate ({rates[0]:.2g}). Lower --low."
+    elif rise <= LEAST_RISE * fall and lines[-1]["step"] >= steps:
+        why = f"The loss still fell, or had not risen yet, at the last learning rate ({rates[-1]:.2g}). Raise --high."
+    if why:
+        return RangeTest(rates, losses, smoothed, None, None, why)
     return RangeTest(rates, losses, smoothed, rates[index], float(f"{rates[index] * BELOW_THE_TURN:.2g}"))
 
 
@@ -85,7 +103,8 @@ def draw(test: RangeTest, path: Path) -> None:
     panel = figure.subplots()
     panel.semilogx(test.rates, test.losses, color="0.75", linewidth=0.8, label="each step")
     panel.semilogx(test.rates, test.smoothed, label="moving average")
-    panel.axvline(test.suggestion, color="C2", linestyle="--", label=f"suggestion: {test.suggestion:g}")
+    if test.suggestion is not None:
+        panel.axvline(test.suggestion, color="C2", linestyle="--", label=f"suggestion: {test.suggestion:g}")
     panel.set_ylim(min(test.smoothed) - 0.5, test.losses[0] + 1)
     panel.set_xlabel("learning rate")
     panel.set_ylabel("loss (nats a token)")

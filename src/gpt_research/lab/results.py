@@ -73,6 +73,7 @@ def write_range_test(experiment: Experiment, test: RangeTest) -> None:
         for rate, loss, smooth in zip(test.rates, test.losses, test.smoothed, strict=True)
     ]
     result = {**head(experiment), "curve": curve, "turn": test.turn, "suggestion": test.suggestion}
+    result |= {"why": test.why} if test.why else {}
     write_json(experiment.folder / RESULT, plain(result))
 
 

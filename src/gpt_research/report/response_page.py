@@ -40,7 +40,7 @@ def _lr_range(experiment: Experiment) -> tuple[Html, list[tuple[str, Html]]]:
         losses = smooth
         lines.append(Line("loss, smoothed", (rates[order], losses[order])))
     suggested = number_of(result, "suggestion")
-    said = "No learning rate can be suggested from this test."
+    said = " ".join(["No learning rate can be suggested from this test.", str(result.get("why") or "")]).strip()
     if suggested is not None:
         said = f"Suggested learning rate: {suggested:g}."
         kept = np.isfinite(rates[order]) & np.isfinite(losses[order])

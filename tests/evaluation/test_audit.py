@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
 from gpt_research.base.errors import UserError
 from gpt_research.cli.command_line import main
-from gpt_research.evaluation.audit import Published, audit, read_published
+from gpt_research.evaluation import ready_requests
+from gpt_research.evaluation.audit import Published, _variants, audit, read_published
 from gpt_research.evaluation.chosen_tasks import items_of
 from gpt_research.evaluation.evaluated_model import EvaluatedModel
 from gpt_research.evaluation.faults import FAULTS
@@ -54,6 +56,24 @@ def test_an_audit_names_the_fault_that_gives_the_published_digits(
     assert found[4].causes == []
     assert "No known fault, metric or variant gives the published digits." in found[4].sentence()
     assert "on the first 40 of 5,153 items" in found[0].sentence()
+
+
+def test_the_ready_requests_may_lie_in_the_folder_of_benchmarks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def names(folder: str = "") -> list[str]:
+        asked.append(folder)
+        return ["lambada/rc_5shot"]
+
+    monkeypatch.setattr(ready_requests, "names", names)
+    path = tmp_path / "published.jsonl"
+    path.write_text('{"task": "lambada", "variant": "rc", "shots": 5, "value": 0.3}\n')
+    assert [one.task for one in read_published(path, "here")] == ["lambada:rc_5shot"]
+    published = Published("lambada:rc_5shot", "accuracy", Decimal("0.3"), 1)
+    assert not list(_variants(published, pytest.fail, "here")), "its own variant is not measured again"
+    assert asked == ["here", "here"]
 
 
 def test_the_command_tells_and_counts(

@@ -134,6 +134,13 @@ def test_model_args_are_checked(harness: Any) -> None:
 
 
 @needs_lm_eval
+def test_an_answer_without_a_limit_leaves_room_for_its_prompt(harness: Any) -> None:
+    lengths = [harness.generate_config({}, context).max_new_tokens for context in (128, 1024)]
+    assert lengths == [64, 256]
+    assert harness.generate_config({"max_gen_toks": 100}, 128).max_new_tokens == 100
+
+
+@needs_lm_eval
 def test_lm_eval_over_transformers_gives_our_scores(
     evaluated: EvaluatedModel, benchmarks: Path, harness: Any, theirs: Any
 ) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ from gpt_research.base.errors import UserError
 from gpt_research.cli.command_line import main
 from gpt_research.evaluation import results
 from gpt_research.evaluation.chosen_tasks import items_of
-from gpt_research.evaluation.forms import Completion, Options, Pair, Prompt, Question
+from gpt_research.evaluation.evaluated_model import EvaluatedModel
+from gpt_research.evaluation.forms import Completion, Options, Pair, Prompt, Question, measure_generation
 from gpt_research.evaluation.own_tasks import read_own_tasks
 
 ROWS = [
@@ -100,6 +103,22 @@ def test_each_form_is_measured_shown_and_compared(
     capsys.readouterr()
     assert main(["compare", *found]) == 0, "the forms are known without the file of tasks"
     assert "exact_match" in capsys.readouterr().out
+
+
+def test_prompts_that_are_cut_are_counted(evaluated: EvaluatedModel) -> None:
+    asked = []
+
+    def write(model: object, tokenizer: object, prompts: list[str], config: object) -> list[SimpleNamespace]:
+        asked.extend(prompts)
+        return [SimpleNamespace(text="crown") for _ in prompts]
+
+    model = replace(evaluated, context=24, generator=write)
+    items = [Prompt("the king takes", ("crown",)), Prompt("the king takes the sword. " * 9, ("crown",))]
+    assert measure_generation(model, items, match="contains", max_new_tokens=4).counts == {"cut": 1}
+    assert asked[0] == items[0].prompt
+    assert 0 < len(asked[1]) < len(items[1].prompt)
+    with pytest.raises(UserError, match=r"24 tokens \(max_new_tokens\), but the context has 24, so there is no room"):
+        measure_generation(model, items, max_new_tokens=24)
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def _audit(command: EvaluateCommand) -> int:
     from gpt_research.generation.torch_engine import generate
     from gpt_research.run import Run, named_or_newest
 
-    published = read_published(Path(command.audit))
+    published = read_published(Path(command.audit), command.benchmarks)
     chosen = named_or_newest(command.run, command.step)
     runtime = startup.start(command.device, command.precision)
     opened = Run.open(chosen.folder, runtime.device, chosen.step, command.ema)

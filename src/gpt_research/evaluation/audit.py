@@ -136,8 +136,12 @@ def _differing(one: str, other: str) -> str:
     return f"from digit {same + 1} of {count} on"
 
 
-def read_published(path: Path) -> list[Published]:
+def read_published(path: Path, folder: str = "") -> list[Published]:
     """Return the published scores of a file.
+
+    Args:
+        folder: folder of official benchmark files, which may hold the ready requests; empty for
+            none.
 
     Raises:
         UserError: the file is missing, or a line is not a score of a known task; the message names
@@ -149,13 +153,13 @@ def read_published(path: Path) -> list[Published]:
         raise UserError(f"There is no file {path} (--audit).") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path} cannot be read ({error}). Name a file of JSON lines with --audit.") from None
-    found = [_published(f"{path}, line {n}", line, n) for n, line in enumerate(lines, 1) if line.strip()]
+    found = [_published(f"{path}, line {n}", line, n, folder) for n, line in enumerate(lines, 1) if line.strip()]
     if not found:
         raise UserError(f"{path} holds no score. Each line must be a JSON object with {', '.join(FIELDS)}.")
     return found
 
 
-def _published(where: str, line: str, number: int) -> Published:
+def _published(where: str, line: str, number: int, folder: str) -> Published:
     try:
         row = json.loads(line, parse_float=Decimal, parse_int=Decimal)
     except ValueError as error:
@@ -169,7 +173,7 @@ def _published(where: str, line: str, number: int) -> Published:
     shots = row.get("shots")
     if shots is not None and not (isinstance(shots, Decimal) and shots == int(shots) >= 0):
         raise UserError(f"{where}: shots is {shots}, but it must be a whole number, such as 5.")
-    name = _task_name(where, row["task"], str(row.get("variant") or ""), shots)
+    name = _task_name(where, row["task"], str(row.get("variant") or ""), shots, folder)
     known = task_named(name).metrics
     metric = str(row.get("metric") or next(iter(known)))
     metric = ALIASES.get(metric, metric)
@@ -178,13 +182,13 @@ def _published(where: str, line: str, number: int) -> Published:
     return Published(name, metric, row["value"], number)
 
 
-def _task_name(where: str, task: str, variant: str, shots: Decimal | None) -> str:
+def _task_name(where: str, task: str, variant: str, shots: Decimal | None, folder: str) -> str:
     """Return the name of a task here: its own, or with a variant such as rc and the shots."""
     if not variant and not shots:
         return task
     wanted = f"{variant or 'rc'}{'' if shots is None or 'shot' in variant else f'_{int(shots)}shot'}"
     try:
-        names = [name for name in ready_requests.names() if name.startswith(f"{task}/")]
+        names = [name for name in ready_requests.names(folder) if name.startswith(f"{task}/")]
     except MissingBenchmarkError as error:
         raise UserError(f"{where}: {error}") from None
     if f"{task}/{wanted}" in names:
@@ -229,7 +233,8 @@ def audit(
         causes: list[str] = []
         if not one.agrees(estimate.value):
             notice(f"{one.task} {one.metric} differs, so the known faults are tried.")
-            causes = [*_other_metrics(one, asked, found), *_faults(model, one, asked, found), *_variants(one, measured)]
+            causes = [*_other_metrics(one, asked, found), *_faults(model, one, asked, found)]
+            causes += _variants(one, measured, folder)
         yield Finding(one, estimate.value, estimate.standard_error, len(asked.items), asked.of, causes)
 
 
@@ -263,11 +268,11 @@ def _faults(model: EvaluatedModel, one: Published, asked: Items, found: Measurem
             yield fault.what
 
 
-def _variants(one: Published, measured: Callable[[str], tuple[Items, Measurement]]) -> Iterator[str]:
+def _variants(one: Published, measured: Callable[[str], tuple[Items, Measurement]], folder: str) -> Iterator[str]:
     """Yield the variants of the same task in the ready requests that give the published digits."""
     task = one.task.partition(":")[0]
     try:
-        names = [name for name in ready_requests.names() if name.startswith(f"{task}/")]
+        names = [name for name in ready_requests.names(folder) if name.startswith(f"{task}/")]
     except MissingBenchmarkError:
         return
     for name in names:

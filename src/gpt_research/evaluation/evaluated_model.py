@@ -133,13 +133,31 @@ class EvaluatedModel:
     def write(self, prompts: Sequence[str], config: GenerateConfig) -> list[str]:
         """Return what the model writes after each prompt.
 
-        A prompt that does not fit the context together with its answer is cut on the left.
+        A prompt that does not fit the context together with its answer is cut on the left;
+        `cut_prompts` counts those.
+
+        Raises:
+            UserError: an answer may fill the context, so no prompt fits.
         """
         assert self.generator is not None, "a model that writes needs a generator"
-        room = max(1, self.context - config.max_new_tokens)
+        room = self._room(config.max_new_tokens)
         shortened = [self._shortened(text, room) for text in prompts]
         samples = self.generator(self.model, self.tokenizer, shortened, config)
         return [sample.text for sample in samples]
+
+    def cut_prompts(self, prompts: Sequence[str], max_new_tokens: int) -> int:
+        """Return how many of the prompts do not fit the context together with their answers."""
+        room = self._room(max_new_tokens)
+        return sum(len(self.tokenizer.encode(text)) > room for text in prompts)
+
+    def _room(self, max_new_tokens: int) -> int:
+        """Return the tokens that a prompt may have."""
+        if max_new_tokens >= self.context:
+            raise UserError(
+                f"An answer may have {max_new_tokens} tokens (max_new_tokens), but the context has {self.context}, so "
+                "there is no room for a prompt. Take fewer, or a model with a longer context."
+            )
+        return self.context - max_new_tokens
 
     def _shortened(self, text: str, room: int) -> str:
         tokens = self.tokenizer.encode(text)

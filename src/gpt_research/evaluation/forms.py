@@ -263,11 +263,13 @@ def measure_generation(
     Args:
         match: a name in `MATCHES`.
     """
-    texts = model.generate([item.prompt for item in items], max_new_tokens, stop)
+    prompts = [item.prompt for item in items]
+    texts = model.generate(prompts, max_new_tokens, stop)
     matches = MATCHES[match]
     right = [any(matches(text, answer) for answer in item.answers) for text, item in zip(texts, items, strict=True)]
     columns = {"correct": np.array(right, dtype=np.float64), "chance": np.zeros(len(items))}
-    return Measurement(columns, {"match": match, "max_new_tokens": max_new_tokens, "stop": list(stop)})
+    settings = {"match": match, "max_new_tokens": max_new_tokens, "stop": list(stop)}
+    return Measurement(columns, settings, counts={"cut": model.cut_prompts(prompts, max_new_tokens)})
 
 
 def normalised(text: str) -> str:

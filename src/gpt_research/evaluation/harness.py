@@ -39,7 +39,7 @@ except ModuleNotFoundError:
 NAME = "gpt-research"
 """Name of our models for lm-eval's flag --model."""
 MOST_NEW_TOKENS = 256
-"""Length of an answer if the task sets no limit; lm-eval has the same default."""
+"""Length of an answer if the task sets no limit, as in lm-eval, but at most half of the context."""
 
 SCORE_NAMES = {"acc": "accuracy", "acc_norm": "accuracy_norm", "perplexity": "perplexity"}
 """Our name of each score of lm-eval."""
@@ -158,8 +158,14 @@ class HarnessModel(TemplateLM):
         for index, request in enumerate(requests):
             groups.setdefault(json.dumps(request.args[1], sort_keys=True), []).append(index)
         for settings, indices in groups.items():
-            config = generate_config(json.loads(settings))
-            texts = self.evaluated.write([requests[i].args[0] for i in indices], config)
+            config = generate_config(json.loads(settings), self.evaluated.context)
+            prompts = [requests[i].args[0] for i in indices]
+            texts = self.evaluated.write(prompts, config)
+            if cut := self.evaluated.cut_prompts(prompts, config.max_new_tokens):
+                logging.getLogger(__name__).warning(
+                    f"{cut:,} of {len(prompts):,} prompts do not fit the context of {self.evaluated.context} tokens "
+                    f"together with an answer of {config.max_new_tokens}, and were cut on the left."
+                )
             for index, text in zip(indices, texts, strict=True):
                 answers[index] = text
                 self.cache_hook.add_partial("generate_until", requests[index].args, text)
@@ -175,10 +181,13 @@ def run_command() -> None:
     cli_evaluate()
 
 
-def generate_config(asked: dict[str, Any]) -> GenerateConfig:
-    """Return our settings for the generation settings of a task of lm-eval."""
+def generate_config(asked: dict[str, Any], context: int) -> GenerateConfig:
+    """Return our settings for the generation settings of a task of lm-eval, for a model that looks
+    at `context` tokens.
+    """
     until = asked.get("until") or []
-    length = next((asked[n] for n in ("max_gen_toks", "max_new_tokens", "max_tokens") if n in asked), MOST_NEW_TOKENS)
+    usual = max(1, min(MOST_NEW_TOKENS, context // 2))
+    length = next((asked[n] for n in ("max_gen_toks", "max_new_tokens", "max_tokens") if n in asked), usual)
     # As in transformers, temperature, top_k and top_p count only if the task samples.
     sampled = bool(asked.get("do_sample", False))
     return GenerateConfig(

@@ -172,7 +172,9 @@ def _footnote(task: str, facts: Mapping[str, Any]) -> str:
         parts.append(f"{facts['tokens']:,} tokens, stride {facts['stride']:,}")
     if facts.get("cut"):
         were = "was" if facts["cut"] == 1 else "were"
-        parts.append(f"{counted(facts['cut'], 'texts')} {were} longer than the context and cut on the left")
+        beside = " with its answer" if facts["cut"] == 1 else " with their answers"
+        whole = beside if "max_new_tokens" in facts else ""  # an answer that is written needs room too
+        parts.append(f"{counted(facts['cut'], 'texts')} {were} longer{whole} than the context and cut on the left")
     if facts.get("ties"):
         parts.append(f"{counted(len(facts['ties']), 'ties')}, shared")
     if facts.get("fused"):

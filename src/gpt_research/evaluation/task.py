@@ -125,8 +125,12 @@ class LanguageModel(Protocol):
     def generate(self, prompts: Sequence[str], max_new_tokens: int, stop: Sequence[str]) -> list[str]:
         """Return what greedy decoding writes after each prompt, up to a stop text.
 
-        A prompt that does not fit the context with its answer is cut on the left.
+        A prompt that does not fit the context with its answer is cut on the left. A UserError says
+        that none fits.
         """
+
+    def cut_prompts(self, prompts: Sequence[str], max_new_tokens: int) -> int:
+        """Return how many of the prompts `generate` cuts."""
 
     def running_text(self, pieces: Sequence[str]) -> RunningText:
         """Join the pieces to one text, score its tokens, and return the sums for each piece."""

@@ -131,6 +131,14 @@ def test_an_experiment_of_an_earlier_version_goes_on(tmp_path: Path) -> None:
         ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false", base=base)
 
 
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    record = tmp_path / "base" / "seed-1.json"
+    record.parent.mkdir()
+    record.write_text("{")
+    with pytest.raises(UserError, match=r"base/seed-1.json is damaged"):
+        ablation(tmp_path, MadeUpRuns(losses({})), "model.bias=false").run()
+
+
 def test_an_arm_that_diverges_is_reported(tmp_path: Path) -> None:
     runs = MadeUpRuns(lambda trial: None if trial.arm.name == "hot" and trial.seed == 2 else 2.0 + trial.seed / 100)
     (finding,) = ablation(tmp_path, runs, "hot: learning_rate=1").run()

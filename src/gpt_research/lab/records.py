@@ -101,11 +101,21 @@ class Experiment:
         if self.spent_s is not None:
             return self.spent_s
         records = [*self.folder.glob("*/seed-*.json"), *self.folder.glob("*/tuning/*/seed-*.json")]
-        return sum(json.loads(path.read_text(encoding="utf-8")).get("seconds", 0.0) for path in records) / workers
+        return sum(map(_seconds_in, records)) / workers
 
     def _write(self) -> None:
         names = ("kind", "command", "base", "asked", "data", "most_pairs", "spent_s")
         write_json(self.folder / EXPERIMENT, {"version": VERSION, **{name: getattr(self, name) for name in names}})
+
+
+def _seconds_in(record: Path) -> float:
+    """Return the time that the record of a run names; 0 if it is damaged, which is said where the
+    run is needed.
+    """
+    try:
+        return float(json.loads(record.read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
 
 
 def asked_of(arms: Sequence[Arm], **others: Any) -> dict[str, Any]:

@@ -82,6 +82,7 @@ def test_samples_are_those_of_each_checkpoint(page: TestClient, folder: Path) ->
         ("samples", {"max_tokens": 201}, 400, "less than or equal to 200"),
         ("samples", {"prompt": "king " * 300}, 400, "context"),
         ("samples", {"steps": list(range(21))}, 400, "1 to 20 steps"),
+        ("samples", {"steps": [2**64]}, 400, "steps: Input should be less than"),
     ],
 )
 def test_what_cannot_be_followed_is_a_sentence(

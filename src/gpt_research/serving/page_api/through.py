@@ -47,7 +47,7 @@ KEPT_LOSSES = 2048
 """Losses of a text at one checkpoint that are kept."""
 
 T = TypeVar("T")
-Steps = Annotated[list[int] | None, Field(max_length=1000)]
+Steps = Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]] | None, Field(max_length=1000)]
 
 
 class LossQuestion(Question):

@@ -277,7 +277,7 @@ def test_each_arm_is_tuned_on_seeds_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_is_no_number_cannot_be_tuned(tmp_path: Path) -> None:
-    for name in ("schedule", "model.bias", "model.nothing", "eval_tokens", "keep_last"):
+    for name in ("schedule", "model.bias", "model.nothing", "eval_tokens", "keep_last", "max_steps"):
         (tmp_path / name).mkdir()
         with pytest.raises(UserError, match=name):
             ablation(tmp_path / name, MadeUpRuns(losses({})), "model.qk_norm=true", tune=name).run()

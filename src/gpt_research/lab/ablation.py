@@ -329,6 +329,8 @@ def _value(arm: Arm, setting: str) -> float:
     value = by_flag(to_dict(arm.config)).get(setting)
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         raise UserError(f"tune is {setting!r}, but it must be a setting whose value is a number above 0.")
+    if setting in ("max_steps", "tokens_per_step"):
+        raise UserError(f"tune is {setting!r}, but its values read different numbers of tokens. Tune another setting.")
     return float(value)
 
 

@@ -89,6 +89,7 @@ def test_a_view_asks_with_its_own_values_while_the_address_already_names_the_nex
 def test_reload_keeps_prompt_settings_checkpoint_and_text(visit: Visit) -> None:
     page = visit("#/write?prompt=the king")
     page.get_by_label("Checkpoint").select_option("30")
+    page.get_by_role("heading", name="tiny, step 30").wait_for()
     page.get_by_label("Prompt", exact=True).fill("a fool")
     page.get_by_label("Temperature").fill("0.5")
     page.get_by_label("Tokens", exact=True).fill("12")
@@ -107,12 +108,12 @@ def test_the_header_keeps_what_was_typed_and_follows_the_run(visit: Visit) -> No
     page = visit("#/write?prompt=the king")
     page.get_by_label("Prompt", exact=True).fill("a horse")
     page.get_by_label("Checkpoint").select_option("30")
-    page.wait_for_function("document.querySelector('.pane-title').textContent.includes('step 30')")
+    page.get_by_role("heading", name="tiny, step 30").wait_for()
     assert page.get_by_label("Prompt", exact=True).input_value() == "a horse"
     run = page.locator("#pick select").first
     run.focus()
     run.select_option("mortal")
-    page.wait_for_function("document.querySelector('.pane-title').textContent === 'mortal'")
+    page.get_by_role("heading", name="mortal", exact=True).wait_for()
     assert page.evaluate("document.activeElement.value") == "mortal"
     page.get_by_label("Checkpoint").select_option("12")
     page.get_by_role("heading", name="mortal, step 12").wait_for()

@@ -73,12 +73,9 @@ def stop(runtime: Runtime) -> None:
 
 def _find_device(name: str, local_rank: int, world_size: int) -> torch.device:
     if name == "auto":
-        if cuda_is_usable():
-            name = "cuda"
-        else:
-            if local_rank == 0 and (sentence := unusable_card()) is not None:
-                warnings.warn(sentence, stacklevel=3)
-            return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        name = best_device()
+        if name != "cuda" and local_rank == 0 and (sentence := unusable_card()) is not None:
+            warnings.warn(sentence, stacklevel=3)
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -99,6 +96,13 @@ def _find_device(name: str, local_rank: int, world_size: int) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError('device is "mps", but this machine has none. Leave --device out.')
     return device
+
+
+def best_device() -> str:
+    """Return the kind of device that `auto` stands for on this machine: cuda, mps or cpu."""
+    if cuda_is_usable():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def cuda_is_usable() -> bool:

@@ -71,8 +71,7 @@ def run(command: EvaluateCommand) -> int:
         return _audit(command)
     chosen = named_or_newest(command.run, command.step)
     if is_of_examples(command, chosen, command.memorisation):
-        how = {"json": command.json, "device": command.device, "precision": command.precision}
-        return evaluate_examples(command, chosen, **how)
+        return evaluate_examples(command, chosen, json=command.json, device=command.device, precision=command.precision)
     rescore: Rescore | None = None
     if command.harness:  # lm-eval is an optional dependency
         from gpt_research.evaluation.harness import rescore_model

@@ -19,7 +19,10 @@ NOT_FOR_EXAMPLES = ("split", "max_tokens", "limit", "context", "stride", "ema", 
 
 def is_of_examples(command: EvaluationSettings, chosen: RunReference, memorisation: int) -> bool:
     """Return whether the examples of a fine-tuned run are to be measured, and not a data set,
-    benchmarks or so many samples of its own.
+    benchmarks or what the run writes by itself.
+
+    Args:
+        memorisation: the number of samples that are looked for in the training data; 0 for none.
     """
     from gpt_research.finetuning.fine_tuned import finetuning_of
 

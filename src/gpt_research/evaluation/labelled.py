@@ -128,7 +128,11 @@ METRICS: Mapping[str, Mapping[str, Metric]] = {
 
 
 def metrics_for(task: str, classes: int) -> Mapping[str, Metric]:
-    """Return the scores of a task of fine-tuning whose head has so many classes; 0: not known."""
+    """Return the scores of a task of fine-tuning.
+
+    Args:
+        classes: the number of classes of the head; 0 if it has none, or the number is not known.
+    """
     if METRICS[task] is not _CLASSES:
         return METRICS[task]
     return {**_CLASSES, "f1": _of(partial(f1, classes=classes))}

@@ -16,7 +16,7 @@ from gpt_research.base.settings import to_dict
 from gpt_research.checkpoint.files import checkpoint_path, load_step
 from gpt_research.checkpoint.weights import restore_model
 from gpt_research.data.tokenizer import Tokenizer
-from gpt_research.evaluation.labelled import FINETUNED, interval, metrics_for, value_of
+from gpt_research.evaluation.labelled import FINETUNED, interval, value_of
 from gpt_research.evaluation.provenance import versions
 from gpt_research.evaluation.results import Result, finite
 from gpt_research.finetuning.examples import Classes, ExampleFile
@@ -119,8 +119,7 @@ def open_fine_tuned(reference: RunReference, data: str, device: Any = "cpu") -> 
 def score_of(run: FineTuned, runtime: Runtime, name: str, batch_size: int = 8) -> float:
     """Return one score of a run on its file; nan if it is not defined."""
     columns = dict(run.objective.measure(run.model, "val", batch_size, runtime))
-    classes = len(run.objective.facts.get("labels", []))
-    return value_of(metrics_for(run.objective.task, classes)[name], columns)
+    return value_of(run.objective.metrics[name], columns)
 
 
 def evaluate_fine_tuned(run: FineTuned, runtime: Runtime, batch_size: int = 8) -> tuple[dict[str, Any], Result]:

@@ -23,6 +23,8 @@ from gpt_research.base.errors import UserError
 from gpt_research.base.seeds import seed_for
 from gpt_research.config import TrainConfig
 from gpt_research.data.tokenizer import Tokenizer
+from gpt_research.evaluation.labelled import metrics_for
+from gpt_research.evaluation.statistics import Metric
 from gpt_research.finetuning.examples import ExampleFile
 from gpt_research.finetuning.settings import FinetuneSettings, Task
 from gpt_research.model.adapters import Lora, add_adapters
@@ -165,6 +167,11 @@ class Finetuning(abc.ABC):
     @abc.abstractmethod
     def facts(self) -> dict[str, Any]:
         """What a later command needs to know of the task, for the lineage."""
+
+    @property
+    def metrics(self) -> Mapping[str, Metric]:
+        """The scores of the task, by name."""
+        return metrics_for(self.task, len(self.facts.get("labels", [])))
 
     @abc.abstractmethod
     def cut(self, name: str) -> int:

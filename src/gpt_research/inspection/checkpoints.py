@@ -79,7 +79,7 @@ class Checkpoints:
 
 
 @lru_cache
-def shared_checkpoints(ema: bool | None = None) -> Checkpoints:
+def shared_checkpoints(ema: bool | None) -> Checkpoints:
     """Return the opened checkpoints of this process.
 
     Args:

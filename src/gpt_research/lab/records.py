@@ -128,10 +128,8 @@ def _measured_by(config: TrainConfig) -> dict[str, Any]:
     """Return what a run learns nothing from, but what moves its numbers: the validation tokens, and
     the kind of the device.
     """
-    device = config.device.partition(":")[0]
-    if device == "auto":
-        device = "cuda" if startup.cuda_is_usable() else "mps" if torch.backends.mps.is_available() else "cpu"
-    return {"eval_tokens": config.eval_tokens, "device": device}
+    device = startup.best_device() if config.device == "auto" else config.device
+    return {"eval_tokens": config.eval_tokens, "device": device.partition(":")[0]}
 
 
 def _complete(asked: dict[str, Any], now: Mapping[str, Any]) -> bool:

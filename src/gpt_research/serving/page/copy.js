@@ -2,8 +2,6 @@
 import { button, element, say } from "./dom.js";
 
 const shell = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
-// Texts and numbers are written alike in Python and JSON.
-const python = (value) => JSON.stringify(value);
 
 export function asCurl(request) {
   return (
@@ -14,13 +12,14 @@ export function asCurl(request) {
 
 export function asPython(request) {
   const { model, prompt, ...settings } = request;
+  // Texts and numbers are written alike in Python and JSON.
   const rest = Object.entries(settings)
-    .map(([key, value]) => `    ${key}=${python(value)},\n`)
+    .map(([key, value]) => `    ${key}=${JSON.stringify(value)},\n`)
     .join("");
   return (
     `from openai import OpenAI\n\nclient = OpenAI(base_url="${location.origin}/v1", api_key="none")\n` +
-    `answer = client.completions.create(\n    model=${python(model)},\n    ` +
-    `prompt=${python(prompt)},\n${rest})\nprint(answer.choices[0].text)`
+    `answer = client.completions.create(\n    model=${JSON.stringify(model)},\n    ` +
+    `prompt=${JSON.stringify(prompt)},\n${rest})\nprint(answer.choices[0].text)`
   );
 }
 

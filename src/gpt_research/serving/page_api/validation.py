@@ -36,8 +36,8 @@ KEPT = 32
 """Finished passes that stay in memory."""
 BUSY_S = 0.5
 FORGOTTEN_S = 10.0
-"""A pass that nobody has asked for in so many seconds gives way to others; the page asks each
-second while it shows one."""
+"""Seconds after which a pass that nobody asks for gives way to others. The page asks each second
+while it shows a pass."""
 Key = tuple[str, bool, str]
 P = ParamSpec("P")
 T = TypeVar("T")

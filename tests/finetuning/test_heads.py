@@ -19,13 +19,16 @@ from gpt_research.cli import main
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation import run_groups
 from gpt_research.evaluation.run_groups import differing_settings, grouped
+from gpt_research.finetuning.batches import NumberedExamples
 from gpt_research.finetuning.examples import Example
 from gpt_research.finetuning.fine_tuned import evaluate_fine_tuned, open_fine_tuned, settings_of
 from gpt_research.finetuning.finetune import finetune, prepared
 from gpt_research.finetuning.forms import HEAD_TOKENS, HeadForm, with_special_tokens
 from gpt_research.finetuning.head_objective import HeadObjective
+from gpt_research.finetuning.models import loss_of_counted
 from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.model.gpt import GPT
+from gpt_research.model_config import GPTConfig
 from gpt_research.report import open_run
 from gpt_research.run import Run
 from gpt_research.run_reference import run_reference
@@ -114,6 +117,33 @@ def test_the_loss_is_that_of_gpt_1_example_by_example(settings: Settings, task: 
     got = step.accumulate(1)
     assert got is not None
     assert got.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_examples_of_like_length_share_a_micro_batch(ranks: int) -> None:
+    """Each pass still reads each example once; only the micro-batches of a step are made by length."""
+    lengths = [5, 40, 7, 38, 6, 41, 8, 39]
+    orders = [NumberedExamples(lengths, 8, 2, 1337, rank, ranks, "examples") for rank in range(ranks)]
+    for step in range(3):
+        parts = [order.chosen(step, micro) for micro in range(4 // ranks) for order in orders]
+        assert [[lengths[number] for number in part] for part in parts] == [[41, 40], [39, 38], [8, 7], [6, 5]]
+        assert sum(parts, []) == orders[0].of_step(step)
+    smaller = NumberedExamples(lengths, 4, 2, 1337, 0, 1, "examples")
+    assert sorted(smaller.of_step(2) + smaller.of_step(3)) == list(range(8))
+
+
+def test_what_is_no_target_does_not_reach_the_vocabulary() -> None:
+    model = GPT(GPTConfig(n_layer=1, n_head=1, n_embd=8, block_size=4, vocab_size=16))
+    h = torch.randn(2, 4, 8)
+    targets = torch.tensor([[3, 4, -1, -1], [5, 6, 7, -1]])
+    expected = F.cross_entropy(model.logits(h)[targets >= 0], targets[targets >= 0], reduction="sum")
+    h[targets < 0] = torch.nan
+    h.requires_grad_()
+    loss = loss_of_counted(model, h, targets)
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+    assert h.grad is not None
+    assert h.grad.isfinite().all()
 
 
 def test_a_run_that_was_stopped_equals_one_that_was_not(settings: Settings, tmp_path: Path) -> None:

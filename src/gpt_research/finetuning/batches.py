@@ -1,7 +1,8 @@
 """The batches of fine-tuning: a pure function of (seed, step), as those of pretraining are.
 
 The examples of a run are numbered: each pass over them has an order of its own, and the passes
-follow on each other without a gap. A step takes the next `batch_size` of them; ranks take turns by
+follow on each other without a gap. A step takes the next `batch_size` of them, the longest first, so
+that a micro-batch has examples of much the same length and little padding; ranks take turns by
 micro-batches. So a run that is resumed reads what an uninterrupted one reads.
 """
 
@@ -76,8 +77,9 @@ class NumberedExamples:
         self._epoch, self._order = -1, np.empty(0, np.int64)
 
     def of_step(self, step: int) -> list[int]:
-        """Return the examples of a step over all ranks."""
-        return [self._at(number) for number in range(step * self.batch_size, (step + 1) * self.batch_size)]
+        """Return the examples of a step over all ranks, the longest first."""
+        chosen = [self._at(number) for number in range(step * self.batch_size, (step + 1) * self.batch_size)]
+        return sorted(chosen, key=lambda number: -self.lengths[number])
 
     def chosen(self, step: int, micro_step: int) -> list[int]:
         """Return the examples of a micro-batch of this rank."""

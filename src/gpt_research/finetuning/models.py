@@ -48,7 +48,7 @@ class HeadedGPT(GPT):
         if not self.training:
             return scores
         loss = task_losses(self.task, scores, batch.labels).sum()
-        return loss + batch.lm_scale * self.loss(h, targets) if self.with_lm else loss
+        return loss + batch.lm_scale * loss_of_counted(self, h, targets) if self.with_lm else loss
 
     def scores(self, h: torch.Tensor, batch: HeadBatch) -> torch.Tensor:
         """Return the scores of each example in fp32: (B, K); for similarity (B,); for a choice, of
@@ -68,6 +68,16 @@ class HeadedGPT(GPT):
             table = scores.new_full((examples, slots), -torch.inf)
             return table.index_put((batch.owners, batch.slots), scores[:, 0])
         return scores
+
+
+def loss_of_counted(model: GPT, h: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the summed cross-entropy in nats of hidden states (B, T, C), a scalar.
+
+    Padding and prompts have targets of -1. The vocabulary's matrix, up to a third of a small model,
+    is left out for them.
+    """
+    counted = targets >= 0
+    return model.loss(h[counted][None], targets[counted][None])
 
 
 def task_losses(task: str, scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -115,7 +125,7 @@ class PackedGPT(GPT):
         rows = PackedRows(positions, owners, self.config.n_layer) if owners.numel() else None
         h = self.hidden(tokens, rows)
         if self.training:
-            return self.loss(h, targets)
+            return loss_of_counted(self, h, targets)
         logits, counted = self.logits(h[targets >= 0]).float(), targets[targets >= 0]
         nats = F.cross_entropy(logits, counted, reduction="none")
         return torch.stack([nats, (logits.argmax(-1) == counted).to(nats.dtype)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +57,7 @@ def test_an_audit_names_the_fault_that_gives_the_published_digits(
     assert any("it is accuracy_norm" in cause for cause in found[3].causes)
     assert found[4].causes == []
     assert "No known fault, metric or variant gives the published digits." in found[4].sentence()
-    assert "on the first 40 of 5,153 items" in found[0].sentence()
+    assert "on 40 of 5,153 items" in found[0].sentence()
 
 
 def test_the_ready_requests_may_lie_in_the_folder_of_benchmarks(
@@ -86,6 +88,35 @@ def test_the_command_tells_and_counts(
     assert "1 of 1 published scores hold" in capsys.readouterr().out
     assert json.loads(where.read_text())["audit"][0]["agrees"] is True
     assert main([*common, "--limit", str(LIMIT - 20)]) == 1, "other items, another score"
+    assert main([*common, "--context", "1024"]) == 2
+    assert "context is 1024, but the model's is" in capsys.readouterr().err
+
+
+def test_a_fault_is_tried_with_a_stride_that_it_allows(evaluated: EvaluatedModel) -> None:
+    halved = FAULTS["half the context"].asks
+    assert halved is not None
+    assert halved(dataclasses.replace(evaluated, stride=evaluated.context)).stride == evaluated.context // 2
+    assert halved(evaluated).stride is None
+
+
+def test_a_variant_that_cannot_be_asked_ends_no_audit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ready_requests, "names", lambda folder="": ["lambada/rc_0shot"])
+
+    def refuse(name: str) -> Any:
+        raise UserError("the tokenizer can encode none of its items")
+
+    assert not list(_variants(Published("lambada", "accuracy", Decimal("0.3"), 1), refuse, ""))
+
+
+@pytest.mark.parametrize(
+    ("shots", "task"), [("", "squad"), (', "shots": 5', "squad"), (', "shots": 0', "squad:bpb_0shot")]
+)
+def test_shots_are_those_of_the_task_or_name_a_variant(
+    shots: str, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ready_requests, "names", lambda folder="": ["squad/bpb_0shot", "squad/bpb_5shot"])
+    (tmp_path / "p.jsonl").write_text(f'{{"task": "squad"{shots}, "metric": "bpb", "value": 3.1}}\n')
+    assert read_published(tmp_path / "p.jsonl")[0].task == task
 
 
 @pytest.mark.parametrize(
@@ -111,7 +142,8 @@ def test_as_many_digits_count_as_were_published(value: str, measured: float, agr
     [
         ("{", "line 1 is not JSON"),
         ('{"task": "lambada", "value": "0.3"}', "with task, metric and value, which is a number"),
-        ('{"task": "lambda", "value": 0.3}', 'There is no task "lambda". Did you mean "lambada"?'),
+        ('{"task": "lambda", "value": 0.3}', 'line 1: There is no task "lambda". Did you mean "lambada"?'),
+        ('{"task": "corpora", "value": 0.3}', "corpora is no benchmark"),
         ('{"task": "lambada", "metric": "accurcy", "value": 0.3}', 'no metric "accurcy". Did you mean "accuracy"?'),
         ('{"task": "lambada", "metrics": "acc", "value": 0.3}', 'there is no field "metrics"'),
         ('{"task": "lambada", "variant": "rc", "shots": 5, "value": 0.3}', "could not be fetched"),

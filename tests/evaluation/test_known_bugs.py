@@ -111,6 +111,7 @@ def test_questions_of_different_sizes_are_measured_together(evaluated: Evaluated
         assert together["nats"][number] == pytest.approx(alone["nats"][0], rel=1e-5)
     assert guess(items).tolist() == [1 / 3, 1 / 2]
     yes_no = [Question(text, ("no", "yes"), label) for text, label in (("a", 1), ("b", 1), ("c", 0), ("d", 1))]
+    assert guess(yes_no[:1]).tolist() == [0.5], "one item tells no habit"
     assert guess(yes_no).tolist() == [0.75] * 4, "a model that always says yes is right three times of four"
 
 

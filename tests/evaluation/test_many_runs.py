@@ -169,9 +169,13 @@ def test_a_seed_that_was_not_evaluated_belongs_to_its_setting(
 
 def test_contexts_that_differ_are_named(six: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     path = Path(six[4]) / "evaluation.json"
-    path.write_text(path.read_text().replace('"context": 16', '"context": 8'))
+    found = json.loads(path.read_text().replace('"context": 16', '"context": 8'))
+    path.write_text(json.dumps(found | {"precision": "bf16"}))
     assert main(["compare", *six]) == 0
-    assert "corpora/a-corpus: context A 16, B 16 and 8." in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "corpora/a-corpus: context A 16, B 16 and 8." in said
+    assert "precision: A fp32, B bf16 and fp32." in said
+    assert "device:" not in said
 
 
 PHENOMENA = {"binding": 40, "ellipsis": 60, "islands": 1}

@@ -9,14 +9,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from jinja2.sandbox import SandboxedEnvironment
 
 from gpt_research.base.errors import UserError
 from gpt_research.cli.command_line import main
 from gpt_research.evaluation import results
-from gpt_research.evaluation.chosen_tasks import items_of
+from gpt_research.evaluation.chosen_tasks import choose, items_of
 from gpt_research.evaluation.evaluated_model import EvaluatedModel
-from gpt_research.evaluation.forms import Completion, Options, Pair, Prompt, Question, measure_generation
+from gpt_research.evaluation.forms import MATCHES, Completion, Options, Pair, Prompt, Question, measure_generation
 from gpt_research.evaluation.own_tasks import read_own_tasks
+from gpt_research.evaluation.settings import EvaluationSettings
 
 ROWS = [
     {"q": "Who takes it?", "options": ["the king", "a fool"], "right": "B", "number": 7},
@@ -153,6 +155,17 @@ def test_prompts_that_are_cut_are_counted(evaluated: EvaluatedModel) -> None:
             "the label is 7, but it must be 0 to 1",
         ),
         ("{form: choice, file: rows.jsonl, prompt: a, choices: options, answer: gold}", "the row has no gold"),
+        (
+            "{form: choice, file: rows.jsonl, prompt: a, choices: [a, b], answer: number > 1}",
+            'gives True, but it must give the number (from 0), the letter or the text of one of the choices. For true '
+            'and false give the number: "1 if number > 1 else 0".',
+        ),
+        (
+            "{form: choice, file: rows.jsonl, prompt: a, choices: [a, b], answer: number / 2}",
+            "answer of task quiz gives 3.5",
+        ),
+        ("{form: generate, file: rows.jsonl, prompt: a, answers: [' ']}", "an answer of task quiz is empty"),
+        ("{form: answer, file: rows.csv, prompt: a, continuation: b}", "rows.csv must hold JSON objects"),
         ("{form: answer, file: rows.jsonl, prompt: a, continuation: b, shots: 3}", "there are only 2 rows"),
         ("{form: pairs, file: rows.jsonl, good: a, bad: b, shots: 1}", "shots is 1, but it must be 0, because pairs"),
         ("{form: generate, file: rows.jsonl, prompt: a, answers: [b], match: fuzzy}", "match is 'fuzzy'"),
@@ -160,6 +173,7 @@ def test_prompts_that_are_cut_are_counted(evaluated: EvaluatedModel) -> None:
 )  # fmt: skip
 def test_a_mistake_is_one_sentence(task: str, says: str, file: Path) -> None:
     (file.parent / "empty.jsonl").touch()
+    (file.parent / "rows.csv").write_text("question,answer\na,b\n")
     file.write_text(f"quiz: {task}" if task.startswith("{") else task)
 
     def read() -> Any:
@@ -169,6 +183,54 @@ def test_a_mistake_is_one_sentence(task: str, says: str, file: Path) -> None:
         read()
     assert says in str(found.value)
     assert "\n" not in str(found.value)
+
+
+def test_a_name_belongs_to_one_task(file: Path) -> None:
+    for name in ("hellaswag", "corpora"):
+        file.write_text(f"{name}: {{form: answer, file: rows.jsonl, prompt: a, continuation: b}}")
+        with pytest.raises(UserError, match=f'another task is called "{name}". Give this one a name of its own'):
+            choose(EvaluationSettings(tasks=str(file)))
+    file.write_text("mine: {form: answer, file: rows.jsonl, prompt: a, continuation: b}")
+    second = file.with_name("second.yaml")
+    second.write_text(file.read_text())
+    with pytest.raises(UserError, match=r'second.yaml: another task is called "mine"'):
+        choose(EvaluationSettings(tasks=f"{file},{second}"))
+
+
+def test_a_template_is_compiled_once(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    compile_ = SandboxedEnvironment.compile
+
+    def counted(self: Any, source: Any, *rest: Any, **more: Any) -> Any:
+        compiled.append(source)
+        return compile_(self, source, *rest, **more)
+
+    monkeypatch.setattr(SandboxedEnvironment, "compile", counted)
+    for name, task in read_own_tasks(file).items():
+        compiled.clear()
+        items_of(name, task, "")
+        assert len(compiled) == len({str(source) for source in compiled}), name
+
+
+@pytest.mark.parametrize(
+    ("match", "text", "answer", "right"),
+    [
+        ("normalised", "", "A", False),
+        ("normalised", "the", "A", False),
+        ("normalised", "a.", "A", True),
+        ("normalised", "The king", "a king", True),
+        ("normalised", "", "?", False),
+        ("contains", "The answer is A", "A", True),
+        ("contains", "", "A", False),
+        ("number", "it is 5.0", "5", True),
+        ("number", "1,000", "1000", True),
+        ("number", "10-3", "3", True),
+        ("number", "-3", "3", False),
+        ("number", "none", "3", False),
+    ],
+)
+def test_an_answer_matches_what_it_says(match: str, text: str, answer: str, right: bool) -> None:
+    assert MATCHES[match](text, answer) is right
 
 
 def test_a_template_cannot_reach_the_machine(file: Path) -> None:

@@ -137,6 +137,29 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str, content: bytes, mess
         ExampleFile.read(str(tmp_path / name), "classify", {})
 
 
+@pytest.mark.parametrize(("name", "task"), [("SICK_train.txt", "pairs"), ("msr-para-train.tsv", "pairs")])
+def test_an_official_file_without_rows_is_named(tmp_path: Path, name: str, task: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UserError, match=f"{name} holds no example"):
+        ExampleFile.read(str(tmp_path / name), task, {})
+
+
+def test_the_answers_of_mctest_are_checked_and_hashed(tmp_path: Path) -> None:
+    question = "\t".join(["one: who?", "a", "b", "c", "d"])
+    story = tmp_path / "mc160.train.tsv"
+    story.write_text("\t".join(["id", "author", "A story.", *[question] * 4]) + "\n")
+    answers, found = tmp_path / "mc160.train.ans", []
+    for letters in ("A\tB\tC\tD", "D\tC\tB\tA"):
+        answers.write_text(letters + "\n")
+        found.append(ExampleFile.read(str(story), "choice", {}))
+    assert [[e.label for e in file.examples] for file in found] == [[0, 1, 2, 3], [3, 2, 1, 0]]
+    assert found[0].sha256 != found[1].sha256
+    for letters in ("A\tB\tC", "A\tB\tC\tE"):
+        answers.write_text(letters + "\n")
+        with pytest.raises(UserError, match=r"for story 1, and it must have four letters from A to D"):
+            ExampleFile.read(str(story), "choice", {})
+
+
 def test_classes_that_are_numbers_go_by_their_value(tmp_path: Path) -> None:
     rows = [
         {"text": f"a fool {number}", "label": label} for number, label in enumerate(["1", "-1", "10", "0.5", "nan"])

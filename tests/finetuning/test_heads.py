@@ -19,13 +19,13 @@ from gpt_research.cli import main
 from gpt_research.data.tokenizer import Tokenizer
 from gpt_research.evaluation import run_groups
 from gpt_research.evaluation.run_groups import differing_settings, grouped
-from gpt_research.finetuning.batches import NumberedExamples
+from gpt_research.finetuning.batches import NumberedExamples, Sequences, head_batch
 from gpt_research.finetuning.examples import Example
 from gpt_research.finetuning.fine_tuned import evaluate_fine_tuned, open_fine_tuned, settings_of
 from gpt_research.finetuning.finetune import finetune, prepared
 from gpt_research.finetuning.forms import HEAD_TOKENS, HeadForm, with_special_tokens
 from gpt_research.finetuning.head_objective import HeadObjective
-from gpt_research.finetuning.models import loss_of_counted
+from gpt_research.finetuning.models import HeadedGPT, loss_of_counted
 from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
@@ -121,13 +121,13 @@ def test_the_loss_is_that_of_gpt_1_example_by_example(settings: Settings, task: 
 
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_examples_of_like_length_share_a_micro_batch(ranks: int) -> None:
-    """Each pass still reads each example once; only the micro-batches of a step are made by length."""
+    """Each pass still reads each example once; a step alone is split by length."""
     lengths = [5, 40, 7, 38, 6, 41, 8, 39]
     orders = [NumberedExamples(lengths, 8, 2, 1337, rank, ranks, "examples") for rank in range(ranks)]
     for step in range(3):
         parts = [order.chosen(step, micro) for micro in range(4 // ranks) for order in orders]
         assert [[lengths[number] for number in part] for part in parts] == [[41, 40], [39, 38], [8, 7], [6, 5]]
-        assert sum(parts, []) == orders[0].of_step(step)
+        assert [number for part in parts for number in part] == orders[0].of_step(step)
     smaller = NumberedExamples(lengths, 4, 2, 1337, 0, 1, "examples")
     assert sorted(smaller.of_step(2) + smaller.of_step(3)) == list(range(8))
 
@@ -238,12 +238,57 @@ def test_other_settings_or_data_are_not_mixed_into_a_run(
     assert state["lineage"]["finetune"]["task"] == "classify"
 
 
+def test_a_run_goes_on_by_the_command_that_it_prints(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"sentence": row["text"], "label": row["label"]} for row in rows_of("classify", 24)]
+    data = write_rows(tmp_path / "named.jsonl", rows)
+    asked = settings(columns={"text": "sentence"}, data=data, val="", epochs=1.0)
+    finetune(asked, until=1)
+    assert main(["finetune", "--resume", f"{asked.out}@1"]) == 2
+    assert "a fine-tuning goes on from its newest checkpoint" in capsys.readouterr().err
+    assert main(["finetune", "--resume", asked.out, "--epochs", "2"]) == 2
+    assert "other settings (epochs: 1.0 -> 2.0)" in capsys.readouterr().err
+    assert main(["finetune", "--resume", asked.out, "--epochs", "2", "--allow_change"]) == 0
+    assert saved_steps(Path(asked.out))[-1] == 6
+    assert settings_of(run_reference(asked.out)).allow_change is False, "the next command must allow it itself"
+    with pytest.raises(UserError, match="lora: 0 -> 2"):
+        finetune(dataclasses.replace(asked, epochs=2.0, lora=2, allow_change=True))
+    # Columns may have other names in the file that is measured.
+    test = write_rows(tmp_path / "test.jsonl", rows_of("classify", 4))
+    common = ["evaluate", asked.out, "--device", "cpu", "--json", str(tmp_path / "s.json"), "--data"]
+    assert main([*common, test]) == 2
+    assert "has no 'sentence'" in capsys.readouterr().err
+    assert main([*common, test, "--columns.text", "text"]) == 0
+    assert main([*common, "tset.jsonl"]) == 2
+    assert "tset.jsonl" in capsys.readouterr().err.replace("No data set", "wrong")
+
+
+def test_another_checkpoint_to_begin_with_is_noticed(settings: Settings, pretrained: Path) -> None:
+    asked = settings(run=f"{pretrained}@2", from_scratch=True)
+    finetune(asked, until=1)
+    with pytest.raises(UserError, match=r"run: .*@2' -> .*@newest'"):
+        finetune(dataclasses.replace(asked, run=str(pretrained)))
+
+
+def test_a_head_without_use_has_a_gradient_all_the_same() -> None:
+    """DDP waits for all of them."""
+    shape = GPTConfig(n_layer=1, n_head=1, n_embd=8, block_size=4, vocab_size=16, tie_weights=False)
+    model = HeadedGPT(shape, "classify", 2, with_lm=False)
+    model.to_empty(device="cpu")
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter)
+    model(*head_batch([Sequences([[1, 2, 3]], cut=False)], [1])).backward()
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
 def test_narrow_models_get_a_higher_rate_and_few_examples_smaller_steps(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     default = FinetuneSettings()
     assert [default.batch_of(rows) for rows in (10, 100, 500, 1066, 1067, 9999)] == [1, 2, 8, 16, 32, 32]
     assert FinetuneSettings(batch_size=16, micro_batch=4).batch_of(10) == 16
+    assert prepared(settings(batch_size=12, micro_batch=8))[0].micro_batch == 4
     assert [default.rate(width) for width in (768, 192)] == pytest.approx([6.25e-5, 1e-3])
     assert FinetuneSettings(lora=8).rate(768) == pytest.approx(6.25e-4)
     config, objective = prepared(settings(batch_size=None, micro_batch=8, epochs=17.0))  # 24 examples

@@ -55,7 +55,13 @@ class Trainings:
             doublings = abs(math.log2(settings.learning_rate / (0.8 if settings.from_scratch else 0.1)))
             noise = int(rows[-1].split()[1]) % 7 / 100
             score = len(rows) / 100 + 0.3 * (not settings.from_scratch) - doublings / 10 + noise
-            yield job, TrialScore(score, 3, 1.0, 1.0)
+            if job.score == "loss":
+                assert job.judged_on.endswith("val.jsonl")
+                # The highest rates diverge.
+                yield job, TrialScore(None if settings.learning_rate > 1.5 else 2 - score, 3, 1.0, 1.0)
+            else:
+                assert job.judged_on.endswith("test.jsonl")
+                yield job, TrialScore(score, 3, 1.0, 1.0)
 
 
 def test_both_sides_are_trained_alike_and_a_stopped_study_goes_on(study: LabelStudy) -> None:
@@ -63,7 +69,7 @@ def test_both_sides_are_trained_alike_and_a_stopped_study_goes_on(study: LabelSt
     with pytest.raises(KeyboardInterrupt):
         run_study(study, take, 0.2, print, overlap)
     take.left = 999
-    result = run_study(study, take, 0.2, print, overlap)
+    result = run_study(study, take, 0.2, print, overlap, ["2 of 40 examples were cut."])
     # The best rate lies between worse ones, 0.05 to 0.4 and 0.1 to 1.6, each on two seeds. Then two
     # sizes and three seeds come on each side; none is taken twice.
     assert len(take.draws) == 2 * (4 + 5) + 2 * 2 * 3
@@ -79,7 +85,9 @@ def test_both_sides_are_trained_alike_and_a_stopped_study_goes_on(study: LabelSt
     assert of_size[0] == of_size[1]
     assert len(of_size[0]) == 3
     page = (Path(study.settings.out) / "study.html").read_text()
-    assert "pretraining changes accuracy by 0.3000 (0.3000 to 0.3000): more than chance" in page
+    assert "pretraining changes accuracy by 0.3000 (0.3000 to 0.3000): more than seeds differ" in page
+    assert "2 of 40 examples were cut." in page
+    assert result["tuning"]["from scratch"]["loss"]["1.6"] == math.inf
     assert "accuracy by labelled examples" in page
     assert "0 of 5 test examples." in page
 
@@ -90,6 +98,25 @@ def test_the_sizes_that_are_done_have_a_page_while_others_are_taken(study: Label
     result = json.loads((Path(study.settings.out) / "result.json").read_text())
     assert [one["examples"] for one in result["sizes"]] == [10]
     assert (Path(study.settings.out) / "study.html").is_file()
+
+
+def test_more_seeds_use_the_rates_and_the_trials_that_are_there(study: LabelStudy) -> None:
+    before = run_study(study, Trainings(most=999), 0.2, print, overlap)
+    take = Trainings(most=999)
+    after = run_study(dataclasses.replace(study, seeds=4), take, 0.2, print, overlap)
+    assert len(take.draws) == 2 * 2, "one more seed of two sizes on both sides"
+    assert after["rates"] == before["rates"]
+    with pytest.raises(UserError, match="seeds is 1001, but it must be 2 to 1000"):
+        dataclasses.replace(study, seeds=1001)
+
+
+def test_a_score_that_is_not_defined_counts_as_none_at_all(study: LabelStudy) -> None:
+    def take(jobs: Iterable[TrialJob]) -> Iterator[tuple[TrialJob, TrialScore]]:
+        for job in jobs:
+            yield job, TrialScore(1.0 if job.score == "loss" else None, 3, 1.0, 1.0)
+
+    result = run_study(study, take, 0.2, print, overlap)
+    assert result["sizes"][0]["pretrained"]["mean"] == 0
 
 
 def test_another_study_is_not_mixed_in(study: LabelStudy) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -33,8 +33,11 @@ class EvaluateCommand(EvaluationSettings):
     """Result file to write; a second file beside it holds the scores of each item. Empty:
     evaluation.json in the run folder."""
     harness: bool = False
-    """Let lm-eval score the same items of the benchmarks with its own code too, and show both
-    scores."""
+    """Let lm-eval score the same items of the benchmarks that it has with its own code too, and
+    show both scores."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Name that a column of the task has in the examples of --data, such as --columns.text
+    sentence. Default: as in the training of the fine-tuned run."""
     audit: str = ""
     """Check published scores of this model instead: a file of JSON lines with task, metric, value
     as published and, if needed, variant and shots. Says which digits differ, and which known fault
@@ -71,7 +74,9 @@ def run(command: EvaluateCommand) -> int:
         return _audit(command)
     chosen = named_or_newest(command.run, command.step)
     if is_of_examples(command, chosen, command.memorisation):
-        return evaluate_examples(command, chosen, json=command.json, device=command.device, precision=command.precision)
+        how = {"json": command.json, "device": command.device, "precision": command.precision}
+        return evaluate_examples(command, chosen, columns=command.columns or None, **how)
+    require(not command.columns, "columns", command.columns, "left out, because it is for examples of a fine-tuned run")
     rescore: Rescore | None = None
     if command.harness:  # lm-eval is an optional dependency
         from gpt_research.evaluation.harness import rescore_model
@@ -116,16 +121,14 @@ def _audit(command: EvaluateCommand) -> int:
     from gpt_research.base.disk import cannot_write
     from gpt_research.base.files import write_json
     from gpt_research.evaluation.audit import audit, read_published
-    from gpt_research.evaluation.evaluated_model import EvaluatedModel
-    from gpt_research.generation.torch_engine import generate
+    from gpt_research.evaluation.evaluate import evaluated_model
     from gpt_research.run import Run, named_or_newest
 
     published = read_published(Path(command.audit), command.benchmarks)
     chosen = named_or_newest(command.run, command.step)
     runtime = startup.start(command.device, command.precision)
     opened = Run.open(chosen.folder, runtime.device, chosen.step, command.ema)
-    how = (command.context or opened.model.config.block_size, command.batch_size, command.stride)
-    model = EvaluatedModel(opened.model, opened.tokenizer, runtime, *how, generator=generate)
+    model = evaluated_model(opened, command, runtime)
     found = []
     for finding in audit(model, published, command.benchmarks, command.limit, lambda said: print(said, flush=True)):
         print(finding.sentence(), flush=True)

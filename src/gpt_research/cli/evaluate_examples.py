@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,16 +28,25 @@ def is_of_examples(command: EvaluationSettings, chosen: RunReference, memorisati
     from gpt_research.finetuning.fine_tuned import finetuning_of
 
     others = command.named_tasks or command.suite or command.benchmarks or memorisation
-    if others or (command.data and not Path(command.data).is_file()):
+    if others or (command.data and Path(command.data).is_dir()):
         return False
-    return bool(command.data) or finetuning_of(chosen) is not None
+    return Path(command.data).is_file() or finetuning_of(chosen) is not None
 
 
 def evaluate_examples(
-    command: EvaluationSettings, chosen: RunReference, *, json: str, device: str, precision: str
+    command: EvaluationSettings,
+    chosen: RunReference,
+    *,
+    columns: Mapping[str, str] | None = None,
+    json: str,
+    device: str,
+    precision: str,
 ) -> int:
     """Measure the run, print its scores with intervals and write the result; return the exit
     code.
+
+    Args:
+        columns: the names that the file has for columns of the task; by default those of the run.
 
     Raises:
         UserError: as `open_fine_tuned` does, or a setting means nothing here.
@@ -59,7 +69,7 @@ def evaluate_examples(
                 "or a data set with --data."
             )
     runtime = startup.start(device, precision)
-    opened = open_fine_tuned(chosen, command.data, runtime.device)
+    opened = open_fine_tuned(chosen, command.data, runtime.device, columns)
     summary, result = evaluate_fine_tuned(opened, runtime, command.batch_size)
     found = summary["tasks"][result.task]
     title = f"{opened.folder}, step {opened.step:,}, on {found['items']:,} examples of {found['source']['file']}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,12 +46,25 @@ class FinetuneCommand(FinetuneSettings):
         resume = str(given.get("resume") or "")
         if resume in ("", "auto", "never"):
             return {}
-        from gpt_research.base.settings import by_flag, to_dict
+        from gpt_research.base.errors import UserError
+        from gpt_research.base.settings import to_dict
         from gpt_research.finetuning.fine_tuned import settings_of
         from gpt_research.run_reference import run_reference
 
         reference = run_reference(resume)
-        return {**by_flag(to_dict(settings_of(reference))), "resume": resume, "out": str(reference.folder)}
+        settings = settings_of(reference)
+        # Here `step` is the checkpoint of the run that the fine-tuning began with.
+        if (step := str(given.get("step") or "")) not in ("", settings.step):
+            raise UserError(
+                f"step is {step}, but a fine-tuning goes on from its newest checkpoint. Give --resume "
+                f"{reference.folder} without a step."
+            )
+        return {**to_dict(settings), "resume": resume, "out": str(reference.folder)}
+
+
+    def settings(self) -> FinetuneSettings:
+        """Return the settings of one fine-tuning, without those of the command."""
+        return FinetuneSettings(**{field.name: getattr(self, field.name) for field in fields(FinetuneSettings)})
 
 
 def run(command: FinetuneCommand) -> int:
@@ -66,7 +79,7 @@ def run(command: FinetuneCommand) -> int:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     reporter = TerminalReporter(console)
     try:
-        outcome = finetune(command, reporter)
+        outcome = finetune(command.settings(), reporter)
     finally:
         reporter.close()
     if reporter.bar is None:  # only the main process prints
@@ -98,7 +111,7 @@ def _study(command: FinetuneCommand) -> int:
     from gpt_research.base.errors import UserError
     from gpt_research.base.locks import take_lock
     from gpt_research.checkpoint.files import find_step
-    from gpt_research.finetuning.examples import Classes, ExampleFile
+    from gpt_research.finetuning.finetune import prepared
     from gpt_research.lab.label_study import SIDES, LabelStudy, run_study, shown
     from gpt_research.lab.overlap import overlap
     from gpt_research.lab.trial_pool import TrialPool, environments
@@ -115,20 +128,16 @@ def _study(command: FinetuneCommand) -> int:
     config = run_config(reference.folder)
     # The study is of this checkpoint, also if the run goes on meanwhile.
     begins = {"run": str(reference.folder), "step": str(find_step(reference.folder, reference.step))}
-    fields = dataclasses.fields(FinetuneSettings)
-    settings = FinetuneSettings(**{field.name: getattr(command, field.name) for field in fields} | begins)
+    settings = dataclasses.replace(command.settings(), **begins)
     study = LabelStudy(settings, command.test, sizes, command.seeds, command.tune_at)
-    data, val, test = (
-        ExampleFile.read(path, settings.task or "", settings.columns)
-        for path in (command.data, command.val, command.test)
-    )
-    if settings.task in ("classify", "pairs"):  # before hours of training, and not after them
-        classes = Classes.of(data, settings.labels)
-        for file in (val, test):
-            classes.check(file, str(data.path))
+    # Every example is read and encoded before hours of training, and not after them.
+    remarks: dict[str, None] = {}
+    for judged_on in (command.val, command.test):
+        training, objective = prepared(dataclasses.replace(settings, val=judged_on))
+        remarks |= dict.fromkeys(objective.remarks(training))
 
     def looked_for() -> dict[str, Any]:
-        found = overlap(reference, test, command.pretrained_on)
+        found = overlap(reference, objective.files["val"], command.pretrained_on)
         return {**dataclasses.asdict(found), "in_words": found.in_words}
 
     def say(line: str) -> None:
@@ -138,7 +147,7 @@ def _study(command: FinetuneCommand) -> int:
     Path(command.out).mkdir(parents=True, exist_ok=True)
     with take_lock(Path(command.out), "owner.json"), TrialPool(environments(count, cards)) as pool:
         run = partial(pool.results, take_trial)
-        result = run_study(study, run, settings.rate(config.model.n_embd), say, looked_for)
+        result = run_study(study, run, settings.rate(config.model.n_embd), say, looked_for, list(remarks))
     print(f"{result['score']}, mean over {result['seeds']} seeds (95% interval):")
     for one in result["sizes"]:
         sides = (f"{name} {shown(one[name])}" for name in (*SIDES, "difference"))
@@ -169,7 +178,7 @@ def take_trial(job: TrialJob) -> TrialScore:
     for path in job.plugins:
         plugins.load(path)
     out, started_at = Path(job.settings.out), time.perf_counter()
-    steps, score, trained_at = 0, 0.0, None
+    steps, score, trained_at = 0, None, None
     try:
         outcome = finetune(job.settings)
         if outcome.stopped_by is not None:
@@ -177,7 +186,7 @@ def take_trial(job: TrialJob) -> TrialScore:
         steps, trained_at = outcome.step, time.perf_counter()
         runtime = startup.start(job.settings.device, "fp32")
         found = score_of(open_fine_tuned(RunReference(out), job.judged_on, runtime.device), runtime, job.score)
-        score = found if math.isfinite(found) else 0.0
+        score = found if math.isfinite(found) else None
     except NotFiniteError:  # this learning rate is too high, which is an answer
         pass
     ended_at = time.perf_counter()

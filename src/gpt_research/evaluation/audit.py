@@ -27,7 +27,8 @@ from gpt_research.evaluation.chosen_tasks import Items, items_of
 from gpt_research.evaluation.evaluated_model import EvaluatedModel
 from gpt_research.evaluation.faults import FAULTS
 from gpt_research.evaluation.task import Measurement
-from gpt_research.evaluation.tasks.table import task_named
+from gpt_research.evaluation.tasks import core
+from gpt_research.evaluation.tasks.table import CORPORA, TASKS, task_named
 from gpt_research.evaluation.unknown_letters import without_unknown
 
 FIELDS = ("task", "variant", "shots", "metric", "value")
@@ -111,7 +112,7 @@ class Finding:
         """Return what was found, for the terminal."""
         one = self.published
         name = f"{one.task} {one.metric}: published {one.value}"
-        part = f" on the first {self.items:,} of {self.of:,} items" if self.items < self.of else ""
+        part = f" on {self.items:,} of {self.of:,} items" if self.items < self.of else ""
         if self.agrees:
             return f"{name}, and so it is here{part} ({one.shown(self.ours)})."
         digits = _differing(str(one.value), one.shown(self.ours))
@@ -173,8 +174,13 @@ def _published(where: str, line: str, number: int, folder: str) -> Published:
     shots = row.get("shots")
     if shots is not None and not (isinstance(shots, Decimal) and shots == int(shots) >= 0):
         raise UserError(f"{where}: shots is {shots}, but it must be a whole number, such as 5.")
+    if row["task"] == CORPORA:
+        raise UserError(f"{where}: corpora is no benchmark. `evaluate` without --audit measures the loss on corpora.")
     name = _task_name(where, row["task"], str(row.get("variant") or ""), shots, folder)
-    known = task_named(name).metrics
+    try:
+        known = task_named(name).metrics
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     metric = str(row.get("metric") or next(iter(known)))
     metric = ALIASES.get(metric, metric)
     if metric not in known:
@@ -184,9 +190,11 @@ def _published(where: str, line: str, number: int, folder: str) -> Published:
 
 def _task_name(where: str, task: str, variant: str, shots: Decimal | None, folder: str) -> str:
     """Return the name of a task here: its own, or with a variant such as rc and the shots."""
-    if not variant and not shots:
+    known = TASKS.get(task) or core.TASKS.get(task)
+    if not variant and (shots is None or (known is not None and shots == known.shots)):
         return task
-    wanted = f"{variant or 'rc'}{'' if shots is None or 'shot' in variant else f'_{int(shots)}shot'}"
+    usual = "bpb" if known is not None and known.form == "answer" else "rc"
+    wanted = f"{variant or usual}{'' if shots is None or 'shot' in variant else f'_{int(shots)}shot'}"
     try:
         names = [name for name in ready_requests.names(folder) if name.startswith(f"{task}/")]
     except MissingBenchmarkError as error:
@@ -279,7 +287,10 @@ def _variants(one: Published, measured: Callable[[str], tuple[Items, Measurement
         other = name.replace("/", ":", 1)
         if other == one.task:
             continue
-        asked, found = measured(other)
+        try:
+            asked, found = measured(other)
+        except UserError:  # it cannot be asked here, so it explains nothing
+            continue
         metric = asked.task.metrics.get(one.metric)
         if metric is not None and one.agrees(metric.estimate(found.columns).value):
             yield f"it is the variant {name.partition('/')[2]} of the ready requests"

@@ -15,6 +15,7 @@ from typing import Any
 from gpt_research.base.errors import UserError
 from gpt_research.evaluation import ready_requests
 from gpt_research.evaluation.benchmark_files import MissingBenchmarkError, Source, find, paths_in, read_file
+from gpt_research.evaluation.labelled import FINETUNED
 from gpt_research.evaluation.own_tasks import read_own_tasks
 from gpt_research.evaluation.settings import EvaluationSettings
 from gpt_research.evaluation.task import Task
@@ -98,7 +99,10 @@ def choose(settings: EvaluationSettings, trained_on: str = "") -> Chosen:
             names += [name for name, task in TASKS.items() if _is_default(name, task, settings.benchmarks)]
     for name in names:
         if is_task_file(name):
-            tasks |= read_own_tasks(Path(name))
+            own = read_own_tasks(Path(name))
+            if taken := [n for n in own if n in TASKS or n in tasks or n in (CORPORA, FINETUNED)]:
+                raise UserError(f'{name}: another task is called "{taken[0]}". Give this one a name of its own.')
+            tasks |= own
         elif name != CORPORA:
             tasks[name] = task_named(name)
     with_corpora = CORPORA in names and (has_data or CORPORA in settings.named_tasks or not settings.suite)

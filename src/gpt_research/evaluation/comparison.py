@@ -21,6 +21,12 @@ FEW_ITEMS = 30
 """With fewer items, an interval of the normal distribution is too narrow; a remark says so."""
 
 
+OF_TOKENS = (
+    " The items of a corpus are its tokens, so two tokenizers have none in common: compare such runs on a text, with "
+    "--tasks wikitext2."
+)
+
+
 @dataclass(frozen=True)
 class Comparison:
     """Two evaluations, A and B, compared."""
@@ -42,7 +48,7 @@ def compare(a: Mapping[str, Result], b: Mapping[str, Result], confidence: float 
         if one.facts["items_sha256"] != other.facts["items_sha256"] or one.items != other.items:
             remarks.append(
                 f"{task}: not the same items ({one.items:,} and {other.items:,}). Evaluate both with the same files, "
-                "data and limits."
+                f"data and limits.{OF_TOKENS if task.startswith('corpora/') else ''}"
             )
             continue
         for name in ("context", "stride"):

@@ -64,26 +64,29 @@ def evaluate(
             set has another tokenizer, or the context or the stride does not fit the model.
     """
     started_at = time.perf_counter()
-    context = settings.context or run.model.config.block_size
-    if context > run.model.config.block_size:
-        raise UserError(f"context is {context}, but the model's is {run.model.config.block_size}. Choose at most that.")
+    model = evaluated_model(run, settings, runtime)
     chosen = choose(settings, run.config.data)
     # The result file names the tasks and the data that were measured, not the empty defaults.
     named = settings.tasks if settings.tasks or settings.suite else ",".join(chosen.names)
     settings = replace(settings, tasks=named, data=settings.data or run.config.data)
     # All files are read before the model is asked, so that a damaged one is noticed at once.
     asked, missing = read_items(chosen, settings)
-    model = EvaluatedModel(
-        run.model, run.tokenizer, runtime, context, settings.batch_size, settings.stride, generator=generate
-    )
     # The corpora come first, in the order of the tables and of the result file.
-    results = _measure_corpora(model, settings, run.folder, progress) if chosen.with_corpora else {}
+    results: dict[str, Result] = {}
+    if chosen.with_corpora:
+        try:
+            results = _measure_corpora(model, settings, run.folder, progress)
+        except UserError as error:
+            if CORPORA in settings.named_tasks or not settings.suite:
+                raise
+            missing[CORPORA] = str(error)  # a suite goes on without what cannot be measured
     asked = {name: without_unknown(model, items) for name, items in asked.items()}
     unknown = {name: items for name, items in asked.items() if not items.items}
     missing |= {name: f"The tokenizer can encode none of its items: {items.why}." for name, items in unknown.items()}
     asked = {name: items for name, items in asked.items() if name not in unknown}
-    if unknown and not asked and not results:
-        raise UserError(" ".join(f"{name} cannot be measured. {missing[name]}" for name in unknown))
+    if missing and not asked and not results:
+        first = list(unknown or missing)[:3]
+        raise UserError(" ".join(f"{name} cannot be measured. {missing[name]}" for name in first))
     for name, items in asked.items():
         results[name] = measure_task(replace(model, progress=partial(progress, name)), name, items)
     theirs: Mapping[str, Mapping[str, float]] = {}
@@ -104,18 +107,32 @@ def evaluate(
         "settings": to_dict(settings),
         "precision": runtime.precision,
         "device": runtime.device_name,
-        "context": context,
+        "context": model.context,
         "versions": provenance.versions(),
         "elapsed_s": round(time.perf_counter() - started_at, 1),
         "tasks": {name: result.as_json() for name, result in results.items()},
         **({"missing": missing} if missing else {}),
     }
     if settings.suite == "core":
-        summary["core"] = core.centred({name: _values(result) for name, result in results.items()})
+        in_part = [name for name, items in asked.items() if len(items.items) < items.of]
+        summary["core"] = core.centred({name: _values(result) for name, result in results.items()}, in_part)
     for name in asked:
         summary["tasks"][name]["contamination"] = provenance.contamination(run.config.data, run.lineage, name)
         summary["tasks"][name] |= {"lm_eval": theirs[name]} if name in theirs else {}
     return summary | corpora_summary(results), results
+
+
+def evaluated_model(run: Run, settings: EvaluationSettings, runtime: Runtime) -> EvaluatedModel:
+    """Return the model of a run, as the settings have it measured.
+
+    Raises:
+        UserError: the context is longer than the model's.
+    """
+    context = settings.context or run.model.config.block_size
+    if context > run.model.config.block_size:
+        raise UserError(f"context is {context}, but the model's is {run.model.config.block_size}. Choose at most that.")
+    how = context, settings.batch_size, settings.stride
+    return EvaluatedModel(run.model, run.tokenizer, runtime, *how, generator=generate)
 
 
 def _values(result: Result) -> dict[str, float]:

@@ -133,7 +133,8 @@ def _as(kind: type[EvaluatedModel]) -> Callable[[EvaluatedModel], EvaluatedModel
 
 
 def _halved_context(model: EvaluatedModel) -> EvaluatedModel:
-    return replace(model, context=max(1, model.context // 2))
+    context = max(1, model.context // 2)
+    return replace(model, context=context, stride=None if model.stride is None else min(model.stride, context))
 
 
 def _ties(count: Callable[[np.ndarray], np.ndarray]) -> Callable[[Measurement, Sequence[Any], Metric], float | None]:

@@ -20,6 +20,7 @@ import re
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -155,7 +156,7 @@ def guess(items: Sequence[Question | Options]) -> np.ndarray:
     That is 1 / choices. If all questions have the same choices, such as yes and no, it is the share
     of the most frequent answer, which a model may learn to give always.
     """
-    if items and isinstance(items[0], Question) and len({item.answers for item in items}) == 1:
+    if len(items) > 1 and isinstance(items[0], Question) and len({item.answers for item in items}) == 1:
         counts = np.bincount([item.label for item in items])
         return np.full(len(items), counts.max() / len(items))
     return np.array([1 / len(item.answers) for item in items])
@@ -272,26 +273,49 @@ def measure_generation(
     return Measurement(columns, settings, counts={"cut": model.cut_prompts(prompts, max_new_tokens)})
 
 
+def _plain(text: str) -> str:
+    """Return a text in small letters, without punctuation and extra blanks."""
+    return " ".join("".join(character for character in text.lower() if character not in string.punctuation).split())
+
+
 def normalised(text: str) -> str:
     """Return a text in small letters, without punctuation, articles and extra blanks.
 
     Source: Rajpurkar et al. 2016, "SQuAD", whose script compares answers so.
     """
-    text = "".join(character for character in text.lower() if character not in string.punctuation)
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", _plain(text)).split())
 
 
-def _number(text: str) -> str:
-    found = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text)
-    return found[-1].replace(",", "") if found else ""
+def _alike(text: str, answer: str) -> tuple[str, str]:
+    """Return both texts normalised, as far as something is left of the answer: the letter A is an
+    article, and a question mark is punctuation.
+    """
+    form = next((form for form in (normalised, _plain) if form(answer)), str.strip)
+    return form(text), form(answer)
+
+
+def _number(text: str) -> Decimal | None:
+    # A hyphen between two numbers is no sign.
+    found = re.findall(r"(?:(?<!\w)-)?\d[\d,]*(?:\.\d+)?", text)
+    return Decimal(found[-1].replace(",", "")) if found else None
+
+
+def _contains(text: str, answer: str) -> bool:
+    text, answer = _alike(text, answer)
+    return f" {answer} " in f" {text} "
+
+
+def _same(text: str, answer: str) -> bool:
+    text, answer = _alike(text, answer)
+    return text == answer
 
 
 MATCHES: dict[str, Callable[[str, str], bool]] = {
     "exact": lambda text, answer: text.strip() == answer.strip(),
-    "normalised": lambda text, answer: normalised(text) == normalised(answer),
+    "normalised": _same,
     "begins": lambda text, answer: text.strip().startswith(answer.strip()),
-    "contains": lambda text, answer: f" {normalised(answer)} " in f" {normalised(text)} ",
-    "number": lambda text, answer: bool(_number(answer)) and _number(text) == _number(answer),
+    "contains": _contains,
+    "number": lambda text, answer: _number(answer) is not None and _number(text) == _number(answer),
 }
 """How a text that the model wrote may match an answer. `number` compares the last numbers."""
 

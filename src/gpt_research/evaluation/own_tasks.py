@@ -16,9 +16,10 @@ Templates run in Jinja's sandbox.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -168,12 +169,24 @@ class _Reader:
 
         return SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
 
+    # To compile a template takes 40 times as long as to fill it in, so each is compiled once.
+    @cached_property
+    def _templates(self) -> Callable[[str], Any]:
+        return cache(self._jinja.from_string)
+
+    @cached_property
+    def _expressions(self) -> Callable[[str], Any]:
+        return cache(partial(self._jinja.compile_expression, undefined_to_none=False))
+
     def items(self, source: Source) -> list[Any]:
         """Return the items of all rows."""
         if not source.rows:
             raise UserError(f"{source.where} is empty, so the task {self.name} has no items.")
         own = self.own
         pool = read_file(self.path.parent / own.shots_file).rows if own.shots_file else source.rows
+        for where, all_rows in ((source.where, source.rows), (own.shots_file, pool)):
+            if not all(isinstance(row, dict) for row in all_rows):
+                raise UserError(f"{where} must hold JSON objects, a line each, and have a name that ends in .jsonl.")
         found = []
         for number, row in enumerate(source.rows):
             others: Sequence[int] = ()
@@ -212,7 +225,8 @@ class _Reader:
                 self._not_blank(where, choice, f"choice {number}")
             return checked_question(where, prompt, choices, self._label(where, row, choices))
         if own.form == "generate":
-            return Prompt(prompt, tuple(self._list(where, own.answers, row, "answers")))
+            answers = self._list(where, own.answers, row, "answers")
+            return Prompt(prompt, tuple(self._not_blank(where, answer, "an answer") for answer in answers))
         continuation = self._not_blank(where, self._text(where, own.continuation, row, "continuation"), "continuation")
         return Completion(prompt, continuation if continuation[0].isspace() else spaced(prompt, continuation))
 
@@ -231,7 +245,7 @@ class _Reader:
         return context + choice
 
     def _text(self, where: str, template: str, row: Mapping[str, Any], name: str) -> str:
-        return str(self._run(where, name, template, row, lambda: self._jinja.from_string(template).render(**row)))
+        return str(self._run(where, name, template, row, lambda: self._templates(template).render(**row)))
 
     def _list(self, where: str, wanted: str | list[str] | None, row: Mapping[str, Any], name: str) -> list[str]:
         if isinstance(wanted, list):
@@ -243,10 +257,7 @@ class _Reader:
         return found
 
     def _value(self, where: str, expression: str, row: Mapping[str, Any], name: str) -> Any:
-        def evaluate() -> Any:
-            return self._jinja.compile_expression(expression, undefined_to_none=False)(**row)
-
-        found = self._run(where, name, expression, row, evaluate)
+        found = self._run(where, name, expression, row, lambda: self._expressions(expression)(**row))
         if type(found).__name__ == "StrictUndefined":
             raise UserError(
                 f"{where}: {name} of task {self.name}: the row has no {expression}. It has {', '.join(row)}."
@@ -261,13 +272,14 @@ class _Reader:
                 return choices.index(found)
             if len(found) == 1 and found.isalpha():
                 return ord(found.upper()) - ord("A")
-        try:
-            return int(found)
-        except (TypeError, ValueError):
-            raise UserError(
-                f"{where}: answer of task {self.name} gives {found!r}, but it must give the number (from 0), the "
-                "letter or the text of one of the choices."
-            ) from None
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
+            if not isinstance(found, bool) and int(found) == float(found):
+                return int(found)
+        example = f' For true and false give the number: "1 if {self.own.answer} else 0".'
+        raise UserError(
+            f"{where}: answer of task {self.name} gives {found!r}, but it must give the number (from 0), the letter or "
+            f"the text of one of the choices.{example if isinstance(found, bool) else ''}"
+        )
 
     def _run(self, where: str, name: str, template: str, row: Mapping[str, Any], do: Callable[[], Any]) -> Any:
         from jinja2 import TemplateError

@@ -65,6 +65,11 @@ def _core(found: Mapping[str, Any]) -> str:
     count = len(found["centred"])
     if found["core"] is not None:
         return f"CORE, the mean of all {count} centred scores: {number(found['core'])}."
+    if not found["missing"]:
+        return (
+            f"CORE is the mean of {count} centred scores over all of their items, and only some items of "
+            f"{counted(len(found['in_part']), 'tasks')} were measured, so there is none."
+        )
     return (
         f"CORE is the mean of 22 centred scores, and only {count} are here, so there is none. Missing: "
         f"{', '.join(found['missing'])}. Their files: {found['files']}."

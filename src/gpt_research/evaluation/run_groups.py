@@ -206,6 +206,7 @@ def compare_groups(
                 scores[task, name] = _scores(fitting, task, name, confidence)
                 for score in scores[task, name]:
                     remarks += infinite_score(task, name, score.difference) if score.difference else []
+    remarks += [remark for name in ("precision", "device") for remark in _evaluated_with(groups, name)]
     remarks += _evaluated_steps(groups)
     single = [group.letter for group in groups if len(group.runs) == 1]
     if any(len(group.runs) > 1 for group in groups) and single:
@@ -214,6 +215,15 @@ def compare_groups(
             "nothing about other seeds."
         )
     return scores, remarks
+
+
+def _evaluated_with(groups: Sequence[RunGroup], name: str) -> list[str]:
+    """Return a remark if a setting of the whole evaluation is not the same for all runs."""
+    found = {g.letter: {str(run.evaluation[name]) for run in g.runs if name in run.evaluation} for g in groups}
+    if len(set().union(*found.values())) < 2:
+        return []
+    listed = ", ".join(f"{letter} {' and '.join(sorted(values))}" for letter, values in found.items() if values)
+    return [f"{name}: {listed}."]
 
 
 def _evaluated_steps(groups: Sequence[RunGroup]) -> list[str]:

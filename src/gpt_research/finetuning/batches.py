@@ -1,8 +1,8 @@
 """The batches of fine-tuning: a pure function of (seed, step), as those of pretraining are.
 
 The examples of a run are numbered: each pass over them has an order of its own, and the passes
-follow on each other without a gap. A step takes the next `batch_size` of them, the longest first, so
-that a micro-batch has examples of much the same length and little padding; ranks take turns by
+follow on each other without a gap. A step takes the next `batch_size` of them, the longest first,
+so that a micro-batch has examples of much the same length and little padding; ranks take turns by
 micro-batches. So a run that is resumed reads what an uninterrupted one reads.
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import orjson
 
 from gpt_research.base.errors import UserError
 from gpt_research.base.files import file_sha256
+from gpt_research.finetuning import official
 from gpt_research.finetuning.tables import Row, read_rows
 
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -73,7 +75,15 @@ class ExampleFile:
             raise UserError(f"columns.{stray[0]} is no column of {task}. Columns: {known}.")
         rows = read_rows(Path(path), task)
         examples = [_example(row, task, {name: columns.get(name, name) for name in COLUMNS[task]}) for row in rows]
-        return cls(Path(path), file_sha256(Path(path)), examples)
+        return cls(Path(path), sha256_of_examples(Path(path)), examples)
+
+
+def sha256_of_examples(path: Path) -> str:
+    """Return the SHA-256 of a file of examples; with its answers, if they lie in a file beside
+    it.
+    """
+    hashes = [file_sha256(part) for part in official.parts_of(path)]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _example(row: Row, task: str, names: Mapping[str, str]) -> Example:

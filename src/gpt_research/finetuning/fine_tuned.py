@@ -57,7 +57,8 @@ def settings_of(reference: RunReference) -> FinetuneSettings:
 
 
 def _settings(found: Mapping[str, Any]) -> FinetuneSettings:
-    known = {field.name for field in dataclasses.fields(FinetuneSettings)}
+    # What one command allowed, the next must allow itself.
+    known = {field.name for field in dataclasses.fields(FinetuneSettings)} - {"allow_change"}
     return FinetuneSettings(**{name: value for name, value in found["settings"].items() if name in known})
 
 
@@ -75,11 +76,14 @@ class FineTuned:
     weights_sha256: str
 
 
-def open_fine_tuned(reference: RunReference, data: str, device: Any = "cpu") -> FineTuned:
+def open_fine_tuned(
+    reference: RunReference, data: str, device: Any = "cpu", columns: Mapping[str, str] | None = None
+) -> FineTuned:
     """Open a fine-tuned run and a file of examples of its task.
 
     Args:
         data: the file; empty takes the validation examples of the run.
+        columns: the names that the file has for columns of the task; by default those of the run.
 
     Raises:
         UserError: the run was not fine-tuned, a file cannot be used, or it has a label that the run
@@ -101,7 +105,7 @@ def open_fine_tuned(reference: RunReference, data: str, device: Any = "cpu") -> 
     settings = _settings(found)
     if not (data or settings.val):
         raise UserError(f"{folder} has no validation examples. Name a file with --data.")
-    file = ExampleFile.read(data or settings.val, found["task"], settings.columns)
+    file = ExampleFile.read(data or settings.val, found["task"], settings.columns if columns is None else columns)
     shared = settings, tokenizer, config.model, file, file, int(found["source_vocabulary"])
     classes = Classes(tuple(found["labels"])) if "labels" in found else None
     if classes is not None:

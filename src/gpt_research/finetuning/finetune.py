@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,10 @@ IN_TRAIN_CONFIG = (
     "seed",
     "precision",
     "dropout",
-    "run",
-    "step",
 )
 """Settings whose change the training loop notices itself."""
+OF_THE_MODEL = ("task", "columns", "labels", "layers", "from_scratch", "lora", "lora_alpha", "lora_matrices")
+"""Settings that --allow_change cannot change, because the weights in the folder depend on them."""
 
 
 def finetune(settings: FinetuneSettings, reporter: Reporter | None = None, until: int | None = None) -> Outcome:
@@ -124,18 +125,28 @@ def _check_settings(settings: FinetuneSettings, out: Path) -> None:
     """
     if (before := _begun(out)) is None:
         return
-    changes = [
-        f"{field.name}: {before['settings'].get(field.name)!r} -> {getattr(settings, field.name)!r}"
-        for field in dataclasses.fields(settings)
-        if not field.metadata.get("changeable")
-        and field.name not in IN_TRAIN_CONFIG
-        and before["settings"].get(field.name) != getattr(settings, field.name)
-    ]
-    if changes:
+    own = dataclasses.asdict(settings)
+    decide = [field.name for field in dataclasses.fields(settings) if not field.metadata.get("changeable")]
+    if settings.allow_change:
+        decide = [name for name in decide if name in OF_THE_MODEL]
+    pairs = {
+        name: (before["settings"].get(name), own[name])
+        for name in decide
+        if name not in (*IN_TRAIN_CONFIG, "run", "step")
+    }
+    if "run" in decide:
+        pairs["run"] = _source(before["settings"]), _source(own)
+    if changes := [f"{name}: {old!r} -> {new!r}" for name, (old, new) in pairs.items() if old != new]:
         raise UserError(
             f"{out} was fine-tuned with other settings ({'; '.join(changes)}). Go on with the old ones by --resume "
             f"{out}, or name another folder with --out."
         )
+
+
+def _source(settings: Mapping[str, Any]) -> str:
+    """Return the run and the checkpoint with which a fine-tuning began, however they are named."""
+    reference = run_reference(settings.get("run", ""), settings.get("step", ""))
+    return f"{reference.folder.resolve()}@{reference.step}"
 
 
 def _devices() -> int:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from gpt_research.config import TrainConfig
+from gpt_research.evaluation.labelled import value_of
 from gpt_research.finetuning.batches import HeadBatches, NumberedExamples, Sequences, head_batch
 from gpt_research.finetuning.examples import Classes, ExampleFile
 from gpt_research.finetuning.forms import HeadForm
@@ -85,7 +86,7 @@ class HeadObjective(Finetuning):
             return {}
         measured = self.measure(model, "val", config.micro_batch, runtime)
         nats = float(measured["nats"].sum())
-        scores = {name: metric.estimate(measured).value for name, metric in self.metrics.items() if name != "loss"}
+        scores = {name: value_of(metric, measured) for name, metric in self.metrics.items() if name != "loss"}
         return {"val": Loss(nats, len(measured["nats"]), 0, scores)}
 
     @torch.no_grad()

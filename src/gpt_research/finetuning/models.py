@@ -48,7 +48,10 @@ class HeadedGPT(GPT):
         if not self.training:
             return scores
         loss = task_losses(self.task, scores, batch.labels).sum()
-        return loss + batch.lm_scale * loss_of_counted(self, h, targets) if self.with_lm else loss
+        if self.with_lm:
+            return loss + batch.lm_scale * loss_of_counted(self, h, targets)
+        # DDP waits for a gradient of every weight, also of a head that is not used.
+        return loss + 0.0 * self.head.weight.sum()
 
     def scores(self, h: torch.Tensor, batch: HeadBatch) -> torch.Tensor:
         """Return the scores of each example in fp32: (B, K); for similarity (B,); for a choice, of

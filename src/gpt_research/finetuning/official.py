@@ -47,7 +47,7 @@ def trec(path: Path, task: str) -> Lines:
 def sick(path: Path, task: str) -> Lines:
     """Entailment of a pair, or its relatedness from 1 to 5 if the task is similarity."""
     rows = _fields(path, 5)
-    next(rows)  # the header
+    next(rows, None)  # the header
     for number, (_, a, b, relatedness, entailment, *_) in rows:
         label = relatedness if task == "similarity" else entailment
         yield number, {"text_a": a, "text_b": b, "label": label}
@@ -56,17 +56,28 @@ def sick(path: Path, task: str) -> Lines:
 def mrpc(path: Path, task: str) -> Lines:
     """Paraphrases, 1 or 0."""
     rows = _fields(path, 5)
-    next(rows)
+    next(rows, None)
     for number, (label, _, _, a, b, *_) in rows:
         yield number, {"text_a": a, "text_b": b, "label": label}
 
 
+def answers_of(path: Path) -> Path:
+    """Return the file of the answers of a file of MCTest's questions."""
+    return path.with_name(path.name.replace(".statements.tsv", "").replace(".tsv", "") + ".ans")
+
+
 def mctest(path: Path, task: str) -> Lines:
     """Stories with four questions of four statements each; the answers lie beside them (.ans)."""
-    answers_path = path.with_name(path.name.replace(".statements.tsv", "").replace(".tsv", "") + ".ans")
+    answers_path = answers_of(path)
     if not answers_path.is_file():
         raise UserError(f"{path} needs its answers in {answers_path}, which is not there.")
     answers = [line.split() for _, line in _lines(answers_path)]
+    for place, letters in enumerate(answers, start=1):
+        if len(letters) != 4 or not set(letters) <= set("ABCD"):
+            raise UserError(
+                f"{answers_path} has {' '.join(letters)!r} for story {place}, and it must have four letters from A to "
+                "D. Fetch it again."
+            )
     for index, (number, (_, _, story, *rest)) in enumerate(_fields(path, 23)):
         if index >= len(answers):
             raise UserError(f"{answers_path} has answers for {len(answers)} stories, but {path} has more.")
@@ -88,6 +99,11 @@ READERS: dict[str, Callable[[Path, str], Lines]] = {
 }
 """Patterns of file names, and the reader of each."""
 NAMES = ("SST-2's stsa.binary.train", "TREC.train", "SICK_train.txt", "msr-para-train.tsv", "mc160.train.tsv")
+
+
+def parts_of(path: Path) -> list[Path]:
+    """Return all files that examples are read from."""
+    return [path, answers_of(path)] if reader_of(path) is mctest else [path]
 
 
 def reader_of(path: Path) -> Callable[[Path, str], Lines] | None:

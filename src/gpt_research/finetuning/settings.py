@@ -55,7 +55,8 @@ class FinetuneSettings:
     """Examples of a step; for complete and chat, rows of packed examples. Default: 32, or the power
     of two below with which there are 100 steps."""
     micro_batch: int = changeable(8)
-    """Examples or rows of one forward and backward pass; it must divide batch_size."""
+    """Examples or rows of one forward and backward pass. If batch_size is no multiple of it, their
+    largest common divisor is taken."""
     learning_rate: float | None = None
     """Highest learning rate. Default: GPT-1's 6.25e-5 at its width of 768, in inverse proportion to
     the square of the width, and ten times as much with LoRA."""
@@ -118,8 +119,6 @@ class FinetuneSettings:
         require(self.micro_batch >= 1, "micro_batch", self.micro_batch, "at least 1")
         size = self.batch_size
         require(size is None or size >= 1, "batch_size", size, "at least 1")
-        rule = f"a divisor of batch_size ({size})"
-        require(size is None or size % self.micro_batch == 0, "micro_batch", self.micro_batch, rule)
         rate = self.learning_rate
         require(rate is None or 0 < rate < math.inf, "learning_rate", rate, "a finite number above 0")
         for name in ("lora", "early_stopping", "lm_weight"):

@@ -2,8 +2,9 @@
 
 Both sides have the same shape, the same examples and their own learning rate. The rate is chosen by
 the same procedure: three rates around that of the settings are tried at `tune_at` examples on two
-seeds of their own, and further ones until the best has a worse one on each side, judged on the
-validation examples. It is used at all sizes. Then each size is trained with the same seeds on both
+seeds of their own, and further ones until the best has a worse one on each side (seven at most),
+judged by the loss on the validation examples: unlike an accuracy it has no ties, and moves before
+an answer does. The rate is used at all sizes. Then each size is trained with the same seeds on both
 sides, a seed being one draw of the examples and of everything else. Each result is on the test
 examples. A study that was stopped goes on where it stopped.
 
@@ -31,9 +32,10 @@ import numpy as np
 
 from gpt_research.base import hints, plugins
 from gpt_research.base.errors import UserError, require
-from gpt_research.base.files import file_sha256, write_json, write_text
+from gpt_research.base.files import write_json, write_text
 from gpt_research.base.seeds import seed_for
 from gpt_research.evaluation.statistics import student_quantile
+from gpt_research.finetuning.examples import sha256_of_examples
 from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.finetuning.tables import Row, read_rows
 from gpt_research.lab.tuning import Bracket
@@ -44,11 +46,13 @@ SIDES = ("pretrained", "from scratch")
 CONFIDENCE = 0.95
 MAIN_SCORE = {"similarity": "spearman", "complete": "exact", "chat": "exact"}
 """The score of a study by task; accuracy for the others."""
+TUNING_LOSS = {"similarity": "mean_squared_error"}
+"""What chooses the learning rates, by task; the loss for the others."""
 SAVES_EVERY = 100
 """Steps between two checkpoints of a trial. They are removed when the trial is done."""
 TUNING_SEEDS = 2
 TUNING_SEEDS_FROM = 1000
-"""Distance of the seeds of tuning from those of the comparison."""
+"""The first seed of tuning. So more seeds of the comparison leave the rates as they are."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class LabelStudy:
 
     def __post_init__(self) -> None:
         require(len(self.sizes) > 0 and min(self.sizes) > 1, "sizes", list(self.sizes), "numbers of 2 or more")
-        require(self.seeds >= 2, "seeds", self.seeds, "2 or more, because intervals need several")
+        rule = f"2 to {TUNING_SEEDS_FROM}, because intervals need several"
+        require(2 <= self.seeds <= TUNING_SEEDS_FROM, "seeds", self.seeds, rule)
         require(self.tune_at >= 2, "tune_at", self.tune_at, "2 or more")
         for name in ("val", "data", "out"):
             require(bool(getattr(self.settings, name)), name, "", "given with --study")
@@ -78,6 +83,10 @@ class LabelStudy:
     @property
     def score(self) -> str:
         return MAIN_SCORE.get(self.settings.task or "", "accuracy")
+
+    @property
+    def tuning_loss(self) -> str:
+        return TUNING_LOSS.get(self.settings.task or "", "loss")
 
 
 @dataclass(frozen=True)
@@ -117,8 +126,8 @@ class TrialJob:
 class TrialScore:
     """What came of a trial."""
 
-    score: float
-    """0 if it is not defined, or if training diverged."""
+    score: float | None
+    """None if it is not defined, or if training diverged."""
     steps: int
     train_s: float
     judge_s: float
@@ -129,7 +138,12 @@ Run = Callable[[Iterable[TrialJob]], Iterable[tuple[TrialJob, TrialScore]]]
 
 
 def run_study(
-    study: LabelStudy, run: Run, start: float, say: Callable[[str], None], overlap: Callable[[], Mapping[str, Any]]
+    study: LabelStudy,
+    run: Run,
+    start: float,
+    say: Callable[[str], None],
+    overlap: Callable[[], Mapping[str, Any]],
+    remarks: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Take all trials that are not done yet, and write the result; return it.
 
@@ -139,13 +153,16 @@ def run_study(
         say: is called with a line for each trial.
         overlap: says which test examples stand in the pretraining data; called until the data
             could be read.
+        remarks: what a reader should know of the examples, such as how many were cut.
 
     Raises:
         UserError: a file cannot be used, a size is smaller than the number of classes, or the
             folder holds another study.
     """
     work = _Work(study, run, say)
-    work.begin({"start": start})
+    work.begin({"start": start, "rates_by": study.tuning_loss})
+    for remark in remarks:
+        say(remark)
     found = work.kept("overlap.json", overlap)
     if not found.get("data", True):  # the data set was not there, and may be now
         found = work.keep("overlap.json", overlap())
@@ -156,10 +173,11 @@ def run_study(
         "task": study.settings.task,
         "rates": {side: bracket.best for side, bracket in brackets.items()},
         "tuning": {
-            side: {"scores": {f"{rate:.3g}": -cost for rate, cost in sorted(bracket.scores.items())},
+            side: {study.tuning_loss: {f"{rate:.3g}": loss for rate, loss in sorted(bracket.scores.items())},
                    "best_is_inside": bracket.is_bracketed}
             for side, bracket in brackets.items()
         },
+        "remarks": list(remarks),
         "seeds": study.seeds,
         "sizes": [],
         "overlap": found,
@@ -171,7 +189,8 @@ def run_study(
             Trial(side, size, seed, result["rates"][side], "test") for seed in range(study.seeds) for side in SIDES
         ]
         scores = work.scores(trials)
-        of_sides = ([scores[trial] for trial in trials if trial.side == side] for side in SIDES)
+        # A model that knows nothing, or has diverged, has no correlation with the truth.
+        of_sides = ([scores[trial] or 0.0 for trial in trials if trial.side == side] for side in SIDES)
         result["sizes"].append(_of_size(size, *of_sides))
         write_json(folder / "result.json", result)
         write_text(folder / "study.html", study_page(result))
@@ -200,13 +219,13 @@ class _Work:
         self.rows = read_rows(Path(study.settings.data), study.settings.task or "")
         self.sizes = sorted({min(size, len(self.rows)) for size in study.sizes})
         self.tune_at = min(study.tune_at, len(self.rows))
-        files = {name: file_sha256(Path(name)) for name in (study.settings.data, study.settings.val, study.test)}
+        files = {name: sha256_of_examples(Path(name)) for name in (study.settings.data, study.settings.val, study.test)}
         own = {"out", "data", "val", "learning_rate", "from_scratch", "resume", "device"}
         settings = {name: value for name, value in dataclasses.asdict(study.settings).items() if name not in own}
         self.asked: dict[str, Any] = {"settings": settings, "files": files, "tune_at": self.tune_at}
         self.lines: list[str] = []
         """Of trials.jsonl."""
-        self.done: dict[str, float] = {}
+        self.done: dict[str, float | None] = {}
 
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Read what is done.
@@ -249,10 +268,9 @@ class _Work:
         return dict(found)
 
     def best_rates(self, start: float) -> dict[str, Bracket]:
-        """Look for the rate of each side with the best mean score on the validation examples."""
-        study = self.study
+        """Look for the rate of each side with the lowest mean loss on the validation examples."""
         # Their draws are not those of the comparison.
-        seeds = range(study.seeds + TUNING_SEEDS_FROM, study.seeds + TUNING_SEEDS_FROM + TUNING_SEEDS)
+        seeds = range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + TUNING_SEEDS)
         brackets = {side: Bracket(start) for side in SIDES}
         while wanted := [(side, rate) for side in SIDES for rate in brackets[side].wanted()]:
             trials = {
@@ -261,14 +279,15 @@ class _Work:
             }
             scores = self.scores([trial for own in trials.values() for trial in own])
             for (side, rate), own in trials.items():
-                brackets[side].scores[rate] = -fmean(scores[trial] for trial in own)
+                losses = (scores[trial] for trial in own)
+                brackets[side].scores[rate] = fmean(math.inf if loss is None else loss for loss in losses)
         for side, bracket in brackets.items():
             edge = "" if bracket.is_bracketed else ", the end of what was tried"
             self.say(f"{side}: learning rate {bracket.best:.3g}{edge}")
         return brackets
 
-    def scores(self, trials: Sequence[Trial]) -> dict[Trial, float]:
-        """Return the score of each trial; take those that are not done yet."""
+    def scores(self, trials: Sequence[Trial]) -> dict[Trial, float | None]:
+        """Return the score of each trial, or its loss; take those that are not done yet."""
         jobs = (self._job(trial) for trial in trials if trial.name not in self.done)
         for job, found in self.run(jobs):
             self.done[job.name] = found.score
@@ -276,7 +295,8 @@ class _Work:
             write_text(self.folder / "trials.jsonl", "".join(self.lines), durable=True)
             shutil.rmtree(Path(job.settings.data).parent, ignore_errors=True)
             seconds = f"{found.steps:,} steps in {found.train_s:.0f} s, measured in {found.judge_s:.0f} s"
-            self.say(f"{job.name}: {self.study.score} {found.score:.4f} ({seconds})")
+            score = "none" if found.score is None else f"{found.score:.4f}"
+            self.say(f"{job.name}: {job.score} {score} ({seconds})")
         return {trial: self.done[trial.name] for trial in trials}
 
     def _job(self, trial: Trial) -> TrialJob:
@@ -297,8 +317,12 @@ class _Work:
             seed=seed_for(self.study.settings.seed, "study", trial.seed) % 2**31,
         )
         files = tuple(str(path) for path in plugins.LOADED.values())
-        judged_on = self.study.test if trial.judged_on == "test" else self.study.settings.val
-        return TrialJob(trial.name, settings, judged_on, self.study.score, files)
+        judged = (
+            (self.study.test, self.study.score)
+            if trial.judged_on == "test"
+            else (self.study.settings.val, self.study.tuning_loss)
+        )
+        return TrialJob(trial.name, settings, *judged, files)
 
     def drawn(self, size: int, seed: int) -> list[Row]:
         """Return the examples of a trial: both sides get the same, and a larger size holds those of
@@ -326,7 +350,10 @@ def study_chart(result: Mapping[str, Any], title: str = "") -> Html:
     for number, side in enumerate(SIDES):
         mean, low, high = (np.array([one[side][name] for one in sizes]) for name in ("mean", "low", "high"))
         lines.append(Line(side, (x, mean), number, (low, high), dots=True))
-    note = f"Means over {result['seeds']} seeds, with the 95% interval of the mean as a band."
+    note = (
+        f"Means over {result['seeds']} seeds, with the 95% interval of the mean as a band: for these test texts, and "
+        "other draws of training examples."
+    )
     title = title or f"{score} by labelled examples"
     return figure(Chart(title, "labelled examples", score, lines, note, log_x=True), 64)
 
@@ -337,13 +364,15 @@ def study_page(result: Mapping[str, Any]) -> str:
     rows = [[f"{one['examples']:,}", *(shown(one[name]) for name in (*SIDES, "difference"))] for one in sizes]
     headings = ["examples", *SIDES, "difference (paired)"]
     last = sizes[-1]["difference"]
-    clear = "more than chance" if last["low"] > 0 or last["high"] < 0 else "not told from chance"
+    clear = "more than seeds differ" if last["low"] > 0 or last["high"] < 0 else "no more than seeds may differ"
     lead = f"With {sizes[-1]['examples']:,} examples pretraining changes {score} by {shown(last)}: {clear}."
     parts = [
         ("Scores", section("Scores", study_chart(result), table("Scores with 95% intervals", headings, rows))),
         ("Learning rates", section("Learning rates", _rates(result))),
         ("Test texts", section("Test texts in the pretraining data", element("p", result["overlap"]["in_words"]))),
     ]
+    if result["remarks"]:
+        parts.append(("Examples", section("Examples", *(element("p", remark) for remark in result["remarks"]))))
     foot = f"Written by {hints.command('finetune', '--study')}."
     return page("What pretraining buys", element("p", lead, class_="lead"), parts, foot)
 
@@ -353,10 +382,11 @@ def _rates(result: Mapping[str, Any]) -> Html:
     rows = []
     for side in SIDES:
         tuned = result["tuning"][side]
-        tried = ", ".join(f"{rate}: {score:.4f}" for rate, score in tuned["scores"].items())
+        tried = ", ".join(f"{rate}: {loss:.4f}" for rate, loss in tuned[result["asked"]["rates_by"]].items())
         rate = f"{result['rates'][side]:.3g}" + ("" if tuned["best_is_inside"] else " (at the end of what was tried)")
         rows.append([side, rate, tried])
-    return table("Chosen on other seeds, by the validation examples", ["side", "rate", "tried"], rows)
+    named = f"{result['asked']['rates_by'].replace('_', ' ')} of each rate that was tried"
+    return table("Chosen on other seeds, by the validation examples", ["side", "rate", named], rows)
 
 
 def shown(found: Mapping[str, Any]) -> str:

@@ -21,7 +21,7 @@ class Bracket:
 
     start: float
     scores: dict[float, float] = field(default_factory=dict)
-    """Mean bits per byte of each value that was tried; infinite if a run diverged."""
+    """Mean loss of each value that was tried, such as bits per byte; infinite if a run diverged."""
 
     def wanted(self) -> list[float]:
         """Return the values to try next; none when the search has ended."""

@@ -18,7 +18,7 @@ from gpt_research.evaluation.forms import Pair, task_of_form
 from gpt_research.evaluation.task import LmEvalTask
 
 SETS, PAIRS = 67, 1000
-FILES = BenchmarkFiles("sets of BLiMP", ("*.jsonl",), many=True)
+FILES = BenchmarkFiles("sets of BLiMP (github.com/alexwarstadt/blimp, folder data)", ("*.jsonl",), many=True)
 
 
 def read(source: Source) -> list[Pair]:

@@ -9,15 +9,16 @@ is no CORE.
     schema              the context after which a token of the continuation has the lowest
     language modelling  greedy decoding writes the whole continuation
 
-The solved examples of item i are drawn from the other items of its file with the seed 1234 + i, as
-in nanochat; llm-foundry draws others. Baselines are those of September 2025: before, three of them
-were wrong (commonsense_qa 20, agi_eval_lsat_ar 20, bigbench_language_identification 9.1), and
-scores of before cannot be compared with these.
+As in nanochat, the rows of a file are shuffled with the seed 1337, and the solved examples of item
+i are drawn from the others with the seed 1234 + i; llm-foundry draws others. Baselines are those of
+September 2025: before, three of them were wrong (commonsense_qa 20, agi_eval_lsat_ar 20,
+bigbench_language_identification 9.1), and scores of before cannot be compared with these.
 Source: Li et al. 2024, "DataComp-LM", and its `eval/eval_meta_data.csv`.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,6 +32,7 @@ from gpt_research.evaluation.task import LanguageModel, Measurement, Task
 
 WHERE = "github.com/mosaicml/llm-foundry, folder scripts/eval/local_data"
 SEED = 1234
+SHUFFLE_SEED = 1337
 
 
 @dataclass(frozen=True)
@@ -80,14 +82,15 @@ def _reader(name: str, task: CoreTask) -> Callable[[Source], list[Any]]:
         if task.rows is not None:
             files(name).check_rows(source.where, len(source.rows))
         turn = {"choice": _choice, "schema": _schema, "cloze": _cloze}[task.kind]
-        found = []
-        for number, row in enumerate(source.rows):
-            others = drawn(SEED + number, len(source.rows), task.shots, number)
+        rows, found = list(enumerate(source.rows, 1)), []
+        random.Random(SHUFFLE_SEED).shuffle(rows)
+        for place, (number, row) in enumerate(rows):
+            others = drawn(SEED + place, len(rows), task.shots, place)
             try:
-                examples = "".join(_solved(task, source.rows[other]) + "\n\n" for other in others)
+                examples = "".join(_solved(task, rows[other][1]) + "\n\n" for other in others)
                 found.append(turn(task, row, examples))
             except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
-                raise UserError(f"{source.where}: row {number + 1} is not a {task.kind} of CORE ({error!r}).") from None
+                raise UserError(f"{source.where}: row {number} is not a {task.kind} of CORE ({error!r}).") from None
         return found
 
     return read
@@ -166,15 +169,16 @@ MEASURE = {"choice": "accuracy_tokens", "schema": "accuracy_tokens", "cloze": "a
 TASKS: dict[str, Task] = {f"core/{name}": _task(name, task) for name, task in CORE.items()}
 
 
-def centred(scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+def centred(scores: Mapping[str, Mapping[str, float]], in_part: Sequence[str] = ()) -> dict[str, Any]:
     """Return the centred scores and their mean, for the result file.
 
     Args:
         scores: the values of the metrics of each task that was measured, by the name of the task.
+        in_part: the tasks of which only some items were measured.
 
     Returns:
         centred: by the name of the task; missing: the tasks that were not measured; core: the
-        mean, or None if a task is missing.
+        mean, or None if a task is missing or was measured in part.
     """
     found = {}
     for name, task in CORE.items():
@@ -182,5 +186,6 @@ def centred(scores: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
             accuracy = scores[f"core/{name}"][MEASURE[task.kind]]
             found[name] = (accuracy - task.baseline) / (1 - task.baseline)
     missing = [name for name in CORE if name not in found]
-    mean = None if missing else sum(found.values()) / len(found)
-    return {"core": mean, "centred": found, "missing": missing, "files": WHERE, "baselines": "September 2025"}
+    mean = None if missing or in_part else sum(found.values()) / len(found)
+    facts = {"missing": missing, "in_part": list(in_part), "files": WHERE, "baselines": "September 2025"}
+    return {"core": mean, "centred": found, **facts}

@@ -40,8 +40,8 @@ class Trainings:
     its own best rate.
     """
 
-    def __init__(self, most: int) -> None:
-        self.left, self.draws = most, list[Draw]()
+    def __init__(self, most: int, *, is_tied: bool = False) -> None:
+        self.left, self.is_tied, self.draws = most, is_tied, list[Draw]()
 
     def __call__(self, jobs: Iterable[TrialJob]) -> Iterator[tuple[TrialJob, TrialScore]]:
         for job in jobs:
@@ -55,13 +55,11 @@ class Trainings:
             doublings = abs(math.log2(settings.learning_rate / (0.8 if settings.from_scratch else 0.1)))
             noise = int(rows[-1].split()[1]) % 7 / 100
             score = len(rows) / 100 + 0.3 * (not settings.from_scratch) - doublings / 10 + noise
-            if job.score == "loss":
-                assert job.judged_on.endswith("val.jsonl")
-                # The highest rates diverge.
-                yield job, TrialScore(None if settings.learning_rate > 1.5 else 2 - score, 3, 1.0, 1.0)
+            assert (job.score, job.loss) == ("accuracy", "loss")
+            if settings.learning_rate > 1.5:  # it diverges
+                yield job, TrialScore(0.0, math.inf, 3, 1.0, 1.0)
             else:
-                assert job.judged_on.endswith("test.jsonl")
-                yield job, TrialScore(score, 3, 1.0, 1.0)
+                yield job, TrialScore(0.5 if self.is_tied else score, 2 - score, 3, 1.0, 1.0)
 
 
 def test_both_sides_are_trained_alike_and_a_stopped_study_goes_on(study: LabelStudy) -> None:
@@ -87,7 +85,7 @@ def test_both_sides_are_trained_alike_and_a_stopped_study_goes_on(study: LabelSt
     page = (Path(study.settings.out) / "study.html").read_text()
     assert "pretraining changes accuracy by 0.3000 (0.3000 to 0.3000): more than seeds differ" in page
     assert "2 of 40 examples were cut." in page
-    assert result["tuning"]["from scratch"]["loss"]["1.6"] == math.inf
+    assert result["tuning"]["from scratch"]["scores"]["1.6"] == 0
     assert "accuracy by labelled examples" in page
     assert "0 of 5 test examples." in page
 
@@ -110,13 +108,11 @@ def test_more_seeds_use_the_rates_and_the_trials_that_are_there(study: LabelStud
         dataclasses.replace(study, seeds=1001)
 
 
-def test_a_score_that_is_not_defined_counts_as_none_at_all(study: LabelStudy) -> None:
-    def take(jobs: Iterable[TrialJob]) -> Iterator[tuple[TrialJob, TrialScore]]:
-        for job in jobs:
-            yield job, TrialScore(1.0 if job.score == "loss" else None, 3, 1.0, 1.0)
-
-    result = run_study(study, take, 0.2, print, overlap)
-    assert result["sizes"][0]["pretrained"]["mean"] == 0
+def test_of_equal_scores_the_loss_decides(study: LabelStudy) -> None:
+    """A model that always says the same has one score, whatever its rate."""
+    result = run_study(study, Trainings(most=999, is_tied=True), 0.2, print, overlap)
+    assert result["rates"] == {"pretrained": 0.1, "from scratch": 0.8}
+    assert set(result["tuning"]["pretrained"]["scores"].values()) == {0.5}
 
 
 def test_another_study_is_not_mixed_in(study: LabelStudy) -> None:

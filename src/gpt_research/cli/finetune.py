@@ -61,7 +61,6 @@ class FinetuneCommand(FinetuneSettings):
             )
         return {**to_dict(settings), "resume": resume, "out": str(reference.folder)}
 
-
     def settings(self) -> FinetuneSettings:
         """Return the settings of one fine-tuning, without those of the command."""
         return FinetuneSettings(**{field.name: getattr(self, field.name) for field in fields(FinetuneSettings)})
@@ -170,7 +169,7 @@ def take_trial(job: TrialJob) -> TrialScore:
 
     from gpt_research.base import plugins, startup
     from gpt_research.base.errors import NotFiniteError
-    from gpt_research.finetuning.fine_tuned import open_fine_tuned, score_of
+    from gpt_research.finetuning.fine_tuned import open_fine_tuned, scores_of
     from gpt_research.finetuning.finetune import finetune
     from gpt_research.lab.label_study import TrialScore
     from gpt_research.run_reference import RunReference
@@ -178,18 +177,19 @@ def take_trial(job: TrialJob) -> TrialScore:
     for path in job.plugins:
         plugins.load(path)
     out, started_at = Path(job.settings.out), time.perf_counter()
-    steps, score, trained_at = 0, None, None
+    steps, score, loss, trained_at = 0, 0.0, math.inf, None
     try:
         outcome = finetune(job.settings)
         if outcome.stopped_by is not None:
             raise KeyboardInterrupt
         steps, trained_at = outcome.step, time.perf_counter()
         runtime = startup.start(job.settings.device, "fp32")
-        found = score_of(open_fine_tuned(RunReference(out), job.judged_on, runtime.device), runtime, job.score)
-        score = found if math.isfinite(found) else None
+        opened = open_fine_tuned(RunReference(out), job.judged_on, runtime.device)
+        found, loss = scores_of(opened, runtime, job.score, job.loss)
+        score = found if math.isfinite(found) else 0.0
     except NotFiniteError:  # this learning rate is too high, which is an answer
         pass
     ended_at = time.perf_counter()
     trained_at = trained_at or ended_at
     shutil.rmtree(out, ignore_errors=True)
-    return TrialScore(score, steps, trained_at - started_at, ended_at - trained_at)
+    return TrialScore(score, loss, steps, trained_at - started_at, ended_at - trained_at)

@@ -120,10 +120,10 @@ def open_fine_tuned(
     return FineTuned(folder, checkpoint.step, objective, model, checkpoint.lineage, sha256)
 
 
-def score_of(run: FineTuned, runtime: Runtime, name: str, batch_size: int = 8) -> float:
-    """Return one score of a run on its file; nan if it is not defined."""
+def scores_of(run: FineTuned, runtime: Runtime, *names: str, batch_size: int = 8) -> list[float]:
+    """Return some scores of a run on its file; nan where one is not defined."""
     columns = dict(run.objective.measure(run.model, "val", batch_size, runtime))
-    return value_of(run.objective.metrics[name], columns)
+    return [value_of(run.objective.metrics[name], columns) for name in names]
 
 
 def evaluate_fine_tuned(run: FineTuned, runtime: Runtime, batch_size: int = 8) -> tuple[dict[str, Any], Result]:

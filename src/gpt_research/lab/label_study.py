@@ -3,8 +3,8 @@
 Both sides have the same shape, the same examples and their own learning rate. The rate is chosen by
 the same procedure: three rates around that of the settings are tried at `tune_at` examples on two
 seeds of their own, and further ones until the best has a worse one on each side (seven at most),
-judged by the loss on the validation examples: unlike an accuracy it has no ties, and moves before
-an answer does. The rate is used at all sizes. Then each size is trained with the same seeds on both
+judged by the score on the validation examples, and by their loss where scores are equal, as they
+are if a model always says the same. The rate is used at all sizes. Then each size is trained with the same seeds on both
 sides, a seed being one draw of the examples and of everything else. Each result is on the test
 examples. A study that was stopped goes on where it stopped.
 
@@ -46,8 +46,10 @@ SIDES = ("pretrained", "from scratch")
 CONFIDENCE = 0.95
 MAIN_SCORE = {"similarity": "spearman", "complete": "exact", "chat": "exact"}
 """The score of a study by task; accuracy for the others."""
-TUNING_LOSS = {"similarity": "mean_squared_error"}
-"""What chooses the learning rates, by task; the loss for the others."""
+LOSSES = {"similarity": "mean_squared_error"}
+"""The loss that tells equal scores apart, by task; `loss` for the others."""
+TIE = 1e-6
+"""Weight of the loss beside the score: less than one example in a million."""
 SAVES_EVERY = 100
 """Steps between two checkpoints of a trial. They are removed when the trial is done."""
 TUNING_SEEDS = 2
@@ -85,8 +87,8 @@ class LabelStudy:
         return MAIN_SCORE.get(self.settings.task or "", "accuracy")
 
     @property
-    def tuning_loss(self) -> str:
-        return TUNING_LOSS.get(self.settings.task or "", "loss")
+    def loss(self) -> str:
+        return LOSSES.get(self.settings.task or "", "loss")
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ class TrialJob:
     judged_on: str
     """File of examples."""
     score: str
+    loss: str
     plugins: tuple[str, ...] = ()
     """Files of plugins that the model needs."""
 
@@ -126,8 +129,10 @@ class TrialJob:
 class TrialScore:
     """What came of a trial."""
 
-    score: float | None
-    """None if it is not defined, or if training diverged."""
+    score: float
+    """0 if it is not defined, or if training diverged."""
+    loss: float
+    """Infinite if training diverged."""
     steps: int
     train_s: float
     judge_s: float
@@ -160,7 +165,7 @@ def run_study(
             folder holds another study.
     """
     work = _Work(study, run, say)
-    work.begin({"start": start, "rates_by": study.tuning_loss})
+    work.begin({"start": start, "rates_by": [study.score, study.loss]})
     for remark in remarks:
         say(remark)
     found = work.kept("overlap.json", overlap)
@@ -173,7 +178,7 @@ def run_study(
         "task": study.settings.task,
         "rates": {side: bracket.best for side, bracket in brackets.items()},
         "tuning": {
-            side: {study.tuning_loss: {f"{rate:.3g}": loss for rate, loss in sorted(bracket.scores.items())},
+            side: {"scores": {f"{rate:.3g}": work.tuned[side, rate] for rate in sorted(bracket.scores)},
                    "best_is_inside": bracket.is_bracketed}
             for side, bracket in brackets.items()
         },
@@ -189,8 +194,7 @@ def run_study(
             Trial(side, size, seed, result["rates"][side], "test") for seed in range(study.seeds) for side in SIDES
         ]
         scores = work.scores(trials)
-        # A model that knows nothing, or has diverged, has no correlation with the truth.
-        of_sides = ([scores[trial] or 0.0 for trial in trials if trial.side == side] for side in SIDES)
+        of_sides = ([scores[trial].score for trial in trials if trial.side == side] for side in SIDES)
         result["sizes"].append(_of_size(size, *of_sides))
         write_json(folder / "result.json", result)
         write_text(folder / "study.html", study_page(result))
@@ -225,7 +229,9 @@ class _Work:
         self.asked: dict[str, Any] = {"settings": settings, "files": files, "tune_at": self.tune_at}
         self.lines: list[str] = []
         """Of trials.jsonl."""
-        self.done: dict[str, float | None] = {}
+        self.done: dict[str, TrialScore] = {}
+        self.tuned: dict[tuple[str, float], float] = {}
+        """The mean score of each learning rate that was tried, on the validation examples."""
 
     def begin(self, facts: Mapping[str, Any]) -> None:
         """Read what is done.
@@ -252,7 +258,7 @@ class _Work:
         lines = self.folder / "trials.jsonl"
         if lines.is_file():
             self.lines = lines.read_text(encoding="utf-8").splitlines(keepends=True)
-        self.done = {found["trial"]: found["score"] for found in map(json.loads, self.lines)}
+        self.done = {found.pop("trial"): TrialScore(**found) for found in map(json.loads, self.lines)}
 
     def kept(self, name: str, make: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """Return what a file of the study holds; make it if it is not there."""
@@ -268,7 +274,7 @@ class _Work:
         return dict(found)
 
     def best_rates(self, start: float) -> dict[str, Bracket]:
-        """Look for the rate of each side with the lowest mean loss on the validation examples."""
+        """Look for the rate of each side with the best mean score on the validation examples."""
         # Their draws are not those of the comparison.
         seeds = range(TUNING_SEEDS_FROM, TUNING_SEEDS_FROM + TUNING_SEEDS)
         brackets = {side: Bracket(start) for side in SIDES}
@@ -279,24 +285,24 @@ class _Work:
             }
             scores = self.scores([trial for own in trials.values() for trial in own])
             for (side, rate), own in trials.items():
-                losses = (scores[trial] for trial in own)
-                brackets[side].scores[rate] = fmean(math.inf if loss is None else loss for loss in losses)
+                found = [scores[trial] for trial in own]
+                self.tuned[side, rate] = fmean(one.score for one in found)
+                brackets[side].scores[rate] = TIE * fmean(one.loss for one in found) - self.tuned[side, rate]
         for side, bracket in brackets.items():
             edge = "" if bracket.is_bracketed else ", the end of what was tried"
             self.say(f"{side}: learning rate {bracket.best:.3g}{edge}")
         return brackets
 
-    def scores(self, trials: Sequence[Trial]) -> dict[Trial, float | None]:
-        """Return the score of each trial, or its loss; take those that are not done yet."""
+    def scores(self, trials: Sequence[Trial]) -> dict[Trial, TrialScore]:
+        """Return what came of each trial; take those that are not done yet."""
         jobs = (self._job(trial) for trial in trials if trial.name not in self.done)
         for job, found in self.run(jobs):
-            self.done[job.name] = found.score
+            self.done[job.name] = found
             self.lines.append(json.dumps({"trial": job.name, **dataclasses.asdict(found)}) + "\n")
             write_text(self.folder / "trials.jsonl", "".join(self.lines), durable=True)
             shutil.rmtree(Path(job.settings.data).parent, ignore_errors=True)
             seconds = f"{found.steps:,} steps in {found.train_s:.0f} s, measured in {found.judge_s:.0f} s"
-            score = "none" if found.score is None else f"{found.score:.4f}"
-            self.say(f"{job.name}: {job.score} {score} ({seconds})")
+            self.say(f"{job.name}: {job.score} {found.score:.4f}, loss {found.loss:.4f} ({seconds})")
         return {trial: self.done[trial.name] for trial in trials}
 
     def _job(self, trial: Trial) -> TrialJob:
@@ -317,12 +323,8 @@ class _Work:
             seed=seed_for(self.study.settings.seed, "study", trial.seed) % 2**31,
         )
         files = tuple(str(path) for path in plugins.LOADED.values())
-        judged = (
-            (self.study.test, self.study.score)
-            if trial.judged_on == "test"
-            else (self.study.settings.val, self.study.tuning_loss)
-        )
-        return TrialJob(trial.name, settings, *judged, files)
+        judged_on = self.study.test if trial.judged_on == "test" else self.study.settings.val
+        return TrialJob(trial.name, settings, judged_on, self.study.score, self.study.loss, files)
 
     def drawn(self, size: int, seed: int) -> list[Row]:
         """Return the examples of a trial: both sides get the same, and a larger size holds those of
@@ -382,10 +384,10 @@ def _rates(result: Mapping[str, Any]) -> Html:
     rows = []
     for side in SIDES:
         tuned = result["tuning"][side]
-        tried = ", ".join(f"{rate}: {loss:.4f}" for rate, loss in tuned[result["asked"]["rates_by"]].items())
+        tried = ", ".join(f"{rate}: {score:.4f}" for rate, score in tuned["scores"].items())
         rate = f"{result['rates'][side]:.3g}" + ("" if tuned["best_is_inside"] else " (at the end of what was tried)")
         rows.append([side, rate, tried])
-    named = f"{result['asked']['rates_by'].replace('_', ' ')} of each rate that was tried"
+    named = f"{result['score']} of each rate that was tried"
     return table("Chosen on other seeds, by the validation examples", ["side", "rate", named], rows)
 
 

@@ -4,9 +4,9 @@ Both sides have the same shape, the same examples and their own learning rate. T
 the same procedure: three rates around that of the settings are tried at `tune_at` examples on two
 seeds of their own, and further ones until the best has a worse one on each side (seven at most),
 judged by the score on the validation examples, and by their loss where scores are equal, as they
-are if a model always says the same. The rate is used at all sizes. Then each size is trained with the same seeds on both
-sides, a seed being one draw of the examples and of everything else. Each result is on the test
-examples. A study that was stopped goes on where it stopped.
+are if a model always says the same. The rate is used at all sizes. Then each size is trained with
+the same seeds on both sides, a seed being one draw of the examples and of everything else. Each
+result is on the test examples. A study that was stopped goes on where it stopped.
 
     STUDY/study.json     what is compared
     STUDY/trials.jsonl   one line for each trial that is done

@@ -41,7 +41,7 @@ PARSED = {
     r"^gpt-research (ablate|sweep|lr-range) ": "trains for minutes; tests/lab/test_experiments.py runs smaller ones",
     r"^gpt-research serve ": "serves until it is stopped; tests/serving asks such servers",
     r"=FOLDER ": "needs a corpus of the reader's own; docs/corpora.md has such commands that are run",
-    r"tasks/author": "needs books of ten authors; tests/finetuning/test_author_task.py makes the task",
+    r"tasks/author|data/pretraining": "needs books of ten authors; tests/finetuning/test_author_task.py makes the task",
     r"^gpt-research finetune |runs/(sentiment|chat)": "needs labelled examples; tests/finetuning has small ones",
     r"^gpt-research doctor$": "times this machine; tests/estimate/test_doctor.py runs it",
     r"^gpt-research demo$": "fetches a corpus; tests/test_demo.py runs it",

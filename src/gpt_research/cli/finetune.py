@@ -126,8 +126,8 @@ def _study(command: FinetuneCommand) -> int:
     reference = run_reference(command.run, command.step)
     config = run_config(reference.folder)
     # The study is of this checkpoint, also if the run goes on meanwhile.
-    begins = {"run": str(reference.folder), "step": str(find_step(reference.folder, reference.step))}
-    settings = dataclasses.replace(command.settings(), **begins)
+    step = str(find_step(reference.folder, reference.step))
+    settings = dataclasses.replace(command.settings(), run=str(reference.folder), step=step)
     study = LabelStudy(settings, command.test, sizes, command.seeds, command.tune_at)
     # Every example is read and encoded before hours of training, and not after them.
     remarks: dict[str, None] = {}

@@ -305,14 +305,9 @@ def _contains(text: str, answer: str) -> bool:
     return f" {answer} " in f" {text} "
 
 
-def _same(text: str, answer: str) -> bool:
-    text, answer = _alike(text, answer)
-    return text == answer
-
-
 MATCHES: dict[str, Callable[[str, str], bool]] = {
     "exact": lambda text, answer: text.strip() == answer.strip(),
-    "normalised": _same,
+    "normalised": lambda text, answer: len(set(_alike(text, answer))) == 1,
     "begins": lambda text, answer: text.strip().startswith(answer.strip()),
     "contains": _contains,
     "number": lambda text, answer: _number(answer) is not None and _number(text) == _number(answer),

@@ -69,7 +69,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "hardware": "device precision weights",
     },
     "EvaluateCommand": {
-        "what is measured": "run step ema data split max_tokens suite tasks benchmarks limit harness audit "
+        "what is measured": "run step ema data columns split max_tokens suite tasks benchmarks limit harness audit "
         "memorisation",
         "how": "context stride batch_size device precision",
         "output": "json",

@@ -21,9 +21,10 @@ def test_processes_stay_and_each_has_one_thread() -> None:
     assert not set(multiprocessing.active_children()) - before
 
 
-def test_a_process_that_is_killed_is_said_and_the_others_end() -> None:
+def test_a_process_that_ends_too_early_is_said_and_the_others_end() -> None:
     before, began = set(multiprocessing.active_children()), time.monotonic()
-    with pytest.raises(UserError, match=r"A process was killed, .* what is done stays"), TrialPool([{}, {}]) as pool:
+    said = "^A process ended with status 3. .* what is done stays"
+    with pytest.raises(UserError, match=said), TrialPool([{}, {}]) as pool:
         for _ in pool.results(_sleep_or_end, [60, 0]):
             pass
     assert time.monotonic() - began < 30

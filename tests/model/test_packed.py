@@ -19,6 +19,9 @@ from gpt_research.model.gpt import GPT
 CPU = torch.device("cpu")
 X86 = "x86" in torch.backends.quantized.supported_engines
 needs_x86 = pytest.mark.skipif(not X86, reason="int8 kernels are for x86")
+needs_bf16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bf16 for this processor"
+)
 
 
 @pytest.fixture(params=["gpt2", "no_bias", "qwen3", "geglu", "alibi_groups"])
@@ -85,7 +88,8 @@ def test_a_model_that_is_used_up_gives_its_matrices_to_the_twin(model: GPT, prec
     twin = pack(model, Runtime(CPU, precision), rows=2, use_up=True)
     assert torch.equal(twin(tokens), expected)
     linears = [module for module in model.modules() if isinstance(module, torch.nn.Linear)]
-    assert all(linear.weight is None for linear in linears), "the memory holds each matrix once"
+    # Without a layout for this precision and processor, the model itself is what is returned.
+    assert twin is model or all(linear.weight is None for linear in linears), "the memory holds each matrix once"
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
@@ -97,7 +101,7 @@ def test_the_division_of_rms_norm_is_torchs(scale: float) -> None:
     torch.testing.assert_close(rms_normed(x.bfloat16(), 1e-6), expected, rtol=2e-2, atol=2e-2)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=needs_bf16)])
 @torch.inference_mode()
 def test_any_number_of_rows_is_the_linear_layer(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
@@ -108,18 +112,19 @@ def test_any_number_of_rows_is_the_linear_layer(dtype: torch.dtype) -> None:
         assert error(layer(x), linear(x)) < allowed, shape
 
 
+@pytest.mark.parametrize(
+    ("dtype", "allowed", "differ"),
+    [(torch.float32, 1e-6, 1.0), pytest.param(torch.bfloat16, 1e-3, 0.01, marks=needs_bf16)],
+)
 @torch.inference_mode()
-def test_a_small_layer_gives_a_row_what_it_gives_many() -> None:
+def test_a_small_layer_gives_a_row_what_it_gives_many(dtype: torch.dtype, allowed: float, differ: float) -> None:
     torch.manual_seed(0)
-    linear = torch.nn.Linear(256, 512)
-    x = torch.randn(20, 256)
-    for dtype, differ in ((torch.float32, 1.0), (torch.bfloat16, 0.01)):
-        layer = SmallLinear(linear, dtype, rows=8)
-        assert 1 <= layer.few < 20
-        many, single = layer(x), torch.cat([layer(row[None]) for row in x])
-        # A sum in another order may round to the neighbour, of 8 bits.
-        assert error(single, many) < (1e-6 if dtype == torch.float32 else 1e-3)
-        assert (single != many).float().mean() < differ
+    layer, x = SmallLinear(torch.nn.Linear(256, 512), dtype, rows=8), torch.randn(20, 256)
+    assert 1 <= layer.few < 20
+    many, single = layer(x), torch.cat([layer(row[None]) for row in x])
+    # A sum in another order may round to the neighbour, of 8 bits.
+    assert error(single, many) < allowed
+    assert (single != many).float().mean() < differ
 
 
 @torch.inference_mode()

@@ -11,11 +11,13 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from gpt_research.base import stopping, wait_policy
 from gpt_research.base.errors import UserError
 from gpt_research.base.parent import end_worker_with_parent
+from gpt_research.base.pools import said_end
 
 Job = TypeVar("Job")
 
@@ -31,6 +33,7 @@ class TrialPool:
         """
         context = multiprocessing.get_context("forkserver")
         self._before = set(multiprocessing.active_children())
+        self._processes: set[BaseProcess] = set()
         # A pool of one process each, because a process keeps its card.
         self._workers = [
             ProcessPoolExecutor(1, context, initializer=_begin, initargs=(dict(environment),))
@@ -42,7 +45,7 @@ class TrialPool:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is not None:  # nobody waits for what has begun; it goes on from its checkpoint
-            for process in set(multiprocessing.active_children()) - self._before:
+            for process in self._processes:
                 process.kill()
         for worker in self._workers:
             worker.shutdown(cancel_futures=True)
@@ -54,7 +57,7 @@ class TrialPool:
             function: a function of a module, which another process can import.
 
         Raises:
-            UserError: a process was killed, or the function raised it.
+            UserError: a process ended before its time, or the function raised it.
         """
         waiting, free = list(jobs), list(self._workers)
         running: dict[Future[Any], tuple[Job, ProcessPoolExecutor]] = {}
@@ -63,14 +66,16 @@ class TrialPool:
                 while waiting and free:
                     job, worker = waiting.pop(0), free.pop(0)
                     running[worker.submit(function, job)] = job, worker
+                self._processes |= set(multiprocessing.active_children()) - self._before
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 job, worker = running.pop(future)
                 try:
                     yield job, future.result()
                 except BrokenProcessPool:
+                    worker.shutdown()
                     raise UserError(
-                        "A process was killed, as the system does where memory runs out. Start the same command "
-                        "again with fewer --workers: what is done stays."
+                        f"A process {said_end(self._processes)}. Start the same command again, with fewer --workers if "
+                        "memory is short: what is done stays."
                     ) from None
                 free.append(worker)
 

@@ -10,10 +10,12 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from gpt_research.base import stopping
 from gpt_research.base.errors import UserError
+from gpt_research.base.pools import said_end
 from gpt_research.preprocessing.settings import PreprocessConfig
 from gpt_research.preprocessing.stage_tasks import StageTasks
 from gpt_research.preprocessing.worker import TaskFunction, begin, run_task
@@ -31,7 +33,7 @@ def run(name: str, stage: TaskFunction, tasks: int, logs: Path, config: Preproce
         logs: folder for notes of which tasks are done, and why others failed.
 
     Raises:
-        UserError: a task failed, or a process was killed.
+        UserError: a task failed, or a process ended before its time.
     """
     folder, workers = logs / name, number_of_workers(config, tasks)
     ranks = StageTasks(folder, tasks).missing()
@@ -46,16 +48,17 @@ def _run_in_pool(stage: TaskFunction, ranks: Sequence[int], tasks: int, workers:
     """Run tasks on `workers` processes; after the first error of a task no other begins."""
     forkserver = multiprocessing.get_context("forkserver")
     pool = ProcessPoolExecutor(workers, forkserver, initializer=begin)
-    others = set(multiprocessing.active_children())
+    others, processes = set(multiprocessing.active_children()), set[BaseProcess]()
     try:
         with stopping.deferred():  # a worker that is not known yet could not be ended
             results = [pool.submit(run_task, stage, rank, tasks, logs) for rank in ranks]
+            processes |= set(multiprocessing.active_children()) - others
         for done in as_completed(results):
             done.result()
     except BrokenProcessPool:
+        pool.shutdown()
         raise UserError(
-            "A worker was killed, as the system does where memory runs out. Start again with fewer --workers: "
-            "what is done stays."
+            f"A worker {said_end(processes)}. Start again, with fewer --workers if memory is short: what is done stays."
         ) from None
     except Exception:
         raise

@@ -62,10 +62,17 @@ WORKERS = {"src/gpt_research/cli/preprocess_worker.py"}
 
 
 @pytest.fixture
-def plain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An environment in which nobody has chosen, and the hook; returns where it writes."""
+def nobody_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment in which nobody has chosen."""
     for name in wait_policy.USERS_CHOICE:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def plain(nobody_chose: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Besides, the hook; returns where it writes. The fork server must not start within this
+    fixture: it stays, and its workers would end where later tests load torch.
+    """
     (tmp_path / "sitecustomize.py").write_text(HOOK % (wait_policy.USERS_CHOICE,), encoding="utf-8")
     (tmp_path / "plugin.py").write_text("import torch\n", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(ROOT / "src")]))
@@ -140,7 +147,11 @@ class NoteTheEnvironment:
     ],
 )
 def test_a_worker_of_a_cluster_never_spins(
-    before: dict[str, str], expected: dict[str, str], tmp_path: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
+    before: dict[str, str],
+    expected: dict[str, str],
+    tmp_path: Path,
+    nobody_chose: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in wait_policy.POLICY:
         monkeypatch.setenv(name, "for pytest to take back")
@@ -151,7 +162,7 @@ def test_a_worker_of_a_cluster_never_spins(
     assert json.loads((tmp_path / "0.json").read_text(encoding="utf-8")) == expected
 
 
-def test_nor_does_a_worker_of_a_pool(tmp_path: Path, plain: Path) -> None:
+def test_nor_does_a_worker_of_a_pool(tmp_path: Path, nobody_chose: None) -> None:
     stage = NoteTheEnvironment(tmp_path)
     executors.run("note", stage, 2, tmp_path / "logs", PreprocessConfig(workers=2))
     assert json.loads((tmp_path / "1.json").read_text(encoding="utf-8")) == wait_policy.POLICY_OF_WORKERS

@@ -109,13 +109,19 @@ def test_a_variant_that_cannot_be_asked_ends_no_audit(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    ("shots", "task"), [("", "squad"), (', "shots": 5', "squad"), (', "shots": 0', "squad:bpb_0shot")]
+    ("named", "shots", "task"),
+    [
+        ("squad", "", "squad"),
+        ("squad", ', "shots": 5', "squad"),
+        ("squad", ', "shots": 0', "squad:bpb_0shot"),
+        ("squad:bpb_0shot", ', "shots": 0', "squad:bpb_0shot"),
+    ],
 )
 def test_shots_are_those_of_the_task_or_name_a_variant(
-    shots: str, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    named: str, shots: str, task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ready_requests, "names", lambda folder="": ["squad/bpb_0shot", "squad/bpb_5shot"])
-    (tmp_path / "p.jsonl").write_text(f'{{"task": "squad"{shots}, "metric": "bpb", "value": 3.1}}\n')
+    (tmp_path / "p.jsonl").write_text(f'{{"task": "{named}"{shots}, "metric": "bpb", "value": 3.1}}\n')
     assert read_published(tmp_path / "p.jsonl")[0].task == task
 
 
@@ -148,6 +154,7 @@ def test_as_many_digits_count_as_were_published(value: str, measured: float, agr
         ('{"task": "lambada", "metrics": "acc", "value": 0.3}', 'there is no field "metrics"'),
         ('{"task": "lambada", "variant": "rc", "shots": 5, "value": 0.3}', "could not be fetched"),
         ("", "holds no score"),
+        ('{"task": "squad:bpb_0shot", "shots": 5, "value": 3.1}', "names its variant and shots already"),
         ('{"task": "lambada", "shots": "five", "value": 0.3}', "shots is five, but it must be a whole number"),
         ('{"task": "lambada", "value": 1e999}', "with task, metric and value, which is a number"),
     ],

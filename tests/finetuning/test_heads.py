@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from gpt_research.finetuning.settings import FinetuneSettings
 from gpt_research.model.gpt import GPT
 from gpt_research.model_config import GPTConfig
 from gpt_research.report import open_run
+from gpt_research.report.known_run import evaluate_command
 from gpt_research.run import Run
 from gpt_research.run_reference import run_reference
 from gpt_research.training.lineage import NOT_OF_A_FINE_TUNING
@@ -241,29 +243,46 @@ def test_other_settings_or_data_are_not_mixed_into_a_run(
 def test_a_run_goes_on_by_the_command_that_it_prints(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [{"sentence": row["text"], "label": row["label"]} for row in rows_of("classify", 24)]
+    rows = [{"sentence": row["text"], "kind": row["label"]} for row in rows_of("classify", 24)]
     data = write_rows(tmp_path / "named.jsonl", rows)
-    asked = settings(columns={"text": "sentence"}, data=data, val="", epochs=1.0)
+    asked = settings(columns={"text": "sentence", "label": "kind"}, data=data, val="", epochs=1.0)
     finetune(asked, until=1)
     assert main(["finetune", "--resume", f"{asked.out}@1"]) == 2
     assert "a fine-tuning goes on from its newest checkpoint" in capsys.readouterr().err
     assert main(["finetune", "--resume", asked.out, "--epochs", "2"]) == 2
-    assert "other settings (epochs: 1.0 -> 2.0)" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "other settings (epochs: 1.0 -> 2.0)" in said
+    assert "with the new ones by --allow_change" in said
     assert main(["finetune", "--resume", asked.out, "--epochs", "2", "--allow_change"]) == 0
     assert saved_steps(Path(asked.out))[-1] == 6
     assert settings_of(run_reference(asked.out)).allow_change is False, "the next command must allow it itself"
     with pytest.raises(UserError, match="lora: 0 -> 2"):
         finetune(dataclasses.replace(asked, epochs=2.0, lora=2, allow_change=True))
     # Columns may have other names in the file that is measured.
-    test = write_rows(tmp_path / "test.jsonl", rows_of("classify", 4))
-    common = ["evaluate", asked.out, "--device", "cpu", "--json", str(tmp_path / "s.json"), "--data"]
+    both = [{"text": row["text"], "other": "a fool", "kind": row["label"]} for row in rows_of("classify", 4)]
+    test, scores = write_rows(tmp_path / "test.jsonl", both), tmp_path / "s.json"
+    common = ["evaluate", asked.out, "--device", "cpu", "--json", str(scores), "--data"]
     assert main([*common, test]) == 2
     assert "has no 'sentence'" in capsys.readouterr().err
-    assert main([*common, test, "--columns.text", "text"]) == 0
+    measured = set()
+    for column in ("text", "other"):
+        assert main([*common, test, "--columns.text", column]) == 0, "the label's column is the run's"
+        found = json.loads(scores.read_text())
+        measured.add(found["tasks"]["finetuned/classify"]["items_sha256"])
+        words = shlex.split(evaluate_command(asked.out, found).replace("\\\n", ""))
+        assert {"--columns.text", column, "--columns.label", "kind"} <= set(words), "it can be repeated"
+    assert len(measured) == 2, "other texts of the same file are other items"
     assert main([*common, "tset.jsonl"]) == 2
-    said = capsys.readouterr().err
-    assert "tset.jsonl" in said
-    assert "data set" not in said, "a run that was fine-tuned reads examples"
+    assert "There is no file or folder tset.jsonl" in capsys.readouterr().err
+
+
+def test_more_passes_leave_the_steps_as_large_as_they_were(settings: Settings) -> None:
+    asked = settings(batch_size=None, val="", epochs=15.0)
+    finetune(asked, until=1)
+    config, objective = prepared(dataclasses.replace(asked, epochs=20.0, allow_change=True))
+    assert FinetuneSettings(epochs=20.0).batch_of(24) == 4
+    assert objective.batch_size == 2
+    assert config.max_steps == 240
 
 
 def test_another_checkpoint_to_begin_with_is_noticed(settings: Settings, pretrained: Path) -> None:

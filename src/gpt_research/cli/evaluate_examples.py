@@ -25,12 +25,17 @@ def is_of_examples(command: EvaluationSettings, chosen: RunReference, memorisati
     Args:
         memorisation: the number of samples that are looked for in the training data; 0 for none.
     """
+    from gpt_research.base.errors import UserError
     from gpt_research.finetuning.fine_tuned import finetuning_of
 
     others = command.named_tasks or command.suite or command.benchmarks or memorisation
     if others or (command.data and Path(command.data).is_dir()):
         return False
-    return Path(command.data).is_file() or finetuning_of(chosen) is not None
+    if Path(command.data).is_file() or finetuning_of(chosen) is None:
+        return Path(command.data).is_file()
+    if command.data and not Path(command.data).exists():
+        raise UserError(f"There is no file or folder {command.data}. Name examples or a data set with --data.")
+    return True
 
 
 def evaluate_examples(

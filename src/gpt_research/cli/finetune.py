@@ -53,11 +53,12 @@ class FinetuneCommand(FinetuneSettings):
 
         reference = run_reference(resume)
         settings = settings_of(reference)
-        # Here `step` is the checkpoint of the run that the fine-tuning began with.
-        if (step := str(given.get("step") or "")) not in ("", settings.step):
+        # RUN@STEP was made a `step`, which here is the checkpoint of the run that the fine-tuning
+        # began with.
+        if step := str(given.get("step") or ""):
             raise UserError(
                 f"step is {step}, but a fine-tuning goes on from its newest checkpoint. Give --resume "
-                f"{reference.folder} without a step."
+                f"{reference.folder} without @ and --step."
             )
         return {**to_dict(settings), "resume": resume, "out": str(reference.folder)}
 
@@ -186,7 +187,7 @@ def take_trial(job: TrialJob) -> TrialScore:
         runtime = startup.start(job.settings.device, "fp32")
         opened = open_fine_tuned(RunReference(out), job.judged_on, runtime.device)
         found, loss = scores_of(opened, runtime, job.score, job.loss)
-        score = found if math.isfinite(found) else 0.0
+        score, loss = found if math.isfinite(found) else 0.0, loss if math.isfinite(loss) else math.inf
     except NotFiniteError:  # this learning rate is too high, which is an answer
         pass
     ended_at = time.perf_counter()

@@ -190,9 +190,11 @@ def _published(where: str, line: str, number: int, folder: str) -> Published:
 
 def _task_name(where: str, task: str, variant: str, shots: Decimal | None, folder: str) -> str:
     """Return the name of a task here: its own, or with a variant such as rc and the shots."""
-    known = TASKS.get(task) or core.TASKS.get(task)
+    known = TASKS.get(task) or core.TASKS.get(task) or (task_named(task) if ":" in task else None)
     if not variant and (shots is None or (known is not None and shots == known.shots)):
         return task
+    if ":" in task:
+        raise UserError(f"{where}: {task} names its variant and shots already. Leave variant and shots out.")
     usual = "bpb" if known is not None and known.form == "answer" else "rc"
     wanted = f"{variant or usual}{'' if shots is None or 'shot' in variant else f'_{int(shots)}shot'}"
     try:

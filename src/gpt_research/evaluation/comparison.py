@@ -22,8 +22,8 @@ FEW_ITEMS = 30
 
 
 OF_TOKENS = (
-    " The items of a corpus are its tokens, so two tokenizers have none in common: compare such runs on a text, with "
-    "--tasks wikitext2."
+    " The items of a corpus are its tokens, of which two tokenizers have none in common: compare such runs on a text, "
+    "with --tasks wikitext2."
 )
 
 
@@ -48,7 +48,7 @@ def compare(a: Mapping[str, Result], b: Mapping[str, Result], confidence: float 
         if one.facts["items_sha256"] != other.facts["items_sha256"] or one.items != other.items:
             remarks.append(
                 f"{task}: not the same items ({one.items:,} and {other.items:,}). Evaluate both with the same files, "
-                f"data and limits.{OF_TOKENS if task.startswith('corpora/') else ''}"
+                f"data, context and limits.{OF_TOKENS if task.startswith('corpora/') else ''}"
             )
             continue
         for name in ("context", "stride"):

@@ -114,7 +114,7 @@ def evaluate(
         **({"missing": missing} if missing else {}),
     }
     if settings.suite == "core":
-        in_part = [name for name, items in asked.items() if len(items.items) < items.of]
+        in_part = [name for name, items in asked.items() if name in core.TASKS and len(items.items) < items.of]
         summary["core"] = core.centred({name: _values(result) for name, result in results.items()}, in_part)
     for name in asked:
         summary["tasks"][name]["contamination"] = provenance.contamination(run.config.data, run.lineage, name)

@@ -163,7 +163,7 @@ def _not_encoded(found: Mapping[str, Any]) -> str:
 
 def _footnote(task: str, facts: Mapping[str, Any]) -> str:
     """Return a line about a task: its items, lm-eval's scores, overlap with training data."""
-    of = f" (the first of {facts['first_of']:,})" if "first_of" in facts else ""
+    of = f" of {facts['first_of']:,}" if "first_of" in facts else ""
     parts = [f"{task}: {counted(facts['items'], facts['unit'])}{of}"]
     parts += [facts["about"]] if "about" in facts else []
     parts += [facts["variant"]] if "variant" in facts else []

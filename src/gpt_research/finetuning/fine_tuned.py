@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,7 +107,8 @@ def open_fine_tuned(
     settings = _settings(found)
     if not (data or settings.val):
         raise UserError(f"{folder} has no validation examples. Name a file with --data.")
-    file = ExampleFile.read(data or settings.val, found["task"], settings.columns if columns is None else columns)
+    settings = dataclasses.replace(settings, columns={**settings.columns, **(columns or {})})
+    file = ExampleFile.read(data or settings.val, found["task"], settings.columns)
     shared = settings, tokenizer, config.model, file, file, int(found["source_vocabulary"])
     classes = Classes(tuple(found["labels"])) if "labels" in found else None
     if classes is not None:
@@ -131,11 +134,13 @@ def evaluate_fine_tuned(run: FineTuned, runtime: Runtime, batch_size: int = 8) -
     started_at, objective = time.perf_counter(), run.objective
     columns = dict(objective.measure(run.model, "val", batch_size, runtime))
     file = objective.files["val"]
-    name = f"{FINETUNED}/{objective.task}"
+    name, named = f"{FINETUNED}/{objective.task}", objective.settings.columns
+    # Another column of the same file is another question.
+    asked = f"{file.sha256} {json.dumps(named, sort_keys=True)}" if named else file.sha256
     facts = {
         "context": objective.model.block_size,
         "source": {"file": str(file.path), "sha256": file.sha256},
-        "items_sha256": file.sha256,
+        "items_sha256": hashlib.sha256(asked.encode()).hexdigest() if named else asked,
         "cut": objective.cut("val"),
         "unit": "examples",
         **objective.facts,
@@ -151,7 +156,7 @@ def evaluate_fine_tuned(run: FineTuned, runtime: Runtime, batch_size: int = 8) -
         "lineage": dict(run.lineage),
         "weights_sha256": run.weights_sha256,
         "model": to_dict(objective.model),
-        "settings": {"data": str(file.path)},
+        "settings": {"data": str(file.path), **({"columns": named} if named else {})},
         "precision": runtime.precision,
         "device": runtime.device_name,
         "context": objective.model.block_size,

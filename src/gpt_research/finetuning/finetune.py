@@ -73,6 +73,7 @@ def _objective(settings: FinetuneSettings, source: RunReference) -> Finetuning:
     task, out = settings.task, Path(settings.out)
     assert task is not None, "`prepared` has checked it"
     shape, tokenizer, vocabulary = _model_of(settings, source)
+    before = _begun(out)
     train_file = ExampleFile.read(settings.data, task, settings.columns)
     val_file = ExampleFile.read(settings.val, task, settings.columns) if settings.val else None
     if task == "chat":
@@ -81,9 +82,11 @@ def _objective(settings: FinetuneSettings, source: RunReference) -> Finetuning:
         tokenizer = with_special_tokens(tokenizer, HEAD_TOKENS)
     model = dataclasses.replace(shape, vocab_size=tokenizer.vocab_size, dropout=settings.dropout)
     shared: dict[str, Any] = {"source_vocabulary": vocabulary}
+    if before is not None:
+        begun_with = run_config(out)
+        shared["begun_batch"] = begun_with.tokens_per_step // begun_with.model.block_size
     if task in ("classify", "pairs"):
-        before = _begun(out) or {}
-        classes = Classes.of(train_file, settings.labels).in_order_of(before.get("labels", ()))
+        classes = Classes.of(train_file, settings.labels).in_order_of((before or {}).get("labels", ()))
         if val_file is not None:
             classes.check(val_file, str(train_file.path))
         shared["classes"] = classes
@@ -136,15 +139,19 @@ def _check_settings(settings: FinetuneSettings, out: Path) -> None:
     }
     if "run" in decide:
         pairs["run"] = _source(before["settings"]), _source(own)
-    if changes := [f"{name}: {old!r} -> {new!r}" for name, (old, new) in pairs.items() if old != new]:
+    if changes := {name: f"{name}: {old!r} -> {new!r}" for name, (old, new) in pairs.items() if old != new}:
+        fixed = settings.allow_change or changes.keys() & set(OF_THE_MODEL)
         raise UserError(
-            f"{out} was fine-tuned with other settings ({'; '.join(changes)}). Go on with the old ones by --resume "
-            f"{out}, or name another folder with --out."
+            f"{out} was fine-tuned with other settings ({'; '.join(changes.values())}). Go on with the old ones by "
+            f"--resume {out},{'' if fixed else ' with the new ones by --allow_change,'} or name another folder with "
+            "--out."
         )
 
 
 def _source(settings: Mapping[str, Any]) -> str:
-    """Return the run and the checkpoint with which a fine-tuning began, however they are named."""
+    """Return the run and the checkpoint, as it was named, with which a fine-tuning began: RUN@STEP
+    is RUN with `step`.
+    """
     reference = run_reference(settings.get("run", ""), settings.get("step", ""))
     return f"{reference.folder.resolve()}@{reference.step}"
 

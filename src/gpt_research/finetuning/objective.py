@@ -12,7 +12,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,9 @@ class Finetuning(abc.ABC):
     val: ExampleFile | None
     source_vocabulary: int
     """Entries of the tokenizer of the run that this one begins with."""
+    begun_batch: int | None = field(default=None, kw_only=True)
+    """Examples of a step so far, if the run goes on: with other `epochs` it stays, and so does what
+    was read."""
 
     @property
     def command(self) -> str:
@@ -150,7 +153,8 @@ class Finetuning(abc.ABC):
     @property
     def batch_size(self) -> int:
         """Examples or rows of a step."""
-        return self.settings.batch_of(self.rows)
+        begun = self.begun_batch if self.settings.batch_size is None else None
+        return begun or self.settings.batch_of(self.rows)
 
     def micro_batch(self, devices: int) -> int:
         """Return the examples or rows of one forward and backward pass on each device.

@@ -49,7 +49,7 @@ MAIN_SCORE = {"similarity": "spearman", "complete": "exact", "chat": "exact"}
 LOSSES = {"similarity": "mean_squared_error"}
 """The loss that tells equal scores apart, by task; `loss` for the others."""
 TIE = 1e-6
-"""Weight of the loss beside the score: less than one example in a million."""
+"""The most that the loss counts beside the score: less than one example in a million."""
 SAVES_EVERY = 100
 """Steps between two checkpoints of a trial. They are removed when the trial is done."""
 TUNING_SEEDS = 2
@@ -287,7 +287,8 @@ class _Work:
             for (side, rate), own in trials.items():
                 found = [scores[trial] for trial in own]
                 self.tuned[side, rate] = fmean(one.score for one in found)
-                brackets[side].scores[rate] = TIE * fmean(one.loss for one in found) - self.tuned[side, rate]
+                tie = TIE * (1 - 1 / (1 + fmean(one.loss for one in found)))
+                brackets[side].scores[rate] = tie - self.tuned[side, rate]
         for side, bracket in brackets.items():
             edge = "" if bracket.is_bracketed else ", the end of what was tried"
             self.say(f"{side}: learning rate {bracket.best:.3g}{edge}")

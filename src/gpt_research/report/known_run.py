@@ -148,7 +148,8 @@ def evaluate_command(run: str, summary: Mapping[str, Any]) -> str:
     """
     words = ["gpt-research", "evaluate", f"{run}@{summary['step']}" if "step" in summary else run]
     settings, usual = summary.get("settings", {}), to_dict(EvaluationSettings())
-    words += _flags({name: value for name, value in settings.items() if name in usual}, usual)
+    # Columns are of the examples of a fine-tuned run.
+    words += _flags({name: value for name, value in settings.items() if name in usual or name == "columns"}, usual)
     if summary.get("precision", "fp32") != "fp32":
         words += ["--precision", summary["precision"]]
     averaged = bool(summary.get("averaged_weights"))

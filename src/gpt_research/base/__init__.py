@@ -18,8 +18,8 @@ Modules:
     machine_code   loops compiled by numba, and kept on disk
     parent         processes that end with the one that started them
     peak_flops     the peak speed of a device: the base of MFU
-    pools          how a process of a pool ended, if it ended too early
     plugins        a researcher's own files, run by `--plugin FILE.py`
+    pools          how a process of a pool ended, if it ended too early
     ranks          the processes of a run: they begin together, end together, and one speaks
     runtime        device, precision and ranks of this process
     seeds          a seed for each random draw
